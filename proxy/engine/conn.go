@@ -28,12 +28,12 @@ type Conn struct {
 	gen  uint32
 
 	readable, writable bool // the last edges not yet used up
-	hup                bool // the peer has closed one side or all
+	hup                bool // the peer sends no more
+	gone               bool // the peer has closed altogether, or reset
 	closed             bool
 
 	reader, writer *Task
-	watcher        *Task
-	watchErr       error
+	watcher        Watcher
 	idler          Idler
 	err            error // set by abort
 
@@ -85,18 +85,25 @@ func (c *Conn) Idle(i Idler) bool {
 // NotIdle takes back Idle.
 func (c *Conn) NotIdle() { c.idler = nil }
 
-// Watch interrupts t with err as soon as the peer hangs up, while t waits for
-// something else. Unwatch ends it.
-func (c *Conn) Watch(t *Task, err error) {
+// A Watcher is told when the peer hangs up while a task waits for something
+// else.
+type Watcher interface {
+	// HungUp runs on the loop, not on a task. gone tells that the peer can no
+	// longer be sent to; otherwise it has only said that it sends no more. It
+	// is called again if more becomes known.
+	HungUp(c *Conn, gone bool)
+}
+
+// Watch has w told when the peer hangs up, or at once if it has.
+func (c *Conn) Watch(w Watcher) {
+	c.watcher = w
 	if c.hup {
-		t.Interrupt(err)
-		return
+		w.HungUp(c, c.gone)
 	}
-	c.watcher, c.watchErr = t, err
 }
 
 // Unwatch ends Watch.
-func (c *Conn) Unwatch() { c.watcher, c.watchErr = nil, nil }
+func (c *Conn) Unwatch() { c.watcher = nil }
 
 // Read reads what there is, waiting for at least one byte. It returns io.EOF
 // when the peer has closed its side.
@@ -256,10 +263,12 @@ func (c *Conn) awaitWrite() error {
 // event takes what epoll told and wakes who waits for it.
 func (c *Conn) event(ev uint32) {
 	if ev&epollHup != 0 {
-		c.hup, c.readable, c.writable = true, true, true
+		c.hup, c.readable = true, true
+		if ev&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+			c.gone, c.writable = true, true
+		}
 		if c.watcher != nil {
-			c.watcher.Interrupt(c.watchErr)
-			c.Unwatch()
+			c.watcher.HungUp(c, c.gone)
 		}
 	}
 	if ev&epollIn != 0 {

@@ -154,6 +154,10 @@ func TestDialFailure(t *testing.T) {
 
 var errTest = errors.New("test")
 
+type watcher struct{ task *Task }
+
+func (w watcher) HungUp(*Conn, bool) { w.task.Interrupt(errTest) }
+
 func TestInterrupts(t *testing.T) {
 	e := start(t, Options{})
 	l := e.Loops()[0]
@@ -199,7 +203,7 @@ func TestInterrupts(t *testing.T) {
 			if err := c.CloseWrite(); err != nil { // The echo server closes in turn.
 				return err
 			}
-			c.Watch(task, errTest)
+			c.Watch(watcher{task})
 			return task.Sleep(time.Hour)
 		}, errTest},
 	}
