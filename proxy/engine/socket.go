@@ -256,3 +256,30 @@ func SocketAddr(fd int) (address.Addr, error) {
 	}
 	return fromSockaddr(sa), nil
 }
+
+// Duplicate returns a second descriptor of a socket that no loop has yet, for
+// loops that must share one.
+func Duplicate(fd int) (int, error) {
+	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+}
+
+// CloseFD closes a socket that no loop has taken.
+func CloseFD(fd int) { closeFD(fd) }
+
+// SetUnixMode sets the permissions of a Unix domain socket's file; 0 leaves
+// them.
+func SetUnixMode(path string, mode uint32) error {
+	if mode == 0 || path[0] == '@' {
+		return nil
+	}
+	return unix.Chmod(path, mode)
+}
+
+// RemoveUnix removes the file of a Unix domain socket that is bound no more;
+// other addresses have none.
+func RemoveUnix(a address.Addr) {
+	if a.IsUnix() && a.Path()[0] != '@' {
+		// Whoever bound the path meanwhile has replaced the file, or it is gone.
+		_ = unix.Unlink(a.Path())
+	}
+}
