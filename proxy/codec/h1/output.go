@@ -48,6 +48,7 @@ type output struct {
 	pooled   []byte // the pool's buffer under buf
 	progress Progress
 	bytes    uint64 // of the body
+	head     int    // bytes of the head
 	begun    bool   // something of this message was sent
 }
 
@@ -78,9 +79,13 @@ func (o *output) flush() error {
 	return err
 }
 
-// body sends what is pending and then the body. length is -1 for a body whose
-// length is not known.
-func (o *output) body(b stream.Body, length int64, chunked bool, trailer func() *header.Map) error {
+// body sends what is pending and then the body as f frames it; trailer is
+// read once the body has ended.
+func (o *output) body(b stream.Body, f *Framing, trailer *header.Map) error {
+	chunked, length := f.Body == BodyChunked, int64(-1)
+	if f.Body == BodyLength {
+		length = f.Length
+	}
 	for {
 		splice := !chunked && o.canSplice(b)
 		if splice || len(o.buf) > maxPending || !b.Ready() {
@@ -114,7 +119,10 @@ func (o *output) body(b stream.Body, length int64, chunked bool, trailer func() 
 		return &SourceError{errLength}
 	}
 	if chunked {
-		o.buf = AppendLastChunk(o.buf, trailer())
+		var err error
+		if o.buf, err = AppendLastChunk(o.buf, trailer, f); err != nil {
+			return &SourceError{err}
+		}
 	}
 	return o.flush()
 }

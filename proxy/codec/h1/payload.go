@@ -5,8 +5,6 @@ package h1
 import (
 	"errors"
 	"io"
-
-	"weir.dev/weir/proxy/header"
 )
 
 // ErrIncomplete is returned when the peer closes the connection in the midst
@@ -28,8 +26,7 @@ type payload struct {
 	in      *input
 	framing framing
 	left    int64
-	chunks  Chunked
-	trailer *header.Map
+	chunks  Chunked // Reset by the owner before start
 	// before, if set, runs once before the first read that would wait: to send
 	// 100 (Continue).
 	before func() error
@@ -40,11 +37,9 @@ type payload struct {
 	bytes uint64
 }
 
-func (p *payload) start(in *input, f framing, length int64, trailer *header.Map, o *Options) {
-	*p = payload{in: in, framing: f, left: length, trailer: trailer, chunks: p.chunks}
-	if f == framedByChunks {
-		p.chunks.Reset(o, trailer)
-	}
+func (p *payload) start(in *input, f framing, length int64) {
+	p.in, p.framing, p.left = in, f, length
+	p.before, p.piece, p.ahead, p.err, p.bytes = nil, nil, false, nil, 0
 	if f == framedByNone {
 		p.err = io.EOF
 	}
@@ -105,6 +100,9 @@ func (p *payload) decode() []byte {
 			p.err = err
 		} else if done {
 			p.err = io.EOF
+		}
+		if p.chunks.state == chunkTrailers {
+			in.pin() // The trailer map has views of its lines.
 		}
 	default:
 		b = in.rest()

@@ -51,7 +51,7 @@ func (s *Server) Detach() {
 	s.in.begin()
 	s.in.release()
 	s.out.release()
-	s.body = payload{chunks: s.body.chunks}
+	s.body.start(&s.in, framedByNone, 0)
 }
 
 // ReadRequest reads the next request's head into m and h. It returns ErrIdle if
@@ -111,11 +111,12 @@ func (s *Server) begin(m *stream.Message, h *header.Map) {
 		f = framedByChunks
 		m.Length = -1
 		s.trailer.Reset()
+		s.body.chunks.Reset(s.opts, &s.trailer, false)
 		m.Trailer = &s.trailer
 	case hd.ContentLength > 0:
 		f = framedByLength
 	}
-	s.body.start(&s.in, f, hd.ContentLength, &s.trailer, s.opts)
+	s.body.start(&s.in, f, hd.ContentLength)
 	if f != framedByNone {
 		m.Body = &s.body
 	}
@@ -138,57 +139,94 @@ func (s *Server) RequestDone() bool { return s.body.done() }
 // Tunnel returns the bytes that follow the request's head as a body that ends
 // with the connection: what comes after a protocol switch or CONNECT.
 func (s *Server) Tunnel() stream.Body {
-	s.body.start(&s.in, framedByClose, -1, nil, s.opts)
+	s.body.start(&s.in, framedByClose, -1)
 	return &s.body
 }
 
 // Inform sends an interim response.
-func (s *Server) Inform(h *header.Map) error {
+func (s *Server) Inform(h *header.Map, names Names) error {
 	s.out.begin(nil)
 	var err error
-	if s.out.buf, err = AppendResponse(s.out.buf, h, Framing{Interim: true}); err != nil {
+	if s.out.buf, err = AppendResponse(s.out.buf, h, &Framing{Case: names.Case, Spelling: names.Spelling}); err != nil {
 		return err
 	}
 	return s.out.flush()
 }
 
-// Response options.
+// Names say how field names are written.
+type Names struct {
+	Case     Case
+	Spelling *Spelling
+}
+
+// Response is how a response is to be sent.
 type Response struct {
 	// Close announces that the connection ends after this response.
 	Close bool
-	// Tunnel tells that the connection leaves HTTP with this response.
+	// Tunnel tells that the connection leaves HTTP with this response: the body
+	// is sent as it is.
 	Tunnel bool
+	// Reason is the reason phrase; if it is empty it is the standard one.
+	Reason []byte
 	// Progress, if set, is told of each piece of the body.
 	Progress Progress
-	// Spelling and Case say how names are written.
-	Names Names
+	Names    Names
 }
 
-// WriteResponse sends a response. After an error the connection is of no use,
-// and Sent tells whether the client has seen any of it.
-func (s *Server) WriteResponse(m *stream.Message, o *Response) error {
-	f, length := s.frame(m, o)
-	s.out.begin(o.Progress)
-	var err error
-	if s.out.buf, err = AppendResponse(s.out.buf, m.Header, f); err != nil {
-		return &SourceError{err}
+// WriteResponse sends a response and reports whether the connection must be
+// closed to end it. After an error the connection is of no use.
+func (s *Server) WriteResponse(m *stream.Message, status int, r *Response) (closes bool, err error) {
+	f, hasBody := s.frame(m, status, r)
+	s.out.begin(r.Progress)
+	if s.out.buf, err = AppendResponse(s.out.buf, m.Header, &f); err != nil {
+		return true, &SourceError{err}
 	}
-	if m.Body == nil || !f.HasBody {
-		return s.out.flush()
+	s.out.head = len(s.out.buf)
+	if !hasBody {
+		return f.Close, s.out.flush()
 	}
-	return s.out.body(m.Body, length, f.Chunked, func() *header.Map { return s.trailerOf(m) })
-}
-
-func (s *Server) trailerOf(m *stream.Message) *header.Map {
+	trailer := m.Trailer
 	if !s.opts.EnableTrailers {
-		return nil
+		trailer = nil
 	}
-	return m.Trailer
+	return f.Close, s.out.body(m.Body, &f, trailer)
 }
 
-// Sent returns how many bytes of the body were written, and whether any of the
-// response was.
-func (s *Server) Sent() (body uint64, any bool) { return s.out.bytes, s.out.begun }
+// frame decides how the response is framed (RFC 9112 §6).
+func (s *Server) frame(m *stream.Message, status int, r *Response) (f Framing, hasBody bool) {
+	f = Framing{Close: r.Close, Reason: r.Reason, Case: r.Names.Case, Spelling: r.Names.Spelling}
+	http10 := s.head != nil && s.head.Minor == 0
+	hasBody = m.Body != nil
+	switch {
+	case r.Tunnel:
+		f.Upgrade = status == 101
+		f.Close = false
+		return f, hasBody
+	case status < 200 || status == 204:
+		hasBody = false
+	case status == 304 || s.isHead:
+		hasBody = false
+		if m.Length > 0 || m.Body == nil && m.Length == 0 && m.Header.Has(header.ContentLength) {
+			f.Body, f.Length = BodyLength, m.Length
+		}
+	case m.Body == nil:
+		f.Body = BodyLength
+	case m.Length >= 0:
+		f.Body, f.Length = BodyLength, m.Length
+	case http10:
+		f.Close = true
+	default:
+		f.Body = BodyChunked
+	}
+	f.KeepAlive = http10 && !f.Close
+	return f, hasBody
+}
+
+// Sent returns how many bytes of the response's head and body were written, and
+// whether the client may have seen any of it.
+func (s *Server) Sent() (head int, body uint64, begun bool) {
+	return s.out.head, s.out.bytes, s.out.begun
+}
 
 // Received returns how many bytes of the request's body were read.
 func (s *Server) Received() uint64 { return s.body.bytes }
