@@ -258,6 +258,9 @@ func (c *Chunked) trailer(b []byte) (i int, err *Error) {
 		}
 		if next == 0 {
 			c.scanned = len(b) - i
+			if c.scanned > 1 && b[i] == '\r' {
+				return i, errBareCR
+			}
 			if c.size+c.scanned > c.maxTrailer {
 				return i, errTrailers
 			}

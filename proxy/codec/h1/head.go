@@ -175,6 +175,9 @@ func (p *Parser) line(b []byte, i int) (line []byte, next int, err *Error) {
 // wait remembers that b[i:] is the beginning of a line, and bounds it.
 func (p *Parser) wait(b []byte, i int) *Error {
 	p.scanned = len(b) - i
+	if p.scanned > 1 && b[i] == '\r' {
+		return errBareCR
+	}
 	if p.head.Size+p.scanned > p.maxHead {
 		return errLarge
 	}
