@@ -26,11 +26,11 @@ import (
 //
 // It reads otherwise, with reason: empty lines before the request line, which
 // it refuses and RFC 9112 §2.2 asks to skip; Host with a value it cleans.
-func againstStandard(t *testing.T, in []byte) bool {
+func againstStandard(t *testing.T, o *Options, in []byte) bool {
 	t.Helper()
 	var p Parser
 	var m header.Map
-	p.Reset(lenient())
+	p.Reset(o)
 	n, done, err := p.Request(bytes.Clone(in), &m)
 	if err != nil || !done {
 		return false
@@ -115,11 +115,11 @@ func compareFields(t *testing.T, head []byte, m *header.Map, r *http.Request) {
 
 func TestAgainstStandard(t *testing.T) {
 	for _, tt := range acceptedRequests() {
-		if !againstStandard(t, []byte(tt.in)) {
+		if !againstStandard(t, lenient(), []byte(tt.in)) {
 			t.Errorf("%q is not accepted", tt.in)
 		}
 	}
-	if !againstStandard(t, []byte(browserRequest)) {
+	if !againstStandard(t, lenient(), []byte(browserRequest)) {
 		t.Error("the browser's request is not accepted")
 	}
 	for _, tt := range responses() {
