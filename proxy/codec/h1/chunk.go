@@ -65,7 +65,7 @@ func (c *Chunked) Reset(o *Options, trailers *header.Map, response bool) {
 	c.dropTrailers = true
 	if o != nil {
 		c.maxTrailer = orDefault(o.MaxTrailerBytes, orDefault(o.MaxHeadBytes, DefaultMaxHeadBytes))
-		c.maxFields = orDefault(o.MaxHeaders, DefaultMaxHeaders)
+		c.maxFields = min(orDefault(o.MaxHeaders, DefaultMaxHeaders), maxMaxHeaders)
 		c.dropTrailers = !o.EnableTrailers || trailers == nil
 		if !response {
 			c.underscores = o.Underscores

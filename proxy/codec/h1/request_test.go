@@ -240,6 +240,7 @@ func refusedRequests() []refused {
 		{"GET / HTTP/2.0\r\n", errVersion505},
 		{"GET / HTTP/3.0\r\n", errVersion505},
 		{"PRI * HTTP/2.0\r\n", errPreface},
+		{"\r\nPRI * HTTP/2.0\r\n", errVersion505},
 		{"PRI * HTTP/1.1\r\n", errMethod},
 		{"get / HTTP/1.1\r\n", errMethod},
 		{"Get / HTTP/1.1\r\n", errMethod},

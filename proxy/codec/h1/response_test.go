@@ -77,6 +77,7 @@ func responses() []response {
 		{"upgrade", "HTTP/1.1 101 S\r\n\r\n", "", errSwitch},
 		{"upgrade", "HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n", "", errSwitch},
 		{"upgrade", "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", "", errSwitch},
+		{"upgrade", "HTTP/1.0 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "", errSwitch},
 		{"GET", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "", errTE10},
 		{"GET", "\r\nHTTP/1.1 200 OK\r\n\r\n", "", errStatusLine},
 		{"GET", "HTTP/1.1 200 OK\n\r\n", "", errBareLF},
