@@ -103,7 +103,8 @@ func AppendRequest(dst []byte, m *header.Map, f *Framing) ([]byte, error) {
 }
 
 // AppendResponse appends a response head made of m, whose :status is its
-// status, to dst. It refuses as AppendRequest does.
+// status, to dst. It refuses as AppendRequest does. The request is not known
+// here: for 2xx to CONNECT the Body must be BodyNone.
 func AppendResponse(dst []byte, m *header.Map, f *Framing) ([]byte, error) {
 	status := m.Get(header.Status)
 	if len(status) != 3 || status[0] < '1' || status[0] > '9' || !isDigit(status[1]) || !isDigit(status[2]) {

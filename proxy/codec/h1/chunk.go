@@ -65,7 +65,7 @@ func (c *Chunked) Reset(o *Options, trailers *header.Map, response bool) {
 	c.dropTrailers = true
 	if o != nil {
 		c.maxTrailer = orDefault(o.MaxTrailerBytes, orDefault(o.MaxHeadBytes, DefaultMaxHeadBytes))
-		c.maxFields = orDefault(o.MaxHeaders, DefaultMaxHeaders)
+		c.maxFields = min(orDefault(o.MaxHeaders, DefaultMaxHeaders), maxMaxHeaders)
 		c.dropTrailers = !o.EnableTrailers || trailers == nil
 		if !response {
 			c.underscores = o.Underscores
@@ -258,6 +258,9 @@ func (c *Chunked) trailer(b []byte) (i int, err *Error) {
 		}
 		if next == 0 {
 			c.scanned = len(b) - i
+			if c.scanned > 1 && b[i] == '\r' {
+				return i, errBareCR
+			}
 			if c.size+c.scanned > c.maxTrailer {
 				return i, errTrailers
 			}

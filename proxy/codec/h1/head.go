@@ -120,7 +120,7 @@ func (p *Parser) Reset(o *Options) {
 	}
 	p.opts = o
 	p.maxHead = orDefault(o.MaxHeadBytes, DefaultMaxHeadBytes)
-	p.maxField = orDefault(o.MaxHeaders, DefaultMaxHeaders)
+	p.maxField = min(orDefault(o.MaxHeaders, DefaultMaxHeaders), maxMaxHeaders)
 	p.SetRequest(nil, false)
 	p.Next()
 }
@@ -175,6 +175,9 @@ func (p *Parser) line(b []byte, i int) (line []byte, next int, err *Error) {
 // wait remembers that b[i:] is the beginning of a line, and bounds it.
 func (p *Parser) wait(b []byte, i int) *Error {
 	p.scanned = len(b) - i
+	if p.scanned > 1 && b[i] == '\r' {
+		return errBareCR
+	}
 	if p.head.Size+p.scanned > p.maxHead {
 		return errLarge
 	}
@@ -227,7 +230,7 @@ func (p *Parser) fields(b []byte, i int, m *header.Map) (int, *Error) {
 			return i, errMany
 		}
 		name := header.Resolve(b[i:colon])
-		if k := kinds[name.ID()]; k != plain {
+		if k := kinds[name.ID()]; k != kindPlain {
 			err = p.special(k, name, b[start:end], m)
 		} else if p.opts.Underscores == UnderscoresAllow || p.isResponse || bytes.IndexByte(b[i:colon], '_') < 0 {
 			m.AddView(name, b[start:end])
@@ -247,16 +250,16 @@ func (p *Parser) fields(b []byte, i int, m *header.Map) (int, *Error) {
 type kind uint8
 
 const (
-	plain kind = iota
-	dropped
-	host
-	contentLength
-	transferEncoding
-	connection
-	proxyConnection
-	te
-	upgrade
-	expect
+	kindPlain kind = iota
+	kindDropped
+	kindHost
+	kindContentLength
+	kindTransferEncoding
+	kindConnection
+	kindProxyConnection
+	kindTe
+	kindUpgrade
+	kindExpect
 )
 
 // kinds has the kind of each well-known name at its ID.
@@ -264,10 +267,10 @@ var kinds = buildKinds()
 
 func buildKinds() (t [256]kind) {
 	for n, k := range map[header.Name]kind{
-		header.Host: host, header.ContentLength: contentLength, header.TransferEncoding: transferEncoding,
-		header.Connection: connection, header.ProxyConnection: proxyConnection, header.TE: te,
-		header.Upgrade: upgrade, header.Expect: expect,
-		header.KeepAlive: dropped, header.Trailer: dropped, header.HTTP2Settings: dropped,
+		header.Host: kindHost, header.ContentLength: kindContentLength, header.TransferEncoding: kindTransferEncoding,
+		header.Connection: kindConnection, header.ProxyConnection: kindProxyConnection, header.TE: kindTe,
+		header.Upgrade: kindUpgrade, header.Expect: kindExpect,
+		header.KeepAlive: kindDropped, header.Trailer: kindDropped, header.HTTP2Settings: kindDropped,
 	} {
 		t[n.ID()] = k
 	}
@@ -277,13 +280,13 @@ func buildKinds() (t [256]kind) {
 // special takes a field that is more than plain.
 func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *Error {
 	switch k {
-	case host:
+	case kindHost:
 		if p.isResponse {
 			m.AddView(name, v)
 			return nil
 		}
 		return p.hostField(v, m)
-	case contentLength:
+	case kindContentLength:
 		if p.head.ContentLength >= 0 {
 			return errLengths
 		}
@@ -293,31 +296,31 @@ func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *Err
 		}
 		p.head.ContentLength = n
 		m.AddView(name, v)
-	case transferEncoding:
+	case kindTransferEncoding:
 		// Two lines are a list of two; only a single chunked is taken.
 		if p.te || !equalLower(v, "chunked") {
 			return errTE
 		}
 		p.te = true
-	case connection:
+	case kindConnection:
 		return p.connectionField(v)
-	case proxyConnection:
+	case kindProxyConnection:
 		// Not a field of any RFC, but Envoy heeds a close in it.
 		for rest := v; rest != nil; {
 			var o []byte
 			o, rest = member(rest)
 			p.close = p.close || equalLower(o, "close")
 		}
-	case te:
+	case kindTe:
 		for rest := v; rest != nil && !p.teTrailers; {
 			var o []byte
 			o, rest = member(rest)
 			p.teTrailers = equalLower(o, "trailers")
 		}
-	case upgrade:
+	case kindUpgrade:
 		p.head.Protocol = v
 		p.upgrades++
-	case expect:
+	case kindExpect:
 		if !p.isResponse && p.head.Minor > 0 {
 			if !equalLower(v, "100-continue") {
 				return errExpect
@@ -373,10 +376,10 @@ func (p *Parser) connectionField(v []byte) *Error {
 			p.upgrade = true
 		default:
 			n := header.Resolve(o)
-			if k := kinds[n.ID()]; k >= connection && k != expect || k == dropped {
+			if k := kinds[n.ID()]; k >= kindConnection && k != kindExpect || k == kindDropped {
 				continue // Never in the map, or decided at the end.
 			}
-			switch nominations(n) {
+			switch nominationOf(n) {
 			case nominationRefused:
 				if !p.isResponse {
 					return errConnection
@@ -401,10 +404,10 @@ const (
 	nominationRefused
 )
 
-// nominated has what a nomination of each well-known name does, by ID.
-var nominated = buildNominated()
+// nominations has what a nomination of each well-known name does, by ID.
+var nominations = buildNominations()
 
-func buildNominated() (t [256]nomination) {
+func buildNominations() (t [256]nomination) {
 	for _, n := range []header.Name{
 		header.Host, header.ContentLength, header.TransferEncoding, header.XForwardedFor,
 		header.XForwardedProto, header.XForwardedHost, header.XForwardedPort, header.XForwardedPrefix,
@@ -425,8 +428,8 @@ func buildNominated() (t [256]nomination) {
 	return t
 }
 
-func nominations(n header.Name) nomination {
-	if r := nominated[n.ID()]; r != nominationObeyed {
+func nominationOf(n header.Name) nomination {
+	if r := nominations[n.ID()]; r != nominationObeyed {
 		return r
 	}
 	switch s := n.String(); {

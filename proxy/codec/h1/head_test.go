@@ -52,16 +52,3 @@ func readRequest(t testing.TB, o *Options, in string) (string, error) {
 	}
 	return dump(p.Head(), &m), nil
 }
-
-func TestRequestAccepted(t *testing.T) {
-	const h = "Host: a\r\n\r\n"
-	tests := []struct{ in, want string }{
-		{"GET / HTTP/1.1\r\n" + h, ":method=GET|:path=/|:authority=a|1.1"},
-	}
-	for _, tt := range tests {
-		got, err := readRequest(t, nil, tt.in)
-		if err != nil || got != tt.want {
-			t.Errorf("%q:\n got %s %v\nwant %s", tt.in, got, err, tt.want)
-		}
-	}
-}

@@ -24,6 +24,9 @@ const (
 	DefaultMaxHeaders = 100
 )
 
+// maxMaxHeaders keeps any number of fields below what a header.Map holds.
+const maxMaxHeaders = 1 << 15
+
 // maxBlankLines is how many empty lines before a request line are skipped.
 // RFC 9112 §2.2 asks for at least one.
 const maxBlankLines = 4
@@ -42,7 +45,7 @@ type Options struct {
 	// DefaultMaxHeadBytes. More is answered 431.
 	MaxHeadBytes int
 	// MaxHeaders bounds the field lines of a head and of a trailer section;
-	// 0 is DefaultMaxHeaders. More is answered 431.
+	// 0 is DefaultMaxHeaders, and 32768 is the most. More is answered 431.
 	MaxHeaders int
 	// MaxLineBytes bounds the request line without its CRLF; 0 leaves it to
 	// MaxHeadBytes. More is answered 414.

@@ -86,7 +86,7 @@ func (p *Parser) startLine(line []byte, m *header.Map) *Error {
 		p.head.Minor = 1
 	case " HTTP/1.0":
 	default:
-		return versionError(method, target, v)
+		return p.versionError(method, target, v)
 	}
 	if !p.opts.AllowCustomMethods && !knownMethod(method) {
 		return errMethod
@@ -96,11 +96,11 @@ func (p *Parser) startLine(line []byte, m *header.Map) *Error {
 	return p.target(method, target, m)
 }
 
-func versionError(method, target, v []byte) *Error {
+func (p *Parser) versionError(method, target, v []byte) *Error {
 	if string(v[:6]) != " HTTP/" || v[6] < '0' || v[6] > '9' || v[7] != '.' || v[8] < '0' || v[8] > '9' {
 		return errVersion
 	}
-	if string(method) == "PRI" && string(target) == "*" && string(v) == " HTTP/2.0" {
+	if p.blank == 0 && string(method) == "PRI" && string(target) == "*" && string(v) == " HTTP/2.0" {
 		return errPreface
 	}
 	return errVersion505

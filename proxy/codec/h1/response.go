@@ -102,7 +102,7 @@ func (p *Parser) finishResponse(m *header.Map) *Error {
 		h.ContentLength = -1
 	}
 	if h.Status == 101 {
-		if !p.upgradeRequest || !p.upgrade || p.upgrades != 1 || !switchable(h.Protocol) {
+		if !p.upgradeRequest || h.Minor == 0 || !p.upgrade || p.upgrades != 1 || !switchable(h.Protocol) {
 			return errSwitch
 		}
 		m.AddView(header.Upgrade, h.Protocol)
