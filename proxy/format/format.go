@@ -60,6 +60,9 @@ type Options struct {
 	// OmitEmpty prints a missing value as nothing and not as "-"; in JSON it
 	// leaves out the key (omit_empty_values).
 	OmitEmpty bool
+	// Strings makes every value of a JSON format a string, and a missing one
+	// "-", as the older json_format of the file access log asks for.
+	Strings bool
 	// Multiline keeps line breaks in values, for formats that are the body of
 	// a response. Log lines and header values must not set it.
 	Multiline bool

@@ -206,3 +206,5 @@ func TestEveryOperatorOfNothing(t *testing.T) {
 		}
 	}
 }
+
+func streaminfoText(s string) streaminfo.StateObject { return streaminfo.StateObject{Text: s} }

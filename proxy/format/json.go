@@ -19,6 +19,7 @@ type node struct {
 	list   bool
 	lit    string // JSON text of a constant
 	ops    []op
+	quote  bool // a string even if it is one operator alone
 }
 
 // maxDepth bounds the nesting of a json_format and of the values printed.
@@ -63,13 +64,20 @@ func compileNode(v any, o *Options, path string, depth int) (*node, error) {
 		if len(ops) == 1 && ops[0].run.Text == nil {
 			return &node{lit: string(AppendQuoted(nil, ops[0].lit))}, nil
 		}
-		return &node{ops: ops}, nil
+		return &node{ops: ops, quote: o.Strings}, nil
 	case float64:
-		return &node{lit: string(appendNumber(nil, v))}, nil
+		return constantNode(string(appendNumber(nil, v)), o), nil
 	case bool:
-		return &node{lit: strconv.FormatBool(v)}, nil
+		return constantNode(strconv.FormatBool(v), o), nil
 	}
 	return nil, fmt.Errorf("%s: a value must be a string, number, boolean, object or list", path)
+}
+
+func constantNode(json string, o *Options) *node {
+	if o.Strings && json[0] != '"' {
+		json = `"` + json + `"`
+	}
+	return &node{lit: json}
 }
 
 // append appends the node's JSON and reports whether it has a value; without
@@ -96,12 +104,18 @@ func (n *node) append(dst []byte, c Context, omit bool) ([]byte, bool) {
 		return append(dst, ']'), true
 	case n.lit != "":
 		return append(dst, n.lit...), true
-	case len(n.ops) == 1:
+	case len(n.ops) == 1 && !n.quote:
 		dst, ok := n.ops[0].appendJSON(dst, c)
 		if !ok && !omit {
 			dst = append(dst, "null"...)
 		}
 		return dst, ok
+	}
+	if n.quote && omit && len(n.ops) == 1 {
+		text, ok := n.ops[0].run.Text(dst, c)
+		if dst = text[:len(dst)]; !ok {
+			return dst, false
+		}
 	}
 	dst = append(dst, '"')
 	start := len(dst)

@@ -144,7 +144,7 @@ func firstOf(ops []op) Operator {
 		JSON: func(dst []byte, c Context) ([]byte, bool) {
 			for i := range ops {
 				out, ok := ops[i].appendJSON(dst, c)
-				if v := string(out[len(dst):]); ok && v != `""` && v != "null" {
+				if n := len(dst); ok && string(out[n:]) != `""` && string(out[n:]) != "null" {
 					return out, true
 				}
 				dst = out[:len(dst)]
