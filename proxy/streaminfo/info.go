@@ -41,8 +41,12 @@ type Connection struct {
 	Local, Remote address.Addr
 	// DirectLocal and DirectRemote are the ends of the socket itself.
 	DirectLocal, DirectRemote address.Addr
-	// Start is when the connection was accepted or dialled.
-	Start time.Time
+	// Start is when the connection was accepted or dialled; End when it was
+	// closed, zero before.
+	Start, End time.Time
+	// Handshake is how long the transport's handshake took from Start; 0 if
+	// there was none or it has not finished.
+	Handshake time.Duration
 	// ServerName is the name the client asked for by SNI.
 	ServerName string
 	// ALPN is the protocol chosen by the handshake; ALPNs the client's offers.
@@ -59,6 +63,10 @@ type Connection struct {
 	// Termination says why the proxy closed the connection
 	// (%CONNECTION_TERMINATION_DETAILS%).
 	Termination string
+	// CloseReason says why the proxy closed the connection itself
+	// (%DOWNSTREAM_LOCAL_CLOSE_REASON%); CloseType is "Normal", "LocalReset"
+	// or "RemoteReset" once it is closed.
+	CloseReason, CloseType string
 	// ListenerName, FilterChainName and ListenerStatPrefix name the
 	// configuration that took the connection.
 	ListenerName, FilterChainName string
@@ -67,8 +75,8 @@ type Connection struct {
 	// Metadata and FilterState live with the connection.
 	Metadata    Metadata
 	FilterState FilterState
-	// ListenerMetadata is the listener's static metadata.
-	ListenerMetadata Metadata
+	// ListenerMetadata and FilterChainMetadata are static.
+	ListenerMetadata, FilterChainMetadata Metadata
 	// Requests counts the streams begun on the connection.
 	Requests uint64
 }
@@ -77,11 +85,13 @@ type Connection struct {
 type TLS struct {
 	Version      string // "TLSv1.3", as Envoy prints it
 	CipherSuite  string
+	Group        string // of the key agreement, such as "X25519"
 	SessionID    string
 	Resumed      bool
 	LocalCert    *x509.Certificate
 	PeerCerts    []*x509.Certificate // the peer's chain, leaf first; nil if none was presented
 	PeerVerified bool
+	PeerIssuer   *x509.Certificate // who signed the peer's leaf, in the verified chain
 }
 
 // Timing holds the moments of a stream as monotonic nanoseconds since it
@@ -91,12 +101,16 @@ type Timing struct {
 	UpstreamFirstTx    int64 // the first byte was sent upstream
 	UpstreamLastTx     int64
 	UpstreamFirstRx    int64 // the first byte of the response was read
+	UpstreamBodyRx     int64 // the first byte of the response's body was read
 	UpstreamLastRx     int64
 	DownstreamFirstTx  int64 // the first byte of the response was sent
 	DownstreamLastTx   int64
+	DownstreamLastAck  int64 // the client acknowledged the last byte (HTTP/3)
 	UpstreamConnect    int64 // a connection for this stream began to be dialled
 	UpstreamConnected  int64
 	UpstreamHandshaked int64
+	// Points are moments that filters named (%COMMON_DURATION%).
+	Points map[string]int64
 }
 
 // Stream is what is known of one request.
@@ -111,6 +125,7 @@ type Stream struct {
 	// (%DOWNSTREAM_REMOTE_ADDRESS%).
 	Remote address.Addr
 	// ID is the request's stream ID (%STREAM_ID%), by default x-request-id.
+	ID            string
 	Status        int // the response's status code; 0 if none was sent
 	StatusDetails string
 	Flags         Flags
@@ -119,14 +134,21 @@ type Stream struct {
 	BodyReceived, BodySent     uint64
 	HeaderReceived, HeaderSent uint64 // heads as they crossed the wire
 	WireReceived, WireSent     uint64
+	// Heads as they were before compression (HTTP/2, HTTP/3).
+	PlainHeaderReceived, PlainHeaderSent uint64
+	// Retransmissions (HTTP/3).
+	BytesRetransmitted, PacketsRetransmitted uint64
 
 	// Names of what the request was matched to.
 	RouteName       string
 	VirtualHostName string
 	VirtualCluster  string
 	ClusterName     string
-	RouteMetadata   Metadata
-	ClusterMetadata Metadata
+	// ClusterStatName is the cluster's alt_stat_name, or "" if it has none.
+	ClusterStatName     string
+	RouteMetadata       Metadata
+	VirtualHostMetadata Metadata
+	ClusterMetadata     Metadata
 
 	// Internal tells whether the request comes from inside
 	// (x-envoy-internal).
@@ -147,8 +169,13 @@ type Stream struct {
 	Response        *header.Map
 	ResponseTrailer *header.Map
 
-	// TraceID is the trace's id in hexadecimal, or "".
-	TraceID string
+	// TraceID and SpanID are those of the downstream span in hexadecimal, or "".
+	TraceID, SpanID string
+	// TraceForced tells that the request is traced because the service forced
+	// it (x-envoy-force-trace).
+	TraceForced bool
+	// CustomFlags are what filters noted, joined by commas (%CUSTOM_FLAGS%).
+	CustomFlags string
 	// LocalReplyBody is the body of a reply made here (%LOCAL_REPLY_BODY%).
 	LocalReplyBody []byte
 }
@@ -172,8 +199,18 @@ type Upstream struct {
 	// Bytes that crossed the wire in all attempts.
 	WireSent, WireReceived     uint64
 	HeaderSent, HeaderReceived uint64
+	// Heads as they were before compression.
+	PlainHeaderSent, PlainHeaderReceived uint64
 	// HostsAttempted are the addresses tried, in order.
 	HostsAttempted []address.Addr
+	// HostNamesAttempted are the names of HostsAttempted ("" where there is
+	// none); ConnectionIDsAttempted the connections used.
+	HostNamesAttempted     []string
+	ConnectionIDsAttempted []uint64
+	// CloseReason and CloseType are as those of [Connection].
+	CloseReason, CloseType string
+	// FilterState is what the upstream's own filters hold.
+	FilterState FilterState
 	// PoolReadyTime is how long the stream waited for a connection.
 	PoolReady time.Duration
 }
