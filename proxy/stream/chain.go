@@ -63,6 +63,10 @@ func (c *Chain) Serve(s *Stream) bool {
 	return c.respond(s)
 }
 
+// Answer runs a reply that was made before the filters saw the request through
+// them, on the way out only.
+func (c *Chain) Answer(s *Stream) bool { return c.respond(s) }
+
 func (c *Chain) request(s *Stream) error {
 	for i := range c.links {
 		l := &c.links[i]

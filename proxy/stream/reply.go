@@ -73,6 +73,7 @@ func (s *Stream) seal() {
 		return
 	}
 	s.Response.Length = int64(len(s.text))
+	s.reply.SetInt(header.ContentLength, s.Response.Length)
 	if len(s.text) > 0 {
 		s.body.b = s.text
 		s.Response.Body = &s.body
@@ -90,6 +91,9 @@ func (s *Stream) Fail(err error) bool {
 			s.Info.StatusDetails = "downstream_remote_disconnect"
 			return false
 		}
+		e = s.owner.Explain(err)
+	}
+	if e == nil {
 		e = &Error{Details: "internal_error", Body: http.StatusText(http.StatusInternalServerError)}
 	}
 	if e.Reset {

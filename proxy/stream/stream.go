@@ -36,6 +36,9 @@ type Stream struct {
 	// Random is drawn once for the stream: for weighted clusters, runtime
 	// fractions and the like.
 	Random uint64
+	// Upgrade tells that the request asks to leave HTTP (Upgrade, CONNECT) and
+	// may: its Body is what follows once the response grants it.
+	Upgrade bool
 
 	task  *engine.Task
 	owner Owner
@@ -57,6 +60,9 @@ type Owner interface {
 	Match(s *Stream) *route.Route
 	// Inform sends an interim (1xx) response at once.
 	Inform(s *Stream, h *header.Map) error
+	// Explain says what an error of the owner's own limits or protocol means for
+	// the client; nil if it knows nothing of it.
+	Explain(err error) *Error
 	// Localise changes a reply made here as the configuration asks, before it
 	// passes the filters.
 	Localise(s *Stream)
@@ -73,7 +79,7 @@ func (s *Stream) Begin(t *engine.Task, o Owner) {
 	s.Request = Message{}
 	s.Response = Message{}
 	s.Info = streaminfo.Stream{}
-	s.Random = 0
+	s.Random, s.Upgrade = 0, false
 	s.task, s.owner = t, o
 	s.route, s.routed, s.replied = nil, false, false
 }

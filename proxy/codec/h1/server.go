@@ -228,6 +228,9 @@ func (s *Server) Sent() (head int, body uint64, begun bool) {
 	return s.out.head, s.out.bytes, s.out.begun
 }
 
+// Buffered reports whether bytes behind the present request were read.
+func (s *Server) Buffered() bool { return !s.in.empty() }
+
 // Received returns how many bytes of the request's body were read.
 func (s *Server) Received() uint64 { return s.body.bytes }
 
