@@ -14,6 +14,9 @@ import (
 func haproxyConfig(s Setup) (string, error) {
 	var b strings.Builder
 	b.WriteString("global\n  nbthread 1\n  maxconn 20000\n")
+	// It wants two descriptors for each of maxconn, and by default ends where the limit is lower. 10,000 clients with few
+	// upstream connections need fewer.
+	b.WriteString("  no strict-limits\n")
 	if s.AccessLog {
 		b.WriteString("  log stdout format raw local0 info\n")
 	}

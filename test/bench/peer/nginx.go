@@ -17,7 +17,6 @@ func nginxConfig(s Setup) (string, error) {
 	}
 	fmt.Fprintf(&b, `daemon off;
 worker_processes 1;
-worker_rlimit_nofile 65536;
 pid %[1]s/nginx.pid;
 error_log %[1]s/error.log warn;
 events { worker_connections 20000; }
