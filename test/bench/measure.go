@@ -254,7 +254,7 @@ func start(ctx context.Context, p peer.Proxy, s peer.Setup) (*exec.Cmd, func(), 
 	if err := ready(ctx, s, ended); err != nil {
 		stop()
 		said, _ := os.ReadFile(cmd.Dir + "/output") // An unreadable file says nothing.
-		return nil, nil, fmt.Errorf("%s %w; it says: %.500s", p.Name, err, bytes.TrimSpace(said))
+		return nil, nil, fmt.Errorf("%s %w; it says: %.500s", p.Name, err, bytes.Join(bytes.Fields(said), []byte(" ")))
 	}
 	return cmd, stop, nil
 }
