@@ -63,7 +63,8 @@ func (d *decoder) enter(n *yaml.Node, path string) (*yaml.Node, bool) {
 		}
 		n = n.Alias
 	}
-	d.nodes++
+	// A long path costs memory in Positions, so it counts as more than one value.
+	d.nodes += 1 + len(path)/256
 	if d.nodes > d.limits.Nodes {
 		d.stop(n, path, fmt.Sprintf("the document has more than %d values when its aliases are written out", d.limits.Nodes), "use fewer aliases")
 		return nil, false
