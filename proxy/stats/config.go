@@ -21,7 +21,7 @@ func ParseConfig(p *metricsv3.StatsConfig) (*Config, error) {
 	if p == nil {
 		return DefaultConfig(), nil
 	}
-	c := &Config{}
+	c := &Config{defaults: DefaultBuckets()}
 	var err error
 	if c.hidden, err = parseHidden(p.GetStatsMatcher()); err != nil {
 		return nil, err
@@ -86,13 +86,25 @@ func (c *Config) parseTags(p *metricsv3.StatsConfig) error {
 			return fmt.Errorf("%s: %q is not a default tag; give it a regex or a fixed_value", at, t.GetTagName())
 		}
 	}
+	has := func(list []tagRule, tag string) bool {
+		return slices.ContainsFunc(list, func(r tagRule) bool { return r.tag == tag })
+	}
 	if p.GetAllowDefaultTagOverrides().GetValue() {
 		c.rules = slices.DeleteFunc(c.rules, func(d tagRule) bool {
-			return slices.ContainsFunc(own, func(r tagRule) bool { return r.tag == d.tag }) ||
-				slices.ContainsFunc(c.fixed, func(f Tag) bool { return f.Name == d.tag })
+			return has(own, d.tag) || slices.ContainsFunc(c.fixed, func(f Tag) bool { return f.Name == d.tag })
 		})
 	}
-	c.rules = ordered(append(c.rules, own...))
+	// An own rule for a default tag applies only where the default finds nothing, so it comes after all others.
+	var last []tagRule
+	defaults = slices.Clone(c.rules)
+	for _, r := range own {
+		if has(defaults, r.tag) {
+			last = append(last, r)
+		} else {
+			c.rules = append(c.rules, r)
+		}
+	}
+	c.rules = append(ordered(c.rules), last...)
 	return nil
 }
 

@@ -56,6 +56,7 @@ type kept struct {
 // meta is what the configuration makes of a name.
 type meta struct {
 	shown     bool
+	tagged    bool // extracted and tags are known
 	extracted string
 	tags      []Tag
 	bounds    []float64
@@ -271,13 +272,13 @@ type Metric struct {
 // Visit calls yield for each statistic that stats_matcher lets through, in the order of names. It works on a copy: yield
 // may call the store.
 func (s *Store) Visit(yield func(Metric)) {
-	for _, m := range s.snapshot(nil) {
+	for _, m := range s.snapshot(true, nil) {
 		yield(m)
 	}
 }
 
-// snapshot is all metrics that pass accept, by name.
-func (s *Store) snapshot(accept func(name string, v sample) bool) []Metric {
+// snapshot is all metrics that pass accept, by name, with tags only if they are asked for, as these cost most.
+func (s *Store) snapshot(tags bool, accept func(name string, v sample) bool) []Metric {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.gather()
@@ -287,7 +288,7 @@ func (s *Store) snapshot(accept func(name string, v sample) bool) []Metric {
 		if accept != nil && !accept(name, v) {
 			continue
 		}
-		m := s.metaOf(name)
+		m := s.metaOf(name, tags)
 		if !m.shown {
 			continue
 		}
@@ -306,11 +307,15 @@ func (s *Store) snapshot(accept func(name string, v sample) bool) []Metric {
 	return out
 }
 
-func (s *Store) metaOf(name string) *meta {
+func (s *Store) metaOf(name string, tags bool) *meta {
 	m, ok := s.meta[name]
 	if !ok {
-		m = s.rules.describe(name)
+		m = &meta{shown: !s.rules.hidden(name), bounds: s.rules.bounds(name)}
 		s.meta[name] = m
+	}
+	if tags && !m.tagged {
+		m.extracted, m.tags = s.rules.extract(name)
+		m.tagged = true
 	}
 	return m
 }

@@ -11,10 +11,11 @@ import (
 // A Config says what is made of names when they are shown: which are hidden, what becomes a tag, and which bounds a
 // histogram has. It is immutable; [ParseConfig] makes it from a bootstrap's stats_config.
 type Config struct {
-	hidden  func(name string) bool
-	fixed   []Tag
-	rules   []tagRule
-	buckets []bucketRule
+	hidden   func(name string) bool
+	fixed    []Tag
+	rules    []tagRule
+	buckets  []bucketRule
+	defaults []float64
 }
 
 // bucketRule gives bounds to the histograms whose name it matches.
@@ -25,7 +26,7 @@ type bucketRule struct {
 
 // DefaultConfig shows everything, with Envoy's default tags and buckets.
 func DefaultConfig() *Config {
-	return &Config{hidden: func(string) bool { return false }, rules: ordered(defaultRules())}
+	return &Config{hidden: func(string) bool { return false }, rules: ordered(defaultRules()), defaults: DefaultBuckets()}
 }
 
 // A tagRule takes one tag out of a name. Group 1 of its expression is what leaves the name, group 2 (or else group 1) the
@@ -37,19 +38,22 @@ type tagRule struct {
 	except string // a value which is not a tag
 }
 
-// describe applies the configuration to one name.
+// bounds are the upper bounds by which a histogram is shown.
+func (c *Config) bounds(name string) []float64 {
+	for _, b := range c.buckets {
+		if b.match(name) {
+			return b.bounds
+		}
+	}
+	return c.defaults
+}
+
+// extract takes the tags out of a name.
 //
 // Every rule looks at the whole name, so their order decides the order of tags alone; what they found is cut out at the end
 // (stats_tags of envoy.config.metrics.v3.StatsConfig).
-func (c *Config) describe(name string) *meta {
-	m := &meta{shown: !c.hidden(name), extracted: name, bounds: DefaultBuckets()}
-	for _, b := range c.buckets {
-		if b.match(name) {
-			m.bounds = b.bounds
-			break
-		}
-	}
-	m.tags = append(m.tags, c.fixed...)
+func (c *Config) extract(name string) (extracted string, tags []Tag) {
+	tags = append(tags, c.fixed...)
 	cut := make([]bool, len(name))
 	seen := map[string]bool{}
 	for i := range c.rules {
@@ -69,21 +73,21 @@ func (c *Config) describe(name string) *meta {
 			continue
 		}
 		seen[r.tag] = true
-		m.tags = append(m.tags, Tag{r.tag, value})
+		tags = append(tags, Tag{r.tag, value})
 		for j := g[2]; j < g[3]; j++ {
 			cut[j] = true
 		}
 	}
-	if len(m.tags) > len(c.fixed) {
-		rest := make([]byte, 0, len(name))
-		for j := range len(name) {
-			if !cut[j] {
-				rest = append(rest, name[j])
-			}
-		}
-		m.extracted = string(rest)
+	if len(tags) == len(c.fixed) {
+		return name, tags
 	}
-	return m
+	rest := make([]byte, 0, len(name))
+	for j := range len(name) {
+		if !cut[j] {
+			rest = append(rest, name[j])
+		}
+	}
+	return string(rest), tags
 }
 
 // ordered puts rules that fit any name first, as Envoy does: it files the others by the name's first word, and the order of
