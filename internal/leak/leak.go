@@ -8,6 +8,7 @@
 package leak
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -17,8 +18,15 @@ import (
 // still running about a second after the last of them.
 //
 //	func TestMain(m *testing.M) { leak.Main(m) }
-func Main(m *testing.M) {
-	goleak.VerifyTestMain(m, allowed()...)
+//
+// It calls each function of after between the end of the tests and the exit.
+func Main(m *testing.M, after ...func()) {
+	goleak.VerifyTestMain(m, append(allowed(), goleak.Cleanup(func(status int) {
+		for _, f := range after {
+			f()
+		}
+		os.Exit(status)
+	}))...)
 }
 
 // Check fails t at its end if a goroutine that t started is still running. It is for one test whose package

@@ -109,8 +109,7 @@ func assigned(f *File, vars map[string]*ast.ValueSpec, found func(*ast.Ident)) {
 		if id == nil || vars[id.Name] == nil {
 			return
 		}
-		//lint:ignore SA1019 resolution within a file is all that is wanted: it tells locals from package level
-		obj := id.Obj
+		obj := id.Obj // Resolved within the file: nil or the declaration of a variable at package level.
 		if obj == nil || obj.Decl == vars[id.Name] {
 			found(id)
 		}
