@@ -68,6 +68,7 @@ type Proxy struct {
 // A Set is a set of flags to parse a command line with.
 type Set struct {
 	fs            *pflag.FlagSet
+	files         bool // the configuration is named by arguments, not by flags
 	out           Proxy
 	mode          string
 	level         string
@@ -87,21 +88,35 @@ func Add(fs *pflag.FlagSet) *Set {
 	fs.StringVar(&o.ConfigYAML, "config-yaml", "", "bootstrap as `YAML`; with a file, merged over it")
 	fs.StringVar(&s.mode, "mode", string(Serve), "`serve`, or validate: check the configuration and end")
 	fs.StringVar(&o.AdminAddressPath, "admin-address-path", "", "`file` to write the admin's address to")
+	s.addShared()
+	fs.StringVar(&o.ServiceNode, "service-node", "", "node `id`; overrides the bootstrap's")
+	fs.StringVar(&o.ServiceCluster, "service-cluster", "", "node cluster `name`; overrides the bootstrap's")
+	fs.StringVar(&o.ServiceZone, "service-zone", "", "node `zone`; overrides the bootstrap's")
+	fs.BoolVar(&o.ShowVersion, "version", false, "print the version and end")
+	fs.BoolVar(&o.ShowHotRestartVersion, "hot-restart-version", false, "print the hot restart version, which is disabled, and end")
+	s.addInert()
+	s.addRefused()
+	return s
+}
+
+// AddShared defines those of Envoy's flags that mean something to any number of proxies in one process: the
+// log's, the drain's, and the number of workers. Their configuration is named by arguments.
+func AddShared(fs *pflag.FlagSet) *Set {
+	s := &Set{fs: fs, files: true, mode: string(Serve)}
+	fs.SortFlags = false
+	s.addShared()
+	return s
+}
+
+func (s *Set) addShared() {
+	fs, o := s.fs, &s.out
 	fs.StringVarP(&s.level, "log-level", "l", "info", "one of "+strings.Join(logging.LevelNames(), ", "))
 	fs.StringVar(&s.components, "component-log-level", "", "levels of single components, such as `upstream:debug,admin:off`")
 	fs.StringVar(&o.Log.Format, "log-format", logging.DefaultFormat, "`pattern` of a log line, or json")
 	fs.StringVar(&o.LogPath, "log-path", "", "log to this `file`, opened anew on SIGUSR1")
 	fs.Uint32Var(&s.drain, "drain-time-s", 600, "longest time in `seconds` that draining may take")
 	fs.StringVar(&s.drainStrategy, "drain-strategy", string(Gradual), "`gradual` or immediate: how soon connections are asked to close")
-	fs.StringVar(&o.ServiceNode, "service-node", "", "node `id`; overrides the bootstrap's")
-	fs.StringVar(&o.ServiceCluster, "service-cluster", "", "node cluster `name`; overrides the bootstrap's")
-	fs.StringVar(&o.ServiceZone, "service-zone", "", "node `zone`; overrides the bootstrap's")
 	fs.Uint32Var(&s.concurrency, "concurrency", 0, "number of `workers` (default: one per CPU)")
-	fs.BoolVar(&o.ShowVersion, "version", false, "print the version and end")
-	fs.BoolVar(&o.ShowHotRestartVersion, "hot-restart-version", false, "print the hot restart version, which is disabled, and end")
-	s.addInert()
-	s.addRefused()
-	return s
 }
 
 // Proxy checks what was parsed. Its error names the flag and what would be right.
@@ -142,7 +157,7 @@ func (s *Set) Proxy() (*Proxy, error) {
 	if s.concurrency > math.MaxInt16 {
 		return nil, fmt.Errorf("--concurrency %d: at most %d workers", s.concurrency, math.MaxInt16)
 	}
-	if o.ConfigPath == "" && o.ConfigYAML == "" && !o.ShowVersion && !o.ShowHotRestartVersion {
+	if !s.files && o.ConfigPath == "" && o.ConfigYAML == "" && !o.ShowVersion && !o.ShowHotRestartVersion {
 		return nil, fmt.Errorf("no configuration: give --config-path FILE, --config-yaml YAML or both")
 	}
 	o.Notices = s.notices()
