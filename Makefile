@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+
+GO          ?= go
+BIN         ?= .build/weir
+FUZZTIME    ?= 10s
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PACKAGES    ?= ./...
+
+.DEFAULT_GOAL := help
+.PHONY: help build check test race vet format lint fuzz bench update
+
+help: ## list what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
+	 sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
+
+build: ## the binary, static, in .build/weir
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/weir
+
+check: format vet ## the inner loop, under two minutes when warm: format, vet, test/arch, short tests
+	$(GO) test ./test/arch
+	$(GO) test -short $(PACKAGES)
+
+test: format build vet race ## everything CI runs; installs what it needs when it is root
+	$(GO) test -timeout 15m $(PACKAGES)
+
+race: ## tests of the packages with goroutines, under the race detector
+	.ci/need gcc:gcc gcc:libc6-dev
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $$(.ci/concurrent)
+
+vet:
+	$(GO) vet $(PACKAGES)
+
+format:
+	@bad=$$(gofmt -s -l $$(git ls-files -co --exclude-standard -- '*.go')); \
+	 if [ -n "$$bad" ]; then echo "gofmt -s would change:"; echo "$$bad"; exit 1; fi
+
+lint: format vet ## gofmt -s, go vet, staticcheck, test/arch
+	$(GO) run $(STATICCHECK) $(PACKAGES)
+	$(GO) test -count=1 ./test/arch
+
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	@set -e; for dir in $$($(GO) list -f '{{.Dir}}' $(PACKAGES)); do \
+	  for target in $$(cat $$dir/*_test.go 2>/dev/null | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p'); do \
+	    echo "$$dir $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; \
+	  done; \
+	done
+
+bench: ## the data path beside its peers, as a table
+	$(GO) run ./test/bench
+
+update: ## rewrite golden files; review the diff like code
+	@packages=$$(grep -rl --include='*_test.go' 'weir.dev/weir/internal/golden' . | xargs -r -n1 dirname | sort -u); \
+	 if [ -z "$$packages" ]; then echo "no package has golden files"; else $(GO) test $$packages -update; fi

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"weir.dev/weir/cmd/weir/flags"
+	"weir.dev/weir/cmd/weir/life"
+	"weir.dev/weir/internal/logging"
+)
+
+// document is one piece of a bootstrap; the pieces of one are merged in order.
+type document struct {
+	name string // in problems: a path, or "--config-yaml"
+	data []byte
+}
+
+// engine is a proxy that is bound and ready to run.
+type engine interface {
+	life.Server
+	// Close ends at once.
+	Close()
+	// AdminAddr is "host:port" or a socket's path; empty when the bootstrap has no admin.
+	AdminAddr() string
+	// Listeners are the addresses bound, in the bootstrap's order.
+	Listeners() []string
+	// Calls are the addresses of its clusters' endpoints that the bootstrap names.
+	Calls() []string
+	// ReopenLogs opens access log files anew.
+	ReopenLogs() error
+}
+
+// starter makes engines from bootstraps. An error holds every problem, one a line.
+type starter interface {
+	// Check loads and compiles the bootstrap and binds nothing.
+	Check(bootstrap []document, o *flags.Proxy) error
+	// Start loads and compiles the bootstrap and binds its listeners and admin.
+	Start(bootstrap []document, o *flags.Proxy, log *slog.Logger) (engine, error)
+}
+
+// named is an engine and the name of its bootstrap.
+type named struct {
+	name string
+	engine
+}
+
+// openLogs opens the log that the flags ask for, and tells what to call to open its file anew and to close it.
+func openLogs(cmd *cobra.Command, o *flags.Proxy) (logs *logging.Logs, reopen, closeLog func() error, err error) {
+	nothing := func() error { return nil }
+	reopen, closeLog = nothing, nothing
+	var out io.Writer = cmd.ErrOrStderr()
+	if o.LogPath != "" {
+		f, err := logging.OpenFile(o.LogPath)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("--log-path: %w", err)
+		}
+		out, reopen, closeLog = f, f.Reopen, f.Close
+	}
+	logs, err = logging.New(out, o.Log)
+	return logs, reopen, closeLog, err
+}
+
+// runEngines runs engines until signals or they themselves end it, and closes them unless it was told to end
+// at once.
+func runEngines(cmd *cobra.Command, log *slog.Logger, reopenLog func() error, engines []named) error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, life.Signals()...)
+	defer signal.Stop(signals)
+	parts := make([]life.Part, 0, len(engines))
+	for _, e := range engines {
+		parts = append(parts, life.Part{Name: e.name, Server: e, Listens: e.Listeners(), Calls: e.Calls()})
+	}
+	reopen := func() error {
+		errs := []error{reopenLog()}
+		for _, e := range engines {
+			errs = append(errs, e.ReopenLogs())
+		}
+		return errors.Join(errs...)
+	}
+	err := life.Run(cmd.Context(), log, signals, reopen, parts...)
+	if !errors.Is(err, life.ErrSecondSignal) {
+		closeAll(engines)
+	}
+	return err
+}
+
+func closeAll(engines []named) {
+	for _, e := range engines {
+		e.Close()
+	}
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package weirtest
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A Folder is a copy of an example with ports of its own, so that tests can run beside each other and beside
+// whatever the machine runs.
+type Folder struct {
+	Path  string
+	Ports map[string]string // of the example → of the copy
+}
+
+// Quickstart copies examples/quickstart. root is the module's root, from the test's folder.
+func Quickstart(t *testing.T, root string) Folder {
+	t.Helper()
+	f := Folder{Path: t.TempDir(), Ports: map[string]string{}}
+	for _, port := range []string{"8080", "8081", "9001", "9002", "9901", "9902"} {
+		f.Ports[port] = freePort(t)
+	}
+	files, err := filepath.Glob(filepath.Join(root, "examples/quickstart/*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("examples/quickstart: %d files, %v", len(files), err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(f.Path, filepath.Base(name)), []byte(f.Here(string(text))), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+// freePort returns a port that nothing listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// Here replaces the example's ports in a text by those of the copy.
+func (f Folder) Here(text string) string {
+	var pairs []string
+	for from, to := range f.Ports {
+		pairs = append(pairs, "127.0.0.1:"+from, "127.0.0.1:"+to, "port_value: "+from, "port_value: "+to)
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// There is the way back: text of the copy with the ports and the folder of the example.
+func (f Folder) There(text string) string {
+	pairs := []string{f.Path, "examples/quickstart"}
+	for from, to := range f.Ports {
+		pairs = append(pairs, "127.0.0.1:"+to, "127.0.0.1:"+from)
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// Edit replaces the first old in a file of the folder, and returns the number of the line it stood on.
+func (f Folder) Edit(t *testing.T, file, old, fresh string) int {
+	t.Helper()
+	path := filepath.Join(f.Path, file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, ok := strings.Cut(string(text), old)
+	if !ok {
+		t.Fatalf("%s does not hold %q", file, old)
+	}
+	if err := os.WriteFile(path, []byte(before+fresh+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(before, "\n") + 1
+}
