@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Target is one endpoint as configured: a finished Endpoint, or one whose address
+// is to be found by name.
+type Target struct {
+	// Endpoint is complete but for its Address if Name is given.
+	Endpoint
+	// Name is the host name to resolve, "" for an endpoint with an address. Port is
+	// that of its addresses.
+	Name string
+	Port uint16
+	// Path is the field of the configuration, for messages.
+	Path string
+}
+
+// DNSFamily says which addresses of a name are used (dns_lookup_family).
+type DNSFamily uint8
+
+// DNS families.
+const (
+	// FamilyAuto takes IPv6 addresses, IPv4 ones only if there are none.
+	FamilyAuto DNSFamily = iota
+	FamilyV4Only
+	FamilyV6Only
+	// FamilyV4Preferred takes IPv4 addresses, IPv6 ones only if there are none.
+	FamilyV4Preferred
+	FamilyAll
+)
+
+// DNSConfig is how names are resolved.
+type DNSConfig struct {
+	Family DNSFamily
+	// Refresh is 5 s by default; Jitter adds up to that much to each wait.
+	Refresh, Jitter time.Duration
+	// FailureBase and FailureMax are the jittered exponential back-off after
+	// failures; without FailureBase, Refresh is used.
+	FailureBase, FailureMax time.Duration
+	// MinRefresh bounds what a TTL may ask for (dns_min_refresh_rate), 1 s by default.
+	MinRefresh time.Duration
+	// RespectTTL takes the smallest TTL of an answer instead of Refresh.
+	RespectTTL bool
+	Resolver   ResolverConfig
+}
+
+// ResolverConfig is who resolves names. The zero value is the system's resolver.
+type ResolverConfig struct {
+	// Servers are asked instead of those in resolv.conf.
+	Servers []netip.AddrPort
+	// FallbackToSystem asks those of resolv.conf first if it names any
+	// (use_resolvers_as_fallback).
+	FallbackToSystem bool
+	TCP              bool
+	NoSearch         bool
+	// Rotate spreads queries over the servers.
+	Rotate bool
+	// Timeout of one query to one server (5 s), and Tries per server (4).
+	Timeout time.Duration
+	Tries   int
+	// UDPSize is the EDNS buffer size; 0 is 1232.
+	UDPSize uint16
+	// System asks for the C library's rules, which net.Resolver follows
+	// (getaddrinfo).
+	System bool
+	// Custom tells that servers or options were given.
+	Custom bool
+}
