@@ -143,19 +143,19 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 // fixedBytes is more than all of a head that does not come from a map.
 const fixedBytes = 256
 
-// A writer appends to memory that is large enough from the start.
-type writer struct {
+// A headWriter appends to memory that is large enough from the start.
+type headWriter struct {
 	b []byte
 	n int
 }
 
-func newWriter(dst []byte, n int) writer {
+func newWriter(dst []byte, n int) headWriter {
 	dst = slices.Grow(dst, n+fixedBytes)
-	return writer{b: dst[:cap(dst)], n: len(dst)}
+	return headWriter{b: dst[:cap(dst)], n: len(dst)}
 }
 
-func (w *writer) text(s string)  { w.n += copy(w.b[w.n:], s) }
-func (w *writer) bytes(b []byte) { w.n += copy(w.b[w.n:], b) }
+func (w *headWriter) text(s string)  { w.n += copy(w.b[w.n:], s) }
+func (w *headWriter) bytes(b []byte) { w.n += copy(w.b[w.n:], b) }
 
 // unwritten has the well-known fields that do not come from the map: pseudo
 // header fields and those which are about the connection or the framing.
@@ -173,7 +173,7 @@ func buildUnwritten() (t [256]bool) {
 }
 
 // fields writes the fields of a head and the empty line after them.
-func (w *writer) fields(m *header.Map, f *Framing, request bool) *Error {
+func (w *headWriter) fields(m *header.Map, f *Framing, request bool) *Error {
 	if f.Body == BodyChunked && f.HTTP10 {
 		return errWriteBody
 	}
@@ -220,7 +220,7 @@ var hostID = header.Host.ID()
 
 // connection writes the Connection field if it has any member. RFC 9110
 // §10.1.4: TE is always among them.
-func (w *writer) connection(f *Framing, upgrade, te bool) {
+func (w *headWriter) connection(f *Framing, upgrade, te bool) {
 	if !f.Close && !f.KeepAlive && !upgrade && !te {
 		return
 	}
@@ -241,7 +241,7 @@ func (w *writer) connection(f *Framing, upgrade, te bool) {
 }
 
 // field writes one line.
-func (w *writer) field(n header.Name, v []byte, f *Framing) *Error {
+func (w *headWriter) field(n header.Name, v []byte, f *Framing) *Error {
 	if n.ID() == 0 && !lowerName(n.String()) {
 		return errWriteName
 	}
@@ -262,7 +262,7 @@ func lowerName(s string) bool {
 }
 
 // name writes a name with colon and space.
-func (w *writer) name(n header.Name, f *Framing) {
+func (w *headWriter) name(n header.Name, f *Framing) {
 	switch {
 	case f == nil || f.Spelling == nil && f.Case == LowerCase:
 		w.text(n.String())
@@ -274,7 +274,7 @@ func (w *writer) name(n header.Name, f *Framing) {
 	w.n += 2
 }
 
-func (w *writer) spelledName(n header.Name, f *Framing) {
+func (w *headWriter) spelledName(n header.Name, f *Framing) {
 	if f.Spelling != nil {
 		if s := f.Spelling.Of(n); s != nil {
 			w.bytes(s)
@@ -297,7 +297,7 @@ func (w *writer) spelledName(n header.Name, f *Framing) {
 
 // value writes a field value with CRLF, copying and checking a word at a time,
 // and reports whether it is valid.
-func (w *writer) value(v []byte) bool {
+func (w *headWriter) value(v []byte) bool {
 	n := len(v)
 	d := w.b[w.n : w.n+n+2]
 	d[n], d[n+1] = '\r', '\n'

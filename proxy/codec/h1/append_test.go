@@ -9,8 +9,8 @@ import (
 	"weir.dev/weir/proxy/header"
 )
 
-// fields makes a map of names and values in turn.
-func fields(pairs ...string) *header.Map {
+// mapOf makes a map of names and values in turn.
+func mapOf(pairs ...string) *header.Map {
 	m := &header.Map{}
 	for i := 0; i < len(pairs); i += 2 {
 		m.Add(header.NewName(pairs[i]), pairs[i+1])
@@ -20,7 +20,7 @@ func fields(pairs ...string) *header.Map {
 
 func TestAppendRequest(t *testing.T) {
 	get := func(pairs ...string) *header.Map {
-		return fields(append([]string{":method", "GET", ":path", "/p?q", ":scheme", "http", ":authority", "a:80"}, pairs...)...)
+		return mapOf(append([]string{":method", "GET", ":path", "/p?q", ":scheme", "http", ":authority", "a:80"}, pairs...)...)
 	}
 	const head = "GET /p?q HTTP/1.1\r\nhost: a:80\r\n"
 	tests := []struct {
@@ -41,22 +41,22 @@ func TestAppendRequest(t *testing.T) {
 		{"te", get("te", "trailers"), Framing{}, head + "te: trailers\r\nconnection: te\r\n\r\n", nil},
 		{"other te", get("te", "gzip"), Framing{}, head + "\r\n", nil},
 		{"http 1.0", get(), Framing{HTTP10: true, KeepAlive: true}, "GET /p?q HTTP/1.0\r\nhost: a:80\r\nconnection: keep-alive\r\n\r\n", nil},
-		{"connect", fields(":method", "CONNECT", ":authority", "a:80"), Framing{}, "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", nil},
-		{"options", fields(":method", "OPTIONS", ":path", "*", ":authority", ""), Framing{}, "OPTIONS * HTTP/1.1\r\nhost: \r\n\r\n", nil},
+		{"connect", mapOf(":method", "CONNECT", ":authority", "a:80"), Framing{}, "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", nil},
+		{"options", mapOf(":method", "OPTIONS", ":path", "*", ":authority", ""), Framing{}, "OPTIONS * HTTP/1.1\r\nhost: \r\n\r\n", nil},
 		{"tabs and high bytes", get("x-a", "12345678\t\xff"), Framing{}, head + "x-a: 12345678\t\xff\r\n\r\n", nil},
 
-		{"no method", fields(":path", "/", ":authority", "a"), Framing{}, "", errWriteMethod},
-		{"bad method", fields(":method", "G T", ":path", "/", ":authority", "a"), Framing{}, "", errWriteMethod},
-		{"no path", fields(":method", "GET", ":authority", "a"), Framing{}, "", errWriteTarget},
-		{"no authority", fields(":method", "GET", ":path", "/"), Framing{}, "", errWriteTarget},
-		{"path with a space", fields(":method", "GET", ":path", "/ HTTP/1.1", ":authority", "a"), Framing{}, "", errWriteTarget},
-		{"path with CRLF", fields(":method", "GET", ":path", "/\r\nX: y", ":authority", "a"), Framing{}, "", errWriteTarget},
-		{"path without slash", fields(":method", "GET", ":path", "p", ":authority", "a"), Framing{}, "", errWriteTarget},
-		{"star to GET", fields(":method", "GET", ":path", "*", ":authority", "a"), Framing{}, "", errWriteTarget},
-		{"authority with CRLF", fields(":method", "GET", ":path", "/", ":authority", "a\r\nx: y"), Framing{}, "", errWriteTarget},
-		{"authority with user", fields(":method", "GET", ":path", "/", ":authority", "u@a"), Framing{}, "", errWriteTarget},
-		{"connect without port", fields(":method", "CONNECT", ":authority", "a"), Framing{}, "", errWriteTarget},
-		{"connect with content", fields(":method", "CONNECT", ":authority", "a:1"), Framing{Body: BodyChunked}, "", errWriteBody},
+		{"no method", mapOf(":path", "/", ":authority", "a"), Framing{}, "", errWriteMethod},
+		{"bad method", mapOf(":method", "G T", ":path", "/", ":authority", "a"), Framing{}, "", errWriteMethod},
+		{"no path", mapOf(":method", "GET", ":authority", "a"), Framing{}, "", errWriteTarget},
+		{"no authority", mapOf(":method", "GET", ":path", "/"), Framing{}, "", errWriteTarget},
+		{"path with a space", mapOf(":method", "GET", ":path", "/ HTTP/1.1", ":authority", "a"), Framing{}, "", errWriteTarget},
+		{"path with CRLF", mapOf(":method", "GET", ":path", "/\r\nX: y", ":authority", "a"), Framing{}, "", errWriteTarget},
+		{"path without slash", mapOf(":method", "GET", ":path", "p", ":authority", "a"), Framing{}, "", errWriteTarget},
+		{"star to GET", mapOf(":method", "GET", ":path", "*", ":authority", "a"), Framing{}, "", errWriteTarget},
+		{"authority with CRLF", mapOf(":method", "GET", ":path", "/", ":authority", "a\r\nx: y"), Framing{}, "", errWriteTarget},
+		{"authority with user", mapOf(":method", "GET", ":path", "/", ":authority", "u@a"), Framing{}, "", errWriteTarget},
+		{"connect without port", mapOf(":method", "CONNECT", ":authority", "a"), Framing{}, "", errWriteTarget},
+		{"connect with content", mapOf(":method", "CONNECT", ":authority", "a:1"), Framing{Body: BodyChunked}, "", errWriteBody},
 		{"CRLF in a value", get("x-a", "b\r\nc: d"), Framing{}, "", errWriteValue},
 		{"LF in a value", get("x-a", "b\nc"), Framing{}, "", errWriteValue},
 		{"CR in a long value", get("x-a", "123456789\r"), Framing{}, "", errWriteValue},
@@ -99,22 +99,22 @@ func TestAppendResponse(t *testing.T) {
 		want string
 		err  *Error
 	}{
-		{"plain", fields(":status", "200", "server", "envoy", "host", "h"), Framing{Body: BodyLength, Length: 100}, "HTTP/1.1 200 OK\r\nserver: envoy\r\nhost: h\r\ncontent-length: 100\r\n\r\n", nil},
-		{"reason", fields(":status", "200"), Framing{Reason: []byte("Fine")}, "HTTP/1.1 200 Fine\r\n\r\n", nil},
-		{"unknown status", fields(":status", "599"), Framing{Body: BodyChunked}, "HTTP/1.1 599 Unknown\r\ntransfer-encoding: chunked\r\n\r\n", nil},
-		{"last reason", fields(":status", "511"), Framing{}, "HTTP/1.1 511 Network Authentication Required\r\n\r\n", nil},
-		{"http 1.0", fields(":status", "404"), Framing{HTTP10: true, KeepAlive: true, Body: BodyLength}, "HTTP/1.0 404 Not Found\r\ncontent-length: 0\r\nconnection: keep-alive\r\n\r\n", nil},
-		{"switch", fields(":status", "101", "upgrade", "websocket"), Framing{Upgrade: true}, "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", nil},
-		{"close and te", fields(":status", "200", "te", "trailers"), Framing{Close: true, KeepAlive: true}, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", nil},
+		{"plain", mapOf(":status", "200", "server", "envoy", "host", "h"), Framing{Body: BodyLength, Length: 100}, "HTTP/1.1 200 OK\r\nserver: envoy\r\nhost: h\r\ncontent-length: 100\r\n\r\n", nil},
+		{"reason", mapOf(":status", "200"), Framing{Reason: []byte("Fine")}, "HTTP/1.1 200 Fine\r\n\r\n", nil},
+		{"unknown status", mapOf(":status", "599"), Framing{Body: BodyChunked}, "HTTP/1.1 599 Unknown\r\ntransfer-encoding: chunked\r\n\r\n", nil},
+		{"last reason", mapOf(":status", "511"), Framing{}, "HTTP/1.1 511 Network Authentication Required\r\n\r\n", nil},
+		{"http 1.0", mapOf(":status", "404"), Framing{HTTP10: true, KeepAlive: true, Body: BodyLength}, "HTTP/1.0 404 Not Found\r\ncontent-length: 0\r\nconnection: keep-alive\r\n\r\n", nil},
+		{"switch", mapOf(":status", "101", "upgrade", "websocket"), Framing{Upgrade: true}, "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", nil},
+		{"close and te", mapOf(":status", "200", "te", "trailers"), Framing{Close: true, KeepAlive: true}, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", nil},
 
-		{"no status", fields(), Framing{}, "", errWriteStatus},
-		{"bad status", fields(":status", "20"), Framing{}, "", errWriteStatus},
-		{"low status", fields(":status", "099"), Framing{}, "", errWriteStatus},
-		{"odd status", fields(":status", "2\r\n"), Framing{}, "", errWriteStatus},
-		{"bad reason", fields(":status", "200"), Framing{Reason: []byte("a\r\nb")}, "", errWriteStatus},
-		{"length in 204", fields(":status", "204"), Framing{Body: BodyLength}, "", errWriteBody},
-		{"chunked in 100", fields(":status", "100"), Framing{Body: BodyChunked}, "", errWriteBody},
-		{"CRLF in a value", fields(":status", "200", "location", "/\r\nset-cookie: a"), Framing{}, "", errWriteValue},
+		{"no status", mapOf(), Framing{}, "", errWriteStatus},
+		{"bad status", mapOf(":status", "20"), Framing{}, "", errWriteStatus},
+		{"low status", mapOf(":status", "099"), Framing{}, "", errWriteStatus},
+		{"odd status", mapOf(":status", "2\r\n"), Framing{}, "", errWriteStatus},
+		{"bad reason", mapOf(":status", "200"), Framing{Reason: []byte("a\r\nb")}, "", errWriteStatus},
+		{"length in 204", mapOf(":status", "204"), Framing{Body: BodyLength}, "", errWriteBody},
+		{"chunked in 100", mapOf(":status", "100"), Framing{Body: BodyChunked}, "", errWriteBody},
+		{"CRLF in a value", mapOf(":status", "200", "location", "/\r\nset-cookie: a"), Framing{}, "", errWriteValue},
 	}
 	for _, tt := range tests {
 		out, err := AppendResponse([]byte("k"), tt.m, &tt.f)
@@ -132,7 +132,7 @@ func TestNoAllocation(t *testing.T) {
 		"refused request": refuse(t, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", false),
 		"refused answer":  refuse(t, "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", true),
 		"nominations":     relay(t, "GET http://[::1]?x HTTP/1.1\r\nHost: b\r\nConnection: x-a, x-b, upgrade\r\nUpgrade: foo\r\nX-A: 1\r\nTE: trailers\r\n\r\n", false),
-		"chunks":          chunks(t),
+		"chunks":          relayChunks(t),
 	} {
 		if n := testing.AllocsPerRun(100, run); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
@@ -161,7 +161,7 @@ func refuse(t *testing.T, in string, response bool) func() {
 	}
 }
 
-func chunks(t *testing.T) func() {
+func relayChunks(t *testing.T) func() {
 	in := strings.Repeat("5;a=b\r\nhello\r\n", 10) + "0\r\nx: 1\r\n\r\n"
 	o := &Options{EnableTrailers: true}
 	var c Chunked

@@ -11,9 +11,9 @@ import (
 	"weir.dev/weir/proxy/header"
 )
 
-// decode runs a decoder over in, which arrives in pieces of size bytes, and
+// decodeChunked runs a decoder over in, which arrives in pieces of size bytes, and
 // returns the payload, the trailers and what is left.
-func decode(c *Chunked, trailers *header.Map, in []byte, size int) (string, error) {
+func decodeChunked(c *Chunked, trailers *header.Map, in []byte, size int) (string, error) {
 	var data strings.Builder
 	start, end := 0, 0
 	for {
@@ -37,13 +37,15 @@ func decode(c *Chunked, trailers *header.Map, in []byte, size int) (string, erro
 	}
 }
 
-func TestChunked(t *testing.T) {
-	o := &Options{EnableTrailers: true, MaxHeaders: 3, MaxTrailerBytes: 100}
+type chunkRow struct {
+	in, want string
+	err      *Error
+}
+
+// chunkRows are read with at most 3 trailers of 100 bytes.
+func chunkRows() []chunkRow {
 	q := strings.Repeat("q", 4100)
-	tests := []struct {
-		in, want string
-		err      *Error
-	}{
+	return []chunkRow{
 		{"5\r\nhello\r\n0\r\n\r\nrest", "hello|rest", nil},
 		{"0\r\n\r\n", "|", nil},
 		{"000\r\n\r\n", "|", nil},
@@ -123,12 +125,16 @@ func TestChunked(t *testing.T) {
 		{"0\r\na:" + q[:100] + "\r\n\r\n", "", errTrailers},
 		{"0\r\n" + q[:101], "", errTrailers},
 	}
-	for _, tt := range tests {
+}
+
+func TestChunked(t *testing.T) {
+	o := &Options{EnableTrailers: true, MaxHeaders: 3, MaxTrailerBytes: 100}
+	for _, tt := range chunkRows() {
 		for _, size := range []int{len(tt.in), 1, 2, 3, 7} {
 			var c Chunked
 			var trailers header.Map
 			c.Reset(o, &trailers, false)
-			got, err := decode(&c, &trailers, []byte(tt.in), size)
+			got, err := decodeChunked(&c, &trailers, []byte(tt.in), size)
 			if tt.err != nil && !errors.Is(err, tt.err) && size == len(tt.in) || (err != nil) != (tt.err != nil) || got != tt.want {
 				if len(tt.in) > 80 {
 					tt.in = tt.in[:80]
@@ -158,7 +164,7 @@ func TestChunkedOptions(t *testing.T) {
 		var c Chunked
 		var trailers header.Map
 		c.Reset(tt.o, &trailers, tt.response)
-		got, err := decode(&c, &trailers, []byte(in), len(in))
+		got, err := decodeChunked(&c, &trailers, []byte(in), len(in))
 		status := 0
 		if err != nil {
 			status = err.(*Error).Status

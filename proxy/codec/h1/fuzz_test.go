@@ -60,10 +60,8 @@ func FuzzResponse(f *testing.F) {
 }
 
 func FuzzChunked(f *testing.F) {
-	for _, s := range []string{
-		"5\r\nhello\r\n0\r\n\r\n", "1;a=\"b\\\"\";c\r\nx\r\n0\r\nX: 1\r\n\r\n", "5 ;a\r\nhello\r\n0\r\n\r\n", "0x5\r\n", "5\n", "ffffffffffffffff\r\n",
-	} {
-		f.Add([]byte(s), 3)
+	for _, tt := range chunkRows() {
+		f.Add([]byte(tt.in), 3)
 	}
 	f.Fuzz(func(t *testing.T, in []byte, size int) {
 		if size <= 0 || size > len(in) {
@@ -73,7 +71,7 @@ func FuzzChunked(f *testing.F) {
 			var c Chunked
 			var trailers header.Map
 			c.Reset(&Options{EnableTrailers: true}, &trailers, false)
-			return decode(&c, &trailers, bytes.Clone(in), size)
+			return decodeChunked(&c, &trailers, bytes.Clone(in), size)
 		}
 		whole, err := run(max(len(in), 1))
 		split, serr := run(size)

@@ -257,7 +257,7 @@ const (
 	kindTransferEncoding
 	kindConnection
 	kindProxyConnection
-	kindTe
+	kindTE
 	kindUpgrade
 	kindExpect
 )
@@ -268,7 +268,7 @@ var kinds = buildKinds()
 func buildKinds() (t [256]kind) {
 	for n, k := range map[header.Name]kind{
 		header.Host: kindHost, header.ContentLength: kindContentLength, header.TransferEncoding: kindTransferEncoding,
-		header.Connection: kindConnection, header.ProxyConnection: kindProxyConnection, header.TE: kindTe,
+		header.Connection: kindConnection, header.ProxyConnection: kindProxyConnection, header.TE: kindTE,
 		header.Upgrade: kindUpgrade, header.Expect: kindExpect,
 		header.KeepAlive: kindDropped, header.Trailer: kindDropped, header.HTTP2Settings: kindDropped,
 	} {
@@ -311,7 +311,7 @@ func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *Err
 			o, rest = member(rest)
 			p.close = p.close || equalLower(o, "close")
 		}
-	case kindTe:
+	case kindTE:
 		for rest := v; rest != nil && !p.teTrailers; {
 			var o []byte
 			o, rest = member(rest)

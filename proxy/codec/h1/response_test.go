@@ -29,14 +29,14 @@ func readResponse(t testing.TB, o *Options, method string, upgrade bool, in stri
 	return dump(p.Head(), &m), nil
 }
 
-type response struct {
+type responseRow struct {
 	method, in, want string
 	err              *Error
 }
 
-func responses() []response {
+func responses() []responseRow {
 	const ok, s = "HTTP/1.1 200 OK\r\n", ":status=200|"
-	rows := []response{
+	rows := []responseRow{
 		{"GET", ok + "\r\n", s + "1.1 untilclose body close", nil},
 		{"GET", ok + "Content-Length: 3\r\n\r\nabc", s + "content-length=3|1.1 cl=3 body", nil},
 		{"GET", ok + "Content-Length: 0\r\n\r\n", s + "content-length=0|1.1 cl=0", nil},
@@ -88,11 +88,11 @@ func responses() []response {
 		"HTTP/2.0 200 OK", "HTTP/2 200 OK", "HTTP/0.9 200 OK", "http/1.1 200 OK", "HTTP/1.1 200 a\x00b", "HTTP/1.1 200 a\rb", "HTTP/1.1 200 a\x7fb",
 		" HTTP/1.1 200 OK", "ICY 200 OK", "HTTP/1.1 -20 OK", "HTTP/1.1 2 0 OK",
 	} {
-		rows = append(rows, response{"GET", line + "\r\nContent-Length: 0\r\n\r\n", "", errStatusLine})
+		rows = append(rows, responseRow{"GET", line + "\r\nContent-Length: 0\r\n\r\n", "", errStatusLine})
 	}
 	for _, r := range badFields() {
 		if r.want != errConnection || r.in != "" {
-			rows = append(rows, response{"GET", ok + r.in + "\r\n", "", r.want})
+			rows = append(rows, responseRow{"GET", ok + r.in + "\r\n", "", r.want})
 		}
 	}
 	return rows

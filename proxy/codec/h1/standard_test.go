@@ -39,7 +39,7 @@ func againstStandard(t *testing.T, o *Options, in []byte) bool {
 	head := bytes.TrimLeft(in[:n], "\r\n")
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
 	if err != nil {
-		if _, perr := url.ParseRequestURI(target(head)); perr != nil && !strings.HasPrefix(string(m.Get(header.Method)), "CONNECT") {
+		if _, perr := url.ParseRequestURI(targetOf(head)); perr != nil && !strings.HasPrefix(string(m.Get(header.Method)), "CONNECT") {
 			return true
 		}
 		t.Fatalf("%q: net/http refuses: %v", head, err)
@@ -71,7 +71,7 @@ func againstStandard(t *testing.T, o *Options, in []byte) bool {
 	return true
 }
 
-func target(head []byte) string {
+func targetOf(head []byte) string {
 	line, _, _ := strings.Cut(string(head), "\r\n")
 	_, rest, _ := strings.Cut(line, " ")
 	return strings.TrimSuffix(strings.TrimSuffix(rest, " HTTP/1.1"), " HTTP/1.0")
