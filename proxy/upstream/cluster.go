@@ -71,8 +71,8 @@ func (c *Cluster) LastUpdate() (time.Time, error) {
 
 // SetHealth sets and clears health flags of a host, as active checks and outlier
 // detection do, and lets all loops know.
-func (c *Cluster) SetHealth(h *Host, set, clear HealthFlags) {
-	before, after := h.setFlags(set, clear, time.Now())
+func (c *Cluster) SetHealth(h *Host, set, unset HealthFlags) {
+	before, after := h.SetFlags(set, unset)
 	if before == after {
 		return
 	}
@@ -167,7 +167,6 @@ func (c *Cluster) update(endpoints []Endpoint, err error) {
 // merge makes hosts of endpoints: a host keeps its state if the newest set has its
 // address. Of several endpoints with one address the first counts, as in Envoy.
 func (c *Cluster) merge(endpoints []Endpoint) {
-	now := time.Now()
 	hosts := make([]*Host, 0, len(endpoints))
 	seen := make(map[address.Addr]struct{}, len(endpoints))
 	changed, came := false, false
@@ -177,22 +176,16 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 			continue
 		}
 		seen[e.Address] = struct{}{}
-		h := &Host{Endpoint: *e, Cluster: c, Canary: e.Canary()}
-		h.Weight = max(1, h.Weight)
-		if old := c.set.ByAddress(e.Address); old != nil {
-			h.HostState = old.HostState
-			if sameEndpoint(&old.Endpoint, &h.Endpoint) {
-				h = old
-			} else {
-				changed = true
-			}
-		} else {
-			h.HostState = newHostState(len(c.workers), now)
-			h.present.Store(true)
+		e.Weight = max(1, e.Weight)
+		h := c.set.ByAddress(e.Address)
+		switch {
+		case h == nil:
+			h = NewHost(*e, c, len(c.workers))
 			came = true
-		}
-		if set, clear := edsFlags(e.Status); h.Flags()&(set|clear) != set {
-			h.setFlags(set, clear, now)
+		case !sameEndpoint(&h.Endpoint, e):
+			h = &Host{Endpoint: *e, Cluster: c, Canary: e.Canary(), HostState: h.HostState}
+			set, unset := edsFlags(e.Status)
+			h.SetFlags(set, unset)
 			changed = true
 		}
 		hosts = append(hosts, h)
@@ -217,7 +210,7 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 }
 
 // edsFlags are the flags that a discovered status asks to set and to clear.
-func edsFlags(s HealthStatus) (set, clear HealthFlags) {
+func edsFlags(s HealthStatus) (set, unset HealthFlags) {
 	switch s {
 	case StatusUnhealthy, StatusDraining, StatusTimeout:
 		set = FailedEDSHealth

@@ -201,6 +201,18 @@ type HostCounts struct {
 	RqError, RqSuccess, RqTimeout, RqTotal uint64
 }
 
+// NewHost returns a host that is not yet known to a cluster, with a state of its own
+// for a number of loops. Clusters make theirs so; others do in tests and for hosts that
+// no discovery tells of.
+func NewHost(e Endpoint, c *Cluster, loops int) *Host {
+	e.Weight = max(1, e.Weight)
+	h := &Host{Endpoint: e, Cluster: c, Canary: e.Canary(), HostState: newHostState(loops, time.Now())}
+	set, _ := edsFlags(e.Status)
+	h.flags.Store(uint32(set))
+	h.present.Store(true)
+	return h
+}
+
 func newHostState(loops int, now time.Time) *HostState {
 	s := &HostState{local: make([]atomic.Pointer[HostLocal], loops)}
 	s.since.Store(now.UnixNano())
@@ -259,17 +271,18 @@ func (s *HostState) Counts() HostCounts {
 	return c
 }
 
-// setFlags sets and clears flags and tells the health before and after.
-func (s *HostState) setFlags(set, clear HealthFlags, now time.Time) (before, after HealthFlags) {
+// SetFlags sets and clears flags and tells them before and after. Balancers hear of it
+// with the next host set: use Cluster.SetHealth for a cluster's hosts.
+func (s *HostState) SetFlags(set, unset HealthFlags) (before, after HealthFlags) {
 	for {
 		old := s.flags.Load()
-		next := old&^uint32(clear) | uint32(set)
+		next := old&^uint32(unset) | uint32(set)
 		if !s.flags.CompareAndSwap(old, next) {
 			continue
 		}
 		before, after = HealthFlags(old), HealthFlags(next)
 		if before.Health() == Unhealthy && after.Health() != Unhealthy {
-			s.since.Store(now.UnixNano())
+			s.since.Store(time.Now().UnixNano())
 		}
 		return before, after
 	}

@@ -43,8 +43,6 @@ type SetOptions struct {
 	// PanicThreshold in percent of hosts that must be available, 50 by default; 0 is
 	// never to panic.
 	PanicThreshold float64
-	// FailTrafficOnPanic gives no host instead of any host in panic.
-	FailTrafficOnPanic bool
 	// IgnoreNewHosts leaves hosts that wait for their first active health check out of
 	// the computation of load and panic.
 	IgnoreNewHosts bool

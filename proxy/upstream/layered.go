@@ -4,14 +4,22 @@ package upstream
 
 import "math/rand/v2"
 
-// Layered returns a Policy that draws a priority by load (by the request's hash if
-// hashed), decides between its healthy, its degraded and, in panic, all of its hosts,
-// and lets a ListPolicy pick among those, as Envoy's LoadBalancerBase does.
-func Layered(list ListPolicy, hashed bool) Policy { return layered{list, hashed} }
+// LayerOptions are how Layered goes about it.
+type LayerOptions struct {
+	// Hashed draws the priority by the request's hash.
+	Hashed bool
+	// FailTrafficOnPanic gives no host in panic instead of any host.
+	FailTrafficOnPanic bool
+}
+
+// Layered returns a Policy that draws a priority by load, decides between its healthy,
+// its degraded and, in panic, all of its hosts, and lets a ListPolicy pick among those,
+// as Envoy's LoadBalancerBase does.
+func Layered(list ListPolicy, o LayerOptions) Policy { return layered{list, o} }
 
 type layered struct {
-	list   ListPolicy
-	hashed bool
+	list ListPolicy
+	LayerOptions
 }
 
 type layeredTable struct {
@@ -40,7 +48,7 @@ func (l layered) Build(set *PrioritySet) Table {
 	for i, s := range set.Levels {
 		lv := levelOf[Table]{panic: set.Panic[i]}
 		if lv.panic {
-			if !set.FailTrafficOnPanic {
+			if !l.FailTrafficOnPanic {
 				lv.all = build(s.Hosts)
 			}
 		} else {
@@ -53,8 +61,8 @@ func (l layered) Build(set *PrioritySet) Table {
 
 // Balancer implements Table.
 func (t *layeredTable) Balancer(env *Env) Balancer {
-	b := &layeredBalancer{set: t.set, stats: env.Stats, hashed: t.hashed, rand: env.Rand(), sole: -1}
-	make := func(t Table) Balancer {
+	b := &layeredBalancer{set: t.set, stats: env.Stats, hashed: t.Hashed, rand: env.Rand(), sole: -1}
+	balancer := func(t Table) Balancer {
 		if t == nil {
 			return nil
 		}
@@ -62,7 +70,7 @@ func (t *layeredTable) Balancer(env *Env) Balancer {
 	}
 	for _, l := range t.levels {
 		b.levels = append(b.levels, levelOf[Balancer]{
-			panic: l.panic, all: make(l.all), healthy: make(l.healthy), degraded: make(l.degraded),
+			panic: l.panic, all: balancer(l.all), healthy: balancer(l.healthy), degraded: balancer(l.degraded),
 		})
 	}
 	for i, v := range t.set.Load.Healthy {
