@@ -168,16 +168,16 @@ func (c *Cluster) update(endpoints []Endpoint, err error) {
 // address. Of several endpoints with one address the first counts, as in Envoy.
 func (c *Cluster) merge(endpoints []Endpoint) {
 	hosts := make([]*Host, 0, len(endpoints))
-	seen := make(map[address.Addr]struct{}, len(endpoints))
+	seen := make(map[identity]struct{}, len(endpoints))
 	changed, came := false, false
 	for i := range endpoints {
 		e := &endpoints[i]
-		if _, ok := seen[e.Address]; ok {
+		if _, ok := seen[e.identity()]; ok {
 			continue
 		}
-		seen[e.Address] = struct{}{}
+		seen[e.identity()] = struct{}{}
 		e.Weight = max(1, e.Weight)
-		h := c.set.ByAddress(e.Address)
+		h := c.set.find(e)
 		switch {
 		case h == nil:
 			h = NewHost(*e, c, len(c.workers))
@@ -193,7 +193,7 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 	left := len(hosts) < len(c.set.Hosts) || came
 	if left {
 		for _, h := range c.set.Hosts {
-			if _, ok := seen[h.Address]; !ok {
+			if _, ok := seen[h.identity()]; !ok {
 				h.present.Store(false)
 			}
 		}
@@ -295,8 +295,21 @@ func (c *Cluster) close() {
 	}
 }
 
+// identity is what makes a host the same host.
+type identity struct {
+	key  string
+	addr address.Addr
+}
+
+func (e *Endpoint) identity() identity {
+	if e.Key != "" {
+		return identity{key: e.Key}
+	}
+	return identity{addr: e.Address}
+}
+
 func sameEndpoint(a, b *Endpoint) bool {
-	return a.Hostname == b.Hostname && a.Weight == b.Weight && a.Locality == b.Locality &&
+	return a.Address == b.Address && a.Hostname == b.Hostname && a.Weight == b.Weight && a.Locality == b.Locality &&
 		a.LocalityWeight == b.LocalityWeight && a.Priority == b.Priority && a.Status == b.Status &&
 		a.Check == b.Check && slices.Equal(a.Addresses, b.Addresses) &&
 		reflect.DeepEqual(a.Metadata, b.Metadata) && reflect.DeepEqual(a.LocalityMetadata, b.LocalityMetadata)

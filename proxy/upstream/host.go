@@ -113,6 +113,9 @@ type HealthCheckTarget struct {
 
 // An Endpoint is one host as discovery tells it.
 type Endpoint struct {
+	// Key is the host's identity from one host set to the next; "" is its Address. A
+	// logical host, of which the address changes, has a key.
+	Key     string
 	Address address.Addr
 	// Addresses are further addresses of the same host, for happy eyeballs; Address
 	// is not among them.

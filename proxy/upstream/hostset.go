@@ -69,6 +69,7 @@ type PrioritySet struct {
 	HealthPercent, DegradedPercent []uint32
 
 	byAddress map[address.Addr]*Host
+	byKey     map[string]*Host // nil if no host has a key
 }
 
 // maxPriority is Envoy's limit of LocalityLbEndpoints.priority.
@@ -84,6 +85,12 @@ func NewPrioritySet(hosts []*Host, o SetOptions) *PrioritySet {
 	levels := 1
 	for _, h := range hosts {
 		p.byAddress[h.Address] = h
+		if h.Key != "" {
+			if p.byKey == nil {
+				p.byKey = map[string]*Host{}
+			}
+			p.byKey[h.Key] = h
+		}
 		levels = max(levels, min(h.Priority, maxPriority)+1)
 	}
 	groups := make([][]*Host, levels)
@@ -96,6 +103,17 @@ func NewPrioritySet(hosts []*Host, o SetOptions) *PrioritySet {
 	}
 	p.computeLoad()
 	return p
+}
+
+// find returns the host that an endpoint tells of, or nil.
+func (p *PrioritySet) find(e *Endpoint) *Host {
+	if e.Key != "" {
+		return p.byKey[e.Key]
+	}
+	if h := p.byAddress[e.Address]; h != nil && h.Key == "" {
+		return h
+	}
+	return nil
 }
 
 // ByAddress returns the host with an address, or nil.

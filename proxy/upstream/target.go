@@ -3,8 +3,11 @@
 package upstream
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
+
+	"weir.dev/weir/proxy/address"
 )
 
 // A Target is one endpoint as configured: a finished Endpoint, or one whose address
@@ -16,6 +19,8 @@ type Target struct {
 	// that of its addresses.
 	Name string
 	Port uint16
+	// CheckPort is the port for health checks, 0 for the same.
+	CheckPort uint16
 	// Path is the field of the configuration, for messages.
 	Path string
 }
@@ -70,4 +75,19 @@ type ResolverConfig struct {
 	System bool
 	// Custom tells that servers or options were given.
 	Custom bool
+}
+
+// AddrPort returns an address with the target's port.
+func (t *Target) AddrPort(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, t.Port) }
+
+// At returns the target's endpoint at an address that its name resolved to. Its host
+// name is the name unless another is configured, as in Envoy.
+func (t *Target) At(a netip.Addr) Endpoint {
+	e := t.Endpoint
+	e.Address = address.IP(t.AddrPort(a))
+	e.Hostname = cmp.Or(e.Hostname, t.Name)
+	if t.CheckPort != 0 && !e.Check.Address.IsValid() {
+		e.Check.Address = address.IP(netip.AddrPortFrom(a, t.CheckPort))
+	}
+	return e
 }

@@ -5,6 +5,7 @@ package random
 import (
 	"testing"
 
+	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/balancertest"
 )
 
