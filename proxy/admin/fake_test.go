@@ -141,3 +141,14 @@ func dial(t *testing.T, a *Admin, method, path, host string, header http.Header)
 	}
 	return resp.StatusCode, string(b)
 }
+
+func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
+
+// newRequest is a GET with the given parameters, which may be any bytes.
+func newRequest(path string, params map[string]string) *http.Request {
+	q := url.Values{}
+	for k, v := range params {
+		q.Set(k, v)
+	}
+	return httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil)
+}
