@@ -61,7 +61,7 @@ func (f *fake) note(format string, args ...any) {
 func (f *fake) Info() Info {
 	return Info{
 		Version: "abc/1.0/Clean/RELEASE/Go", HotRestartVersion: "disabled", Started: time.Now().Add(-90 * time.Second),
-		Options: &adminv3.CommandLineOptions{Concurrency: 2, DrainStrategy: adminv3.CommandLineOptions_Gradual},
+		Options: &adminv3.CommandLineOptions{Concurrency: 2, ConfigYaml: "key: " + secret, DrainStrategy: adminv3.CommandLineOptions_Gradual},
 		Node:    &corev3.Node{Id: "n1"},
 	}
 }

@@ -110,6 +110,7 @@ func TestServerInfo(t *testing.T) {
 	for _, want := range []string{
 		"{\n \"version\": \"abc/1.0/Clean/RELEASE/Go\",\n \"state\": \"LIVE\",", `"uptime_current_epoch": "90s"`, `"uptime_all_epochs": "90s"`,
 		`"hot_restart_version": "disabled"`, `"concurrency": 2`, `"id": "n1"`, `"drain_strategy": "Gradual"`, `"base_id": "0"`,
+		`"config_yaml": "[redacted]"`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("lacks %s in %s", want, body)
