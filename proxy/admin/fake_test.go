@@ -61,7 +61,7 @@ func (f *fake) note(format string, args ...any) {
 func (f *fake) Info() Info {
 	return Info{
 		Version: "abc/1.0/Clean/RELEASE/Go", HotRestartVersion: "disabled", Started: time.Now().Add(-90 * time.Second),
-		Options: &adminv3.CommandLineOptions{Concurrency: 2, DrainStrategy: adminv3.CommandLineOptions_Gradual},
+		Options: &adminv3.CommandLineOptions{Concurrency: 2, ConfigYaml: "key: " + secret, DrainStrategy: adminv3.CommandLineOptions_Gradual},
 		Node:    &corev3.Node{Id: "n1"},
 	}
 }
@@ -140,4 +140,15 @@ func dial(t *testing.T, a *Admin, method, path, host string, header http.Header)
 		t.Fatal(err)
 	}
 	return resp.StatusCode, string(b)
+}
+
+func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
+
+// newRequest is a GET with the given parameters, which may be any bytes.
+func newRequest(path string, params map[string]string) *http.Request {
+	q := url.Values{}
+	for k, v := range params {
+		q.Set(k, v)
+	}
+	return httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -36,10 +37,16 @@ func (a *Admin) serveServerInfo(w *answer, _ *http.Request) {
 	if first.IsZero() {
 		first = info.Started
 	}
+	options := info.Options
+	if options.GetConfigYaml() != "" {
+		// It is a configuration as text, in which no field says what is secret.
+		options = proto.CloneOf(options)
+		options.ConfigYaml = redacted
+	}
 	w.message(&adminv3.ServerInfo{
 		Version: info.Version, State: adminv3.ServerInfo_State(a.server.State()), HotRestartVersion: info.HotRestartVersion,
 		UptimeCurrentEpoch: since(info.Started), UptimeAllEpochs: since(first),
-		CommandLineOptions: info.Options, Node: info.Node,
+		CommandLineOptions: options, Node: info.Node,
 	}, true)
 }
 
