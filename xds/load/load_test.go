@@ -4,6 +4,7 @@ package load
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,7 @@ func TestMessageForms(t *testing.T) {
 			Name: "a", ConnectTimeout: durationpb.New(250 * time.Millisecond), LbPolicy: clusterv3.Cluster_RANDOM,
 		}},
 		{"enum by number", "name: a\nlb_policy: 3", &clusterv3.Cluster{Name: "a", LbPolicy: clusterv3.Cluster_RANDOM}},
+		{"enum in lower case", "name: a\nlb_policy: least-request", &clusterv3.Cluster{Name: "a", LbPolicy: clusterv3.Cluster_LEAST_REQUEST}},
 		{"wrapper", `per_connection_buffer_limit_bytes: "32768"`, &clusterv3.Cluster{PerConnectionBufferLimitBytes: wrapperspb.UInt32(32768)}},
 		{"whole float", `per_connection_buffer_limit_bytes: 1e3`, &clusterv3.Cluster{PerConnectionBufferLimitBytes: wrapperspb.UInt32(1000)}},
 		{"null is unset", "name: a\nalt_stat_name: null\nconnect_timeout: ~", &clusterv3.Cluster{Name: "a"}},
@@ -216,9 +218,31 @@ func TestEveryLinkedTypeIsFound(t *testing.T) {
 			t.Errorf("%s is not found", name)
 		}
 	}
+	if !slices.IsSorted(types.known) {
+		t.Error("known.txt is not sorted")
+	}
 	for _, name := range types.known {
 		if _, ok := types.Find(name); ok {
 			t.Errorf("%s is in known.txt and linked", name)
+		}
+	}
+}
+
+func TestUnknownTypes(t *testing.T) {
+	types := NewTypes()
+	for url, want := range map[string]string{
+		"type.googleapis.com/envoy.extensions.filters.network.kafka_broker.v3.KafkaBroker": "Envoy has",
+		"type.googleapis.com/envoy.config.filter.network.tcp_proxy.v2.TcpProxy":            "network.tcp_proxy.v3.TcpProxy",
+		"envoy.config.filter.network.rbac.v2.RBAC":                                         "filters.network.rbac.v3.RBAC",
+		"envoy.config.filter.http.rbac.v2.RBAC":                                            "filters.http.rbac.v3.RBAC",
+		"envoy.extensions.filters.http.corz.v3.Cors":                                       "filters.http.cors.v3.Cors",
+		"envoy.extensions.filters.http.nothing_like_it.v3.Whatever":                        "a type looks like",
+		"":  "a type looks like",
+		"/": "a type looks like",
+	} {
+		reason, remedy := types.explain(url)
+		if !strings.Contains(reason+remedy, want) {
+			t.Errorf("%s: %s (%s), want %q", url, reason, remedy, want)
 		}
 	}
 }

@@ -108,6 +108,9 @@ func syntaxProblem(name string, err error) *xds.Problem {
 			p.Reason = "not valid YAML: " + le.Message
 		}
 	}
+	if strings.Contains(p.Reason, "cannot start any token") {
+		p.Remedy = "indent with spaces, as YAML allows no tabs, and quote text that begins with @, ` or %"
+	}
 	return p
 }
 

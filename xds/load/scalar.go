@@ -119,8 +119,12 @@ func (d *decoder) enum(n *yaml.Node, path string, ed protoreflect.EnumDescriptor
 	if ed.FullName() == "google.protobuf.NullValue" && n.ShortTag() == "!!null" {
 		return 0, true
 	}
-	if v := ed.Values().ByName(protoreflect.Name(n.Value)); v != nil {
-		return v.Number(), true
+	// Envoy takes lower case too (case_insensitive_enum_parsing in its loader).
+	upper := strings.ToUpper(strings.ReplaceAll(n.Value, "-", "_"))
+	for _, name := range []string{n.Value, upper} {
+		if v := ed.Values().ByName(protoreflect.Name(name)); v != nil {
+			return v.Number(), true
+		}
 	}
 	if i, err := strconv.ParseInt(n.Value, 10, 32); err == nil {
 		if ed.Values().ByNumber(protoreflect.EnumNumber(i)) != nil {
