@@ -23,8 +23,9 @@ type Bucket struct {
 	filled   time.Time
 }
 
-// NewBucket returns a bucket of that holds most tokens, to which perFill are added
-// every interval. Each of them must be positive. A nil now is [time.Now].
+// NewBucket returns a bucket of at most the given number of tokens, to which
+// perFill are added every interval. Each of them must be positive. A nil now is
+// [time.Now].
 func NewBucket(most, perFill uint32, interval time.Duration, now func() time.Time) (*Bucket, error) {
 	if now == nil {
 		now = time.Now
