@@ -23,17 +23,18 @@ type Bucket struct {
 	filled   time.Time
 }
 
-// NewBucket returns a bucket of at most max tokens, to which perFill are added
-// every interval. Each of them must be positive. A nil now is [time.Now].
-func NewBucket(max, perFill uint32, interval time.Duration, now func() time.Time) (*Bucket, error) {
+// NewBucket returns a bucket of at most the given number of tokens, to which
+// perFill are added every interval. Each of them must be positive. A nil now is
+// [time.Now].
+func NewBucket(most, perFill uint32, interval time.Duration, now func() time.Time) (*Bucket, error) {
 	if now == nil {
 		now = time.Now
 	}
 	b := &Bucket{now: now}
-	if err := b.Set(max, perFill, interval); err != nil {
+	if err := b.Set(most, perFill, interval); err != nil {
 		return nil, err
 	}
-	b.tokens = uint64(max)
+	b.tokens = uint64(most)
 	return b, nil
 }
 

@@ -18,17 +18,17 @@ func TestJSON(t *testing.T) {
 		"in":   map[string]any{"x": "%REQ(X-NONE)%", "flags": "%RESPONSE_FLAGS%", "grpc": "%GRPC_STATUS_NUMBER%"},
 		"gone": map[string]any{"x": "%REQ(X-NONE)%"},
 		"list": []any{"%REQ(X-NONE)%", "%DURATION%", "x", []any{"%REQ(X-NONE)%"}},
-		"cut":  "%REQ(USER-AGENT):3%", "body": "%LOCAL_REPLY_BODY%", "fs": "%FILTER_STATE(o)%", "id": "%CONNECTION_ID%",
+		"cut":  "%REQ(USER-AGENT):3%", "cut2": `%COALESCE({"operators":[{"command":"REQ","param":"x"},{"command":"REQ","param":"user-agent"}]}):2%`, "body": "%LOCAL_REPLY_BODY%", "fs": "%FILTER_STATE(o)%", "id": "%CONNECTION_ID%",
 	}
 	const meta = `{"key":"foo","n":1.5,"nil":null,"obj":{"a":["x",1],"inner":"bar"},"ok":true,"whole":3}`
 	tests := []struct {
 		omit bool
 		want string
 	}{
-		{false, `{"a":"POST","b":true,"body":"no\nway","cut":"nsq","empty":"","fs":{"a":1},"gone":{"x":null},"id":7,` +
+		{false, `{"a":"POST","b":true,"body":"no\nway","cut":"nsq","cut2":"ns","empty":"","fs":{"a":1},"gone":{"x":null},"id":7,` +
 			`"in":{"flags":"-","grpc":3,"x":null},"list":[null,226,"x",[null]],"meta":` + meta +
 			`,"mix":"- is 204","n":2.5,"none":null,"port":4711,"s":"a \"b\"\n","z":204}`},
-		{true, `{"a":"POST","b":true,"body":"no\nway","cut":"nsq","empty":"","fs":{"a":1},"id":7,` +
+		{true, `{"a":"POST","b":true,"body":"no\nway","cut":"nsq","cut2":"ns","empty":"","fs":{"a":1},"id":7,` +
 			`"in":{"flags":"-","grpc":3},"list":[226,"x",[]],"meta":` + meta +
 			`,"mix":" is 204","n":2.5,"port":4711,"s":"a \"b\"\n","z":204}`},
 	}

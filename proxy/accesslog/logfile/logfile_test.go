@@ -113,7 +113,8 @@ func TestFlushByTime(t *testing.T) {
 		if got := out.String(); got != "a DownstreamEnd\nb DownstreamStart\n" {
 			t.Errorf("got %q", got)
 		}
-		time.Sleep(5 * DefaultInterval)
+		// Between two ticks, so that it is Close and not a tick that flushes.
+		time.Sleep(5*DefaultInterval + DefaultInterval/2)
 		sink.Log(7, line("late"), accesslog.NotSet)
 		if err := s.Close(t.Context()); err != nil {
 			t.Fatal(err)
