@@ -146,6 +146,19 @@ func FuzzValues(f *testing.F) {
 			" %FILTER_STATE(s)% %FILTER_STATE(s:PLAIN)% %LOCAL_REPLY_BODY% %RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)% %GRPC_STATUS%" +
 			" %REQUESTED_SERVER_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT% %PATH(NQ)%" + "\n",
 	}
+	var lines, objects []*Format
+	for _, text := range texts {
+		c, err := Compile(text, testOptions())
+		if err != nil {
+			f.Fatal(err)
+		}
+		lines = append(lines, c)
+	}
+	for _, omit := range []bool{false, true} {
+		o := testOptions()
+		o.OmitEmpty = omit
+		objects = append(objects, everything(f, o))
+	}
 	f.Fuzz(func(t *testing.T, value, path string) {
 		s := stream()
 		s.Request.Add(header.NewName("x"), value)
@@ -155,20 +168,14 @@ func FuzzValues(f *testing.F) {
 		s.Conn.ServerName, s.StatusDetails, s.LocalReplyBody, s.Upstream.HostName = value, value, []byte(value), value
 		s.Metadata["ns"] = map[string]any{"k": value, path: []any{value, nil, 1.0}}
 		s.FilterState["s"] = streaminfoText(value)
-		for _, text := range texts {
-			c, err := Compile(text, testOptions())
-			if err != nil {
-				t.Fatal(err)
-			}
+		for _, c := range lines {
 			out := string(c.AppendTo(nil, s))
 			if strings.Count(out, "\n") != 1 || !strings.HasSuffix(out, "\n") || strings.ContainsAny(out, "\r\x00\x1b\x7f") {
 				t.Fatalf("not one line: %q", out)
 			}
 		}
-		for _, omit := range []bool{false, true} {
-			o := testOptions()
-			o.OmitEmpty = omit
-			out := everything(t, o).AppendTo(nil, s)
+		for _, c := range objects {
+			out := c.AppendTo(nil, s)
 			if !json.Valid(out) || strings.Count(string(out), "\n") != 1 || strings.ToValidUTF8(string(out), "") != string(out) {
 				t.Fatalf("not one line of JSON: %q", out)
 			}
