@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/address"
+	"weir.dev/weir/proxy/codec/h1"
 	"weir.dev/weir/proxy/stats"
 )
 
@@ -20,6 +21,8 @@ import (
 // otherwise.
 type Cluster struct {
 	Settings
+	// Codec is how responses are parsed.
+	Codec h1.Options
 
 	resources [2]*Resources
 	workers   []*Worker
@@ -119,6 +122,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		Settings: cfg.Settings, config: cfg, policy: cfg.policy, discovery: d,
 		loops: o.Loops, seeds: o.seed, warm: make(chan struct{}), active: make(chan struct{}),
 	}
+	c.Codec = c.HTTP.codec()
 	scope := o.Stats.Scope("cluster." + cmp.Or(c.AltStatName, c.Name))
 	c.stats = stats.Register[Stats](scope, len(o.Loops))
 	c.members = stats.Register[memberStats](scope, 1)

@@ -213,30 +213,23 @@ func (p *httpPool) dial(t *engine.Task, breaker *Resource) (*Conn, error) {
 		err = p.handshake(t, c)
 	}
 	if err != nil {
+		c.close(false)
+		var interrupted *engine.Interrupted
+		if errors.As(err, &interrupted) {
+			return nil, err // The request ended, not the connection.
+		}
 		st.CxConnectFail.Inc()
 		local.Stats.CxConnectFail.Inc()
 		if errors.Is(err, engine.ErrDialTimeout) {
 			st.CxConnectTimeout.Inc()
 		}
-		c.close(false)
-		var ce *ConnectError
-		if !errors.As(err, &ce) && !isInterrupt(err) {
-			err = &ConnectError{Address: addr, Err: err}
-		}
-		return nil, err
+		return nil, &ConnectError{Address: addr, Err: err}
 	}
 	st.CxConnectTime.Record(uint64(engine.Nano()-start) / uint64(time.Millisecond))
 	if d := cl.HTTP.MaxConnectionDuration; d > 0 {
 		c.until = p.loop.Now() + int64(d)
 	}
 	return c, nil
-}
-
-// isInterrupt tells an error of the request itself, such as its time-out, from one
-// of the connection.
-func isInterrupt(err error) bool {
-	var i interface{ Interrupt() bool }
-	return errors.As(err, &i)
 }
 
 // connect tries the host's addresses in turn.
