@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hcm
+
+import (
+	"errors"
+	"time"
+
+	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/route"
+	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+// active is a stream being served, with all the memory that takes: it belongs
+// to a loop and goes from one connection to the next.
+type active struct {
+	stream.Stream
+	conn   *connection
+	server h1.Server
+	head   header.Map
+	table  *route.Table
+	chain  *stream.Chain
+	start  int64 // loop time
+	resp   h1.Response
+
+	idle       engine.Timer // stream_idle_timeout
+	idleFor    int64
+	total      engine.Timer // max_stream_duration
+	request    engine.Timer // request_timeout
+	halfClosed engine.Timer
+
+	served    bool // counted as a request
+	responded bool // the response's head may have left
+	abandoned bool
+	upgrading bool
+	scratch   []byte
+}
+
+var (
+	errStreamIdle  = errors.New("stream idle timeout")
+	errMaxDuration = errors.New("max stream duration reached")
+	errRequestTime = errors.New("request timeout")
+)
+
+// take returns a stream for a connection.
+func (w *worker) take(t *engine.Task, k *connection) *active {
+	var a *active
+	if n := len(w.free); n > 0 {
+		a = w.free[n-1]
+		w.free = w.free[:n-1]
+	} else {
+		a = new(active)
+		a.idle.Init(w.loop, func() { a.interrupt(errStreamIdle) })
+		a.total.Init(w.loop, func() { a.interrupt(errMaxDuration) })
+		a.request.Init(w.loop, func() { a.interrupt(errRequestTime) })
+		a.halfClosed.Init(w.loop, func() { a.abandon() })
+	}
+	a.conn = k
+	a.server.Attach(k.ends(), &w.m.cfg.codec)
+	a.reset(t)
+	return a
+}
+
+// maxFreeStreams bounds what a loop keeps.
+const maxFreeStreams = 1024
+
+func (w *worker) put(a *active) {
+	a.server.Detach()
+	a.head.Reset()
+	a.Begin(nil, nil)
+	a.conn = nil
+	if len(w.free) < maxFreeStreams {
+		w.free = append(w.free, a)
+		return
+	}
+	for _, t := range []*engine.Timer{&a.idle, &a.total, &a.request, &a.halfClosed} {
+		t.Release()
+	}
+}
+
+// reset readies the stream for the next request of its connection.
+func (a *active) reset(t *engine.Task) {
+	a.head.Reset()
+	a.Begin(t, a)
+	a.served, a.responded, a.abandoned, a.upgrading = false, false, false, false
+	a.chain = &a.conn.m.chain
+	a.table = a.conn.m.table.Load()
+	a.resp = h1.Response{Names: a.conn.m.cfg.names}
+}
+
+func (a *active) interrupt(err error) {
+	if t := a.Task(); t != nil {
+		t.Interrupt(err)
+	}
+}
+
+func (a *active) abandon() {
+	if a.conn != nil && !a.abandoned {
+		a.abandoned = true
+		a.interrupt(stream.ErrDownstreamGone)
+	}
+}
+
+// info begins what is known of the stream.
+func (a *active) info(p streaminfo.Protocol) {
+	k := a.conn
+	a.start = k.loop.Now()
+	i := &a.Info
+	i.Conn = k.conn.Info
+	i.Protocol = p
+	i.Start = k.clock.now(a.start)
+	i.Remote = k.conn.Info.Remote
+	a.served = true
+	k.stats.RqTotal.Inc()
+	k.stats.RqHTTP1Total.Inc()
+	k.stats.RqActive.Inc()
+	k.conn.Info.Requests++
+}
+
+// arm starts the stream's time limits.
+func (a *active) arm() {
+	cfg := &a.conn.m.cfg
+	a.idleFor = int64(cfg.streamIdle)
+	total := cfg.maxStream
+	if r := a.Route(); r != nil && r.Forward != nil {
+		a.idleFor = int64(r.Forward.IdleTimeout.Or(cfg.streamIdle))
+		total = r.Forward.MaxStreamDuration.Or(total)
+	}
+	if a.idleFor > 0 {
+		a.idle.Set(a.idleFor)
+	}
+	if total > 0 {
+		a.total.Set(int64(total))
+	}
+}
+
+func (a *active) disarm() {
+	a.idle.Stop()
+	a.total.Stop()
+	a.request.Stop()
+	a.halfClosed.Stop()
+}
+
+// Moved keeps the stream from being idle.
+func (a *active) Moved(int) {
+	if a.idleFor > 0 {
+		a.idle.Set(a.idleFor)
+	}
+}
+
+// Match finds the stream's route.
+func (a *active) Match(s *stream.Stream) *route.Route {
+	if a.table == nil {
+		return nil
+	}
+	r := a.table.Match(&route.Request{Header: s.Request.Header, Info: &s.Info, Random: s.Random})
+	if r != nil {
+		s.Info.RouteName = r.Name
+		s.Info.RouteMetadata = r.Metadata
+		if r.VirtualHost != nil {
+			s.Info.VirtualHostName = r.VirtualHost.Name
+			s.Info.VirtualCluster = r.VirtualHost.VirtualCluster(s.Request.Header)
+		}
+	}
+	return r
+}
+
+// Inform sends an interim response, unless the client cannot take one.
+func (a *active) Inform(_ *stream.Stream, h *header.Map) error {
+	if a.Info.Protocol == streaminfo.HTTP10 {
+		return nil
+	}
+	return a.server.Inform(h, a.resp.Names)
+}
+
+// finish settles the stream: log, statistics, filters that wait for the end.
+func (a *active) finish() {
+	a.disarm()
+	a.conn.conn.Socket.Unwatch()
+	if !a.served {
+		return
+	}
+	k, i := a.conn, &a.Info
+	now := engine.Nano()
+	i.Duration = time.Duration(now - a.start)
+	head, body, _ := a.server.Sent()
+	if a.responded {
+		i.HeaderSent, i.BodySent = uint64(head), body
+		i.WireSent = uint64(head) + body
+	}
+	i.BodyReceived = a.server.Received()
+	if h := a.server.Head(); h != nil {
+		i.HeaderReceived = uint64(h.Size)
+	}
+	i.WireReceived = i.HeaderReceived + i.BodyReceived
+	a.chain.End(&a.Stream)
+	k.stats.RqActive.Dec()
+	k.stats.RqTime.Record(uint64(i.Duration.Milliseconds()))
+	if i.Status > 0 && a.responded {
+		k.stats.count(i.Status)
+	}
+	for _, l := range k.m.logs {
+		l.Log(k.loop.ID(), i, logEnd)
+	}
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hcm
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/conn"
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+// connection is one downstream HTTP/1 connection. While it is idle this is all
+// there is of it.
+type connection struct {
+	*worker
+	conn  *conn.Conn
+	timer engine.Timer // closes the connection while it is idle
+	until int64        // the loop's time at which the connection is to end; 0 is never
+	// lapse is why the timer runs.
+	lapse    lapse
+	draining bool
+	remote   bool // the client closed
+	upgraded bool
+	a        *active // the stream being served, or nil
+}
+
+type lapse uint8
+
+const (
+	lapseIdle lapse = iota
+	lapseDuration
+	lapseDrain
+)
+
+// drainGrace is how long a connection that drains may stay idle: long enough
+// for a client that is about to send, so that no request meets a closed door.
+const drainGrace = 5 * time.Second
+
+// rest arms the timer of an idle connection.
+func (k *connection) rest() {
+	d := int64(k.m.cfg.idleTimeout)
+	k.lapse = lapseIdle
+	if k.draining && (d == 0 || d > int64(drainGrace)) {
+		d, k.lapse = int64(drainGrace), lapseDrain
+	}
+	if k.until > 0 {
+		if left := max(k.until-k.loop.Now(), 1); d == 0 || left < d {
+			d, k.lapse = left, lapseDuration
+		}
+	}
+	if d > 0 {
+		k.timer.Set(d)
+	}
+}
+
+// expire closes the connection: it has been idle for too long, or open for too
+// long. One that is busy is left to end after its stream.
+func (k *connection) expire() {
+	if k.a != nil {
+		return
+	}
+	switch k.lapse {
+	case lapseDuration:
+		k.stats.CxMaxDuration.Inc()
+	case lapseDrain:
+		k.stats.CxDrainClose.Inc()
+	default:
+		k.stats.CxIdleTimeout.Inc()
+	}
+	k.conn.Close()
+}
+
+// Serve serves requests until there is nothing to read.
+func (k *connection) Serve(t *engine.Task, c *conn.Conn) bool {
+	k.timer.Stop()
+	a := k.take(t, k)
+	k.a = a
+	defer func() {
+		k.a = nil
+		k.put(a)
+	}()
+	for {
+		err := a.server.ReadRequest(t, k.m.headTimeout(), &a.Request, &a.head)
+		if err == h1.ErrIdle {
+			k.rest()
+			return true
+		}
+		if err != nil {
+			a.refuse(t, err)
+			return false
+		}
+		if !a.serve(t) {
+			return false
+		}
+		if a.abandoned {
+			return false
+		}
+		a.reset(t)
+	}
+}
+
+// headTimeout bounds a request's head: by its own limit, or else by the idle
+// limit of streams, so that a client that drips bytes holds no task for ever.
+func (m *Manager) headTimeout() time.Duration {
+	if m.cfg.headersTimeout > 0 {
+		return m.cfg.headersTimeout
+	}
+	return m.cfg.streamIdle
+}
+
+// Drain announces the end with the next response, and ends an idle connection
+// after a moment's grace.
+func (k *connection) Drain(*conn.Conn) {
+	k.draining = true
+	if k.a == nil {
+		k.timer.Release()
+		k.rest()
+	}
+}
+
+// lastRequest reports whether the response at hand is to be the last of the
+// connection.
+func (k *connection) lastRequest() bool {
+	cfg := &k.m.cfg
+	switch {
+	case k.draining, k.m.drain != nil && k.m.drain() && rand.Uint32()&1 == 0:
+		k.stats.CxDrainClose.Inc()
+	case k.until > 0 && k.loop.Now() >= k.until:
+		k.stats.CxMaxDuration.Inc()
+	case cfg.maxRequests > 0 && k.conn.Info.Requests >= cfg.maxRequests:
+		k.stats.CxMaxRequests.Inc()
+	default:
+		return false
+	}
+	return true
+}
+
+// Closed settles the connection's statistics.
+func (k *connection) Closed(c *conn.Conn) {
+	k.timer.Release()
+	st := k.stats
+	st.CxActive.Dec()
+	st.CxHTTP1Active.Dec()
+	st.CxDestroy.Inc()
+	if k.remote || c.Socket.HungUp() {
+		st.CxDestroyRemote.Inc()
+	} else {
+		st.CxDestroyLocal.Inc()
+	}
+	if k.a != nil {
+		st.CxDestroyActive.Inc()
+	}
+	if k.upgraded {
+		st.CxUpgrades.Dec()
+	}
+	st.CxRxBytes.Add(c.Socket.Received)
+	st.CxTxBytes.Add(c.Socket.Sent)
+	st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
+}
+
+// HungUp interrupts the stream when the client is gone. A client that has only
+// closed its sending side may still wait for the response: it gets a moment.
+func (k *connection) HungUp(_ *engine.Conn, gone bool) {
+	k.remote = true
+	if k.a == nil {
+		return
+	}
+	if gone {
+		k.a.abandon()
+		return
+	}
+	k.a.halfClosed.Set(int64(halfCloseGrace))
+}
+
+// halfCloseGrace is how long a stream goes on after its client has closed its
+// sending side. Envoy ends it at once; scripts that send a request and the end
+// of their stream together would never see a response.
+const halfCloseGrace = time.Second
+
+// ends returns the connection as the codec sees it.
+func (k *connection) ends() h1.Ends {
+	e := h1.Ends{Transport: k.conn.Transport, Loop: k.loop}
+	if k.conn.Plain() {
+		e.Socket = k.conn.Socket
+	}
+	return e
+}
+
+// refuse answers a request that could not be read.
+func (a *active) refuse(t *engine.Task, err error) {
+	k := a.conn
+	var bad *h1.Error
+	switch {
+	case errors.As(err, &bad):
+		k.stats.CxProtocolError.Inc()
+		if bad.Status == 431 || bad.Status == 414 {
+			k.stats.RqTooLarge.Inc()
+		}
+		a.info(streaminfo.HTTP11)
+		a.refused(t, bad.Status, bad.Detail, streaminfo.DownstreamProtocolError, bad.Reason)
+	case errors.Is(err, h1.ErrHeadTimeout):
+		k.stats.RqHeadTimeout.Inc()
+		a.info(streaminfo.HTTP11)
+		a.refused(t, 408, "request_header_timeout", 0, "request head timeout")
+	case err == io.EOF:
+		k.remote = true
+	default:
+		k.remote = true
+		k.conn.Info.Termination = err.Error()
+	}
+}

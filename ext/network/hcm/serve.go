@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hcm
+
+import (
+	"errors"
+	"net/http"
+
+	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+// serve takes one request from its head to the end of its response. It returns
+// true if the connection can carry another.
+func (a *active) serve(t *engine.Task) bool {
+	defer a.finish()
+	k, hd := a.conn, a.server.Head()
+	p := streaminfo.HTTP11
+	if hd.Minor == 0 {
+		p = streaminfo.HTTP10
+	}
+	a.info(p)
+	a.Info.Request = a.Request.Header
+	a.Info.RequestTrailer = a.Request.Trailer
+	a.Random = k.rand.next()
+	a.resp.Progress = a
+	if k.m.cfg.preserveCase {
+		a.resp.Names.Spelling = nil // Set once the response's own spelling is known.
+	}
+	k.stats.UnderscoreDropped.Add(uint64(hd.Underscored))
+	k.conn.Socket.Watch(k)
+	ok := false
+	if a.prepare(hd) && a.admit(hd) {
+		a.arm()
+		a.expect(hd)
+		if d := k.m.cfg.requestTimeout; d > 0 && a.Request.Body != nil {
+			a.request.Set(int64(d))
+		}
+		if k.m.cfg.logNewRequest {
+			a.logNow(logStart)
+		}
+		ok = a.chain.Serve(&a.Stream)
+	} else {
+		ok = a.chain.Answer(&a.Stream)
+	}
+	if !ok {
+		a.breakOff()
+		return false
+	}
+	return a.respond(t)
+}
+
+// expect arranges that a client that waits for 100 (Continue) gets it when the
+// body is first wanted, unless the upstream is to decide.
+func (a *active) expect(hd *h1.Head) {
+	if !hd.Expect100 || a.Info.Protocol == streaminfo.HTTP10 {
+		return
+	}
+	if a.conn.m.cfg.proxy100 {
+		a.Request.Header.Set(header.Expect, "100-continue")
+		return
+	}
+	a.Request.Header.Del(header.Expect)
+	a.server.OnContinue(func() error {
+		var h header.Map
+		h.Add(header.Status, "100")
+		a.conn.stats.Rq1xx.Inc()
+		return a.server.Inform(&h, a.resp.Names)
+	})
+}
+
+// admit decides on a request to leave HTTP, and replies if it may not.
+func (a *active) admit(hd *h1.Head) bool {
+	connect := string(a.Request.Header.Get(header.Method)) == http.MethodConnect
+	if !hd.Upgrade && !connect {
+		return true
+	}
+	kind := hd.Protocol
+	if connect {
+		kind = connectKind
+	}
+	u, allowed := a.conn.m.upgrade(kind)
+	if r := a.Route(); r != nil && r.Forward != nil {
+		if connect && r.Forward.Connect != nil {
+			allowed = true
+		}
+		allowed = toggled(allowed, r.Forward.Upgrade(kind))
+	} else if connect && r == nil {
+		return true // The router answers 404.
+	}
+	if !allowed {
+		a.conn.stats.RqWrongUpgrade.Inc()
+		a.Reply(stream.Reply{Status: http.StatusForbidden, Details: "upgrade_failed"})
+		return false
+	}
+	if u != nil && u.chain != nil {
+		a.chain = u.chain
+	}
+	a.upgrading = true
+	a.Upgrade = true
+	a.Request.Body, a.Request.Length = a.server.Tunnel(), -1
+	return true
+}
+
+var connectKind = []byte("connect")
+
+// upgrade returns the manager's setting for an upgrade type.
+func (m *Manager) upgrade(kind []byte) (*upgrade, bool) {
+	for i := range m.cfg.upgrades {
+		u := &m.cfg.upgrades[i]
+		if equalFold(kind, u.name) {
+			return u, u.enabled
+		}
+	}
+	return nil, false
+}
+
+// respond sends the response and reports whether the connection goes on.
+func (a *active) respond(t *engine.Task) bool {
+	k := a.conn
+	a.finishHead()
+	a.resp.Tunnel = a.upgrading && a.tunnels()
+	if a.resp.Tunnel {
+		k.upgraded = true
+		k.stats.CxUpgradesTotal.Inc()
+		k.stats.CxUpgrades.Inc()
+	}
+	early := !a.server.RequestDone() && !a.resp.Tunnel
+	if early {
+		k.stats.RqEarly.Inc()
+	}
+	a.resp.Close = k.lastRequest() || !a.server.Head().KeepAlive || early && a.Replied()
+	a.responded = true
+	a.Info.Timing.DownstreamFirstTx = engine.Nano() - a.start
+	closes, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
+	a.Info.Timing.DownstreamLastTx = engine.Nano() - a.start
+	if err != nil {
+		a.failed(err)
+		return false
+	}
+	if a.resp.Tunnel {
+		return false
+	}
+	if closes || !a.server.Finish() {
+		a.linger(t)
+		return false
+	}
+	return true
+}
+
+// tunnels reports whether the response granted the upgrade.
+func (a *active) tunnels() bool {
+	if a.Info.Status == http.StatusSwitchingProtocols {
+		return true
+	}
+	return a.Info.Status/100 == 2 && string(a.Request.Header.Get(header.Method)) == http.MethodConnect
+}
+
+// linger waits for the client to take the response, if closing now could make
+// the kernel reset the connection because of bytes nobody has read.
+func (a *active) linger(t *engine.Task) {
+	c := a.conn.conn
+	if a.server.RequestDone() && !a.server.Buffered() && !c.Transport.Ready() {
+		return
+	}
+	a.disarm()
+	c.Socket.Unwatch()
+	t.Clear()
+	c.Linger(t, a.conn.m.cfg.delayedClose)
+}
+
+// refused answers a request that never became a stream for the filters.
+func (a *active) refused(t *engine.Task, status int, details string, flags streaminfo.Flags, body string) {
+	defer a.finish()
+	a.Info.Request = &a.head
+	a.Reply(stream.Reply{Status: status, Details: details, Flags: flags, Body: body})
+	if !a.chain.Answer(&a.Stream) {
+		return
+	}
+	a.finishHead()
+	a.resp.Close, a.responded = true, true
+	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err == nil {
+		a.conn.conn.Linger(t, a.conn.m.cfg.delayedClose)
+	}
+}
+
+// breakOff ends a stream that has no answer.
+func (a *active) breakOff() {
+	a.conn.stats.RqTxReset.Inc()
+	a.conn.conn.Socket.Reset()
+}
+
+// failed notes why a response could not be sent whole. What the client has of
+// it must not look complete, so the connection is reset.
+func (a *active) failed(err error) {
+	i := &a.Info
+	var src *h1.SourceError
+	switch {
+	case errors.Is(err, stream.ErrDownstreamGone):
+		i.Flags |= streaminfo.DownstreamConnectionTermination
+		i.StatusDetails = "downstream_remote_disconnect"
+		a.conn.stats.RqRxReset.Inc()
+	case errors.Is(err, errStreamIdle):
+		i.Flags |= streaminfo.StreamIdleTimeout
+		i.StatusDetails = "stream_idle_timeout"
+		a.conn.stats.RqIdleTimeout.Inc()
+	case errors.Is(err, errMaxDuration):
+		i.Flags |= streaminfo.DurationTimeout
+		i.StatusDetails = "max_duration_timeout"
+		a.conn.stats.RqMaxDuration.Inc()
+	case errors.As(err, &src):
+		var e *stream.Error
+		if errors.As(err, &e) {
+			i.Flags |= e.Flags
+			i.StatusDetails = e.Details
+		} else {
+			i.StatusDetails = "upstream_reset_after_response_started"
+			i.Flags |= streaminfo.UpstreamConnectionTermination
+		}
+	default:
+		i.Flags |= streaminfo.DownstreamConnectionTermination
+		i.StatusDetails = "downstream_remote_disconnect"
+		a.conn.stats.RqRxReset.Inc()
+	}
+	a.conn.stats.RqTxReset.Inc()
+	a.conn.conn.Socket.Reset()
+}
+
+// Explain turns an error of this package's own limits into a reply.
+func (a *active) Explain(err error) *stream.Error {
+	st := a.conn.stats
+	var bad *h1.Error
+	switch {
+	case errors.Is(err, errStreamIdle):
+		st.RqIdleTimeout.Inc()
+		status := http.StatusRequestTimeout
+		if a.server.RequestDone() {
+			status = http.StatusGatewayTimeout
+		}
+		return &stream.Error{Status: status, Flags: streaminfo.StreamIdleTimeout, Details: "stream_idle_timeout", Body: "stream timeout"}
+	case errors.Is(err, errMaxDuration):
+		st.RqMaxDuration.Inc()
+		status := http.StatusRequestTimeout
+		if a.server.RequestDone() {
+			status = http.StatusGatewayTimeout
+		}
+		return &stream.Error{Status: status, Flags: streaminfo.DurationTimeout, Details: "max_duration_timeout", Body: "downstream duration timeout"}
+	case errors.Is(err, errRequestTime):
+		st.RqTimeout.Inc()
+		return &stream.Error{Status: http.StatusRequestTimeout, Details: "request_overall_timeout", Body: "request timeout"}
+	case errors.As(err, &bad):
+		st.CxProtocolError.Inc()
+		return &stream.Error{Status: bad.Status, Flags: streaminfo.DownstreamProtocolError, Details: bad.Detail, Body: bad.Reason}
+	}
+	return nil
+}

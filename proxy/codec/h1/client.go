@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package h1
+
+import (
+	"io"
+
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/stream"
+)
+
+// A Client sends one request at a time on an upstream connection and reads the
+// response. Like a Server it is attached to a connection only while it works,
+// so a pooled connection costs no buffer.
+type Client struct {
+	in      input
+	out     output
+	parser  Parser
+	opts    *Options
+	body    payload
+	trailer header.Map
+	framing Framing
+}
+
+// Attach readies the client for an exchange on a connection.
+func (c *Client) Attach(e Ends, o *Options) {
+	c.in.attach(e)
+	c.out.attach(e)
+	c.in.begin()
+	c.opts = o
+	c.parser.Reset(o)
+	c.body.start(&c.in, framedByNone, 0)
+}
+
+// Detach gives the buffers back. Views of the response end here.
+func (c *Client) Detach() {
+	c.in.release()
+	c.out.release()
+}
+
+// Request is how a request is to be sent.
+type Request struct {
+	// Close asks the server to end the connection after the response.
+	Close bool
+	// Upgrade tells that the request asks to leave HTTP.
+	Upgrade  bool
+	Progress Progress
+	Names    Names
+}
+
+// Open builds the request's head. It is sent with the first piece of the body,
+// or by Flush.
+func (c *Client) Open(m *stream.Message, r *Request) error {
+	c.framing = Framing{Close: r.Close, Upgrade: r.Upgrade, Case: r.Names.Case, Spelling: r.Names.Spelling}
+	method := m.Header.Get(header.Method)
+	f := &c.framing
+	switch {
+	case r.Upgrade || string(method) == "CONNECT":
+	case m.Body != nil && m.Length >= 0:
+		f.Body, f.Length = BodyLength, m.Length
+	case m.Body != nil:
+		f.Body = BodyChunked
+	case expectsBody(method):
+		f.Body = BodyLength
+	}
+	c.parser.SetRequest(method, r.Upgrade)
+	c.out.begin(r.Progress)
+	var err error
+	if c.out.buf, err = AppendRequest(c.out.buf, m.Header, f); err != nil {
+		return &SourceError{err}
+	}
+	c.out.head = len(c.out.buf)
+	return nil
+}
+
+// expectsBody reports whether a request without a body says so by
+// Content-Length: 0 (RFC 9110 §8.6).
+func expectsBody(method []byte) bool {
+	switch string(method) {
+	case "POST", "PUT", "PATCH":
+		return true
+	}
+	return false
+}
+
+// Flush sends the head.
+func (c *Client) Flush() error { return c.out.flush() }
+
+// SendBody sends what Open left and the body. An error of the body itself is a
+// *SourceError.
+func (c *Client) SendBody(m *stream.Message) error {
+	if m.Body == nil {
+		return c.out.flush()
+	}
+	trailer := m.Trailer
+	if !c.opts.EnableTrailers {
+		trailer = nil
+	}
+	return c.out.body(m.Body, &c.framing, trailer)
+}
+
+// SendTunnel sends bytes as they come, after the connection has left HTTP.
+func (c *Client) SendTunnel(b stream.Body) error {
+	return c.out.body(b, &Framing{}, nil)
+}
+
+// Sent returns how many bytes of the request's head and body were written, and
+// whether the server may have seen any of it.
+func (c *Client) Sent() (head int, body uint64, begun bool) {
+	return c.out.head, c.out.bytes, c.out.begun
+}
+
+// ReadResponse reads the next response head, be it interim, into m and h, which
+// must be empty. io.EOF means that the connection ended before the first byte
+// of a response.
+func (c *Client) ReadResponse(m *stream.Message, h *header.Map) error {
+	c.parser.Next()
+	for {
+		if !c.in.empty() {
+			n, done, err := c.parser.Response(c.in.rest(), h)
+			c.in.r += n
+			c.in.pin()
+			if err != nil {
+				return err
+			}
+			if done {
+				break
+			}
+		}
+		if err := c.in.fill(); err != nil {
+			if err == io.EOF && (c.parser.Begun() || !c.in.empty()) {
+				return ErrIncomplete
+			}
+			return err
+		}
+	}
+	c.begin(m, h)
+	return nil
+}
+
+func (c *Client) begin(m *stream.Message, h *header.Map) {
+	hd := c.parser.Head()
+	*m = stream.Message{Header: h, Length: max(hd.ContentLength, 0)}
+	f := framedByNone
+	switch {
+	case hd.Tunnel, hd.UntilClose:
+		f = framedByClose
+		m.Length = -1
+	case hd.HasBody && hd.Chunked:
+		f = framedByChunks
+		m.Length = -1
+		c.trailer.Reset()
+		c.body.chunks.Reset(c.opts, &c.trailer, true)
+		m.Trailer = &c.trailer
+	case hd.HasBody:
+		f = framedByLength
+	}
+	c.body.start(&c.in, f, hd.ContentLength)
+	if f != framedByNone {
+		m.Body = &c.body
+	}
+}
+
+// Head returns what the response's head said apart from its fields.
+func (c *Client) Head() *Head { return c.parser.Head() }
+
+// Spelling returns the response's names as the server spelled them, if the
+// options ask for it.
+func (c *Client) Spelling() *Spelling { return c.parser.Spelling() }
+
+// Received returns how many bytes of the response's body were read.
+func (c *Client) Received() uint64 { return c.body.bytes }
+
+// ResponseDone reports whether the response was read to its end.
+func (c *Client) ResponseDone() bool { return c.body.done() }
+
+// Reusable reports whether the connection can carry another request: the
+// response has ended, nothing follows it, and the server keeps it open.
+func (c *Client) Reusable() bool {
+	hd := c.parser.Head()
+	return c.body.done() && hd.KeepAlive && !hd.UntilClose && !hd.Tunnel && !c.framing.Close && c.in.empty()
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package h1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/stream"
+)
+
+// A SourceError is an error of the body that was being written, as opposed to
+// one of the connection it was written to.
+type SourceError struct{ Err error }
+
+// Error returns the cause.
+func (e *SourceError) Error() string { return fmt.Sprintf("read body: %v", e.Err) }
+
+// Unwrap returns the cause.
+func (e *SourceError) Unwrap() error { return e.Err }
+
+var errLength = errors.New("body is not as long as its head says")
+
+// Progress is told when part of a body has been written.
+type Progress interface {
+	Moved(n int)
+}
+
+const (
+	// maxCopy is up to which size a piece is copied behind the head so that
+	// both leave in one plain send.
+	maxCopy = 4 << 10
+	// maxPending is how much is gathered from small pieces before it is sent.
+	maxPending = 16 << 10
+	// minSplice is from which size on a body is moved by the kernel.
+	minSplice = 64 << 10
+)
+
+// output writes messages to a connection, each with as few calls as can be.
+type output struct {
+	dst      Transport
+	socket   *engine.Conn
+	loop     *engine.Loop
+	buf      []byte // built and not yet sent
+	pooled   []byte // the pool's buffer under buf
+	progress Progress
+	bytes    uint64 // of the body
+	head     int    // bytes of the head
+	begun    bool   // something of this message was sent
+}
+
+func (o *output) attach(e Ends) { o.dst, o.socket, o.loop = e.Transport, e.Socket, e.Loop }
+
+func (o *output) begin(p Progress) {
+	if o.pooled == nil {
+		o.pooled = o.loop.Buffer()
+	}
+	o.buf = o.pooled[:0]
+	o.progress, o.bytes, o.begun = p, 0, false
+}
+
+func (o *output) release() {
+	if o.pooled != nil {
+		o.loop.PutBuffer(o.pooled)
+		o.pooled, o.buf = nil, nil
+	}
+}
+
+func (o *output) flush() error {
+	if len(o.buf) == 0 {
+		return nil
+	}
+	o.begun = true
+	_, err := o.dst.Write(o.buf)
+	o.buf = o.buf[:0]
+	return err
+}
+
+// body sends what is pending and then the body as f frames it; trailer is
+// read once the body has ended.
+func (o *output) body(b stream.Body, f *Framing, trailer *header.Map) error {
+	chunked, length := f.Body == BodyChunked, int64(-1)
+	if f.Body == BodyLength {
+		length = f.Length
+	}
+	for {
+		splice := !chunked && o.canSplice(b)
+		if splice || len(o.buf) > maxPending || !b.Ready() {
+			if err := o.flush(); err != nil {
+				return err
+			}
+		}
+		if splice {
+			return o.splice(b.(*payload), length)
+		}
+		p, err := b.Next()
+		last := err == io.EOF
+		if err != nil && !last {
+			return &SourceError{err}
+		}
+		o.bytes += uint64(len(p))
+		if length >= 0 && int64(o.bytes) > length {
+			return &SourceError{errLength}
+		}
+		if err := o.piece(p, chunked); err != nil {
+			return err
+		}
+		if o.progress != nil {
+			o.progress.Moved(len(p))
+		}
+		if last {
+			break
+		}
+	}
+	if length >= 0 && int64(o.bytes) != length {
+		return &SourceError{errLength}
+	}
+	if chunked {
+		var err error
+		if o.buf, err = AppendLastChunk(o.buf, trailer, f); err != nil {
+			return &SourceError{err}
+		}
+	}
+	return o.flush()
+}
+
+// piece sends one piece, or keeps it pending if it is small.
+func (o *output) piece(p []byte, chunked bool) error {
+	if len(p) == 0 {
+		return nil
+	}
+	if chunked {
+		o.buf = AppendChunkHead(o.buf, len(p))
+	}
+	if len(p) <= maxCopy {
+		o.buf = append(o.buf, p...)
+	} else {
+		o.begun = true
+		if err := o.dst.Write2(o.buf, p); err != nil {
+			return err
+		}
+		o.buf = o.buf[:0]
+	}
+	if chunked {
+		o.buf = append(o.buf, '\r', '\n')
+	}
+	return nil
+}
+
+// canSplice reports whether the kernel can move the rest of the body: it comes
+// as it stands on one socket and goes as it stands to another.
+func (o *output) canSplice(b stream.Body) bool {
+	p, ok := b.(*payload)
+	return ok && o.socket != nil && p.in.socket != nil && p.framing == framedByLength &&
+		p.err == nil && !p.ahead && p.in.empty() && p.left >= minSplice
+}
+
+func (o *output) splice(p *payload, length int64) error {
+	if length >= 0 && int64(o.bytes)+p.left != length {
+		return &SourceError{errLength}
+	}
+	_, err := o.socket.Splice(p.in.socket, p.left, func(n int) {
+		p.moved(n)
+		o.bytes += uint64(n)
+		if o.progress != nil {
+			o.progress.Moved(n)
+		}
+	})
+	if err == io.EOF {
+		return &SourceError{ErrIncomplete}
+	}
+	return err
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package h1
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/stream"
+)
+
+var (
+	// ErrIdle is returned when there is no request and nothing read: the
+	// connection can wait without buffers.
+	ErrIdle = errors.New("no request")
+	// ErrHeadTimeout is returned when a head took too long to arrive.
+	ErrHeadTimeout = errors.New("request head timeout")
+)
+
+// A Server reads requests from one downstream connection and writes the
+// responses. It is attached to a connection while that has work and may then
+// serve another, so an idle connection costs no buffer.
+type Server struct {
+	in      input
+	out     output
+	parser  Parser
+	opts    *Options
+	body    payload
+	trailer header.Map
+	head    *Head
+	isHead  bool
+	// continued tells that 100 (Continue) was sent, or that no client waits
+	// for it.
+	continued bool
+}
+
+// Attach readies the server for a connection.
+func (s *Server) Attach(e Ends, o *Options) {
+	s.in.attach(e)
+	s.out.attach(e)
+	s.opts = o
+	s.parser.Reset(o)
+	s.head = nil
+}
+
+// Detach gives the buffers back.
+func (s *Server) Detach() {
+	s.in.begin()
+	s.in.release()
+	s.out.release()
+	s.body.start(&s.in, framedByNone, 0)
+}
+
+// ReadRequest reads the next request's head into m and h. It returns ErrIdle if
+// nothing of it has arrived, io.EOF if the client has closed instead, and an
+// *Error if what arrived is no request. headTimeout, if not 0, bounds the time
+// from the first byte to the last of the head.
+func (s *Server) ReadRequest(t *engine.Task, headTimeout time.Duration, m *stream.Message, h *header.Map) error {
+	s.in.begin()
+	s.parser.Next()
+	timed := false
+	for {
+		if !s.in.empty() {
+			n, done, err := s.parser.Request(s.in.rest(), h)
+			s.in.r += n
+			s.in.pin()
+			if err != nil {
+				return err
+			}
+			if done {
+				break
+			}
+			if headTimeout > 0 && !timed {
+				timed = true
+				t.SetDeadline(int64(headTimeout), ErrHeadTimeout)
+			}
+		} else if !s.parser.Begun() && !s.in.src.Ready() {
+			return ErrIdle
+		}
+		if err := s.in.fill(); err != nil {
+			return s.headError(err)
+		}
+	}
+	if timed {
+		t.SetDeadline(0, nil)
+	}
+	s.begin(m, h)
+	return nil
+}
+
+// headError tells an end between requests from one within a head.
+func (s *Server) headError(err error) error {
+	if err == io.EOF && (s.parser.Begun() || !s.in.empty()) {
+		return ErrIncomplete
+	}
+	return err
+}
+
+func (s *Server) begin(m *stream.Message, h *header.Map) {
+	hd := s.parser.Head()
+	s.head = hd
+	s.isHead = string(h.Get(header.Method)) == "HEAD"
+	s.continued = !hd.Expect100
+	*m = stream.Message{Header: h, Length: max(hd.ContentLength, 0)}
+	f := framedByNone
+	switch {
+	case hd.Chunked:
+		f = framedByChunks
+		m.Length = -1
+		s.trailer.Reset()
+		s.body.chunks.Reset(s.opts, &s.trailer, false)
+		m.Trailer = &s.trailer
+	case hd.ContentLength > 0:
+		f = framedByLength
+	}
+	s.body.start(&s.in, f, hd.ContentLength)
+	if f != framedByNone {
+		m.Body = &s.body
+	}
+}
+
+// Head returns what the present request's head said apart from its fields.
+func (s *Server) Head() *Head { return s.head }
+
+// OnContinue sets what is done when the body of a request that expects 100
+// (Continue) is first waited for.
+func (s *Server) OnContinue(f func() error) {
+	if !s.continued {
+		s.body.before = func() error { s.continued = true; return f() }
+	}
+}
+
+// RequestDone reports whether the request was read to its end.
+func (s *Server) RequestDone() bool { return s.body.done() }
+
+// Tunnel returns the bytes that follow the request's head as a body that ends
+// with the connection: what comes after a protocol switch or CONNECT.
+func (s *Server) Tunnel() stream.Body {
+	s.body.start(&s.in, framedByClose, -1)
+	return &s.body
+}
+
+// Inform sends an interim response.
+func (s *Server) Inform(h *header.Map, names Names) error {
+	s.out.begin(nil)
+	var err error
+	if s.out.buf, err = AppendResponse(s.out.buf, h, &Framing{Case: names.Case, Spelling: names.Spelling}); err != nil {
+		return err
+	}
+	return s.out.flush()
+}
+
+// Names say how field names are written.
+type Names struct {
+	Case     Case
+	Spelling *Spelling
+}
+
+// Response is how a response is to be sent.
+type Response struct {
+	// Close announces that the connection ends after this response.
+	Close bool
+	// Tunnel tells that the connection leaves HTTP with this response: the body
+	// is sent as it is.
+	Tunnel bool
+	// Reason is the reason phrase; if it is empty it is the standard one.
+	Reason []byte
+	// Progress, if set, is told of each piece of the body.
+	Progress Progress
+	Names    Names
+}
+
+// WriteResponse sends a response and reports whether the connection must be
+// closed to end it. After an error the connection is of no use.
+func (s *Server) WriteResponse(m *stream.Message, status int, r *Response) (closes bool, err error) {
+	f, hasBody := s.frame(m, status, r)
+	s.out.begin(r.Progress)
+	if s.out.buf, err = AppendResponse(s.out.buf, m.Header, &f); err != nil {
+		return true, &SourceError{err}
+	}
+	s.out.head = len(s.out.buf)
+	if !hasBody {
+		return f.Close, s.out.flush()
+	}
+	trailer := m.Trailer
+	if !s.opts.EnableTrailers {
+		trailer = nil
+	}
+	return f.Close, s.out.body(m.Body, &f, trailer)
+}
+
+// frame decides how the response is framed (RFC 9112 §6).
+func (s *Server) frame(m *stream.Message, status int, r *Response) (f Framing, hasBody bool) {
+	f = Framing{Close: r.Close, Reason: r.Reason, Case: r.Names.Case, Spelling: r.Names.Spelling}
+	http10 := s.head != nil && s.head.Minor == 0
+	hasBody = m.Body != nil
+	switch {
+	case r.Tunnel:
+		f.Upgrade = status == 101
+		f.Close = false
+		return f, hasBody
+	case status < 200 || status == 204:
+		hasBody = false
+	case status == 304 || s.isHead:
+		hasBody = false
+		if m.Length > 0 || m.Body == nil && m.Length == 0 && m.Header.Has(header.ContentLength) {
+			f.Body, f.Length = BodyLength, m.Length
+		}
+	case m.Body == nil:
+		f.Body = BodyLength
+	case m.Length >= 0:
+		f.Body, f.Length = BodyLength, m.Length
+	case http10:
+		f.Close = true
+	default:
+		f.Body = BodyChunked
+	}
+	f.KeepAlive = http10 && !f.Close
+	return f, hasBody
+}
+
+// Sent returns how many bytes of the response's head and body were written, and
+// whether the client may have seen any of it.
+func (s *Server) Sent() (head int, body uint64, begun bool) {
+	return s.out.head, s.out.bytes, s.out.begun
+}
+
+// Buffered reports whether bytes behind the present request were read.
+func (s *Server) Buffered() bool { return !s.in.empty() }
+
+// Received returns how many bytes of the request's body were read.
+func (s *Server) Received() uint64 { return s.body.bytes }
+
+// maxDrain is how much of a request that nobody read is read and thrown away
+// to keep the connection; what is longer costs the client its connection.
+const maxDrain = 64 << 10
+
+// Finish ends an exchange whose response was sent and reports whether the
+// connection can carry another. What is left of the request is skipped if it is
+// there already and short.
+func (s *Server) Finish() bool {
+	for skipped := 0; !s.body.done(); {
+		if !s.continued || !s.body.Ready() || skipped > maxDrain {
+			return false
+		}
+		p, err := s.body.Next()
+		if err != nil && err != io.EOF {
+			return false
+		}
+		skipped += len(p)
+	}
+	return true
+}

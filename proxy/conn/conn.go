@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package conn is one downstream connection: its transport, the network
+// filters it passed, and the handler that serves it. A connection belongs to
+// one event loop. While it is idle it has no task and no buffer; when bytes
+// arrive, its handler runs on a task until it is idle again or done.
+//
+// The package knows no protocol: the HTTP connection manager and the TCP proxy
+// are handlers among others (see ext/network).
+package conn
+
+import (
+	"io"
+	"time"
+
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+// A Transport moves the bytes of a connection: the socket itself, or a layer
+// such as TLS over it. Its methods wait on the calling task.
+type Transport interface {
+	Read(p []byte) (int, error)
+	Write(p []byte) (int, error)
+	// Write2 writes a, then b, together if it can.
+	Write2(a, b []byte) error
+	// Ready reports whether a Read would return without waiting.
+	Ready() bool
+	// CloseWrite tells the peer that nothing more is sent.
+	CloseWrite() error
+	// Close closes the connection at once.
+	Close()
+}
+
+// A Filter is a network filter that looks at a connection before its handler
+// serves it. It may wait, change the connection's Info or Transport, or refuse
+// it with an error, which closes the connection and becomes its termination
+// details.
+type Filter interface {
+	Accept(t *engine.Task, c *Conn) error
+}
+
+// A Handler is a terminal network filter's part in one connection.
+type Handler interface {
+	// Serve runs when there is something to read, the peer's end included. It
+	// returns true to leave the connection open and idle, with nothing read
+	// that it has not used; false to have it closed.
+	Serve(t *engine.Task, c *Conn) bool
+	// Drain asks to finish: to serve what is in flight, announce the end as
+	// the protocol has it, and take no more. It runs on the loop, once.
+	Drain(c *Conn)
+	// Closed tells that the connection is gone.
+	Closed(c *Conn)
+}
+
+// Conn is one downstream connection.
+type Conn struct {
+	Socket    *engine.Conn
+	Transport Transport
+	Info      *streaminfo.Connection
+
+	handler    Handler
+	onClose    func(*Conn)
+	next, prev *Conn // in its Group
+	group      *Group
+	busy       bool // a task serves it
+	closed     bool
+}
+
+// New returns a connection that has no handler yet. onClose is told when it is
+// gone.
+func New(socket *engine.Conn, info *streaminfo.Connection, onClose func(*Conn)) *Conn {
+	return &Conn{Socket: socket, Transport: socket, Info: info, onClose: onClose}
+}
+
+// Plain reports whether the bytes on the socket are the connection's bytes, so
+// that the kernel may move them.
+func (c *Conn) Plain() bool { return c.Transport == Transport(c.Socket) }
+
+// Attach gives the connection its handler and leaves it idle until there is
+// something to read.
+func (c *Conn) Attach(h Handler) {
+	c.handler = h
+	c.settle()
+}
+
+// Serve gives the connection its handler and serves it on the present task.
+func (c *Conn) Serve(t *engine.Task, h Handler) {
+	c.handler = h
+	c.Run(t)
+}
+
+// settle leaves the connection idle, or has it served if it is ready.
+func (c *Conn) settle() {
+	if c.Transport.Ready() || !c.Socket.Idle(c) {
+		c.Socket.Loop().Go(c)
+	}
+}
+
+// Ready starts a task when an idle connection can be read.
+func (c *Conn) Ready(*engine.Conn) {
+	if !c.closed {
+		c.Socket.Loop().Go(c)
+	}
+}
+
+// Run serves the connection on a task until it is idle or done.
+func (c *Conn) Run(t *engine.Task) {
+	if c.closed {
+		return
+	}
+	keep := false
+	c.busy = true
+	defer func() {
+		c.busy = false
+		if !keep { // Also when the handler panicked.
+			c.Close()
+		}
+	}()
+	for {
+		if !c.handler.Serve(t, c) || c.closed {
+			return
+		}
+		if !c.Transport.Ready() && c.Socket.Idle(c) {
+			keep = true
+			return
+		}
+	}
+}
+
+// Busy reports whether a task serves the connection.
+func (c *Conn) Busy() bool { return c.busy }
+
+// Drain asks the handler to finish.
+func (c *Conn) Drain() {
+	if c.handler != nil && !c.closed {
+		c.handler.Drain(c)
+	}
+}
+
+// Close closes the connection at once.
+func (c *Conn) Close() {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	c.Transport.Close()
+	c.Socket.Close()
+	if c.group != nil {
+		c.group.remove(c)
+	}
+	if c.handler != nil {
+		c.handler.Closed(c)
+	}
+	if c.onClose != nil {
+		c.onClose(c)
+	}
+}
+
+// maxLinger bounds the bytes read and thrown away while lingering.
+const maxLinger = 1 << 20
+
+// Linger sends the end of the stream and waits for the peer to close, for at
+// most d, throwing away what it still sends: so that a last response is not
+// lost to a reset (Envoy's delayed close, RFC 9112 §9.6). The caller closes.
+func (c *Conn) Linger(t *engine.Task, d time.Duration) {
+	if d <= 0 || c.Transport.CloseWrite() != nil {
+		return
+	}
+	t.SetDeadline(int64(d), errLinger)
+	defer t.SetDeadline(0, nil)
+	b := c.Socket.Loop().Buffer()
+	defer c.Socket.Loop().PutBuffer(b)
+	for read := 0; read < maxLinger; {
+		n, err := c.Transport.Read(b)
+		if err != nil {
+			return
+		}
+		read += n
+	}
+}
+
+var errLinger = io.ErrNoProgress
+
+// A Factory makes the handlers of a filter chain, one for each connection.
+type Factory interface {
+	New(c *Conn) Handler
+}

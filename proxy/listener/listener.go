@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package listener takes connections: it owns the listening sockets, runs the
+// listener filters, chooses the filter chain, shakes hands and hands each
+// connection to its chain's handler. It drains them when asked.
+//
+// One Listener has a socket on every event loop (SO_REUSEPORT), so the kernel
+// spreads connections and none crosses loops. Its Config may be replaced while
+// it runs: connections keep the chain they began with.
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir.dev/weir/proxy/address"
+	"weir.dev/weir/proxy/conn"
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+// A Filter is a listener filter: it looks at a connection before its filter
+// chain is chosen, and may change its Info. It may peek at the socket.
+type Filter interface {
+	Accept(t *engine.Task, c *conn.Conn) error
+}
+
+// A TransportFactory wraps the socket of a connection, such as in TLS.
+type TransportFactory interface {
+	// Wrap replaces c.Transport, shaking hands on the task.
+	Wrap(t *engine.Task, c *conn.Conn) error
+	// Protocol is "raw_buffer", "tls" or the like.
+	Protocol() string
+}
+
+// A Chain is what a connection goes through once it is accepted.
+type Chain struct {
+	Name  string
+	Match Match
+	// Transport is nil for bytes as they are.
+	Transport TransportFactory
+	// ConnectTimeout bounds the handshake; 0 is none.
+	ConnectTimeout time.Duration
+	Filters        []conn.Filter
+	Handler        conn.Factory
+}
+
+// Options are what a listener's sockets are made with; a change of them needs
+// a new listener.
+type Options struct {
+	Name      string
+	Addresses []address.Addr
+	Socket    engine.ListenOptions
+	// BindToPort false makes a listener that has no socket of its own.
+	BindToPort bool
+	// UnixMode is set on a Unix domain socket's file if not 0.
+	UnixMode uint32
+}
+
+// Config is the part of a listener that can change while it runs.
+type Config struct {
+	StatPrefix        string
+	Filters           []Filter
+	FiltersTimeout    time.Duration
+	ContinueOnTimeout bool
+	TrafficDirection  string
+	Metadata          streaminfo.Metadata
+	// MaxConnections refuses connections above it; nil or 0 is no limit. It is
+	// read anew for each connection, since the runtime may change it.
+	MaxConnections func() int64
+	// Closed, if set, is told of each connection that is gone: to log it.
+	Closed func(shard int, c *conn.Conn)
+
+	chains index
+}
+
+// SetChains gives the configuration its filter chains; fallback, which may be
+// nil, takes what no chain matches.
+func (c *Config) SetChains(chains []*Chain, fallback *Chain) error {
+	c.chains.fallback = fallback
+	for _, ch := range chains {
+		if err := c.chains.add(ch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Find returns the filter chain that takes a connection, or nil.
+func (c *Config) Find(info *streaminfo.Connection) *Chain { return c.chains.find(info) }
+
+// Stats are a listener's statistics (listener.ADDRESS.*).
+type Stats struct {
+	CxTotal            stats.Counter   `stat:"downstream_cx_total"`
+	CxActive           stats.Gauge     `stat:"downstream_cx_active"`
+	CxDestroy          stats.Counter   `stat:"downstream_cx_destroy"`
+	CxLength           stats.Histogram `stat:"downstream_cx_length_ms,ms"`
+	CxOverflow         stats.Counter   `stat:"downstream_cx_overflow"`
+	CxOverload         stats.Counter   `stat:"downstream_cx_overload_reject"`
+	CxTransportTimeout stats.Counter   `stat:"downstream_cx_transport_socket_connect_timeout"`
+	PreCxTimeout       stats.Counter   `stat:"downstream_pre_cx_timeout"`
+	PreCxActive        stats.Gauge     `stat:"downstream_pre_cx_active"`
+	GlobalOverflow     stats.Counter   `stat:"downstream_global_cx_overflow"`
+	NoFilterChain      stats.Counter   `stat:"no_filter_chain_match"`
+	AcceptFailed       stats.Counter   `stat:"downstream_listener_accept_failed"`
+}
+
+// Limits are shared by all listeners of a process.
+type Limits struct {
+	// Max returns how many downstream connections the process takes; 0 is no
+	// limit (Envoy's overload.global_downstream_max_connections).
+	Max    func() int64
+	active atomic.Int64
+	nextID atomic.Uint64
+}
+
+// Active returns how many downstream connections the process has.
+func (l *Limits) Active() int64 { return l.active.Load() }
+
+// Listener takes connections on one or more addresses.
+type Listener struct {
+	opts   Options
+	config atomic.Pointer[Config]
+	stats  *stats.Sharded[Stats]
+	limits *Limits
+	active atomic.Int64
+	log    *slog.Logger
+	bound  []address.Addr
+
+	mu      sync.Mutex
+	closed  bool
+	workers []*worker
+}
+
+// New binds the listener's sockets, so that connections queue in the kernel,
+// and registers its statistics. Start begins to take them.
+func New(loops []*engine.Loop, o Options, c *Config, limits *Limits, store *stats.Store, log *slog.Logger) (*Listener, error) {
+	l := &Listener{opts: o, limits: limits, log: log}
+	l.config.Store(c)
+	for _, loop := range loops {
+		l.workers = append(l.workers, &worker{listener: l, loop: loop})
+	}
+	if o.BindToPort {
+		for _, a := range o.Addresses {
+			if err := l.bind(a); err != nil {
+				l.closeSockets()
+				return nil, err
+			}
+		}
+	}
+	l.stats = stats.Register[Stats](store.Scope("listener."+l.statName()+"."), len(loops))
+	return l, nil
+}
+
+func (l *Listener) statName() string {
+	if p := l.config.Load().StatPrefix; p != "" {
+		return stats.Sanitize(p)
+	}
+	if len(l.bound) > 0 {
+		return stats.Sanitize(l.bound[0].String())
+	}
+	return stats.Sanitize(l.opts.Name)
+}
+
+// bind opens a socket per loop on the address. Port 0 is settled by the first.
+func (l *Listener) bind(a address.Addr) error {
+	shared := !l.opts.Socket.ReusePort || a.IsUnix()
+	for i, w := range l.workers {
+		var fd int
+		var err error
+		if shared && i > 0 {
+			fd, err = engine.Duplicate(l.workers[0].fds[len(l.bound)])
+		} else {
+			fd, err = engine.Listen(a, &l.opts.Socket)
+		}
+		if err != nil {
+			return fmt.Errorf("listener %q: %w", l.opts.Name, err)
+		}
+		w.fds = append(w.fds, fd)
+		if i > 0 {
+			continue
+		}
+		if !a.IsUnix() {
+			if a, err = engine.SocketAddr(fd); err != nil {
+				return err
+			}
+		} else if err := engine.SetUnixMode(a.Path(), l.opts.UnixMode); err != nil {
+			return err
+		}
+	}
+	l.bound = append(l.bound, a)
+	return nil
+}
+
+func (l *Listener) closeSockets() {
+	for _, w := range l.workers {
+		for _, fd := range w.fds {
+			engine.CloseFD(fd)
+		}
+		w.fds = nil
+	}
+}
+
+// Start takes connections from now on.
+func (l *Listener) Start() error {
+	errs := make(chan error, len(l.workers))
+	for _, w := range l.workers {
+		if !w.loop.Post(func() { errs <- w.start() }) {
+			errs <- engine.ErrClosed
+		}
+	}
+	var err error
+	for range l.workers {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+// Update replaces the configuration for connections to come.
+func (l *Listener) Update(c *Config) { l.config.Store(c) }
+
+// Name returns the listener's name.
+func (l *Listener) Name() string { return l.opts.Name }
+
+// Options returns what the sockets were made with.
+func (l *Listener) Options() Options { return l.opts }
+
+// Addresses returns where the listener is bound, ports settled.
+func (l *Listener) Addresses() []address.Addr { return l.bound }
+
+// Active returns how many connections are open.
+func (l *Listener) Active() int64 { return l.active.Load() }
+
+// StopAccepting closes the sockets; connections stay. Those the kernel has
+// taken already are taken still.
+func (l *Listener) StopAccepting() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.closed = true
+	l.each(func(w *worker) { w.stop() })
+	for _, a := range l.bound {
+		engine.RemoveUnix(a)
+	}
+}
+
+// Drain asks every connection to finish.
+func (l *Listener) Drain() {
+	l.each(func(w *worker) { w.conns.Each((*conn.Conn).Drain) })
+}
+
+// Close closes the sockets and every connection at once.
+func (l *Listener) Close() {
+	l.StopAccepting()
+	l.each(func(w *worker) { w.conns.Each((*conn.Conn).Close) })
+	l.stats.Close()
+}
+
+// each runs f on every worker's loop and waits.
+func (l *Listener) each(f func(*worker)) {
+	var wg sync.WaitGroup
+	for _, w := range l.workers {
+		wg.Add(1)
+		if !w.loop.Post(func() { defer wg.Done(); f(w) }) {
+			wg.Done()
+		}
+	}
+	wg.Wait()
+}

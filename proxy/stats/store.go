@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stats
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// A Store holds all statistics of one proxy. Its methods may be called from any goroutine.
+//
+// It keeps no entry per name: names are put together when somebody reads, so a cluster costs its shards and nothing more.
+type Store struct {
+	mu      sync.Mutex
+	rules   *Config
+	layouts map[reflect.Type]*layout
+	sources map[string][]source // by prefix
+	kept    map[string]*kept    // what outlives a source or a reset, by name
+	meta    map[string]*meta    // tags and verdicts, made when asked for
+}
+
+// A source shows some names below one prefix.
+type source interface {
+	prefix() string
+	has(name string) bool
+	visit(yield func(name string, v sample))
+	// names yields every name the source may ever have shown.
+	names(yield func(name string))
+	// reset zeroes the counters and yields the names of those that were not zero.
+	reset(yield func(name string))
+}
+
+// A sample is what one source says of one name.
+type sample struct {
+	kind    Kind
+	unit    Unit
+	used    bool
+	count   uint64
+	level   int64
+	text    string
+	buckets Buckets
+}
+
+// kept is what a name needs besides its live sources.
+type kept struct {
+	used     bool
+	count    uint64
+	buckets  Buckets // of closed sources
+	flushed  Buckets // all there was at the last Flush
+	interval Buckets // what came between the last two Flushes
+}
+
+// meta is what the configuration makes of a name.
+type meta struct {
+	shown     bool
+	tagged    bool // extracted and tags are known
+	extracted string
+	tags      []Tag
+	bounds    []float64
+}
+
+// NewStore is an empty store with Envoy's default tags, no filter and the default buckets.
+func NewStore() *Store {
+	return &Store{
+		rules:   DefaultConfig(),
+		layouts: map[reflect.Type]*layout{},
+		sources: map[string][]source{},
+		kept:    map[string]*kept{},
+		meta:    map[string]*meta{},
+	}
+}
+
+// Configure applies a bootstrap's stats_config, by [ParseConfig]. It may be called at any time and changes what is shown
+// from then on; nil restores the defaults.
+func (s *Store) Configure(c *Config) {
+	if c == nil {
+		c = DefaultConfig()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rules = c
+	clear(s.meta)
+}
+
+// Scope is a scope of the given prefix, sanitized; "" is the root. Each call makes a new scope: two of one prefix share
+// nothing but what is shown.
+func (s *Store) Scope(prefix string) *Scope { return s.newScope(joinable(prefix)) }
+
+func (s *Store) newScope(prefix string) *Scope {
+	sc := &Scope{store: s, prefix: prefix}
+	sc.names.scope = prefix
+	return sc
+}
+
+func (s *Store) layout(t reflect.Type) *layout {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := s.layouts[t]
+	if !ok {
+		l = layoutOf(t)
+		s.layouts[t] = l
+	}
+	return l
+}
+
+func (s *Store) add(src source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sources[src.prefix()] = append(s.sources[src.prefix()], src)
+}
+
+// remove takes a source away and keeps what it counted under names that others still hold.
+func (s *Store) remove(src source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := src.prefix()
+	at := slices.Index(s.sources[p], src)
+	if at < 0 {
+		return
+	}
+	s.sources[p] = slices.Delete(s.sources[p], at, at+1)
+	if len(s.sources[p]) == 0 {
+		delete(s.sources, p)
+	}
+	src.visit(func(name string, v sample) {
+		name = p + name
+		if v.kind == KindText || !v.used || !s.held(name) {
+			return
+		}
+		k := s.keep(name)
+		k.used = true
+		k.count += v.count
+		k.buckets = k.buckets.merge(v.buckets)
+	})
+	src.names(func(name string) {
+		name = p + name
+		_, kept := s.kept[name]
+		_, known := s.meta[name]
+		if (kept || known) && !s.held(name) {
+			delete(s.kept, name)
+			delete(s.meta, name)
+		}
+	})
+}
+
+// held tells if a source shows the name. The same name may be cut into prefix and rest in several ways.
+func (s *Store) held(name string) bool {
+	for cut := 0; cut >= 0 && cut < len(name); {
+		for _, src := range s.sources[name[:cut]] {
+			if src.has(name[cut:]) {
+				return true
+			}
+		}
+		dot := strings.IndexByte(name[cut:], '.')
+		if dot < 0 {
+			return false
+		}
+		cut += dot + 1
+	}
+	return false
+}
+
+func (s *Store) keep(name string) *kept {
+	k, ok := s.kept[name]
+	if !ok {
+		k = &kept{}
+		s.kept[name] = k
+	}
+	return k
+}
+
+// gather adds up all sources of each name. The caller holds the lock.
+func (s *Store) gather() map[string]sample {
+	all := map[string]sample{}
+	for p, list := range s.sources {
+		for _, src := range list {
+			src.visit(func(name string, v sample) {
+				name = p + name
+				if old, ok := all[name]; ok {
+					v = old.plus(v)
+				}
+				all[name] = v
+			})
+		}
+	}
+	for name, k := range s.kept {
+		if v, ok := all[name]; ok {
+			v.used = v.used || k.used
+			v.count += k.count
+			v.buckets = v.buckets.merge(k.buckets)
+			all[name] = v
+		} else if k.used && k.count > 0 {
+			all[name] = sample{kind: KindCounter, used: true, count: k.count}
+		}
+	}
+	return all
+}
+
+// plus adds two samples of one name. If they are of different kinds, which a correct program never does, the first stays.
+func (v sample) plus(w sample) sample {
+	if v.kind != w.kind {
+		return v
+	}
+	if w.used && w.kind == KindText {
+		v.text = w.text
+	}
+	v.used = v.used || w.used
+	v.count += w.count
+	v.level += w.level
+	v.buckets = v.buckets.merge(w.buckets)
+	return v
+}
+
+// ResetCounters sets every counter to zero, as Envoy's /reset_counters does; gauges and histograms stay. A counter that was
+// used before counts as used after.
+func (s *Store) ResetCounters() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.kept {
+		k.count = 0
+	}
+	for p, list := range s.sources {
+		for _, src := range list {
+			src.reset(func(name string) { s.keep(p + name).used = true })
+		}
+	}
+}
+
+// Flush ends an interval: what histograms recorded since the last Flush becomes what [Metric.Interval] shows. The proxy
+// calls it each stats_flush_interval (5 s by default); without it intervals are empty.
+func (s *Store) Flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, v := range s.gather() {
+		if v.kind != KindHistogram || !v.used {
+			continue
+		}
+		k := s.keep(name)
+		k.interval = v.buckets.minus(k.flushed)
+		k.flushed = v.buckets
+	}
+}
+
+// A Tag is a part of a name that became a label, for example envoy.cluster_name = web.
+type Tag struct{ Name, Value string }
+
+// A Metric is one statistic as it stands when it is visited.
+type Metric struct {
+	Name string
+	Kind Kind
+	Unit Unit
+	// Used tells if it was ever written, even if it is zero again.
+	Used bool
+	// Count is a counter's value.
+	Count uint64
+	// Level is a gauge's value.
+	Level int64
+	// Text is a text readout's value.
+	Text string
+	// Cumulative are all values of a histogram, Interval those of the last interval between two Flushes.
+	Cumulative, Interval Buckets
+	// Bounds are the upper bounds by which a histogram is shown.
+	Bounds []float64
+	// Extracted is the name without its tags, Tags what was taken out, in the order of the rules.
+	Extracted string
+	Tags      []Tag
+}
+
+// Visit calls yield for each statistic that stats_matcher lets through, in the order of names. It works on a copy: yield
+// may call the store.
+func (s *Store) Visit(yield func(Metric)) {
+	for _, m := range s.snapshot(true, nil) {
+		yield(m)
+	}
+}
+
+// snapshot is all metrics that pass accept, by name, with tags only if they are asked for, as these cost most.
+func (s *Store) snapshot(tags bool, accept func(name string, v sample) bool) []Metric {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.gather()
+	out := make([]Metric, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		v := all[name]
+		if accept != nil && !accept(name, v) {
+			continue
+		}
+		m := s.metaOf(name, tags)
+		if !m.shown {
+			continue
+		}
+		metric := Metric{
+			Name: name, Kind: v.kind, Unit: v.unit, Used: v.used, Count: v.count, Level: v.level, Text: v.text,
+			Cumulative: v.buckets, Extracted: m.extracted, Tags: m.tags,
+		}
+		if v.kind == KindHistogram {
+			metric.Bounds = m.bounds
+			if k, ok := s.kept[name]; ok {
+				metric.Interval = k.interval
+			}
+		}
+		out = append(out, metric)
+	}
+	return out
+}
+
+func (s *Store) metaOf(name string, tags bool) *meta {
+	m, ok := s.meta[name]
+	if !ok {
+		m = &meta{shown: !s.rules.hidden(name), bounds: s.rules.bounds(name)}
+		s.meta[name] = m
+	}
+	if tags && !m.tagged {
+		m.extracted, m.tags = s.rules.extract(name)
+		m.tagged = true
+	}
+	return m
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+// A Filter is one filter's part in every stream of a chain. It is shared and
+// immutable; what it keeps for one stream is its State. Its methods run in
+// order on the stream's task and may wait.
+type Filter interface {
+	// Request runs on the way in. A filter answers by itself with s.Reply; then
+	// no later Request runs. An error ends the stream as [Stream.Fail] has it.
+	Request(s *Stream) error
+	// Response runs on the way out, last filter first, for upstream and local
+	// replies alike, once the response's head is there and before any of it is
+	// sent. To see the body it wraps s.Response.Body.
+	Response(s *Stream) error
+}
+
+// An Ender is a filter that must know when a stream is over: complete, failed
+// or abandoned. It is asked for once, when the chain is made.
+type Ender interface {
+	End(s *Stream)
+}
+
+// A Chain is the HTTP filters of a connection manager, in order; the last is
+// terminal.
+type Chain struct {
+	links  []link
+	enders []Ender
+}
+
+type link struct {
+	name     string
+	filter   Filter
+	disabled bool
+}
+
+// Add appends a filter under its configured name. A disabled filter runs only
+// where a route enables it.
+func (c *Chain) Add(name string, f Filter, disabled bool) {
+	c.links = append(c.links, link{name, f, disabled})
+	if e, ok := f.(Ender); ok {
+		c.enders = append(c.enders, e)
+	}
+}
+
+// Len returns the number of filters.
+func (c *Chain) Len() int { return len(c.links) }
+
+// Serve runs the request through the filters and the response back through
+// them. It returns true when s.Response is ready to be sent, false when the
+// stream is to be broken off.
+func (c *Chain) Serve(s *Stream) bool {
+	if err := c.request(s); err != nil && !s.Fail(err) {
+		return false
+	}
+	if s.Response.Header == nil {
+		s.Reply(Reply{Status: 404, Details: "no_filter_answered", Flags: streaminfo.NoRouteFound})
+	}
+	return c.respond(s)
+}
+
+// Answer runs a reply that was made before the filters saw the request through
+// them, on the way out only.
+func (c *Chain) Answer(s *Stream) bool { return c.respond(s) }
+
+func (c *Chain) request(s *Stream) error {
+	for i := range c.links {
+		l := &c.links[i]
+		if !l.enabled(s) {
+			continue
+		}
+		s.task.At(&l.name)
+		if err := l.filter.Request(s); err != nil {
+			return err
+		}
+		if s.replied {
+			return nil
+		}
+	}
+	return nil
+}
+
+// respond runs the filters on the way out. A filter that fails is answered for
+// once, and the answer passes the filters that remain.
+func (c *Chain) respond(s *Stream) bool {
+	for i := len(c.links) - 1; i >= 0; i-- {
+		l := &c.links[i]
+		if !l.enabled(s) {
+			continue
+		}
+		s.task.At(&l.name)
+		if err := l.filter.Response(s); err != nil && !s.Fail(err) {
+			return false
+		}
+	}
+	s.seal()
+	return true
+}
+
+// End tells the filters that ask for it that the stream is over.
+func (c *Chain) End(s *Stream) {
+	for _, e := range c.enders {
+		e.End(s)
+	}
+}
+
+// enabled reports whether the filter runs for the stream's route. Only a route
+// that says something of the filter is asked.
+func (l *link) enabled(s *Stream) bool {
+	if s.route == nil {
+		return !l.disabled
+	}
+	cfg, disabled := s.route.FilterConfig(l.name)
+	if disabled {
+		return false
+	}
+	return !l.disabled || cfg != nil
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stream is one request and its response as filters see it: two
+// messages, what is known of them, the route, and the loop over the filters.
+//
+// Code here runs on a task of the connection's event loop and waits
+// blocking-style. The package knows no wire format (see codec) and no upstream:
+// only the router, which is a filter like any other, joins the two sides.
+package stream
+
+import (
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/route"
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+// A Message is one direction of a stream.
+type Message struct {
+	// Header holds the head, pseudo-header fields included.
+	Header *header.Map
+	// Body is nil if there is none.
+	Body Body
+	// Length is the body's length in bytes as the head tells it, or -1 if it
+	// does not. A filter that changes the body sets it.
+	Length int64
+	// Trailer, if not nil, is filled in by the time Body has ended.
+	Trailer *header.Map
+}
+
+// A Stream is one request and its response.
+type Stream struct {
+	Request  Message
+	Response Message
+	Info     streaminfo.Stream
+	// Random is drawn once for the stream: for weighted clusters, runtime
+	// fractions and the like.
+	Random uint64
+	// Upgrade tells that the request asks to leave HTTP (Upgrade, CONNECT) and
+	// may: its Body is what follows once the response grants it.
+	Upgrade bool
+
+	task  *engine.Task
+	owner Owner
+	route *route.Route
+	// routed tells that route is settled, be it nil.
+	routed bool
+
+	replied bool // a filter or the proxy itself answered
+	reply   header.Map
+	body    Bytes
+	text    []byte // the local reply's body
+
+	state []resetter
+}
+
+// An Owner is the connection manager's part in a stream.
+type Owner interface {
+	// Match finds the route of the request as it stands, or nil.
+	Match(s *Stream) *route.Route
+	// Inform sends an interim (1xx) response at once.
+	Inform(s *Stream, h *header.Map) error
+	// Explain says what an error of the owner's own limits or protocol means for
+	// the client; nil if it knows nothing of it.
+	Explain(err error) *Error
+	// Localise changes a reply made here as the configuration asks, before it
+	// passes the filters.
+	Localise(s *Stream)
+}
+
+// Begin readies a stream for a new request on task t. What an earlier request
+// left is wiped; memory is kept.
+func (s *Stream) Begin(t *engine.Task, o Owner) {
+	for _, r := range s.state {
+		if r != nil {
+			r.reset()
+		}
+	}
+	s.Request = Message{}
+	s.Response = Message{}
+	s.Info = streaminfo.Stream{}
+	s.Random, s.Upgrade = 0, false
+	s.task, s.owner = t, o
+	s.route, s.routed, s.replied = nil, false, false
+}
+
+// Task returns the task that the stream runs on.
+func (s *Stream) Task() *engine.Task { return s.task }
+
+// Route returns the request's route, matching it the first time it is asked
+// for; nil if there is none.
+func (s *Stream) Route() *route.Route {
+	if !s.routed {
+		s.routed = true
+		s.route = s.owner.Match(s)
+	}
+	return s.route
+}
+
+// ClearRoute forgets the route, so that it is matched anew: after a filter has
+// changed what the match depends on.
+func (s *Stream) ClearRoute() { s.routed, s.route = false, nil }
+
+// SetRoute settles the route without a match.
+func (s *Stream) SetRoute(r *route.Route) { s.routed, s.route = true, r }
+
+// Inform sends an interim response, such as 103, to the client at once.
+func (s *Stream) Inform(h *header.Map) error { return s.owner.Inform(s, h) }
+
+// Replied reports whether the response was made here rather than upstream.
+func (s *Stream) Replied() bool { return s.replied }
+
+// Foreign runs f, which may block, on a goroutine while the event loop serves
+// others, and returns when f has. The stream is not touched meanwhile, so f may
+// use it; f must be bounded in time.
+func (s *Stream) Foreign(f func()) { s.task.Foreign(f) }
+
+// A Slot is the place of a filter in its chain.
+type Slot int
+
+type resetter interface{ reset() }
+
+type box[T any] struct{ v T }
+
+func (b *box[T]) reset() {
+	var zero T
+	b.v = zero
+}
+
+// State returns what the filter at slot keeps for this stream: a zero T the
+// first time. It is wiped, and its memory used again, when the stream ends.
+func State[T any](s *Stream, slot Slot) *T {
+	for int(slot) >= len(s.state) {
+		s.state = append(s.state, nil)
+	}
+	b, ok := s.state[slot].(*box[T])
+	if !ok {
+		b = new(box[T])
+		s.state[slot] = b
+	}
+	return &b.v
+}
+
+// RouteConfig returns the most specific per-route configuration of the filter
+// called name, and whether there is any.
+func RouteConfig[T any](s *Stream, name string) (T, bool) {
+	var zero T
+	r := s.Route()
+	if r == nil {
+		return zero, false
+	}
+	v, _ := r.FilterConfig(name)
+	c, ok := v.(T)
+	return c, ok
+}

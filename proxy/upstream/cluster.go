@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"weir.dev/weir/proxy/address"
+	"weir.dev/weir/proxy/stats"
+)
+
+// A Cluster is a group of hosts and how they are used. Its settings are immutable; its
+// hosts change. Its methods may be called from any goroutine unless they say
+// otherwise.
+type Cluster struct {
+	Settings
+
+	resources [2]*Resources
+	workers   []*Worker
+	loops     []Loop
+	policy    Policy
+	discovery Discovery
+	stats     *stats.Sharded[Stats]
+	members   *stats.Sharded[memberStats]
+	scopes    []*stats.Scope
+	config    *Config
+
+	active   chan struct{} // closed by the manager when the cluster serves or is gone
+	warm     chan struct{}
+	warmOnce sync.Once
+
+	mu         sync.Mutex // guards what follows and the order of publication
+	closed     bool
+	set        *PrioritySet
+	membership uint64
+	seeds      func() uint64
+	lastErr    error
+	lastUpdate time.Time
+	merging    *time.Timer // a rebuild that waits for the merge window
+	closing    sync.WaitGroup
+}
+
+// Worker returns the view of one loop.
+func (c *Cluster) Worker(loop int) *Worker { return c.workers[loop] }
+
+// Resources returns the circuit breakers of a routing priority.
+func (c *Cluster) Resources(p ResourcePriority) *Resources { return c.resources[p] }
+
+// Warm is closed when the cluster's discovery has given its first answer or failed.
+func (c *Cluster) Warm() <-chan struct{} { return c.warm }
+
+// Set returns the newest host set, never nil.
+func (c *Cluster) Set() *PrioritySet {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.set
+}
+
+// LastUpdate is when discovery last answered, and its error if it failed.
+func (c *Cluster) LastUpdate() (time.Time, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastUpdate, c.lastErr
+}
+
+// SetHealth sets and clears health flags of a host, as active checks and outlier
+// detection do, and lets all loops know.
+func (c *Cluster) SetHealth(h *Host, set, unset HealthFlags) {
+	before, after := h.SetFlags(set, unset)
+	if before == after {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	if c.CloseOnHealthFailure && before.Health() != Unhealthy && after.Health() == Unhealthy {
+		c.closePools(h)
+	}
+	c.rebuildSoon()
+}
+
+// rebuildSoon publishes changed health or weights, after the merge window if there
+// is one. It is called with mu held.
+func (c *Cluster) rebuildSoon() {
+	if c.MergeWindow == 0 {
+		c.publish(c.set.Hosts)
+		return
+	}
+	if c.merging != nil {
+		return
+	}
+	c.closing.Add(1)
+	c.merging = time.AfterFunc(c.MergeWindow, func() {
+		defer c.closing.Done()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.merging = nil
+		if !c.closed {
+			c.publish(c.set.Hosts)
+		}
+	})
+}
+
+// newCluster makes a cluster without hosts.
+func newCluster(cfg *Config, o *Options) (*Cluster, error) {
+	d, err := cfg.discovery()
+	if err != nil {
+		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
+	}
+	c := &Cluster{
+		Settings: cfg.Settings, config: cfg, policy: cfg.policy, discovery: d,
+		loops: o.Loops, seeds: o.seed, warm: make(chan struct{}), active: make(chan struct{}),
+	}
+	scope := o.Stats.Scope("cluster." + cmp.Or(c.AltStatName, c.Name))
+	c.stats = stats.Register[Stats](scope, len(o.Loops))
+	c.members = stats.Register[memberStats](scope, 1)
+	for p := range c.resources {
+		at := scope.Scope("circuit_breakers." + ResourcePriority(p).String())
+		c.scopes = append(c.scopes, at)
+		c.resources[p] = newResources(c.Thresholds[p], at)
+	}
+	c.set = NewPrioritySet(nil, c.Settings.Set)
+	table := c.policy.Build(c.set)
+	for i := range o.Loops {
+		w := &Worker{cluster: c, loop: i, Stats: c.stats.At(i), rand: rand.New(rand.NewPCG(c.seeds(), 0))}
+		w.next.Store(&view{set: c.set, balancer: table.Balancer(&Env{Loop: i, Seed: c.seeds(), Stats: w.Stats})})
+		c.workers = append(c.workers, w)
+	}
+	return c, nil
+}
+
+// start begins discovery.
+func (c *Cluster) start() error { return c.discovery.Start(c.update) }
+
+func (c *Cluster) setWarm() { c.warmOnce.Do(func() { close(c.warm) }) }
+
+// update is what discovery calls.
+func (c *Cluster) update(endpoints []Endpoint, err error) {
+	defer c.setWarm()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	m := c.members.At(0)
+	m.UpdateAttempt.Inc()
+	c.lastUpdate, c.lastErr = time.Now(), err
+	if err != nil {
+		m.UpdateFailure.Inc()
+		return
+	}
+	m.UpdateSuccess.Inc()
+	if len(endpoints) == 0 {
+		m.UpdateEmpty.Inc()
+	}
+	c.merge(endpoints)
+}
+
+// merge makes hosts of endpoints: a host keeps its state if the newest set has its
+// address. Of several endpoints with one address the first counts, as in Envoy.
+func (c *Cluster) merge(endpoints []Endpoint) {
+	hosts := make([]*Host, 0, len(endpoints))
+	seen := make(map[identity]struct{}, len(endpoints))
+	changed, came := false, false
+	for i := range endpoints {
+		e := &endpoints[i]
+		if _, ok := seen[e.identity()]; ok {
+			continue
+		}
+		seen[e.identity()] = struct{}{}
+		e.Weight = max(1, e.Weight)
+		h := c.set.find(e)
+		switch {
+		case h == nil:
+			h = NewHost(*e, c, len(c.workers))
+			came = true
+		case !sameEndpoint(&h.Endpoint, e):
+			h = &Host{Endpoint: *e, Cluster: c, Canary: e.Canary(), HostState: h.HostState}
+			set, unset := edsFlags(e.Status)
+			h.SetFlags(set, unset)
+			changed = true
+		}
+		hosts = append(hosts, h)
+	}
+	left := len(hosts) < len(c.set.Hosts) || came
+	if left {
+		for _, h := range c.set.Hosts {
+			if _, ok := seen[h.identity()]; !ok {
+				h.present.Store(false)
+			}
+		}
+	}
+	if !left && !changed && c.set.Version > 0 {
+		c.members.At(0).UpdateNoRebuild.Inc()
+		return
+	}
+	if left {
+		c.membership++
+		c.members.At(0).Change.Inc()
+	}
+	c.publish(hosts)
+}
+
+// edsFlags are the flags that a discovered status asks to set and to clear.
+func edsFlags(s HealthStatus) (set, unset HealthFlags) {
+	switch s {
+	case StatusUnhealthy, StatusDraining, StatusTimeout:
+		set = FailedEDSHealth
+	case StatusDegraded:
+		set = DegradedEDSHealth
+	case StatusUnknown, StatusHealthy:
+	}
+	return set, (FailedEDSHealth | DegradedEDSHealth) &^ set
+}
+
+// publish computes a host set and hands it to the loops. It is called with mu held, so
+// that sets are published in order.
+func (c *Cluster) publish(hosts []*Host) {
+	version := c.set.Version + 1
+	set := NewPrioritySet(hosts, c.Settings.Set)
+	set.Version = version
+	c.set = set
+	table := c.policy.Build(set)
+	for i, w := range c.workers {
+		env := &Env{Loop: i, Seed: c.seeds(), Stats: w.Stats}
+		w.next.Store(&view{set: set, balancer: table.Balancer(env), membership: c.membership})
+		c.loops[i].Post(func() { w.adopt() })
+	}
+	m := c.members.At(0)
+	total, healthy, degraded, excluded := set.Counts()
+	m.Total.Set(int64(total))
+	m.Healthy.Set(int64(healthy))
+	m.Degraded.Set(int64(degraded))
+	m.Excluded.Set(int64(excluded))
+	m.Version.Set(int64(version))
+	heaviest := uint32(0)
+	for _, h := range hosts {
+		heaviest = max(heaviest, h.Weight)
+	}
+	m.MaxHostWeight.Set(int64(heaviest))
+}
+
+// closePools closes a host's pools on every loop.
+func (c *Cluster) closePools(h *Host) {
+	for i, l := range c.loops {
+		l.Post(func() {
+			if p := h.local[i].Load(); p != nil && p.Pool != nil {
+				p.Pool.Close()
+			}
+		})
+	}
+}
+
+// close ends discovery and lets all pools drain. Picks go on working for those who
+// still hold the cluster.
+func (c *Cluster) close() {
+	c.discovery.Close()
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.closed = true
+	if c.merging != nil && c.merging.Stop() {
+		c.closing.Done()
+	}
+	hosts := c.set.Hosts
+	for _, h := range hosts {
+		h.present.Store(false)
+	}
+	c.mu.Unlock()
+	c.closing.Wait()
+	for i, l := range c.loops {
+		w := c.workers[i]
+		l.Post(func() {
+			w.adopt()
+			for _, h := range hosts {
+				w.drain(h)
+			}
+		})
+	}
+	c.setWarm()
+	c.stats.Close()
+	c.members.Close()
+	for _, s := range c.scopes {
+		s.Close()
+	}
+}
+
+// identity is what makes a host the same host.
+type identity struct {
+	key  string
+	addr address.Addr
+}
+
+func (e *Endpoint) identity() identity {
+	if e.Key != "" {
+		return identity{key: e.Key}
+	}
+	return identity{addr: e.Address}
+}
+
+func sameEndpoint(a, b *Endpoint) bool {
+	return a.Address == b.Address && a.Hostname == b.Hostname && a.Weight == b.Weight && a.Locality == b.Locality &&
+		a.LocalityWeight == b.LocalityWeight && a.Priority == b.Priority && a.Status == b.Status &&
+		a.Check == b.Check && slices.Equal(a.Addresses, b.Addresses) &&
+		reflect.DeepEqual(a.Metadata, b.Metadata) && reflect.DeepEqual(a.LocalityMetadata, b.LocalityMetadata)
+}

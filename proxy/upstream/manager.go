@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"weir.dev/weir/proxy/stats"
+)
+
+// ErrClosed is returned by a Manager that was closed.
+var ErrClosed = errors.New("the cluster manager is closed")
+
+// Options are what a Manager needs of the engine.
+type Options struct {
+	// Loops are the event loops; Loops[i].ID() is i.
+	Loops []Loop
+	// Stats is the store's root scope.
+	Stats *stats.Scope
+	// Seed gives seeds for random choices; nil takes unpredictable ones. It may be
+	// called from several goroutines.
+	Seed func() uint64
+}
+
+func (o *Options) seed() uint64 {
+	if o.Seed != nil {
+		return o.Seed()
+	}
+	return rand.Uint64()
+}
+
+// A Manager holds all clusters. Its methods may be called from any goroutine.
+type Manager struct {
+	options Options
+	active  atomic.Pointer[map[string]*Cluster] // never written to after it was stored
+	members *stats.Sharded[managerStats]
+
+	mu      sync.Mutex
+	warming map[string]*Cluster
+	closed  bool
+	done    chan struct{}
+	wait    sync.WaitGroup
+}
+
+// managerStats are Envoy's cluster_manager statistics.
+type managerStats struct {
+	Added    stats.Counter `stat:"cluster_added"`
+	Modified stats.Counter `stat:"cluster_modified"`
+	Removed  stats.Counter `stat:"cluster_removed"`
+	Active   stats.Gauge   `stat:"active_clusters"`
+	Warming  stats.Gauge   `stat:"warming_clusters"`
+}
+
+// NewManager returns a Manager without clusters. It must be closed before the loops end.
+func NewManager(o Options) *Manager {
+	m := &Manager{options: o, warming: map[string]*Cluster{}, done: make(chan struct{})}
+	m.active.Store(&map[string]*Cluster{})
+	m.members = stats.Register[managerStats](o.Stats.Scope("cluster_manager"), 1)
+	return m
+}
+
+// Get returns the active cluster of a name, or nil. It takes no lock.
+func (m *Manager) Get(name string) *Cluster { return (*m.active.Load())[name] }
+
+// All returns the active clusters by name. The map must not be changed.
+func (m *Manager) All() map[string]*Cluster { return *m.active.Load() }
+
+// Warming returns a cluster that waits for its first answer, or nil.
+func (m *Manager) Warming(name string) *Cluster {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.warming[name]
+}
+
+// Update adds a cluster or replaces the one of the same name. The new one becomes
+// active when it is warm (at once, if it is not to wait); until then the old one
+// serves, and afterwards its connections drain. An unchanged configuration changes
+// nothing. The channel is closed when the cluster is active or was itself replaced.
+func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, ErrClosed
+	}
+	old := m.warming[cfg.Name]
+	if old == nil {
+		old = m.Get(cfg.Name)
+	}
+	if old != nil && old.config.Same(cfg) {
+		return old.active, nil
+	}
+	c, err := newCluster(cfg, &m.options)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.start(); err != nil {
+		c.close()
+		return nil, err
+	}
+	if w := m.warming[cfg.Name]; w != nil {
+		m.retire(w)
+	}
+	m.warming[cfg.Name] = c
+	select {
+	case <-c.warm:
+		m.activate(c)
+		return c.active, nil
+	default:
+	}
+	if !c.WaitForWarm {
+		m.activate(c)
+		return c.active, nil
+	}
+	m.count()
+	m.wait.Go(func() {
+		select {
+		case <-c.warm:
+		case <-m.done:
+			return
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		// It may have been replaced or removed in the meantime.
+		if !m.closed && m.warming[c.Name] == c {
+			m.activate(c)
+		}
+	})
+	return c.active, nil
+}
+
+// activate makes a warming cluster active. It is called with mu held.
+func (m *Manager) activate(c *Cluster) {
+	delete(m.warming, c.Name)
+	old := m.Get(c.Name)
+	next := maps.Clone(m.All())
+	next[c.Name] = c
+	m.active.Store(&next)
+	close(c.active)
+	if old != nil {
+		m.retire(old)
+		m.members.At(0).Modified.Inc()
+	} else {
+		m.members.At(0).Added.Inc()
+	}
+	m.count()
+}
+
+// Remove takes a cluster away, active or warming; its connections drain. It reports
+// whether there was one.
+func (m *Manager) Remove(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w, a := m.warming[name], m.Get(name)
+	if w != nil {
+		delete(m.warming, name)
+		m.retire(w)
+	}
+	if a != nil {
+		next := maps.Clone(m.All())
+		delete(next, name)
+		m.active.Store(&next)
+		m.retire(a)
+		m.members.At(0).Removed.Inc()
+	}
+	m.count()
+	return w != nil || a != nil
+}
+
+// retire closes a cluster without waiting for its goroutines; Close does that.
+func (m *Manager) retire(c *Cluster) {
+	select {
+	case <-c.active:
+	default:
+		close(c.active)
+	}
+	m.wait.Go(c.close)
+}
+
+func (m *Manager) count() {
+	s := m.members.At(0)
+	s.Active.Set(int64(len(m.All())))
+	s.Warming.Set(int64(len(m.warming)))
+}
+
+// Close takes all clusters away and waits for every goroutine. A second Close does
+// nothing.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		m.wait.Wait()
+		return
+	}
+	m.closed = true
+	close(m.done)
+	for _, c := range m.warming {
+		m.retire(c)
+	}
+	clear(m.warming)
+	for _, c := range m.All() {
+		m.retire(c)
+	}
+	m.active.Store(&map[string]*Cluster{})
+	m.mu.Unlock()
+	m.wait.Wait()
+	m.members.Close()
+}

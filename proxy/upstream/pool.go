@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"weir.dev/weir/proxy/address"
+	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+var (
+	// ErrOverflow is returned when a circuit breaker does not let a connection or
+	// a waiting request through (response flag UO).
+	ErrOverflow = errors.New("circuit breaker open")
+	// ErrPoolClosed is returned to those who wait for a connection of a host that
+	// is closed meanwhile.
+	ErrPoolClosed = errors.New("host closed")
+)
+
+// A ConnectError is a connection that could not be made.
+type ConnectError struct {
+	Address address.Addr
+	Err     error
+}
+
+// Error says what was connected to and why it failed.
+func (e *ConnectError) Error() string { return fmt.Sprintf("connect to %s: %v", e.Address, e.Err) }
+
+// Unwrap returns the cause.
+func (e *ConnectError) Unwrap() error { return e.Err }
+
+// Timeout reports whether the connection took too long.
+func (e *ConnectError) Timeout() bool { return errors.Is(e.Err, engine.ErrDialTimeout) }
+
+// A HandshakingTransport is what a Transport must be able to do for pools: wrap a
+// new connection, waiting on the task.
+type HandshakingTransport interface {
+	Wrap(t *engine.Task, c *Conn) error
+}
+
+// httpPool is one loop's HTTP/1 connections to one host.
+type httpPool struct {
+	worker  *Worker
+	host    *Host
+	loop    *engine.Loop
+	idle    []*Conn // the last used at the end
+	all     map[*Conn]struct{}
+	waiting []*waiter
+	drained bool
+}
+
+// waiter is a request that waits for a connection to become free.
+type waiter struct {
+	task *engine.Task
+	conn *Conn
+	err  error
+	done bool
+}
+
+// Conn is one upstream HTTP/1 connection. It carries one request at a time and
+// belongs to one loop.
+type Conn struct {
+	Socket    *engine.Conn
+	Transport h1.Transport
+	Info      *streaminfo.Connection
+
+	pool     *httpPool
+	breaker  *Resource
+	requests uint32
+	until    int64 // the loop's time after which it takes no more requests
+	idle     engine.Timer
+	closed   bool
+	used     bool
+	rx, tx   uint64 // bytes already counted
+}
+
+// Connect returns a connection to the host for one request: an idle one, or a new
+// one, or the next to become free if no more may be opened. fresh tells that it was
+// dialled for this request.
+func (w *Worker) Connect(t *engine.Task, h *Host, p ResourcePriority) (c *Conn, fresh bool, err error) {
+	local := h.Local(w.loop)
+	pool, _ := local.Pool.(*httpPool)
+	if pool == nil {
+		pool = &httpPool{worker: w, host: h, loop: t.Loop(), all: map[*Conn]struct{}{}, drained: !h.InCluster()}
+		local.Pool = pool
+	}
+	if c := pool.takeIdle(); c != nil {
+		return c, false, nil
+	}
+	return pool.open(t, p)
+}
+
+// takeIdle returns the connection that was used last: the others may then shrink
+// away.
+func (p *httpPool) takeIdle() *Conn {
+	for n := len(p.idle); n > 0; n = len(p.idle) {
+		c := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		c.Socket.NotIdle()
+		c.idle.Stop()
+		if c.Socket.Ready() || c.Socket.HungUp() { // Closed by the host, or it spoke unasked.
+			c.close(true)
+			continue
+		}
+		if c.until > 0 && p.loop.Now() >= c.until {
+			p.worker.Stats.CxMaxDurationReached.Inc()
+			c.close(false)
+			continue
+		}
+		c.used = true
+		return c
+	}
+	return nil
+}
+
+// open dials, or waits where no further connection is allowed.
+func (p *httpPool) open(t *engine.Task, prio ResourcePriority) (*Conn, bool, error) {
+	cl, st := p.worker.cluster, p.worker.Stats
+	res := cl.Resources(prio)
+	st.RqPendingTotal.Inc()
+	if !res.Pending.TryAcquire() {
+		st.RqPendingOverflow.Inc()
+		return nil, false, ErrOverflow
+	}
+	defer res.Pending.Release()
+	st.RqPendingActive.Inc()
+	defer st.RqPendingActive.Dec()
+	if !p.mayOpen(&res.Connections) {
+		st.CxOverflow.Inc()
+		c, err := p.wait(t)
+		return c, false, err
+	}
+	c, err := p.dial(t, &res.Connections)
+	return c, err == nil, err
+}
+
+// mayOpen takes one of the connections that the breaker allows. The first to a host
+// is always allowed, as in Envoy, or a loop could starve.
+func (p *httpPool) mayOpen(r *Resource) bool {
+	limit := p.worker.cluster.MaxConnectionsPerHost
+	if limit > 0 && p.host.ActiveConnections() >= limit && len(p.all) > 0 {
+		return false
+	}
+	if r.TryAcquire() {
+		return true
+	}
+	if len(p.all) > 0 {
+		return false
+	}
+	r.Acquire()
+	return true
+}
+
+// wait queues for the next connection to become free.
+func (p *httpPool) wait(t *engine.Task) (*Conn, error) {
+	w := &waiter{task: t}
+	p.waiting = append(p.waiting, w)
+	for !w.done {
+		if err := t.Wait(); err != nil {
+			p.forget(w)
+			if w.conn != nil {
+				w.conn.Release(true)
+			}
+			return nil, err
+		}
+	}
+	return w.conn, w.err
+}
+
+func (p *httpPool) forget(w *waiter) {
+	for i, x := range p.waiting {
+		if x == w {
+			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+			return
+		}
+	}
+}
+
+// pass hands a free connection, or an error, to who has waited longest.
+func (p *httpPool) pass(c *Conn, err error) bool {
+	if len(p.waiting) == 0 {
+		return false
+	}
+	w := p.waiting[0]
+	p.waiting = p.waiting[1:]
+	w.conn, w.err, w.done = c, err, true
+	w.task.Wake()
+	return true
+}
+
+func (p *httpPool) dial(t *engine.Task, breaker *Resource) (*Conn, error) {
+	cl, st := p.worker.cluster, p.worker.Stats
+	c := &Conn{pool: p, breaker: breaker, used: true}
+	c.idle.Init(p.loop, c.idled)
+	p.all[c] = struct{}{}
+	p.host.AddConnections(1)
+	st.CxTotal.Inc()
+	st.CxHTTP1Total.Inc()
+	st.CxActive.Inc()
+	local := p.host.Local(p.worker.loop)
+	local.Stats.CxTotal.Inc()
+	start := engine.Nano()
+	sock, addr, err := p.connect(t)
+	if err == nil {
+		c.Socket, c.Transport = sock, sock
+		c.Info = &streaminfo.Connection{Remote: addr, DirectRemote: addr, Start: time.Now(), TransportProtocol: "raw_buffer"}
+		err = p.handshake(t, c)
+	}
+	if err != nil {
+		st.CxConnectFail.Inc()
+		local.Stats.CxConnectFail.Inc()
+		if errors.Is(err, engine.ErrDialTimeout) {
+			st.CxConnectTimeout.Inc()
+		}
+		c.close(false)
+		var ce *ConnectError
+		if !errors.As(err, &ce) && !isInterrupt(err) {
+			err = &ConnectError{Address: addr, Err: err}
+		}
+		return nil, err
+	}
+	st.CxConnectTime.Record(uint64(engine.Nano()-start) / uint64(time.Millisecond))
+	if d := cl.HTTP.MaxConnectionDuration; d > 0 {
+		c.until = p.loop.Now() + int64(d)
+	}
+	return c, nil
+}
+
+// isInterrupt tells an error of the request itself, such as its time-out, from one
+// of the connection.
+func isInterrupt(err error) bool {
+	var i interface{ Interrupt() bool }
+	return errors.As(err, &i)
+}
+
+// connect tries the host's addresses in turn.
+func (p *httpPool) connect(t *engine.Task) (*engine.Conn, address.Addr, error) {
+	cl := p.worker.cluster
+	sock, err := t.Dial(p.host.Address, cl.dialOptions(p.host.Address))
+	if err == nil {
+		return sock, p.host.Address, nil
+	}
+	for _, a := range p.host.Addresses {
+		if sock, e := t.Dial(a, cl.dialOptions(a)); e == nil {
+			return sock, a, nil
+		}
+	}
+	return nil, p.host.Address, err
+}
+
+func (c *Cluster) dialOptions(dst address.Addr) *engine.DialOptions {
+	o := &engine.DialOptions{Timeout: c.ConnectTimeout}
+	src, opts := c.Bind.SourceFor(dst.Addr())
+	if src.IsValid() && !dst.IsUnix() {
+		o.Source = address.IP(src)
+		if c.Bind.FreeBind {
+			o.Options = append(o.Options, engine.FreeBind())
+		}
+	}
+	for _, s := range opts {
+		if s.State == BeforeBind {
+			o.Options = append(o.Options, engine.SocketOption{Level: s.Level, Name: s.Name, Int: s.Int, Bytes: s.Bytes})
+		}
+	}
+	if k := c.KeepAlive; k.Enabled && !dst.IsUnix() {
+		o.Options = append(o.Options, engine.KeepAlive{Probes: k.Probes, Time: k.Time, Interval: k.Interval}.Options()...)
+	}
+	return o
+}
+
+func (p *httpPool) handshake(t *engine.Task, c *Conn) error {
+	tr := p.worker.cluster.transportFor(p.host)
+	if tr == nil {
+		return nil
+	}
+	return tr.Wrap(t, c)
+}
+
+// transportFor returns the transport of the first match of the host's metadata, else
+// the cluster's own; nil for cleartext.
+func (c *Cluster) transportFor(h *Host) HandshakingTransport {
+	cfg := c.Transport
+	for i := range c.TransportMatches {
+		if m := &c.TransportMatches[i]; matchesAll(h.Metadata["envoy.transport_socket_match"], m.Match) {
+			cfg = m.Transport
+			break
+		}
+	}
+	tr, _ := cfg.Transport.(HandshakingTransport)
+	return tr
+}
+
+func matchesAll(have, want map[string]any) bool {
+	for k, v := range want {
+		if have[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// Ends returns the connection as the codec sees it.
+func (c *Conn) Ends() h1.Ends {
+	e := h1.Ends{Transport: c.Transport, Loop: c.pool.loop}
+	if c.Transport == h1.Transport(c.Socket) {
+		e.Socket = c.Socket
+	}
+	return e
+}
+
+// Fresh reports whether no request was sent on the connection before.
+func (c *Conn) Fresh() bool { return c.requests == 0 }
+
+// Release gives the connection back after a request. reuse tells that the exchange
+// was complete and the connection may carry another.
+func (c *Conn) Release(reuse bool) {
+	if c.closed {
+		return
+	}
+	p := c.pool
+	c.requests++
+	c.account()
+	if limit := p.worker.cluster.MaxRequestsPerConnection; limit > 0 && c.requests >= limit && reuse {
+		p.worker.Stats.CxMaxRequests.Inc()
+		reuse = false
+	}
+	if !reuse || p.drained || !p.host.InCluster() || c.until > 0 && p.loop.Now() >= c.until {
+		c.close(false)
+		return
+	}
+	if p.pass(c, nil) {
+		return
+	}
+	c.used = false
+	if !c.Socket.Idle(c) {
+		c.close(true) // It spoke or closed after its response.
+		return
+	}
+	p.idle = append(p.idle, c)
+	if d := p.worker.cluster.HTTP.IdleTimeout; d > 0 {
+		c.idle.Set(int64(d))
+	}
+}
+
+// account adds what crossed the wire since the last time to the statistics.
+func (c *Conn) account() {
+	st := c.pool.worker.Stats
+	st.CxRxBytesTotal.Add(c.Socket.Received - c.rx)
+	st.CxTxBytesTotal.Add(c.Socket.Sent - c.tx)
+	c.rx, c.tx = c.Socket.Received, c.Socket.Sent
+}
+
+// Ready is called when an idle connection can be read: the host closed it, or it
+// spoke unasked, which makes it unfit.
+func (c *Conn) Ready(*engine.Conn) {
+	c.pool.dropIdle(c)
+	c.close(true)
+}
+
+func (c *Conn) idled() {
+	if c.used || c.closed {
+		return
+	}
+	c.pool.worker.Stats.CxIdleTimeout.Inc()
+	c.pool.dropIdle(c)
+	c.close(false)
+}
+
+func (p *httpPool) dropIdle(c *Conn) {
+	for i, x := range p.idle {
+		if x == c {
+			p.idle = append(p.idle[:i], p.idle[i+1:]...)
+			return
+		}
+	}
+}
+
+// close ends the connection and lets a waiting request open another in its place.
+func (c *Conn) close(remote bool) {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	p, st := c.pool, c.pool.worker.Stats
+	if c.Socket != nil {
+		c.account()
+		c.Socket.Close()
+		st.CxDestroy.Inc()
+		if remote {
+			st.CxDestroyRemote.Inc()
+		} else {
+			st.CxDestroyLocal.Inc()
+		}
+		st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
+	}
+	c.idle.Release()
+	delete(p.all, c)
+	st.CxActive.Dec()
+	p.host.AddConnections(-1)
+	c.breaker.Release()
+	p.refill()
+}
+
+// refill opens a connection for the request that has waited longest, now that one
+// more is allowed.
+func (p *httpPool) refill() {
+	if len(p.waiting) == 0 || p.drained {
+		return
+	}
+	p.loop.Go(engine.RunnerFunc(func(t *engine.Task) {
+		res := &p.worker.cluster.Resources(DefaultPriority).Connections
+		if len(p.waiting) == 0 || !p.mayOpen(res) {
+			return
+		}
+		c, err := p.dial(t, res)
+		if err != nil {
+			p.pass(nil, err)
+			return
+		}
+		if !p.pass(c, nil) {
+			c.Release(true)
+		}
+	}))
+}
+
+// Drain lets what runs finish and closes idle connections.
+func (p *httpPool) Drain() {
+	p.drained = true
+	for _, c := range p.idle {
+		c.Socket.NotIdle()
+		c.close(false)
+	}
+	p.idle = nil
+	for p.pass(nil, ErrPoolClosed) {
+	}
+}
+
+// Close closes all connections at once: requests on them fail.
+func (p *httpPool) Close() {
+	drained := p.drained
+	p.Drain()
+	p.drained = drained
+	for c := range p.all {
+		if c.Socket != nil {
+			c.Socket.Abort(ErrPoolClosed)
+		}
+	}
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"net/netip"
+	"time"
+
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+// Settings are a cluster's compiled configuration: Envoy's Cluster message without
+// what discovery and balancing have taken for themselves. They are immutable.
+type Settings struct {
+	Name        string
+	AltStatName string
+	// ConnectTimeout is 5 s by default.
+	ConnectTimeout time.Duration
+	// PerConnectionBufferLimit in bytes, 1 MiB by default.
+	PerConnectionBufferLimit uint32
+	// MaxRequestsPerConnection, 0 is no limit.
+	MaxRequestsPerConnection uint32
+	HTTP                     HTTPOptions
+	// Thresholds of the circuit breakers, by ResourcePriority.
+	Thresholds [2]Thresholds
+	// MaxConnectionsPerHost, over all loops; 0 is no limit.
+	MaxConnectionsPerHost int64
+	Bind                  BindConfig
+	KeepAlive             KeepAlive
+	// SetLocalInterfaceName asks to record the interface of upstream connections.
+	SetLocalInterfaceName bool
+	HappyEyeballs         HappyEyeballs
+	// Transport makes what connections are wrapped in; TransportMatches overrule it
+	// for hosts whose metadata matches.
+	Transport        TransportConfig
+	TransportMatches []TransportMatch
+	Metadata         streaminfo.Metadata
+	// CloseOnHealthFailure closes a host's connections when it becomes unhealthy.
+	CloseOnHealthFailure bool
+	// WaitForWarm makes a change of the cluster wait for the first answer of its new
+	// discovery; true by default.
+	WaitForWarm bool
+	Preconnect  Preconnect
+	// PoolPerDownstream gives each downstream connection upstream connections of its
+	// own (connection_pool_per_downstream_connection).
+	PoolPerDownstream bool
+	// CloseOnHostSetChange drains all connections when the set of hosts changes.
+	CloseOnHostSetChange bool
+	// TimeoutBudgets, RequestResponseSizes and PerEndpointStats ask for further
+	// statistics (track_cluster_stats).
+	TimeoutBudgets, RequestResponseSizes, PerEndpointStats bool
+	// OverrideStatuses has a bit (1 << HealthStatus) for each status in which a host
+	// may be asked for by name (override_host_status).
+	OverrideStatuses uint8
+	// MergeWindow gathers changes of health and weight for this long; 0 is at once.
+	MergeWindow time.Duration
+	// Set tells how host sets are computed.
+	Set SetOptions
+	// Drops are what the load assignment asks to drop.
+	Drops []Drop
+	// DiscoveryName and PolicyName name the extensions in use.
+	DiscoveryName, PolicyName string
+}
+
+// A Drop is one category of requests to drop: Share of 0 to 1.
+type Drop struct {
+	Category string
+	Share    float64
+}
+
+// HTTPVersion is the protocol that a cluster's pools speak.
+type HTTPVersion uint8
+
+// HTTP versions.
+const (
+	// UseHTTP1 and UseHTTP2 and UseHTTP3 are set explicitly; UseHTTP1 is the default.
+	UseHTTP1 HTTPVersion = iota
+	UseHTTP2
+	UseHTTP3
+	// UseDownstream takes the downstream's protocol.
+	UseDownstream
+	// UseALPN takes what the handshake settles, HTTP/1.1 if nothing.
+	UseALPN
+)
+
+// String names the version as Envoy's configuration does.
+func (v HTTPVersion) String() string {
+	return [...]string{"http1", "http2", "http3", "downstream", "auto"}[v]
+}
+
+// HTTPOptions are how a cluster's pools speak HTTP.
+type HTTPOptions struct {
+	Version HTTPVersion
+	// IdleTimeout closes a connection without requests; 1 h by default, 0 is never.
+	IdleTimeout time.Duration
+	// MaxConnectionDuration drains a connection of that age, 0 is never; jittered by up
+	// to MaxConnectionDurationJitter percent more.
+	MaxConnectionDuration       time.Duration
+	MaxConnectionDurationJitter float64
+	// MaxStreamDuration ends a stream of that age, 0 is never.
+	MaxStreamDuration time.Duration
+	// MaxHeaders is the number of response header fields, 100 by default.
+	MaxHeaders uint32
+	// MaxResponseHeadersKB is the size of a response's head, 60 by default.
+	MaxResponseHeadersKB uint32
+	// AutoSNI takes the server name from the request, from header SNIHeader if given,
+	// otherwise from :authority; AutoSANValidation verifies the certificate against it.
+	AutoSNI, AutoSANValidation bool
+	SNIHeader                  string
+	HTTP1                      HTTP1Options
+	HTTP2                      HTTP2Options
+	// HTTP3 are given if the cluster may speak it.
+	HTTP3 bool
+}
+
+// KeyFormat says how HTTP/1 header names are written.
+type KeyFormat uint8
+
+// Header key formats.
+const (
+	KeyLower KeyFormat = iota
+	KeyProperCase
+	KeyPreserveCase
+)
+
+// HTTP1Options are Envoy's Http1ProtocolOptions as far as they concern a client.
+type HTTP1Options struct {
+	KeyFormat KeyFormat
+	// Trailers passes trailers on; they are dropped by default.
+	Trailers bool
+	// AllowChunkedLength takes responses with both Transfer-Encoding and
+	// Content-Length, ignoring the latter.
+	AllowChunkedLength bool
+	// FullyQualifiedURL writes absolute-form request targets.
+	FullyQualifiedURL bool
+	// AllowCustomMethods passes any method.
+	AllowCustomMethods bool
+	// KeepOnStreamError keeps a connection open after an invalid message where the
+	// protocol allows it.
+	KeepOnStreamError bool
+}
+
+// HTTP2Options are Envoy's Http2ProtocolOptions; sizes in bytes.
+type HTTP2Options struct {
+	HPACKTableSize                           uint32 // 4096
+	MaxConcurrentStreams                     uint32 // 1024 (Envoy's default of 2^31-1 lowered as in Envoy 1.36)
+	InitialStreamWindow                      uint32 // 16 MiB
+	InitialConnectionWindow                  uint32 // 24 MiB
+	AllowConnect                             bool
+	MaxOutboundFrames                        uint32 // 10000
+	MaxOutboundControlFrames                 uint32 // 1000
+	MaxConsecutiveInboundEmptyFrames         uint32 // 1
+	MaxInboundPriorityFramesPerStream        uint32 // 100
+	MaxInboundWindowUpdateFramesPerDataFrame uint32 // 10
+	KeepOnStreamError                        bool
+	MaxHeaderFieldSizeKB                     uint32 // 0 is the head's limit
+	DisableHuffman                           bool
+	DisallowObsText                          bool
+	CustomSettings                           []HTTP2Setting
+	KeepAliveInterval, KeepAliveTimeout      time.Duration // 0 interval is no keep-alive
+	KeepAliveJitterPercent                   float64
+	KeepAliveIdleInterval                    time.Duration
+}
+
+// HTTP2Setting is one custom entry of the SETTINGS frame.
+type HTTP2Setting struct {
+	ID    uint16
+	Value uint32
+}
+
+// BindConfig is where upstream connections come from.
+type BindConfig struct {
+	// Source is the source address, of which the port is 0 to let the kernel choose;
+	// the zero AddrPort binds nothing. Extra is used for hosts of the other IP version.
+	Source netip.AddrPort
+	Extra  []BindSource
+	// FreeBind sets IP_FREEBIND.
+	FreeBind bool
+	Options  []SocketOption
+}
+
+// BindSource is one further source address. Options replace those of the BindConfig
+// if OwnOptions.
+type BindSource struct {
+	Source     netip.AddrPort
+	OwnOptions bool
+	Options    []SocketOption
+}
+
+// SourceFor returns the source address and options for a destination: the first
+// source of its IP version, or the first one, as Envoy's default selector does.
+func (b *BindConfig) SourceFor(dst netip.Addr) (netip.AddrPort, []SocketOption) {
+	if len(b.Extra) == 0 || !b.Source.IsValid() || b.Source.Addr().Is4() == dst.Is4() {
+		return b.Source, b.Options
+	}
+	for _, e := range b.Extra {
+		if e.Source.Addr().Is4() == dst.Is4() {
+			if e.OwnOptions {
+				return e.Source, e.Options
+			}
+			return e.Source, b.Options
+		}
+	}
+	return b.Source, b.Options
+}
+
+// SocketState is the moment at which a socket option is set.
+type SocketState uint8
+
+// Socket states.
+const (
+	BeforeBind SocketState = iota
+	AfterBind
+	AfterListen
+)
+
+// SocketOption is one option for setsockopt(2): Bytes if not nil, otherwise Int.
+type SocketOption struct {
+	Description string
+	Level, Name int
+	Int         int
+	Bytes       []byte
+	State       SocketState
+}
+
+// KeepAlive is TCP keep-alive; a zero field is the kernel's default.
+type KeepAlive struct {
+	Enabled        bool
+	Probes         int
+	Time, Interval time.Duration
+}
+
+// HappyEyeballs is how addresses of one host are tried (RFC 8305).
+type HappyEyeballs struct {
+	// V6First tells which version goes first: v6 by default.
+	V6First bool
+	// FirstCount of the first version are tried before the other; 1 by default.
+	FirstCount uint32
+	// MaxAttempts limits the addresses tried; 0 is no limit.
+	MaxAttempts uint32
+}
+
+// Preconnect is Envoy's preconnect_policy: ratios of 1 to 3 connections per needed one;
+// 1 is none ahead.
+type Preconnect struct {
+	PerUpstreamRatio, PredictiveRatio float64
+}
+
+// Transport is what a transport socket factory made of its configuration. The pools
+// assert it to what they dial with.
+type Transport any
+
+// TransportConfig names a transport socket; a nil Transport is cleartext (raw_buffer).
+type TransportConfig struct {
+	Name      string
+	Transport Transport
+}
+
+// TransportMatch chooses a transport for hosts whose metadata of namespace
+// envoy.transport_socket_match has all the given keys and values.
+type TransportMatch struct {
+	Name      string
+	Match     map[string]any
+	Transport TransportConfig
+}

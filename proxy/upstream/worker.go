@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+)
+
+// A view is one host set with a balancer of one loop.
+type view struct {
+	set      *PrioritySet
+	balancer Balancer
+	// membership changes when a host came or left, not when health or weights changed.
+	membership uint64
+}
+
+// A Worker is one loop's view of a cluster. Its methods are called on the loop only,
+// except where they say otherwise.
+type Worker struct {
+	// Stats are the loop's statistics of the cluster.
+	Stats *Stats
+
+	cluster *Cluster
+	loop    int
+	next    atomic.Pointer[view] // the newest view, stored by the cluster
+	cur     *view
+	rand    *rand.Rand
+}
+
+// Cluster returns the cluster.
+func (w *Worker) Cluster() *Cluster { return w.cluster }
+
+// Loop returns the loop's number.
+func (w *Worker) Loop() int { return w.loop }
+
+// Set returns the newest host set, never nil. It may be called from any goroutine.
+func (w *Worker) Set() *PrioritySet { return w.next.Load().set }
+
+// Pick chooses a host for a request or a connection. It takes no lock and allocates
+// nothing. c must not be nil.
+func (w *Worker) Pick(c *PickContext) (*Host, Failure) {
+	v := w.adopt()
+	for i := range w.cluster.Drops {
+		if d := &w.cluster.Drops[i]; w.rand.Float64() < d.Share {
+			w.Stats.RqDropOverload.Inc()
+			return nil, DroppedOverload
+		}
+	}
+	if len(c.Override) > 0 {
+		if h := w.override(v.set, c); h != nil {
+			return h, NoFailure
+		}
+		if c.OverrideStrict {
+			return nil, NoHealthyUpstream
+		}
+	}
+	h := v.balancer.Pick(c)
+	if h != nil && c.Skip != nil {
+		for range max(1, c.MaxAttempts) {
+			if !c.Skip(h) {
+				break
+			}
+			other := v.balancer.Pick(c)
+			if other == nil {
+				break
+			}
+			h = other
+		}
+	}
+	if h == nil {
+		return nil, NoHealthyUpstream
+	}
+	return h, NoFailure
+}
+
+func (w *Worker) override(set *PrioritySet, c *PickContext) *Host {
+	for _, a := range c.Override {
+		h := set.ByAddress(a)
+		if h == nil {
+			continue
+		}
+		status := h.Status
+		switch h.Health() {
+		case Unhealthy:
+			status = StatusUnhealthy
+			if h.Status == StatusDraining || h.Status == StatusTimeout {
+				status = h.Status
+			}
+		case Degraded:
+			status = StatusDegraded
+		case Healthy:
+			if status != StatusUnknown {
+				status = StatusHealthy
+			}
+		}
+		if w.cluster.OverrideStatuses&(1<<status) != 0 {
+			return h
+		}
+	}
+	return nil
+}
+
+// adopt takes the newest view over. Pools of hosts that left are drained here, on
+// their loop.
+func (w *Worker) adopt() *view {
+	v := w.next.Load()
+	if v == w.cur {
+		return v
+	}
+	old := w.cur
+	w.cur = v
+	if old == nil || old.membership == v.membership {
+		return v
+	}
+	for _, h := range old.set.Hosts {
+		if !h.InCluster() || w.cluster.CloseOnHostSetChange {
+			w.drain(h)
+		}
+	}
+	return v
+}
+
+func (w *Worker) drain(h *Host) {
+	if l := h.local[w.loop].Load(); l != nil && l.Pool != nil {
+		l.Pool.Drain()
+	}
+}
