@@ -198,6 +198,7 @@ func TestFileRules(t *testing.T) {
 		{"sleep", map[string]string{
 			"a/a.go":      "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n",
 			"a/a_test.go": "package a\nimport \"time\"\nfunc g() { time.Sleep(1) }\n",
+			"a/b_test.go": "package a\nimport (\n\"testing/synctest\"\n\"time\"\n)\nfunc h() { synctest.Test(nil, func() { time.Sleep(1) }) }\n",
 		}, []string{"a/a_test.go:6: time.Sleep in a test: wait for what happens, or use testing/synctest [sleep]"}},
 		{"leak", map[string]string{
 			"a/a.go":      "package a\nfunc f() { go f() }\n",
