@@ -40,7 +40,7 @@ type engine interface {
 // starter makes engines from bootstraps. An error holds every problem, one a line.
 type starter interface {
 	// Check loads and compiles the bootstrap and binds nothing.
-	Check(bootstrap []document, o *flags.Proxy) error
+	Check(bootstrap []document, o *flags.Proxy, log *slog.Logger) error
 	// Start loads and compiles the bootstrap and binds its listeners and admin.
 	Start(bootstrap []document, o *flags.Proxy, log *slog.Logger) (engine, error)
 }

@@ -66,7 +66,7 @@ func runProxy(cmd *cobra.Command, s starter, o *flags.Proxy) error {
 	}
 	name := cmp.Or(o.ConfigPath, "--config-yaml")
 	if o.Mode == flags.Validate {
-		if err := s.Check(bootstrap, o); err != nil {
+		if err := s.Check(bootstrap, o, log); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "configuration '%s' OK\n", name)
