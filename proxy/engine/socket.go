@@ -283,3 +283,8 @@ func RemoveUnix(a address.Addr) {
 		_ = unix.Unlink(a.Path())
 	}
 }
+
+// FreeBind is the option to bind to an address that no interface has.
+func FreeBind() SocketOption {
+	return SocketOption{Level: unix.SOL_IP, Name: unix.IP_FREEBIND, Int: 1}
+}

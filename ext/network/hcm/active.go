@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"weir.dev/weir/proxy/accesslog"
 	"weir.dev/weir/proxy/codec/h1"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
@@ -202,7 +203,11 @@ func (a *active) finish() {
 	if i.Status > 0 && a.responded {
 		k.stats.count(i.Status)
 	}
-	for _, l := range k.m.logs {
-		l.Log(k.loop.ID(), i, logEnd)
+	a.log(accesslog.DownstreamEnd)
+}
+
+func (a *active) log(typ accesslog.Type) {
+	for _, l := range a.conn.m.logs {
+		l.Log(a.conn.loop.ID(), &a.Info, typ)
 	}
 }

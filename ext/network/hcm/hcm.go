@@ -34,7 +34,7 @@ type Manager struct {
 	cfg     config
 	chain   stream.Chain
 	table   atomic.Pointer[route.Table]
-	logs    []accesslog.Logger
+	logs    []*accesslog.Log
 	stats   *stats.Sharded[Stats]
 	log     *slog.Logger
 	workers []worker
@@ -96,7 +96,6 @@ type config struct {
 	upgrades             []upgrade
 	replies              *localReplies
 	xfcc                 xfcc
-	early                []earlyMutation
 	logNewRequest        bool
 	logInterval          time.Duration
 	overloadHeader       bool

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 
+	"weir.dev/weir/proxy/accesslog"
 	"weir.dev/weir/proxy/codec/h1"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
@@ -40,7 +41,7 @@ func (a *active) serve(t *engine.Task) bool {
 			a.request.Set(int64(d))
 		}
 		if k.m.cfg.logNewRequest {
-			a.logNow(logStart)
+			a.log(accesslog.DownstreamStart)
 		}
 		ok = a.chain.Serve(&a.Stream)
 	} else {

@@ -22,7 +22,7 @@ func (e *SourceError) Error() string { return fmt.Sprintf("read body: %v", e.Err
 // Unwrap returns the cause.
 func (e *SourceError) Unwrap() error { return e.Err }
 
-var errLength = errors.New("body is not as long as its head says")
+var errBodyLength = errors.New("body is not as long as its head says")
 
 // Progress is told when part of a body has been written.
 type Progress interface {
@@ -103,7 +103,7 @@ func (o *output) body(b stream.Body, f *Framing, trailer *header.Map) error {
 		}
 		o.bytes += uint64(len(p))
 		if length >= 0 && int64(o.bytes) > length {
-			return &SourceError{errLength}
+			return &SourceError{errBodyLength}
 		}
 		if err := o.piece(p, chunked); err != nil {
 			return err
@@ -116,7 +116,7 @@ func (o *output) body(b stream.Body, f *Framing, trailer *header.Map) error {
 		}
 	}
 	if length >= 0 && int64(o.bytes) != length {
-		return &SourceError{errLength}
+		return &SourceError{errBodyLength}
 	}
 	if chunked {
 		var err error
@@ -160,7 +160,7 @@ func (o *output) canSplice(b stream.Body) bool {
 
 func (o *output) splice(p *payload, length int64) error {
 	if length >= 0 && int64(o.bytes)+p.left != length {
-		return &SourceError{errLength}
+		return &SourceError{errBodyLength}
 	}
 	_, err := o.socket.Splice(p.in.socket, p.left, func(n int) {
 		p.moved(n)

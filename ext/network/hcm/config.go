@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hcm
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/conn"
+	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/ledger"
+)
+
+//go:embed fields.txt
+var fields string
+
+var supported = ledger.MustParse(fields)
+
+// Extension describes the filter.
+func Extension() extension.NetworkFilter {
+	return extension.NetworkFilter{
+		Name: Name, Config: &hcmv3.HttpConnectionManager{}, Terminal: true,
+		Handler: func(cfg proto.Message, c *extension.Network) (conn.Factory, error) {
+			return New(cfg.(*hcmv3.HttpConnectionManager), c)
+		},
+	}
+}
+
+// New compiles a connection manager.
+func New(p *hcmv3.HttpConnectionManager, c *extension.Network) (*Manager, error) {
+	m := &Manager{drain: c.Draining, log: c.Log("http"), node: node{c.Node.ID, c.Node.Cluster}}
+	var problems []string
+	for _, pr := range supported.Check(p, "") {
+		if pr.Severity == xds.Error {
+			problems = append(problems, fmt.Sprintf("%s: %s", pr.Path, pr.Reason))
+		} else {
+			m.log.Warn("a field of the connection manager has no effect", "stat_prefix", p.GetStatPrefix(), "field", pr.Path, "reason", pr.Reason)
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.New(strings.Join(problems, "; "))
+	}
+	b := &builder{Manager: m, in: c, proto: p, scope: c.Stats.Scope("http." + stats.Sanitize(p.GetStatPrefix()))}
+	if err := b.build(); err != nil {
+		return nil, err
+	}
+	m.stats = stats.Register[Stats](b.scope, len(c.Loops))
+	c.Own(m.Close)
+	m.workers = make([]worker, len(c.Loops))
+	for i := range m.workers {
+		w := &m.workers[i]
+		w.m, w.loop, w.stats, w.rand = m, c.Loops[i], m.stats.At(i), newRandom()
+	}
+	return m, nil
+}
+
+// builder compiles one connection manager.
+type builder struct {
+	*Manager
+	in    *extension.Network
+	proto *hcmv3.HttpConnectionManager
+	scope *stats.Scope
+}
+
+func (b *builder) build() error {
+	for _, step := range []func() error{b.codec, b.times, b.addresses, b.paths, b.identity, b.upgradeTypes, b.replies, b.accessLogs, b.routes} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return b.filters(&b.chain, b.proto.GetHttpFilters(), "http_filters")
+}
+
+func (b *builder) codec() error {
+	p, cfg := b.proto, &b.cfg
+	switch p.GetCodecType() {
+	case hcmv3.HttpConnectionManager_HTTP2, hcmv3.HttpConnectionManager_HTTP3:
+		return fmt.Errorf("codec_type: %s is not supported yet: use AUTO or HTTP1", p.GetCodecType())
+	default:
+	}
+	common, o := p.GetCommonHttpProtocolOptions(), p.GetHttpProtocolOptions()
+	cfg.codec = h1.Options{
+		MaxHeadBytes:         int(orUint(p.GetMaxRequestHeadersKb(), 60)) << 10,
+		MaxHeaders:           int(orUint(common.GetMaxHeadersCount(), 100)),
+		AcceptHTTP10:         o.GetAcceptHttp_10(),
+		DefaultHostForHTTP10: o.GetDefaultHostForHttp_10(),
+		AllowAbsoluteURL:     orBool(o.GetAllowAbsoluteUrl(), true),
+		AllowChunkedLength:   o.GetAllowChunkedLength(),
+		AllowCustomMethods:   o.GetAllowCustomMethods(),
+		EnableTrailers:       o.GetEnableTrailers(),
+	}
+	switch common.GetHeadersWithUnderscoresAction() {
+	case corev3.HttpProtocolOptions_REJECT_REQUEST:
+		cfg.codec.Underscores = h1.UnderscoresReject
+	case corev3.HttpProtocolOptions_DROP_HEADER:
+		cfg.codec.Underscores = h1.UnderscoresDrop
+	default:
+	}
+	switch f := o.GetHeaderKeyFormat().GetHeaderFormat().(type) {
+	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_:
+		cfg.names.Case = h1.ProperCase
+	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter:
+		if f.StatefulFormatter.GetTypedConfig().MessageName() != "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig" {
+			return fmt.Errorf("http_protocol_options.header_key_format.stateful_formatter: %s is not supported: use preserve_case", f.StatefulFormatter.GetTypedConfig().MessageName())
+		}
+		cfg.preserveCase, cfg.codec.PreserveCase = true, true
+	}
+	cfg.keepAliveOnBadStream = orBool(p.GetStreamErrorOnInvalidHttpMessage(), orBool(o.GetOverrideStreamErrorOnInvalidHttpMessage(), false))
+	cfg.serverName = p.GetServerName()
+	if cfg.serverName == "" {
+		cfg.serverName = "envoy"
+	}
+	cfg.serverHeader = serverHeader(p.GetServerHeaderTransformation())
+	cfg.maxRequests = uint64(common.GetMaxRequestsPerConnection().GetValue())
+	return nil
+}
+
+func (b *builder) times() error {
+	p, cfg := b.proto, &b.cfg
+	common := p.GetCommonHttpProtocolOptions()
+	cfg.idleTimeout = orDuration(common.GetIdleTimeout(), time.Hour)
+	cfg.maxConnection = orDuration(common.GetMaxConnectionDuration(), 0)
+	cfg.maxStream = orDuration(common.GetMaxStreamDuration(), 0)
+	cfg.streamIdle = orDuration(p.GetStreamIdleTimeout(), 5*time.Minute)
+	cfg.requestTimeout = orDuration(p.GetRequestTimeout(), 0)
+	cfg.headersTimeout = orDuration(p.GetRequestHeadersTimeout(), 0)
+	cfg.drainTimeout = orDuration(p.GetDrainTimeout(), 5*time.Second)
+	cfg.delayedClose = orDuration(p.GetDelayedCloseTimeout(), time.Second)
+	return nil
+}
+
+func (b *builder) addresses() error {
+	p, cfg := b.proto, &b.cfg
+	cfg.useRemoteAddress = p.GetUseRemoteAddress().GetValue()
+	cfg.xffHops = int(p.GetXffNumTrustedHops())
+	cfg.skipXFFAppend = p.GetSkipXffAppend()
+	cfg.mapV4 = p.GetRepresentIpv4RemoteAddressAsIpv4MappedIpv6()
+	cfg.appendPort = p.GetAppendXForwardedPort()
+	cfg.xfcc = xfcc(p.GetForwardClientCertDetails())
+	cfg.internal.unix = p.GetInternalAddressConfig().GetUnixSockets()
+	for i, r := range p.GetInternalAddressConfig().GetCidrRanges() {
+		prefix, err := match.CompilePrefix(r)
+		if err != nil {
+			return fmt.Errorf("internal_address_config.cidr_ranges[%d]: %w", i, err)
+		}
+		cfg.internal.prefixes = append(cfg.internal.prefixes, prefix)
+	}
+	exts := p.GetOriginalIpDetectionExtensions()
+	if len(exts) > 0 && (cfg.useRemoteAddress || cfg.xffHops > 0) {
+		return errors.New("original_ip_detection_extensions: cannot be combined with use_remote_address or xff_num_trusted_hops: remove one of them")
+	}
+	for i, e := range exts {
+		d, err := newDetector(e)
+		if err != nil {
+			return fmt.Errorf("original_ip_detection_extensions[%d]: %w", i, err)
+		}
+		cfg.detect = append(cfg.detect, d)
+	}
+	if len(exts) == 0 && !cfg.useRemoteAddress {
+		cfg.detect = []detector{&xffDetector{hops: cfg.xffHops}}
+	}
+	return nil
+}
+
+func (b *builder) paths() error {
+	p, cfg := b.proto, &b.cfg
+	cfg.normalizePath = p.GetNormalizePath().GetValue()
+	cfg.mergeSlashes = p.GetMergeSlashes()
+	switch p.GetPathWithEscapedSlashesAction() {
+	case hcmv3.HttpConnectionManager_REJECT_REQUEST:
+		cfg.escapedSlashes = slashesReject
+	case hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT:
+		cfg.escapedSlashes = slashesRedirect
+	case hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD:
+		cfg.escapedSlashes = slashesForward
+	default:
+	}
+	cfg.stripMatchingPort = p.GetStripMatchingHostPort()
+	cfg.stripAnyPort = p.GetStripAnyHostPort()
+	cfg.stripDot = p.GetStripTrailingHostDot()
+	if t := p.GetSchemeHeaderTransformation(); t != nil {
+		cfg.scheme = t.GetSchemeToOverwrite()
+	}
+	return nil
+}
+
+func (b *builder) identity() error {
+	p, cfg := b.proto, &b.cfg
+	cfg.via = p.GetVia()
+	if p.GetAddUserAgent().GetValue() {
+		cfg.userAgent = b.in.Node.Cluster
+	}
+	cfg.generateID = orBool(p.GetGenerateRequestId(), true)
+	cfg.preserveID = p.GetPreserveExternalRequestId()
+	cfg.alwaysID = p.GetAlwaysSetRequestIdInResponse()
+	cfg.proxy100 = p.GetProxy_100Continue()
+	if r := p.GetRequestIdExtension(); r != nil {
+		var u uuidv3.UuidRequestIdConfig
+		if err := r.GetTypedConfig().UnmarshalTo(&u); err != nil {
+			return fmt.Errorf("request_id_extension: %s is not supported: use envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", r.GetTypedConfig().MessageName())
+		}
+	}
+	return nil
+}
+
+func (b *builder) upgradeTypes() error {
+	for i, u := range b.proto.GetUpgradeConfigs() {
+		e := upgrade{name: strings.ToLower(u.GetUpgradeType()), enabled: orBool(u.GetEnabled(), true)}
+		if kind, ok := b.upgrade([]byte(e.name)); ok && kind != nil {
+			return fmt.Errorf("upgrade_configs[%d]: %q is configured twice: remove one", i, u.GetUpgradeType())
+		}
+		if fs := u.GetFilters(); len(fs) > 0 {
+			e.chain = newChain()
+			if err := b.filters(e.chain, fs, fmt.Sprintf("upgrade_configs[%d].filters", i)); err != nil {
+				return err
+			}
+		}
+		b.cfg.upgrades = append(b.cfg.upgrades, e)
+	}
+	return nil
+}
+
+func (b *builder) accessLogs() error {
+	for i, l := range b.proto.GetAccessLog() {
+		log, err := b.in.AccessLogs.Load(l)
+		if err != nil {
+			return fmt.Errorf("access_log[%d]: %w", i, err)
+		}
+		b.logs = append(b.logs, log)
+	}
+	o := b.proto.GetAccessLogOptions()
+	b.cfg.logNewRequest = o.GetFlushAccessLogOnNewRequest() || b.proto.GetFlushAccessLogOnNewRequest()
+	b.cfg.logInterval = orDuration(o.GetAccessLogFlushInterval(), orDuration(b.proto.GetAccessLogFlushInterval(), 0))
+	return nil
+}
+
+func (b *builder) routes() error {
+	switch r := b.proto.GetRouteSpecifier().(type) {
+	case *hcmv3.HttpConnectionManager_RouteConfig:
+		return b.table(r.RouteConfig)
+	case *hcmv3.HttpConnectionManager_Rds:
+		return fmt.Errorf("rds: route %q cannot be fetched: dynamic route discovery is not supported yet: put the routes in route_config", r.Rds.GetRouteConfigName())
+	case *hcmv3.HttpConnectionManager_ScopedRoutes:
+		return errors.New("scoped_routes: not supported yet: put the routes in route_config")
+	}
+	return errors.New("one of route_config, rds and scoped_routes is required: add route_config")
+}
+
+func (b *builder) table(rc *routev3.RouteConfiguration) error {
+	t, err := CompileRoutes(rc, b.in.Services, b.log)
+	if err != nil {
+		return fmt.Errorf("route_config.%w", err)
+	}
+	b.Manager.table.Store(t)
+	return nil
+}
+
+func orUint(v *wrapperspb.UInt32Value, d uint32) uint32 {
+	if v == nil {
+		return d
+	}
+	return v.GetValue()
+}
+
+func orBool(v *wrapperspb.BoolValue, d bool) bool {
+	if v == nil {
+		return d
+	}
+	return v.GetValue()
+}
+
+func orDuration(v *durationpb.Duration, d time.Duration) time.Duration {
+	if v == nil {
+		return d
+	}
+	return v.AsDuration()
+}

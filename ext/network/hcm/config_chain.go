@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hcm
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	customheaderv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/custom_header/v3"
+	xffv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/xff/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"weir.dev/weir/proxy/accesslog"
+	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/format"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/route"
+	"weir.dev/weir/proxy/stream"
+)
+
+func newChain() *stream.Chain { return new(stream.Chain) }
+
+// filters compiles a chain of HTTP filters.
+func (b *builder) filters(chain *stream.Chain, list []*hcmv3.HttpFilter, path string) error {
+	names := map[string]bool{}
+	for i, f := range list {
+		at := fmt.Sprintf("%s[%d] (%s)", path, i, f.GetName())
+		if names[f.GetName()] {
+			return fmt.Errorf("%s: two filters have this name, so routes could not tell them apart: rename one", at)
+		}
+		names[f.GetName()] = true
+		ext, cfg, err := b.httpFilter(f)
+		if err != nil {
+			if f.GetIsOptional() {
+				b.log.Warn("an optional HTTP filter is left out", "filter", f.GetName(), "reason", err)
+				continue
+			}
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		if last := i == len(list)-1; ext.Terminal != last {
+			if last {
+				return fmt.Errorf("%s: the last filter must be terminal: add envoy.filters.http.router at the end", at)
+			}
+			return fmt.Errorf("%s: a terminal filter must be the last: move it to the end", at)
+		}
+		in := &extension.HTTP{Services: b.in.Services, Name: f.GetName(), Slot: stream.Slot(chain.Len()), Scope: b.scope}
+		filter, err := ext.New(cfg, in)
+		if err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		chain.Add(f.GetName(), filter, f.GetDisabled())
+	}
+	if len(list) == 0 {
+		return fmt.Errorf("%s: there are no HTTP filters, so nothing could answer: add envoy.filters.http.router", path)
+	}
+	return nil
+}
+
+func (b *builder) httpFilter(f *hcmv3.HttpFilter) (*extension.HTTPFilter, proto.Message, error) {
+	if f.GetConfigDiscovery() != nil {
+		return nil, nil, errors.New("config_discovery is not supported yet: use typed_config")
+	}
+	any := f.GetTypedConfig()
+	for i := range b.in.Registry.HTTP {
+		e := &b.in.Registry.HTTP[i]
+		// A router without configuration is common in older files.
+		if any == nil && e.Name == f.GetName() || any != nil && any.MessageName() == e.Config.ProtoReflect().Descriptor().FullName() {
+			cfg := e.Config.ProtoReflect().New().Interface()
+			return e, cfg, unmarshal(any, cfg)
+		}
+	}
+	if any == nil {
+		return nil, nil, errors.New("typed_config is missing")
+	}
+	return nil, nil, fmt.Errorf("typed_config: the extension %s is not supported", any.MessageName())
+}
+
+func unmarshal(any *anypb.Any, m proto.Message) error {
+	if any == nil {
+		return nil
+	}
+	return any.UnmarshalTo(m)
+}
+
+// CompileRoutes compiles a route configuration for a connection manager. Its
+// warnings are logged.
+func CompileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *slog.Logger) (*route.Table, error) {
+	loader := format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
+	t, problems := route.Compile(rc, route.Context{
+		Runtime: s.Runtime,
+		Static:  true,
+		CompileFormat: func(text string) (route.Formatter, error) {
+			return format.Compile(text, loader.Options)
+		},
+		CompileBodyFormat: func(f *corev3.SubstitutionFormatString) (route.Formatter, string, error) {
+			l := loader
+			l.Options.Multiline = true
+			c, err := l.Load(f)
+			if err != nil {
+				return nil, "", err
+			}
+			return c, c.ContentType(), nil
+		},
+		CompileFilterConfig: func(_ string, cfg *anypb.Any) (any, error) { return perRoute(cfg, s) },
+		HasCluster:          func(name string) bool { return s.Clusters.Get(name) != nil || s.Clusters.Warming(name) != nil },
+		ReadFile:            os.ReadFile,
+	})
+	var errs []error
+	for _, p := range problems {
+		if p.Warning {
+			log.Warn("a field of the route configuration has no effect", "route_config", rc.GetName(), "field", p.Path, "reason", p.Reason)
+		} else {
+			errs = append(errs, p)
+		}
+	}
+	if t == nil {
+		return nil, errors.Join(errs...)
+	}
+	return t, nil
+}
+
+// perRoute compiles a filter's per-route configuration, found by its type.
+func perRoute(cfg *anypb.Any, s *extension.Services) (any, error) {
+	for i := range s.Registry.HTTP {
+		e := &s.Registry.HTTP[i]
+		if e.Route == nil || e.Route.ProtoReflect().Descriptor().FullName() != cfg.MessageName() {
+			continue
+		}
+		m := e.Route.ProtoReflect().New().Interface()
+		if err := cfg.UnmarshalTo(m); err != nil {
+			return nil, err
+		}
+		return e.NewRoute(m, s)
+	}
+	return nil, fmt.Errorf("%s: %w", cfg.MessageName(), route.ErrUnknownFilter)
+}
+
+func newDetector(e *corev3.TypedExtensionConfig) (detector, error) {
+	m, err := e.GetTypedConfig().UnmarshalNew()
+	if err != nil {
+		return nil, err
+	}
+	switch c := m.(type) {
+	case *xffv3.XffConfig:
+		d := &xffDetector{hops: int(c.GetXffNumTrustedHops())}
+		for i, r := range c.GetXffTrustedCidrs().GetCidrs() {
+			p, err := match.CompilePrefix(r)
+			if err != nil {
+				return nil, fmt.Errorf("xff_trusted_cidrs.cidrs[%d]: %w", i, err)
+			}
+			d.trusted = append(d.trusted, p)
+		}
+		d.recurse = len(d.trusted) > 0
+		return d, nil
+	case *customheaderv3.CustomHeaderConfig:
+		d := &headerDetector{name: header.NewName(c.GetHeaderName()), trusted: c.GetAllowExtensionToSetAddressAsTrusted()}
+		if r := c.GetRejectWithStatus(); r != nil {
+			d.reject = int(r.GetCode())
+			if d.reject < 400 {
+				d.reject = 403
+			}
+		}
+		return d, nil
+	}
+	return nil, fmt.Errorf("%s is not supported: use envoy.http.original_ip_detection.xff or custom_header", e.GetTypedConfig().MessageName())
+}
+
+func (b *builder) replies() error {
+	p := b.proto.GetLocalReplyConfig()
+	if p == nil {
+		return nil
+	}
+	r := &localReplies{}
+	var err error
+	if r.format, err = b.bodyFormat(p.GetBodyFormat()); err != nil {
+		return fmt.Errorf("local_reply_config.body_format: %w", err)
+	}
+	for i, m := range p.GetMappers() {
+		c, err := b.mapper(m)
+		if err != nil {
+			return fmt.Errorf("local_reply_config.mappers[%d]: %w", i, err)
+		}
+		r.mappers = append(r.mappers, *c)
+	}
+	b.cfg.replies = r
+	return nil
+}
+
+func (b *builder) bodyFormat(f *corev3.SubstitutionFormatString) (*format.Format, error) {
+	if f == nil {
+		return nil, nil
+	}
+	l := format.Loader{Options: format.Options{Hostname: b.in.Node.Hostname, Multiline: true}}
+	return l.Load(f)
+}
+
+func (b *builder) mapper(m *hcmv3.ResponseMapper) (*replyMapper, error) {
+	c := &replyMapper{status: int(m.GetStatusCode().GetValue())}
+	var err error
+	if c.filter, err = b.replyFilter(m.GetFilter()); err != nil {
+		return nil, fmt.Errorf("filter: %w", err)
+	}
+	if d := m.GetBody(); d != nil {
+		text, err := readSource(d)
+		if err != nil {
+			return nil, fmt.Errorf("body: %w", err)
+		}
+		c.body = &text
+	}
+	if c.format, err = b.bodyFormat(m.GetBodyFormatOverride()); err != nil {
+		return nil, fmt.Errorf("body_format_override: %w", err)
+	}
+	for i, h := range m.GetHeadersToAdd() {
+		v, err := format.Compile(h.GetHeader().GetValue(), format.Options{OmitEmpty: true, Hostname: b.in.Node.Hostname})
+		if err != nil {
+			return nil, fmt.Errorf("headers_to_add[%d]: %w", i, err)
+		}
+		action := headerAction(h.GetAppendAction())
+		if a := h.GetAppend(); a != nil && !a.GetValue() { //nolint:staticcheck // Still found in people's files.
+			action = overwriteOrAdd
+		}
+		c.headers = append(c.headers, replyHeader{name: header.NewName(h.GetHeader().GetKey()), value: v, action: action, empty: h.GetKeepEmptyValue()})
+	}
+	return c, nil
+}
+
+func (b *builder) replyFilter(f *accesslogv3.AccessLogFilter) (accesslog.Filter, error) {
+	if f == nil {
+		return nil, nil
+	}
+	return b.in.AccessLogs.Compile(f)
+}
+
+// readSource reads a data source when the configuration is compiled.
+func readSource(d *corev3.DataSource) (string, error) {
+	switch s := d.GetSpecifier().(type) {
+	case *corev3.DataSource_InlineString:
+		return s.InlineString, nil
+	case *corev3.DataSource_InlineBytes:
+		return string(s.InlineBytes), nil
+	case *corev3.DataSource_Filename:
+		b, err := os.ReadFile(s.Filename)
+		return string(b), err
+	case *corev3.DataSource_EnvironmentVariable:
+		v, ok := os.LookupEnv(s.EnvironmentVariable)
+		if !ok {
+			return "", fmt.Errorf("the environment variable %s is not set", s.EnvironmentVariable)
+		}
+		return v, nil
+	}
+	return "", errors.New("no source is given: use inline_string, filename or environment_variable")
+}

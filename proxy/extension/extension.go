@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package extension is how extensions come into a proxy: one struct for each
+// kind says what an extension is called, which message configures it and how it
+// is made. A Registry is the list of those that a binary has; ext/all is the
+// whole of it, in one readable function. Nothing registers itself.
+package extension
+
+import (
+	"log/slog"
+
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/proxy/accesslog"
+	"weir.dev/weir/proxy/conn"
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/listener"
+	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/upstream"
+)
+
+// HTTPFilter is an HTTP filter extension (envoy.filters.http.*).
+type HTTPFilter struct {
+	// Name is Envoy's canonical name.
+	Name string
+	// Config is an empty message of the type that configures the filter; its
+	// type selects the extension, whatever name the chain gives it.
+	Config proto.Message
+	// New compiles one entry of a filter chain.
+	New func(cfg proto.Message, c *HTTP) (stream.Filter, error)
+	// Route is an empty message of the per-route type, nil if there is none;
+	// NewRoute compiles one.
+	Route    proto.Message
+	NewRoute func(cfg proto.Message, s *Services) (any, error)
+	// Terminal marks a filter that ends its chain.
+	Terminal bool
+}
+
+// NetworkFilter is a network filter extension (envoy.filters.network.*): New
+// returns either a filter or, if Terminal, a handler factory.
+type NetworkFilter struct {
+	Name     string
+	Config   proto.Message
+	Terminal bool
+	New      func(cfg proto.Message, c *Network) (conn.Filter, error)
+	Handler  func(cfg proto.Message, c *Network) (conn.Factory, error)
+}
+
+// ListenerFilter is a listener filter extension (envoy.filters.listener.*).
+type ListenerFilter struct {
+	Name   string
+	Config proto.Message
+	New    func(cfg proto.Message, s *Services) (listener.Filter, error)
+}
+
+// Transport is a downstream transport socket extension
+// (envoy.transport_sockets.*). A nil factory is bytes as they are.
+type Transport struct {
+	Name   string
+	Config proto.Message
+	New    func(cfg proto.Message, s *Services) (listener.TransportFactory, error)
+}
+
+// AccessLog is an access log extension (envoy.access_loggers.*).
+type AccessLog struct {
+	Name   string
+	Config proto.Message
+	New    func(cfg proto.Message, s *Services) (accesslog.Sink, error)
+}
+
+// Registry is the extensions of a binary, each found by its message's full
+// name, such as envoy.extensions.filters.http.cors.v3.Cors.
+type Registry struct {
+	HTTP      []HTTPFilter
+	Network   []NetworkFilter
+	Listener  []ListenerFilter
+	Transport []Transport
+	AccessLog []AccessLog
+	// Policies and Discoveries are the load balancing policies and the kinds of
+	// cluster.
+	Policies    []upstream.PolicyFactory
+	Discoveries []upstream.DiscoveryFactory
+}
+
+// Services are what a proxy offers to its extensions. It is complete before the
+// first extension is made and is not changed after.
+type Services struct {
+	Registry *Registry
+	Loops    []*engine.Loop
+	Stats    *stats.Store
+	Clusters *upstream.Manager
+	Runtime  match.Runtime
+	Health   *Health
+	Node     Node
+	// AccessLogs compiles access logs.
+	AccessLogs *accesslog.Context
+	// Log returns the logger of a component, such as "upstream".
+	Log func(component string) *slog.Logger
+}
+
+// Node is who the proxy is.
+type Node struct {
+	ID, Cluster           string
+	Region, Zone, SubZone string
+	Hostname              string
+}
+
+// HTTP is what an HTTP filter is made with.
+type HTTP struct {
+	*Services
+	// Name is what the filter chain calls the filter, which is also what
+	// routes call it.
+	Name string
+	// Slot is its place in the chain.
+	Slot stream.Slot
+	// Scope is the statistics of the connection manager (http.STAT_PREFIX.).
+	Scope *stats.Scope
+}
+
+// Network is what a network filter is made with.
+type Network struct {
+	*Services
+	// Listener names the listener.
+	Listener string
+	// Draining reports that the listener drains.
+	Draining func() bool
+	// Own keeps what must be closed when the listener's configuration is
+	// replaced or the listener is gone.
+	Own func(close func())
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package extension
+
+import "sync/atomic"
+
+// Health is whether the proxy itself wants traffic: what a health_check filter
+// answers, and what the admin's /healthcheck/fail and /healthcheck/ok set.
+type Health struct {
+	failed   atomic.Bool
+	draining atomic.Bool
+}
+
+// Fail makes health checks fail, or pass again.
+func (h *Health) Fail(on bool) { h.failed.Store(on) }
+
+// Failed reports whether health checks are to fail.
+func (h *Health) Failed() bool { return h.failed.Load() || h.draining.Load() }
+
+// Drain tells that the proxy is ending.
+func (h *Health) Drain() { h.draining.Store(true) }
+
+// Draining reports whether the proxy is ending.
+func (h *Health) Draining() bool { return h.draining.Load() }

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package route
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+// Context is what compiling a table needs from its surroundings. A nil
+// function means that there is nothing of its kind; what would need it is then
+// a problem.
+type Context struct {
+	// Runtime is asked at match time; nil is a runtime without keys.
+	Runtime match.Runtime
+	// CompileFormat compiles a string that has command operators.
+	CompileFormat func(s string) (Formatter, error)
+	// CompileBodyFormat compiles a direct response's body_format, and returns
+	// the content type it implies.
+	CompileBodyFormat func(f *corev3.SubstitutionFormatString) (Formatter, string, error)
+	// CompileFilterConfig compiles the per-route configuration of the filter
+	// called name. [ErrUnknownFilter] is no problem if the configuration is
+	// optional.
+	CompileFilterConfig func(name string, cfg *anypb.Any) (any, error)
+	// HasCluster tells whether a cluster exists. It is asked if
+	// validate_clusters is set, and by default if Static is.
+	HasCluster func(name string) bool
+	// Static tells that the table stands in the connection manager itself
+	// (route_config) and was not fetched by RDS.
+	Static bool
+	// RetryHostPredicate, RetryPriority, RedirectPredicate and
+	// RateLimitExtension compile extensions by name.
+	RetryHostPredicate func(name string, cfg *anypb.Any) (any, error)
+	RetryPriority      func(name string, cfg *anypb.Any) (any, error)
+	RedirectPredicate  func(name string, cfg *anypb.Any) (any, error)
+	RateLimitExtension func(name string, cfg *anypb.Any) (any, error)
+	// MatchInput and MatchMatcher compile inputs and matchers of matcher trees
+	// that package match does not know, such as CEL.
+	MatchInput   func(cfg *xdscorev3.TypedExtensionConfig) (match.Input, error)
+	MatchMatcher func(cfg *xdscorev3.TypedExtensionConfig) (match.Matcher, error)
+	// ReadFile reads a data source; os.ReadFile by default.
+	ReadFile func(name string) ([]byte, error)
+}
+
+// ErrUnknownFilter is returned by [Context.CompileFilterConfig] if there is no
+// filter for a configuration.
+var ErrUnknownFilter = errors.New("no filter takes this configuration")
+
+// Problem is one thing that is wrong with a route configuration.
+type Problem struct {
+	// Path leads to the field from the RouteConfiguration:
+	// virtual_hosts[0].routes[3].match.
+	Path string
+	// Reason says what is wrong and what would be right, in lower case.
+	Reason string
+	// Warning tells that the table stands all the same: the field is not
+	// supported and has no effect.
+	Warning bool
+}
+
+// Error formats the problem on one line.
+func (p Problem) Error() string { return p.Path + ": " + p.Reason }
+
+// Compile compiles a route configuration. All problems are returned, not only
+// the first; the table is nil if any of them is more than a warning.
+func Compile(rc *routev3.RouteConfiguration, ctx Context) (*Table, []Problem) {
+	if ctx.ReadFile == nil {
+		ctx.ReadFile = os.ReadFile
+	}
+	c := &compiler{ctx: ctx, problems: &[]Problem{}, seen: map[Problem]bool{}}
+	c.validate(rc)
+	t := c.table(rc)
+	for _, p := range *c.problems {
+		if !p.Warning {
+			return nil, *c.problems
+		}
+	}
+	return t, *c.problems
+}
+
+// compiler compiles one table. It is copied for each step down the tree of
+// messages, so that path always leads to the message at hand.
+type compiler struct {
+	ctx      Context
+	path     string
+	problems *[]Problem
+	seen     map[Problem]bool
+	scratch  *sync.Pool
+	maxBody  uint64
+}
+
+// at returns a compiler for a field below.
+func (c *compiler) at(format string, args ...any) *compiler {
+	d := *c
+	p := fmt.Sprintf(format, args...)
+	if d.path != "" && !strings.HasPrefix(p, "[") {
+		p = "." + p
+	}
+	d.path += p
+	return &d
+}
+
+// reject records a problem that the table cannot stand with.
+func (c *compiler) reject(format string, args ...any) {
+	c.report(Problem{Path: c.path, Reason: fmt.Sprintf(format, args...)})
+}
+
+// warn records a field that has no effect.
+func (c *compiler) warn(format string, args ...any) {
+	c.report(Problem{Path: c.path, Reason: fmt.Sprintf(format, args...), Warning: true})
+}
+
+// fail records an error, if there is one, and reports whether there was none.
+func (c *compiler) fail(err error) bool {
+	if err == nil {
+		return true
+	}
+	c.reject("%v", err)
+	return false
+}
+
+func (c *compiler) report(p Problem) {
+	if !c.seen[p] {
+		c.seen[p] = true
+		*c.problems = append(*c.problems, p)
+	}
+}
+
+// defaultMaxBody is max_direct_response_body_size_bytes by default.
+const defaultMaxBody = 4096
+
+func (c *compiler) table(rc *routev3.RouteConfiguration) *Table {
+	t := &Table{
+		Name:             rc.GetName(),
+		Metadata:         c.metadata(rc.GetMetadata()),
+		hostHeader:       header.Authority,
+		ignorePort:       rc.GetIgnorePortInHostMatching(),
+		ignoreParams:     rc.GetIgnorePathParametersInPathMatching(),
+		mostSpecificWins: rc.GetMostSpecificHeaderMutationsWins(),
+		runtime:          c.ctx.Runtime,
+		scratch:          newScratch(),
+	}
+	c.scratch = t.scratch
+	c.maxBody = defaultMaxBody
+	if m := rc.GetMaxDirectResponseBodySizeBytes(); m != nil {
+		c.maxBody = uint64(m.Value)
+	}
+	if n := rc.GetVhostHeader(); n != "" {
+		t.hostHeader = header.NewName(n)
+	}
+	for _, n := range rc.GetInternalOnlyHeaders() {
+		t.InternalOnlyHeaders = append(t.InternalOnlyHeaders, header.NewName(n))
+	}
+	if rc.GetVhds() != nil {
+		c.at("vhds").warn("virtual host discovery is not supported: only virtual_hosts are served")
+	}
+	c.rejectSpecifiers(rc.GetRouteSpecifiers())
+	for i, p := range rc.GetClusterSpecifierPlugins() {
+		if p.GetIsOptional() {
+			c.at("cluster_specifier_plugins[%d]", i).warn("cluster specifier plugin %q is not supported", p.GetExtension().GetName())
+		} else {
+			c.at("cluster_specifier_plugins[%d]", i).reject("cluster specifier plugin %q is not supported: route to cluster, cluster_header or weighted_clusters", p.GetExtension().GetName())
+		}
+	}
+	root := &level{
+		request:  c.mutations("request", rc.GetRequestHeadersToAdd(), rc.GetRequestHeadersToRemove()),
+		response: c.mutations("response", rc.GetResponseHeadersToAdd(), rc.GetResponseHeadersToRemove()),
+		filters:  c.filters(rc.GetTypedPerFilterConfig()),
+	}
+	mirrors := c.mirrors(rc.GetRequestMirrorPolicies())
+	for i, v := range rc.GetVirtualHosts() {
+		vc := c.at("virtual_hosts[%d]", i)
+		vh := vc.virtualHost(v, t, root, mirrors)
+		t.VirtualHosts = append(t.VirtualHosts, vh)
+		for j, d := range v.GetDomains() {
+			if err := t.hosts.add(d, vh); err != nil {
+				vc.at("domains[%d]", j).reject("%v", err)
+			}
+		}
+	}
+	t.hasIndex = t.hosts.other
+	validate := c.ctx.Static
+	if v := rc.GetValidateClusters(); v != nil {
+		validate = v.Value
+	}
+	if validate && c.ctx.HasCluster != nil {
+		c.checkClusters(t)
+	}
+	return t
+}
+
+// checkClusters rejects routes to clusters that do not exist.
+func (c *compiler) checkClusters(t *Table) {
+	var names []string
+	for i, vh := range t.VirtualHosts {
+		vh.eachRoute(func(j int, r *Route) {
+			names = r.ClusterNames(names[:0])
+			for _, n := range names {
+				if !c.ctx.HasCluster(n) {
+					c.at("virtual_hosts[%d].routes[%d]", i, j).reject("cluster %q does not exist: define it, or set validate_clusters to false", n)
+				}
+			}
+		})
+	}
+}
+
+// eachRoute calls f with every route, those of a matcher numbered on.
+func (v *VirtualHost) eachRoute(f func(i int, r *Route)) {
+	for i, r := range v.Routes {
+		f(i, r)
+	}
+	if v.tree == nil {
+		return
+	}
+	i := 0
+	v.tree.Actions(func(s *routeSet) {
+		for _, r := range s.routes {
+			f(i, r)
+			i++
+		}
+	})
+}
+
+func (c *compiler) rejectSpecifiers(specs []*corev3.TypedExtensionConfig) {
+	for i, s := range specs {
+		c.at("route_specifiers[%d]", i).reject("route specifier %q is not supported", s.GetName())
+	}
+}
+
+// metadata copies filter_metadata. Typed metadata needs an extension to read
+// it, of which there are none.
+func (c *compiler) metadata(m *corev3.Metadata) streaminfo.Metadata {
+	if len(m.GetTypedFilterMetadata()) > 0 {
+		c.at("metadata.typed_filter_metadata").warn("typed metadata is not supported: use filter_metadata")
+	}
+	if len(m.GetFilterMetadata()) == 0 {
+		return nil
+	}
+	md := make(streaminfo.Metadata, len(m.FilterMetadata))
+	for ns, s := range m.FilterMetadata {
+		md[ns] = structMap(s)
+	}
+	return md
+}
+
+func structMap(s *structpb.Struct) map[string]any {
+	if m := s.AsMap(); m != nil {
+		return m
+	}
+	return map[string]any{}
+}
+
+// format compiles a string that may have command operators.
+func (c *compiler) format(s string) *value {
+	if s == "" {
+		return nil
+	}
+	if !strings.Contains(s, "%") {
+		return &value{text: s}
+	}
+	if c.ctx.CompileFormat == nil {
+		c.reject("%q has command operators, which are not supported here", s)
+		return &value{text: s}
+	}
+	f, err := c.ctx.CompileFormat(s)
+	if !c.fail(err) {
+		return &value{text: s}
+	}
+	return &value{format: f}
+}
+
+// formatter is format for fields that are always kept as a Formatter.
+func (c *compiler) formatter(s string) Formatter {
+	v := c.format(s)
+	switch {
+	case v == nil:
+		return nil
+	case v.format != nil:
+		return v.format
+	}
+	return fixed(v.text)
+}
+
+// fixed is a Formatter of text without operators.
+type fixed string
+
+func (f fixed) AppendTo(dst []byte, _ *streaminfo.Stream) []byte { return append(dst, f...) }

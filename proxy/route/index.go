@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package route
+
+import (
+	"math"
+)
+
+// routeSet is a list of routes of which the first that matches counts, indexed
+// by path. The index only proposes routes, in order; each is then matched in
+// full, so the index can be wrong in one direction only, and a property test
+// compares it with a linear scan.
+type routeSet struct {
+	routes []*Route
+	// exact has the routes of a whole path; plain and fold those that begin
+	// with a literal, with case and without.
+	exact map[string][]int32
+	plain trie
+	fold  trie
+	// residue are the routes of which no literal prefix is known.
+	residue []int32
+	// linear is set for few routes, which are scanned faster.
+	linear bool
+}
+
+// fewRoutes is how many routes are scanned rather than looked up.
+const fewRoutes = 4
+
+// newRouteSet indexes routes.
+func newRouteSet(routes []*Route) routeSet {
+	s := routeSet{routes: routes, fold: trie{fold: true}}
+	if len(routes) <= fewRoutes {
+		s.linear = true
+		return s
+	}
+	for i, r := range routes {
+		s.add(&r.path, int32(i))
+	}
+	return s
+}
+
+func (s *routeSet) add(p *pathMatcher, id int32) {
+	text := p.text
+	if p.kind == pathRegex || p.kind == pathTemplate {
+		text = p.re.LiteralPrefix()
+	}
+	switch {
+	case p.kind == pathConnect || text == "":
+		s.residue = append(s.residue, id)
+	case p.fold && p.kind != pathRegex && p.kind != pathTemplate:
+		s.fold.add(text, id)
+	case p.kind == pathExact:
+		if s.exact == nil {
+			s.exact = map[string][]int32{}
+		}
+		s.exact[text] = append(s.exact[text], id)
+	default:
+		s.plain.add(text, id)
+	}
+}
+
+// maxLists is how many lists of candidates are merged. A path that begins with
+// more of the table's prefixes than that, each of another length, falls back
+// to the linear scan.
+const maxLists = 48
+
+// find returns the first route that matches, or nil.
+func (s *routeSet) find(t *Table, r *Request) *Route {
+	rp := t.requestPath(r.Header)
+	if s.linear || !rp.present {
+		return s.scan(t, r, &rp)
+	}
+	var room [maxLists][]int32
+	lists := room[:0]
+	if len(s.residue) > 0 {
+		lists = append(lists, s.residue)
+	}
+	if s.exact != nil {
+		if l := s.exact[string(rp.path)]; l != nil {
+			lists = append(lists, l)
+		}
+	}
+	// A template sees path parameters even if others do not; what is cut off
+	// for the others never makes a prefix of the whole path disappear.
+	lists, ok := s.plain.collect(lists, rp.whole)
+	if ok {
+		lists, ok = s.fold.collect(lists, rp.whole)
+	}
+	if !ok {
+		return s.scan(t, r, &rp)
+	}
+	return s.merge(lists, t, r, &rp)
+}
+
+// collect appends the list of every entry that in begins with, and reports
+// false if there is no room.
+func (t *trie) collect(lists [][]int32, in []byte) ([][]int32, bool) {
+	for n := &t.root; n != nil; n, in = t.next(n, in) {
+		if len(n.ids) == 0 {
+			continue
+		}
+		if len(lists) == maxLists {
+			return lists, false
+		}
+		lists = append(lists, n.ids)
+	}
+	return lists, true
+}
+
+// merge tries the candidates of all lists in ascending order.
+func (s *routeSet) merge(lists [][]int32, t *Table, r *Request, rp *requestPath) *Route {
+	for len(lists) > 0 {
+		low, at := int32(math.MaxInt32), 0
+		for i, l := range lists {
+			if l[0] < low {
+				low, at = l[0], i
+			}
+		}
+		if route := s.routes[low]; route.matches(t, r, rp) {
+			return route
+		}
+		if lists[at] = lists[at][1:]; len(lists[at]) == 0 {
+			lists[at] = lists[len(lists)-1]
+			lists = lists[:len(lists)-1]
+		}
+	}
+	return nil
+}
+
+// scan tries all routes in order.
+func (s *routeSet) scan(t *Table, r *Request, rp *requestPath) *Route {
+	for _, route := range s.routes {
+		if route.matches(t, r, rp) {
+			return route
+		}
+	}
+	return nil
+}
+
+func (r *Route) matches(t *Table, req *Request, rp *requestPath) bool {
+	return r.path.match(rp, req.Header) && (r.cond == nil || r.cond.match(t.runtime, req))
+}
