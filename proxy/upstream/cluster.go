@@ -46,6 +46,7 @@ type Cluster struct {
 	lastErr    error
 	lastUpdate time.Time
 	merging    *time.Timer // a rebuild that waits for the merge window
+	merged     time.Time   // when health or weights were last published
 	closing    sync.WaitGroup
 }
 
@@ -93,19 +94,23 @@ func (c *Cluster) SetHealth(h *Host, set, unset HealthFlags) {
 // rebuildSoon publishes changed health or weights, after the merge window if there
 // is one. It is called with mu held.
 func (c *Cluster) rebuildSoon() {
-	if c.MergeWindow == 0 {
-		c.publish(c.set.Hosts)
-		return
-	}
 	if c.merging != nil {
 		return
 	}
+	// The first change goes out at once; those that follow within the window together.
+	now := time.Now()
+	wait := c.merged.Add(c.MergeWindow).Sub(now)
+	if wait <= 0 {
+		c.merged = now
+		c.publish(c.set.Hosts)
+		return
+	}
 	c.closing.Add(1)
-	c.merging = time.AfterFunc(c.MergeWindow, func() {
+	c.merging = time.AfterFunc(wait, func() {
 		defer c.closing.Done()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.merging = nil
+		c.merging, c.merged = nil, time.Now()
 		if !c.closed {
 			c.publish(c.set.Hosts)
 		}
