@@ -92,6 +92,9 @@ func (l *Loop) ID() int { return l.id }
 // Now returns the loop's time: monotonic nanoseconds as of the present batch.
 func (l *Loop) Now() int64 { return l.now }
 
+// Task returns the task that runs now, nil between tasks; on the loop only.
+func (l *Loop) Task() *Task { return l.cur }
+
 // Post runs f on the loop, soon and in order; from any goroutine. After the
 // loop has closed it does nothing and returns false.
 func (l *Loop) Post(f func()) bool {

@@ -101,10 +101,12 @@ func (c *Chain) respond(s *Stream) bool {
 	return true
 }
 
-// End tells the filters that ask for it that the stream is over.
+// End tells the filters that ask for it that the stream is over, the last
+// first: by the time another filter lets go of what it holds, the terminal one
+// no longer reads the request's body.
 func (c *Chain) End(s *Stream) {
-	for _, e := range c.enders {
-		e.End(s)
+	for i := len(c.enders) - 1; i >= 0; i-- {
+		c.enders[i].End(s)
 	}
 }
 

@@ -84,8 +84,13 @@ func (s *Stream) Begin(t *engine.Task, o Owner) {
 	s.route, s.routed, s.replied = nil, false, false
 }
 
-// Task returns the task that the stream runs on.
+// Task returns the task that the stream runs on: the one to interrupt.
 func (s *Stream) Task() *engine.Task { return s.task }
+
+// Running returns the task that runs now. It is the stream's own, or the one on
+// which the terminal filter sends the request's body while the response comes
+// back. What waits inside a Body waits on it.
+func (s *Stream) Running() *engine.Task { return s.task.Loop().Task() }
 
 // Route returns the request's route, matching it the first time it is asked
 // for; nil if there is none.
@@ -111,9 +116,10 @@ func (s *Stream) Inform(h *header.Map) error { return s.owner.Inform(s, h) }
 func (s *Stream) Replied() bool { return s.replied }
 
 // Foreign runs f, which may block, on a goroutine while the event loop serves
-// others, and returns when f has. The stream is not touched meanwhile, so f may
-// use it; f must be bounded in time.
-func (s *Stream) Foreign(f func()) { s.task.Foreign(f) }
+// others, and returns when f has; f must be bounded in time. Only the calling
+// task waits: f may use the stream if it is called from Request or Response,
+// but not from within a Body, for the other direction may be moving.
+func (s *Stream) Foreign(f func()) { s.Running().Foreign(f) }
 
 // A Slot is the place of a filter in its chain.
 type Slot int

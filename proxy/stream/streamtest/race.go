@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build race
+
+package streamtest
+
+// raceEnabled tells that allocations cannot be counted.
+const raceEnabled = true
