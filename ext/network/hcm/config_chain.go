@@ -110,7 +110,7 @@ func CompileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *s
 			return c, c.ContentType(), nil
 		},
 		CompileFilterConfig: func(_ string, cfg *anypb.Any) (any, error) { return perRoute(cfg, s) },
-		HasCluster:          func(name string) bool { return s.Clusters.Get(name) != nil || s.Clusters.Warming(name) != nil },
+		HasCluster:          s.HasCluster,
 		ReadFile:            os.ReadFile,
 	})
 	var errs []error
