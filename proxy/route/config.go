@@ -159,7 +159,7 @@ func (c *compiler) table(rc *routev3.RouteConfiguration) *Table {
 		c.maxBody = uint64(m.Value)
 	}
 	if n := rc.GetVhostHeader(); n != "" {
-		t.hostHeader = header.NewName(n)
+		t.hostHeader = requestHeader(n)
 	}
 	for _, n := range rc.GetInternalOnlyHeaders() {
 		t.InternalOnlyHeaders = append(t.InternalOnlyHeaders, header.NewName(n))

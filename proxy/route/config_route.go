@@ -12,6 +12,7 @@ import (
 	urimatchv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
 )
 
@@ -279,4 +280,14 @@ func lowerASCII(s string) string {
 		b[i] = lower(b[i])
 	}
 	return string(b)
+}
+
+// requestHeader resolves the name of a request's header. Host is held as
+// :authority, whatever the protocol.
+func requestHeader(name string) header.Name {
+	n := header.NewName(name)
+	if n == header.Host {
+		return header.Authority
+	}
+	return n
 }

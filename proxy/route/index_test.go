@@ -243,3 +243,19 @@ func FuzzTemplate(f *testing.F) {
 		}
 	})
 }
+
+// TestManyPrefixes has more prefixes of one path than there is room for lists.
+func TestManyPrefixes(t *testing.T) {
+	var routes []*Route
+	for n := 2 * maxLists; n > 0; n-- {
+		p := "/" + strings.Repeat("a", n)
+		routes = append(routes, &Route{Name: p, path: pathMatcher{kind: pathPrefix, text: p}})
+	}
+	set := newRouteSet(routes)
+	for _, n := range []int{1, maxLists - 1, maxLists, maxLists + 1, 2 * maxLists} {
+		want := "/" + strings.Repeat("a", n)
+		if got := name(set.find(&Table{}, request(want))); got != want {
+			t.Errorf("%d: got %s", n, got)
+		}
+	}
+}
