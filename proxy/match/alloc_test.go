@@ -15,10 +15,10 @@ func TestAllocs(t *testing.T) {
 	d := data(":path: /?q=7", "x: 1", "x: 2", "cookie: s=1")
 	trees := []*Tree[string]{
 		compile(t, lookupJSON(input(":path"), "exact_match_map", "/?q=7", do("a"))),
-		compile(t, lookupJSON(input(net_+"DestinationPortInput"), "prefix_match_map", "4", do("a"))),
-		compile(t, custom(input(net_+"SourceIPInput"), "IPMatcher", `"range_matchers":[{"ranges":[`+cidr("192.168.0.0/16")+`],"on_match":`+do("a")+`}]`)),
-		compile(t, custom(input(net_+"ServerNameInput"), "ServerNameMatcher", `"domain_matchers":[{"domains":["*.example"],"on_match":`+do("a")+`}]`)),
-		compile(t, list(`{"single_predicate":{`+input(net_+"SourceIPInput")+`,"value_match":{"prefix":"192."}}}`, do("a"))),
+		compile(t, lookupJSON(input(netInputs+"DestinationPortInput"), "prefix_match_map", "4", do("a"))),
+		compile(t, custom(input(netInputs+"SourceIPInput"), "IPMatcher", `"range_matchers":[{"ranges":[`+cidr("192.168.0.0/16")+`],"on_match":`+do("a")+`}]`)),
+		compile(t, custom(input(netInputs+"ServerNameInput"), "ServerNameMatcher", `"domain_matchers":[{"domains":["*.example"],"on_match":`+do("a")+`}]`)),
+		compile(t, list(`{"single_predicate":{`+input(netInputs+"SourceIPInput")+`,"value_match":{"prefix":"192."}}}`, do("a"))),
 	}
 	for i, tree := range trees {
 		if n := testing.AllocsPerRun(100, func() { tree.Match(d) }); n != 0 {

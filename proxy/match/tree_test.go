@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	net_   = `envoy.extensions.matching.common_inputs.network.v3.`
-	typeOf = `"@type":"type.googleapis.com/`
+	netInputs = `envoy.extensions.matching.common_inputs.network.v3.`
+	typeOf    = `"@type":"type.googleapis.com/`
 )
 
 // input is a data input; input("x") is the request header x.
@@ -131,19 +131,19 @@ func TestTreeLookups(t *testing.T) {
 		{"exact missing", lookupJSON(input("x"), "exact_match_map", "1", do("a")), nil, "miss"},
 		{"longest prefix", lookupJSON(input("x"), "prefix_match_map", "/", do("a"), "/ab", do("b")), []string{"x: /abc"}, "b"},
 		{"shorter prefix", lookupJSON(input("x"), "prefix_match_map", "/", do("a"), "/ab", deeper), []string{"x: /abc"}, "a"},
-		{"port", lookupJSON(input(net_+"DestinationPortInput"), "exact_match_map", "443", do("a")), nil, "a"},
-		{"source port", lookupJSON(input(net_+"SourcePortInput"), "exact_match_map", "5000", do("a")), nil, "a"},
-		{"transport", lookupJSON(input(net_+"TransportProtocolInput"), "exact_match_map", "tls", do("a")), nil, "a"},
-		{"alpn", lookupJSON(input(net_+"ApplicationProtocolInput"), "prefix_match_map", "'h2'", do("a")), nil, "a"},
-		{"direct source", lookupJSON(input(net_+"DirectSourceIPInput"), "exact_match_map", "172.16.0.1", do("a")), nil, "a"},
-		{"source type", lookupJSON(input(net_+"SourceTypeInput"), "exact_match_map", "local", do("a")), nil, "miss"},
-		{"ip, longest", custom(input(net_+"SourceIPInput"), "IPMatcher", `"range_matchers":[{"ranges":[`+cidr("192.168.0.0/16")+`],"on_match":`+do("a")+`},{"ranges":[`+cidr("192.168.1.0/24")+`],"on_match":`+do("b")+`}]`), nil, "b"},
-		{"ip, falls back", custom(input(net_+"SourceIPInput"), "IPMatcher", `"range_matchers":[{"ranges":[`+cidr("192.168.0.0/16")+`],"on_match":`+do("a")+`},{"ranges":[`+cidr("192.168.1.0/24")+`],"on_match":`+deeper+`}]`), nil, "a"},
-		{"ip, exclusive", custom(input(net_+"SourceIPInput"), "IPMatcher", `"range_matchers":[{"ranges":[`+cidr("192.168.0.0/16")+`],"on_match":`+do("a")+`},{"exclusive":true,"ranges":[`+cidr("192.168.1.0/24")+`],"on_match":`+deeper+`}]`), nil, "miss"},
-		{"name, exact", custom(input(net_+"ServerNameInput"), "ServerNameMatcher", `"domain_matchers":[{"domains":["*.example"],"on_match":`+do("a")+`},{"domains":["A.b.example"],"on_match":`+do("b")+`}]`), nil, "b"},
-		{"name, longest wildcard", custom(input(net_+"ServerNameInput"), "ServerNameMatcher", `"domain_matchers":[{"domains":["*","*.example"],"on_match":`+do("a")+`},{"domains":["*.b.example"],"on_match":`+do("b")+`}]`), nil, "b"},
-		{"name, any", custom(input(net_+"ServerNameInput"), "ServerNameMatcher", `"domain_matchers":[{"domains":["*"],"on_match":`+do("a")+`}]`), nil, "a"},
-		{"range", custom(input(net_+"DestinationPortInput"), "Int32RangeMatcher", `"range_matchers":[{"ranges":[{"start":1,"end":443}],"on_match":`+do("a")+`},{"ranges":[{"start":443,"end":444}],"on_match":`+do("b")+`}]`), nil, "b"},
+		{"port", lookupJSON(input(netInputs+"DestinationPortInput"), "exact_match_map", "443", do("a")), nil, "a"},
+		{"source port", lookupJSON(input(netInputs+"SourcePortInput"), "exact_match_map", "5000", do("a")), nil, "a"},
+		{"transport", lookupJSON(input(netInputs+"TransportProtocolInput"), "exact_match_map", "tls", do("a")), nil, "a"},
+		{"alpn", lookupJSON(input(netInputs+"ApplicationProtocolInput"), "prefix_match_map", "'h2'", do("a")), nil, "a"},
+		{"direct source", lookupJSON(input(netInputs+"DirectSourceIPInput"), "exact_match_map", "172.16.0.1", do("a")), nil, "a"},
+		{"source type", lookupJSON(input(netInputs+"SourceTypeInput"), "exact_match_map", "local", do("a")), nil, "miss"},
+		{"ip, longest", custom(input(netInputs+"SourceIPInput"), "IPMatcher", `"range_matchers":[{"ranges":[`+cidr("192.168.0.0/16")+`],"on_match":`+do("a")+`},{"ranges":[`+cidr("192.168.1.0/24")+`],"on_match":`+do("b")+`}]`), nil, "b"},
+		{"ip, falls back", custom(input(netInputs+"SourceIPInput"), "IPMatcher", `"range_matchers":[{"ranges":[`+cidr("192.168.0.0/16")+`],"on_match":`+do("a")+`},{"ranges":[`+cidr("192.168.1.0/24")+`],"on_match":`+deeper+`}]`), nil, "a"},
+		{"ip, exclusive", custom(input(netInputs+"SourceIPInput"), "IPMatcher", `"range_matchers":[{"ranges":[`+cidr("192.168.0.0/16")+`],"on_match":`+do("a")+`},{"exclusive":true,"ranges":[`+cidr("192.168.1.0/24")+`],"on_match":`+deeper+`}]`), nil, "miss"},
+		{"name, exact", custom(input(netInputs+"ServerNameInput"), "ServerNameMatcher", `"domain_matchers":[{"domains":["*.example"],"on_match":`+do("a")+`},{"domains":["A.b.example"],"on_match":`+do("b")+`}]`), nil, "b"},
+		{"name, longest wildcard", custom(input(netInputs+"ServerNameInput"), "ServerNameMatcher", `"domain_matchers":[{"domains":["*","*.example"],"on_match":`+do("a")+`},{"domains":["*.b.example"],"on_match":`+do("b")+`}]`), nil, "b"},
+		{"name, any", custom(input(netInputs+"ServerNameInput"), "ServerNameMatcher", `"domain_matchers":[{"domains":["*"],"on_match":`+do("a")+`}]`), nil, "a"},
+		{"range", custom(input(netInputs+"DestinationPortInput"), "Int32RangeMatcher", `"range_matchers":[{"ranges":[{"start":1,"end":443}],"on_match":`+do("a")+`},{"ranges":[{"start":443,"end":444}],"on_match":`+do("b")+`}]`), nil, "b"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { check(t, compile(t, tt.json), data(tt.lines...), tt.want) })
@@ -166,12 +166,12 @@ func TestTreeInputs(t *testing.T) {
 		{"query", single(input("envoy.type.matcher.v3.HttpRequestQueryParamMatchInput", `,"query_param":"q"`), exact("7")), "a"},
 		{"status", single(input("envoy.type.matcher.v3.HttpResponseStatusCodeMatchInput"), exact("404")), "a"},
 		{"status class", single(input("envoy.type.matcher.v3.HttpResponseStatusCodeClassMatchInput"), exact("4xx")), "a"},
-		{"filter state", single(input(net_+"FilterStateInput", `,"key":"s"`), exact("t")), "a"},
-		{"metadata", single(input(net_+"DynamicMetadataInput", `,"filter":"f","path":[{"key":"k"}]`), customMatch("metadata.v3.Metadata", `"value":{"string_match":{"exact":"v"}}`)), "a"},
-		{"metadata as text", single(input(net_+"DynamicMetadataInput", `,"filter":"f","path":[{"key":"k"}]`), exact("v")), "a"},
-		{"ip", single(input(net_+"SourceIPInput"), customMatch("ip.v3.Ip", `"stat_prefix":"s","cidr_ranges":[`+cidr("192.168.0.0/16")+`]`)), "a"},
-		{"ip as text", single(input(net_+"SourceIPInput"), `"value_match":{"prefix":"192.168."}`), "a"},
-		{"ip by regex", single(input(net_+"SourceIPInput"), `"value_match":{"safe_regex":{"google_re2":{},"regex":"192.*"}}`), "a"},
+		{"filter state", single(input(netInputs+"FilterStateInput", `,"key":"s"`), exact("t")), "a"},
+		{"metadata", single(input(netInputs+"DynamicMetadataInput", `,"filter":"f","path":[{"key":"k"}]`), customMatch("metadata.v3.Metadata", `"value":{"string_match":{"exact":"v"}}`)), "a"},
+		{"metadata as text", single(input(netInputs+"DynamicMetadataInput", `,"filter":"f","path":[{"key":"k"}]`), exact("v")), "a"},
+		{"ip", single(input(netInputs+"SourceIPInput"), customMatch("ip.v3.Ip", `"stat_prefix":"s","cidr_ranges":[`+cidr("192.168.0.0/16")+`]`)), "a"},
+		{"ip as text", single(input(netInputs+"SourceIPInput"), `"value_match":{"prefix":"192.168."}`), "a"},
+		{"ip by regex", single(input(netInputs+"SourceIPInput"), `"value_match":{"safe_regex":{"google_re2":{},"regex":"192.*"}}`), "a"},
 		{"hash", single(input("x"), customMatch("consistent_hashing.v3.ConsistentHashing", `"threshold":0,"modulo":10`)), "a"},
 		{"fraction", single(input("x"), customMatch("runtime_fraction.v3.RuntimeFraction", `"runtime_fraction":{"default_value":{"numerator":0}}`)), "1"},
 	}
@@ -187,8 +187,8 @@ func TestTreeProblems(t *testing.T) {
 		list(when("x", "1"), `{"keep_matching":true,"action":{"name":"a"}}`),
 		`"matcher_tree":{` + input("x") + `}`,
 		`"matcher_tree":{` + input("xds.type.matcher.v3.HttpAttributesCelMatchInput") + `,"exact_match_map":{"map":{"a":` + do("a") + `}}}`,
-		custom(input(net_+"SourceIPInput"), "IPMatcher", `"range_matchers":[{"ranges":[{"address_prefix":"x"}],"on_match":`+do("a")+`}]`),
-		custom(input(net_+"ServerNameInput"), "ServerNameMatcher", `"domain_matchers":[{"domains":["a","A"],"on_match":`+do("a")+`}]`),
+		custom(input(netInputs+"SourceIPInput"), "IPMatcher", `"range_matchers":[{"ranges":[{"address_prefix":"x"}],"on_match":`+do("a")+`}]`),
+		custom(input(netInputs+"ServerNameInput"), "ServerNameMatcher", `"domain_matchers":[{"domains":["a","A"],"on_match":`+do("a")+`}]`),
 		strings.Repeat(`"on_no_match":{"matcher":{`, 100) + `"on_no_match":` + do("a") + strings.Repeat(`}}`, 100),
 	} {
 		_, err := CompileTree(parse(t, &xdsmatcherv3.Matcher{}, "{"+js+"}"), TreeContext[string]{
