@@ -15,13 +15,14 @@ type Scheduler struct {
 	hosts  []*Host
 	weight func(*Host) float64
 	now    float64
-	order  uint64
+	order  uint32
 }
 
+// deadline is kept small: a pick walks a path through the heap.
 type deadline struct {
 	at    float64
-	order uint64 // breaks ties first come, first served
-	host  int
+	order uint32 // breaks ties first come, first served, but for once in 2^32
+	host  uint32
 }
 
 // Weights below the least are lifted to it, so that no deadline is infinite.
@@ -33,7 +34,7 @@ const minWeight = 1e-6
 func NewScheduler(hosts []*Host, weight func(*Host) float64, skip uint64) *Scheduler {
 	s := &Scheduler{hosts: hosts, weight: weight, heap: make([]deadline, len(hosts))}
 	for i, h := range hosts {
-		s.heap[i] = deadline{at: 1 / s.weightOf(h), order: s.order, host: i}
+		s.heap[i] = deadline{at: 1 / s.weightOf(h), order: s.order, host: uint32(i)}
 		s.order++
 	}
 	slices.SortFunc(s.heap, func(a, b deadline) int {

@@ -98,7 +98,7 @@ func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
 		return nil, err
 	}
 	if err := c.start(); err != nil {
-		c.close()
+		c.close(true)
 		return nil, err
 	}
 	if w := m.warming[cfg.Name]; w != nil {
@@ -177,7 +177,8 @@ func (m *Manager) retire(c *Cluster) {
 	default:
 		close(c.active)
 	}
-	m.wait.Go(c.close)
+	end := m.closed
+	m.wait.Go(func() { c.close(end) })
 }
 
 func (m *Manager) count() {
