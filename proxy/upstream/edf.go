@@ -14,6 +14,7 @@ type Scheduler struct {
 	heap   []deadline
 	hosts  []*Host
 	weight func(*Host) float64
+	steps  []float64 // 1/weight by host, if weights are fixed
 	now    float64
 	order  uint32
 }
@@ -28,13 +29,20 @@ type deadline struct {
 // Weights below the least are lifted to it, so that no deadline is infinite.
 const minWeight = 1e-6
 
-// NewScheduler schedules hosts by weight, which is asked anew at each pick. skip picks
+// NewScheduler schedules hosts by weight, which is asked anew at each pick; nil is the
+// hosts' own, fixed weight. skip picks
 // (at most one round of them) are made beforehand, so that loops do not all begin with
 // the same host.
 func NewScheduler(hosts []*Host, weight func(*Host) float64, skip uint64) *Scheduler {
 	s := &Scheduler{hosts: hosts, weight: weight, heap: make([]deadline, len(hosts))}
-	for i, h := range hosts {
-		s.heap[i] = deadline{at: 1 / s.weightOf(h), order: s.order, host: uint32(i)}
+	if weight == nil {
+		s.steps = make([]float64, len(hosts))
+		for i, h := range hosts {
+			s.steps[i] = 1 / float64(max(1, h.Weight))
+		}
+	}
+	for i := range hosts {
+		s.heap[i] = deadline{at: s.step(i), order: s.order, host: uint32(i)}
 		s.order++
 	}
 	slices.SortFunc(s.heap, func(a, b deadline) int {
@@ -57,9 +65,8 @@ func (s *Scheduler) Next() *Host {
 		return nil
 	}
 	top := s.heap[0]
-	h := s.hosts[top.host]
 	s.now = top.at
-	s.heap[0] = deadline{at: s.now + 1/s.weightOf(h), order: s.order, host: top.host}
+	s.heap[0] = deadline{at: s.now + s.step(int(top.host)), order: s.order, host: top.host}
 	s.order++
 	s.down()
 	// Keep the clock small enough for the finest steps to be told apart.
@@ -69,15 +76,19 @@ func (s *Scheduler) Next() *Host {
 		}
 		s.now = 0
 	}
-	return h
+	return s.hosts[top.host]
 }
 
-func (s *Scheduler) weightOf(h *Host) float64 {
-	w := s.weight(h)
-	if math.IsNaN(w) || w < minWeight {
-		return minWeight
+// step is how long a host waits for its next turn.
+func (s *Scheduler) step(host int) float64 {
+	if s.steps != nil {
+		return s.steps[host]
 	}
-	return w
+	w := s.weight(s.hosts[host])
+	if math.IsNaN(w) || w < minWeight {
+		w = minWeight
+	}
+	return 1 / w
 }
 
 func (a deadline) before(b deadline) bool {
