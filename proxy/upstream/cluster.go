@@ -159,7 +159,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		c.scopes = append(c.scopes, at)
 		c.resources[p] = newResources(c.Thresholds[p], at)
 	}
-	c.set = NewPrioritySet(nil, c.Settings.Set)
+	c.set = NewPrioritySet(nil, c.HostSets)
 	table := c.policy.Build(c.set)
 	for i := range o.Loops {
 		w := &Worker{cluster: c, loop: i, Stats: c.stats.At(i), rand: rand.New(rand.NewPCG(c.seeds(), 0))}
@@ -257,7 +257,7 @@ func edsFlags(s HealthStatus) (set, unset HealthFlags) {
 // that sets are published in order.
 func (c *Cluster) publish(hosts []*Host) {
 	version := c.set.Version + 1
-	set := NewPrioritySet(hosts, c.Settings.Set)
+	set := NewPrioritySet(hosts, c.HostSets)
 	set.Version = version
 	c.set = set
 	table := c.policy.Build(set)

@@ -12,6 +12,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
+	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 )
 
@@ -389,5 +390,27 @@ func TestEndClosesPools(t *testing.T) {
 	r.run()
 	if p.closed != 1 {
 		t.Errorf("closed %d times", p.closed)
+	}
+}
+
+func TestManyClusters(t *testing.T) {
+	r := newRig(t, 1)
+	for i := range 600 {
+		<-update(t, r, compile(t, fmt.Sprintf(`{"name":"c%d",`, i)+endpoint("10.0.0.1")+`}`))
+	}
+	for i := 0; i < 600; i += 2 {
+		r.Remove(fmt.Sprintf("c%d", i))
+	}
+	if n := len(r.All()); n != 300 || r.Get("c0") != nil || r.Get("c1") == nil {
+		t.Errorf("%d clusters are left", n)
+	}
+	var active float64
+	r.store.Visit(func(m stats.Metric) {
+		if m.Name == "cluster_manager.active_clusters" {
+			active = float64(m.Level)
+		}
+	})
+	if active != 300 {
+		t.Errorf("active_clusters is %v", active)
 	}
 }
