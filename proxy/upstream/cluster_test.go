@@ -414,3 +414,23 @@ func TestManyClusters(t *testing.T) {
 		t.Errorf("active_clusters is %v", active)
 	}
 }
+
+func TestHostSetChangeDrainsAllPools(t *testing.T) {
+	r, hd := newRig(t, 1), &hand{}
+	done := update(t, r, dnsCluster(t, hd, `"common_lb_config":{"close_connections_on_host_set_change":true},`))
+	hd.tell(0, at(1))
+	<-done
+	r.run()
+	c, p := r.Get("c"), &fakePool{}
+	c.Set().Hosts[0].Local(0).Pool = p
+	c.SetHealth(c.Set().Hosts[0], upstream.DegradedActiveHC, 0)
+	r.run()
+	if p.drained != 0 {
+		t.Error("a change of health drained a pool")
+	}
+	hd.tell(0, at(1), at(2))
+	r.run()
+	if p.drained != 1 || c.Set().Hosts[0].Local(0).Pool != nil {
+		t.Errorf("drained %d times, the pool is now %v", p.drained, c.Set().Hosts[0].Local(0).Pool)
+	}
+}
