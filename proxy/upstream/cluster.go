@@ -66,6 +66,33 @@ func (c *Cluster) Set() *PrioritySet {
 	return c.set
 }
 
+// CanConnect tells whether the limit of connections per host allows another one to h.
+func (c *Cluster) CanConnect(h *Host) bool {
+	return c.MaxConnectionsPerHost == 0 || h.ActiveConnections() < c.MaxConnectionsPerHost
+}
+
+// transportFor finds the transport for an endpoint by its metadata, its locality's if it
+// has none under the name.
+func (c *Cluster) transportFor(e *Endpoint) TransportConfig {
+	const ns = "envoy.transport_socket_match"
+	have, ok := e.Metadata[ns]
+	if !ok {
+		have = e.LocalityMetadata[ns]
+	}
+	for i := range c.TransportMatches {
+		m := &c.TransportMatches[i]
+		all := true
+		for k, v := range m.Match {
+			got, ok := have[k]
+			all = all && ok && reflect.DeepEqual(got, v)
+		}
+		if all {
+			return m.Transport
+		}
+	}
+	return c.Transport
+}
+
 // LastUpdate is when discovery last answered, and its error if it failed.
 func (c *Cluster) LastUpdate() (time.Time, error) {
 	c.mu.Lock()
@@ -136,7 +163,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		c.scopes = append(c.scopes, at)
 		c.resources[p] = newResources(c.Thresholds[p], at)
 	}
-	c.set = NewPrioritySet(nil, c.Settings.Set)
+	c.set = NewPrioritySet(nil, c.HostSets)
 	table := c.policy.Build(c.set)
 	for i := range o.Loops {
 		w := &Worker{cluster: c, loop: i, Stats: c.stats.At(i), rand: rand.New(rand.NewPCG(c.seeds(), 0))}
@@ -192,7 +219,7 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 			h = NewHost(*e, c, len(c.workers))
 			came = true
 		case !sameEndpoint(&h.Endpoint, e):
-			h = &Host{Endpoint: *e, Cluster: c, Canary: e.Canary(), HostState: h.HostState}
+			h = hostOf(*e, c, h.HostState)
 			set, unset := edsFlags(e.Status)
 			h.SetFlags(set, unset)
 			changed = true
@@ -234,7 +261,7 @@ func edsFlags(s HealthStatus) (set, unset HealthFlags) {
 // that sets are published in order.
 func (c *Cluster) publish(hosts []*Host) {
 	version := c.set.Version + 1
-	set := NewPrioritySet(hosts, c.Settings.Set)
+	set := NewPrioritySet(hosts, c.HostSets)
 	set.Version = version
 	c.set = set
 	table := c.policy.Build(set)
@@ -268,9 +295,9 @@ func (c *Cluster) closePools(h *Host) {
 	}
 }
 
-// close ends discovery and lets all pools drain. Picks go on working for those who
-// still hold the cluster.
-func (c *Cluster) close() {
+// close ends discovery and lets all pools drain, or closes them if it is the end of
+// everything. Picks go on working for those who still hold the cluster.
+func (c *Cluster) close(end bool) {
 	c.discovery.Close()
 	c.mu.Lock()
 	if c.closed {
@@ -292,7 +319,11 @@ func (c *Cluster) close() {
 		l.Post(func() {
 			w.adopt()
 			for _, h := range hosts {
-				w.drain(h)
+				if p := h.local[i].Load(); end && p != nil && p.Pool != nil {
+					p.Pool.Close()
+				} else {
+					w.drain(h)
+				}
 			}
 		})
 	}

@@ -10,6 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 )
 
@@ -330,4 +333,104 @@ func TestPicksDuringChanges(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	r.run()
+}
+
+func TestTransportByMetadata(t *testing.T) {
+	cx := testContext()
+	cx.Transport = func(s *corev3.TransportSocket) (upstream.Transport, error) {
+		if s.GetName() == "bad" {
+			return nil, errors.New("bad configuration")
+		}
+		return "made of " + s.GetName(), nil
+	}
+	endpoint := func(md string) string {
+		return `{"endpoint":{"address":{"socket_address":{"address":"10.0.0.` + fmt.Sprint(len(md)) + `","port_value":80}}},"metadata":{"filter_metadata":{"envoy.transport_socket_match":{` + md + `}}}}`
+	}
+	text := `{"name":"c","transport_socket":{"name":"plain"},"transport_socket_matches":[
+		{"name":"one","match":{"mtls":true},"transport_socket":{"name":"tls"}},
+		{"name":"two","match":{"mtls":false,"n":1},"transport_socket":{"name":"envoy.transport_sockets.raw_buffer"}}],
+		"load_assignment":{"cluster_name":"c","endpoints":[{"lb_endpoints":[` +
+		endpoint(`"mtls":true`) + "," + endpoint(`"mtls":false`) + "," + endpoint(`"mtls":false,"n":1`) + `]}]}}`
+	cfg, problems := upstream.Compile(parse(t, text), cx)
+	if cfg == nil {
+		t.Fatal(problems)
+	}
+	r := newRig(t, 1)
+	<-update(t, r, cfg)
+	for i, want := range []upstream.Transport{"made of tls", "made of plain", nil} {
+		if got := r.Get("c").Set().Hosts[i].Transport.Transport; got != want {
+			t.Errorf("host %d has %v, want %v", i, got, want)
+		}
+	}
+	if cfg, problems := upstream.Compile(parse(t, `{"name":"c","transport_socket":{"name":"bad"}}`), cx); cfg != nil {
+		t.Errorf("a bad transport is compiled: %v", problems)
+	}
+}
+
+func TestConnectionsPerHost(t *testing.T) {
+	r := newRig(t, 1)
+	<-update(t, r, compile(t, `{"name":"c","circuit_breakers":{"per_host_thresholds":[{"max_connections":1}]},`+endpoint("10.0.0.1")+`}`))
+	c := r.Get("c")
+	h := c.Set().Hosts[0]
+	if !c.CanConnect(h) {
+		t.Error("the first connection is refused")
+	}
+	h.AddConnections(1)
+	if c.CanConnect(h) {
+		t.Error("a second connection is allowed")
+	}
+}
+
+func TestEndClosesPools(t *testing.T) {
+	r := newRig(t, 1)
+	<-update(t, r, compile(t, `{"name":"c",`+endpoint("10.0.0.1")+`}`))
+	p := &fakePool{}
+	r.Get("c").Set().Hosts[0].Local(0).Pool = p
+	r.Close()
+	r.run()
+	if p.closed != 1 {
+		t.Errorf("closed %d times", p.closed)
+	}
+}
+
+func TestManyClusters(t *testing.T) {
+	r := newRig(t, 1)
+	for i := range 600 {
+		<-update(t, r, compile(t, fmt.Sprintf(`{"name":"c%d",`, i)+endpoint("10.0.0.1")+`}`))
+	}
+	for i := 0; i < 600; i += 2 {
+		r.Remove(fmt.Sprintf("c%d", i))
+	}
+	if n := len(r.All()); n != 300 || r.Get("c0") != nil || r.Get("c1") == nil {
+		t.Errorf("%d clusters are left", n)
+	}
+	var active float64
+	r.store.Visit(func(m stats.Metric) {
+		if m.Name == "cluster_manager.active_clusters" {
+			active = float64(m.Level)
+		}
+	})
+	if active != 300 {
+		t.Errorf("active_clusters is %v", active)
+	}
+}
+
+func TestHostSetChangeDrainsAllPools(t *testing.T) {
+	r, hd := newRig(t, 1), &hand{}
+	done := update(t, r, dnsCluster(t, hd, `"common_lb_config":{"close_connections_on_host_set_change":true},`))
+	hd.tell(0, at(1))
+	<-done
+	r.run()
+	c, p := r.Get("c"), &fakePool{}
+	c.Set().Hosts[0].Local(0).Pool = p
+	c.SetHealth(c.Set().Hosts[0], upstream.DegradedActiveHC, 0)
+	r.run()
+	if p.drained != 0 {
+		t.Error("a change of health drained a pool")
+	}
+	hd.tell(0, at(1), at(2))
+	r.run()
+	if p.drained != 1 || c.Set().Hosts[0].Local(0).Pool != nil {
+		t.Errorf("drained %d times, the pool is now %v", p.drained, c.Set().Hosts[0].Local(0).Pool)
+	}
 }

@@ -255,13 +255,13 @@ func (k *compiler) basics() {
 
 func (k *compiler) commonLB() {
 	o, l := &k.out.Settings, k.cluster.GetCommonLbConfig()
-	o.Set.PanicThreshold = 50
+	o.HostSets.PanicThreshold = 50
 	if v := l.GetHealthyPanicThreshold(); v != nil {
 		// Envoy rounds the percentage to an integer.
-		o.Set.PanicThreshold = math.Round(v.GetValue())
+		o.HostSets.PanicThreshold = math.Round(v.GetValue())
 	}
-	o.Set.IgnoreNewHosts = l.GetIgnoreNewHostsUntilFirstHc()
-	o.Set.Local = k.cx.Local
+	o.HostSets.IgnoreNewHosts = l.GetIgnoreNewHostsUntilFirstHc()
+	o.HostSets.Local = k.cx.Local
 	o.CloseOnHostSetChange = l.GetCloseConnectionsOnHostSetChange()
 	// Envoy merges within a second by default.
 	o.MergeWindow = duration(l.GetUpdateMergeWindow(), time.Second)
@@ -273,8 +273,8 @@ func (k *compiler) commonLB() {
 		}
 	}
 	p := k.cluster.GetLoadAssignment().GetPolicy()
-	o.Set.OverprovisioningFactor = cmp.Or(p.GetOverprovisioningFactor().GetValue(), 140)
-	o.Set.WeightedPriorityHealth = p.GetWeightedPriorityHealth()
+	o.HostSets.OverprovisioningFactor = cmp.Or(p.GetOverprovisioningFactor().GetValue(), 140)
+	o.HostSets.WeightedPriorityHealth = p.GetWeightedPriorityHealth()
 	for i, d := range p.GetDropOverloads() {
 		of := map[string]float64{"HUNDRED": 100, "TEN_THOUSAND": 1e4, "MILLION": 1e6}[d.GetDropPercentage().GetDenominator().String()]
 		share := float64(d.GetDropPercentage().GetNumerator()) / of

@@ -227,7 +227,7 @@ func (k *compiler) customType(t *clusterv3.Cluster_CustomClusterType, in *Discov
 		Family:      family(strings.TrimPrefix(d.GetDnsLookupFamily().String(), "UNSPECIFIED")),
 	}
 	in.DNS.Resolver = k.resolver(path+".typed_dns_resolver_config", d.GetTypedDnsResolverConfig())
-	k.failureRate(path, &in.DNS)
+	k.checkDNS(path, &in.DNS)
 	if d.GetAllAddressesInSingleEndpoint() {
 		return "LOGICAL_DNS"
 	}
@@ -258,7 +258,6 @@ func (k *compiler) dns() DNSConfig {
 		FailureMax:  duration(c.GetDnsFailureRefreshRate().GetMaxInterval(), 0),
 		Family:      family(c.GetDnsLookupFamily().String()),
 	}
-	k.failureRate("", &d)
 	switch {
 	case c.GetTypedDnsResolverConfig() != nil:
 		d.Resolver = k.resolver("typed_dns_resolver_config", c.GetTypedDnsResolverConfig())
@@ -281,10 +280,15 @@ func (k *compiler) dns() DNSConfig {
 			Servers: k.servers("dns_resolvers", c.GetDnsResolvers()), Custom: true, TCP: c.GetUseTcpForDnsLookups(),
 		}
 	}
+	k.checkDNS("", &d)
 	return d
 }
 
-func (k *compiler) failureRate(path string, d *DNSConfig) {
+// checkDNS tells what does not go together.
+func (k *compiler) checkDNS(path string, d *DNSConfig) {
+	if d.RespectTTL && d.Resolver.System {
+		k.warn(joinPath(path, "respect_dns_ttl"), "has no effect: getaddrinfo tells no TTL", "use the cares resolver")
+	}
 	if d.FailureMax > 0 && d.FailureMax < d.FailureBase {
 		k.fail(joinPath(path, "dns_failure_refresh_rate.max_interval"), "is below base_interval", "raise it")
 	}

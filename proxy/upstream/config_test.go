@@ -80,8 +80,8 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("thresholds of %v are %+v", upstream.ResourcePriority(p), th)
 		}
 	}
-	if c.PolicyName != "round_robin" || c.DiscoveryName != "STATIC" || c.Set.PanicThreshold != 50 || c.Set.OverprovisioningFactor != 140 {
-		t.Errorf("balancing is %s %s %+v", c.PolicyName, c.DiscoveryName, c.Set)
+	if c.PolicyName != "round_robin" || c.DiscoveryName != "STATIC" || c.HostSets.PanicThreshold != 50 || c.HostSets.OverprovisioningFactor != 140 {
+		t.Errorf("balancing is %s %s %+v", c.PolicyName, c.DiscoveryName, c.HostSets)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestCompile(t *testing.T) {
 		},
 		"panic threshold": {
 			`"common_lb_config":{"healthy_panic_threshold":{"value":0}}`,
-			func(c *upstream.Config) bool { return c.Set.PanicThreshold == 0 },
+			func(c *upstream.Config) bool { return c.HostSets.PanicThreshold == 0 },
 		},
 	}
 	for name, tt := range tests {

@@ -53,8 +53,8 @@ type Settings struct {
 	OverrideStatuses uint8
 	// MergeWindow gathers changes of health and weight for this long; 0 is at once.
 	MergeWindow time.Duration
-	// Set tells how host sets are computed.
-	Set SetOptions
+	// HostSets tells how host sets are computed.
+	HostSets SetOptions
 	// Drops are what the load assignment asks to drop.
 	Drops []Drop
 	// DiscoveryName and PolicyName name the extensions in use.
