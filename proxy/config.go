@@ -164,7 +164,24 @@ func compileValue(m *matcherv3.ValueMatcher) (func(any, bool) bool, error) {
 }
 
 // accessLogRuntime is the runtime as access log filters ask it.
-type accessLogRuntime struct{ *runtime.Runtime }
+type accessLogRuntime struct{ r *runtime.Runtime }
+
+// Uint returns the number at a key, or fallback.
+func (a accessLogRuntime) Uint(key string, fallback uint64) uint64 {
+	if n, ok := a.r.Int(key); ok {
+		return uint64(n)
+	}
+	return fallback
+}
+
+// Enabled reports whether random falls into the share at a key, or into the
+// fallback.
+func (a accessLogRuntime) Enabled(key string, numerator, denominator uint32, random uint64) bool {
+	if f, ok := a.r.Fraction(key); ok {
+		return f.Enabled(random)
+	}
+	return random%uint64(denominator) < uint64(numerator)
+}
 
 func (p *Proxy) fileStats() logfile.Stats {
 	scope := p.store.Scope("filesystem.")

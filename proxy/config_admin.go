@@ -32,10 +32,7 @@ func (p *Proxy) startAdmin() error {
 	if !listens {
 		return nil
 	}
-	p.admin, err = admin.New(cfg, inspector{p})
-	if err != nil {
-		return fmt.Errorf("admin: %w", err)
-	}
+	p.admin = admin.New(cfg, inspector{p})
 	if err := p.admin.Start(context.Background()); err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
@@ -237,7 +234,7 @@ func (i inspector) Runtime() []admin.RuntimeLayer {
 	for _, l := range i.p.runtime.Snapshot().Layers() {
 		r := admin.RuntimeLayer{Name: l.Name, Values: map[string]string{}}
 		for k, v := range l.Values {
-			r.Values[k] = v.String()
+			r.Values[k] = v.Text()
 		}
 		out = append(out, r)
 	}

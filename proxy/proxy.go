@@ -305,7 +305,7 @@ func (p *Proxy) AdminAddr() string {
 	if p.admin == nil {
 		return ""
 	}
-	return p.admin.Addr()
+	return p.admin.Addr().String()
 }
 
 // Listeners returns the addresses bound, in the order of the configuration.

@@ -268,34 +268,11 @@ func (c *Cluster) dialOptions(dst address.Addr) *engine.DialOptions {
 }
 
 func (p *httpPool) handshake(t *engine.Task, c *Conn) error {
-	tr := p.worker.cluster.transportFor(p.host)
-	if tr == nil {
-		return nil
+	tr, ok := p.host.Transport.Transport.(HandshakingTransport)
+	if !ok {
+		return nil // Cleartext.
 	}
 	return tr.Wrap(t, c)
-}
-
-// transportFor returns the transport of the first match of the host's metadata, else
-// the cluster's own; nil for cleartext.
-func (c *Cluster) transportFor(h *Host) HandshakingTransport {
-	cfg := c.Transport
-	for i := range c.TransportMatches {
-		if m := &c.TransportMatches[i]; matchesAll(h.Metadata["envoy.transport_socket_match"], m.Match) {
-			cfg = m.Transport
-			break
-		}
-	}
-	tr, _ := cfg.Transport.(HandshakingTransport)
-	return tr
-}
-
-func matchesAll(have, want map[string]any) bool {
-	for k, v := range want {
-		if have[k] != v {
-			return false
-		}
-	}
-	return true
 }
 
 // Ends returns the connection as the codec sees it.
