@@ -127,9 +127,19 @@ func Check(o Options) error {
 		return errNoBootstrap
 	}
 	p := &Proxy{opts: o, listeners: map[string]*running{}}
+	var err error
+	// Extensions are compiled for a set of loops; one that serves nothing will do.
+	if p.engine, err = engine.New(engine.Options{Loops: 1}); err != nil {
+		return err
+	}
+	defer p.engine.Close()
+	p.loops = p.engine.Loops()
 	if err := p.setUp(true); err != nil {
 		return err
 	}
+	p.clusters = upstream.NewManager(upstream.Options{Stats: p.store.Scope("")})
+	p.services.Clusters = p.clusters
+	defer p.clusters.Close()
 	defer p.runtime.Close()
 	defer p.closeFiles()
 	s := p.snapshot()
