@@ -46,9 +46,9 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 	  done; \
 	done
 
-bench: ## the data path beside its peers, as a table
-	$(GO) run ./test/bench
+bench: ## the data path beside its peers, as a table; ARGS='-only h1-100b' for one
+	$(GO) run ./test/bench $(ARGS)
 
 update: ## rewrite golden files; review the diff like code
-	@packages=$$(grep -rl --include='*_test.go' 'weir.dev/weir/internal/golden' . | xargs -r -n1 dirname | sort -u); \
+	@packages=$$(grep -rl --include='*_test.go' -E 'weir.dev/weir/(internal/golden|xds/ledger/ledgertest)' . | xargs -r -n1 dirname | sort -u); \
 	 if [ -z "$$packages" ]; then echo "no package has golden files"; else $(GO) test $$packages -update; fi

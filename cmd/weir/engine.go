@@ -40,7 +40,7 @@ type engine interface {
 // starter makes engines from bootstraps. An error holds every problem, one a line.
 type starter interface {
 	// Check loads and compiles the bootstrap and binds nothing.
-	Check(bootstrap []document, o *flags.Proxy) error
+	Check(bootstrap []document, o *flags.Proxy, log *slog.Logger) error
 	// Start loads and compiles the bootstrap and binds its listeners and admin.
 	Start(bootstrap []document, o *flags.Proxy, log *slog.Logger) (engine, error)
 }
@@ -67,12 +67,16 @@ func openLogs(cmd *cobra.Command, o *flags.Proxy) (logs *logging.Logs, reopen, c
 	return logs, reopen, closeLog, err
 }
 
+// listenForSignals collects signals for runEngines, from before anybody is told that it is time to send them.
+func listenForSignals() (signals chan os.Signal, stop func()) {
+	signals = make(chan os.Signal, 8)
+	signal.Notify(signals, life.Signals()...)
+	return signals, func() { signal.Stop(signals) }
+}
+
 // runEngines runs engines until signals or they themselves end it, and closes them unless it was told to end
 // at once.
-func runEngines(cmd *cobra.Command, log *slog.Logger, reopenLog func() error, engines []named) error {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, life.Signals()...)
-	defer signal.Stop(signals)
+func runEngines(cmd *cobra.Command, log *slog.Logger, signals <-chan os.Signal, reopenLog func() error, engines []named) error {
 	parts := make([]life.Part, 0, len(engines))
 	for _, e := range engines {
 		parts = append(parts, life.Part{Name: e.name, Server: e, Listens: e.Listeners(), Calls: e.Calls()})

@@ -40,7 +40,7 @@ func (s *fakeStarter) read(bootstrap []document) ([]string, error) {
 	return pieces, nil
 }
 
-func (s *fakeStarter) Check(bootstrap []document, o *flags.Proxy) error {
+func (s *fakeStarter) Check(bootstrap []document, o *flags.Proxy, _ *slog.Logger) error {
 	pieces, err := s.read(bootstrap)
 	s.checked, s.options = append(s.checked, pieces), o
 	return err

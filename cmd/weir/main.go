@@ -41,6 +41,6 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(newEcho(), newVersion())
+	root.AddCommand(newProxy(proxies{}), newRun(proxies{}), newEcho(), newVersion(), newEnvoyFlags())
 	return root
 }

@@ -26,7 +26,8 @@ func newProxy(s starter) *cobra.Command {
 SIGTERM and SIGINT drain: listeners close, responses ask for the connection to be closed, requests in flight
 finish within the drain time. A second signal ends at once. SIGUSR1 opens log files anew.
 
-Every other flag of Envoy is accepted with a notice that it has no effect here, or refused with the reason.`,
+Every other flag of Envoy is accepted with a notice that it has no effect here, or refused with the reason:
+"weir help envoy-flags" lists them.`,
 		Example: `  weir proxy -c envoy.yaml
   weir proxy -c envoy.yaml --mode validate
   weir proxy -c envoy.yaml --config-yaml 'node: {id: edge-1}' -l warning --component-log-level upstream:debug
@@ -66,12 +67,14 @@ func runProxy(cmd *cobra.Command, s starter, o *flags.Proxy) error {
 	}
 	name := cmp.Or(o.ConfigPath, "--config-yaml")
 	if o.Mode == flags.Validate {
-		if err := s.Check(bootstrap, o); err != nil {
+		if err := s.Check(bootstrap, o, log); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "configuration '%s' OK\n", name)
 		return err
 	}
+	signals, stop := listenForSignals()
+	defer stop()
 	e, err := s.Start(bootstrap, o, log)
 	if err != nil {
 		return err
@@ -82,7 +85,7 @@ func runProxy(cmd *cobra.Command, s starter, o *flags.Proxy) error {
 	if a := e.AdminAddr(); a != "" {
 		log.Info("admin listening", "address", a)
 	}
-	return runEngines(cmd, log, reopen, []named{{name, e}})
+	return runEngines(cmd, log, signals, reopen, []named{{name, e}})
 }
 
 // readBootstrap reads the file and the flag that together are the bootstrap.

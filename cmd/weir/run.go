@@ -3,14 +3,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"weir.dev/weir/cmd/weir/demo"
@@ -55,11 +53,13 @@ func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, paths []string) (er
 	if err != nil {
 		return err
 	}
-	stop, err := startBackends(set.Demo)
+	signals, stop := listenForSignals()
+	defer stop()
+	stopBackends, err := startBackends(set.Demo)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, stopBackends()) }()
 	var engines []named
 	for _, f := range set.Bootstraps {
 		e, startErr := s.Start([]document{{f.Path, f.Data}}, o, log)
@@ -76,21 +76,17 @@ func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, paths []string) (er
 		closeAll(engines)
 		return err
 	}
-	return runEngines(cmd, log, reopen, engines)
+	return runEngines(cmd, log, signals, reopen, engines)
 }
 
 // startBackends starts the demo's backends, and returns what stops them all.
 func startBackends(d *demo.Demo) (stop func() error, err error) {
 	var servers []*echo.Server
 	stop = func() error {
-		// The proxies have drained by now: nothing is in flight but what nobody waits for.
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
+		// The proxies have drained by now, or it was told to end at once: nobody waits for an answer.
 		var errs []error
 		for _, s := range servers {
-			if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-				errs = append(errs, err)
-			}
+			errs = append(errs, s.Close())
 		}
 		return errors.Join(errs...)
 	}

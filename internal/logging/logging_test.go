@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/slogtest"
 	"time"
@@ -170,6 +171,32 @@ func TestLevels(t *testing.T) {
 	}
 	if err := logs.SetLevel("upstraem", LevelDebug); err == nil || !strings.Contains(err.Error(), `did you mean "upstream"?`) {
 		t.Errorf("a misspelt component: %v, want the nearest name", err)
+	}
+}
+
+// TestManyAtOnce logs from several goroutines while levels change: whole lines, none lost.
+func TestManyAtOnce(t *testing.T) {
+	var out bytes.Buffer
+	logs, err := New(&out, Options{Format: "%n %v"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var writers sync.WaitGroup
+	for i := range 4 {
+		writers.Go(func() {
+			l := logs.Logger(string(rune('a' + i)))
+			for range 100 {
+				l.Info("line", "k", "v")
+				logs.SetAll(LevelDebug)
+				logs.Levels()
+			}
+		})
+	}
+	writers.Wait()
+	for _, name := range []string{"a", "b", "c", "d"} {
+		if n := strings.Count(out.String(), name+" line k=v\n"); n != 100 {
+			t.Errorf("component %s has %d whole lines, want 100", name, n)
+		}
 	}
 }
 

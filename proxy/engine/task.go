@@ -80,13 +80,23 @@ func (t *Task) Wait() error {
 	}
 	if err := t.intr; err != nil {
 		t.intr = nil
-		return err
+		return &Interrupted{err}
 	}
 	if t.loop.closing {
-		return ErrClosed
+		return &Interrupted{ErrClosed}
 	}
 	return nil
 }
+
+// Interrupted is the error of a wait that ended because of the task and not of
+// what it waited for.
+type Interrupted struct{ Err error }
+
+// Error returns the cause.
+func (i *Interrupted) Error() string { return i.Err.Error() }
+
+// Unwrap returns the cause.
+func (i *Interrupted) Unwrap() error { return i.Err }
 
 // Wake makes a waiting task run again, soon. On the task's loop only.
 func (t *Task) Wake() {

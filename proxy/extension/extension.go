@@ -10,10 +10,13 @@ import (
 	"log/slog"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"weir.dev/weir/proxy/accesslog"
+	"weir.dev/weir/proxy/accesslog/logfile"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/stats"
@@ -65,9 +68,21 @@ type Transport struct {
 
 // AccessLog is an access log extension (envoy.access_loggers.*).
 type AccessLog struct {
-	Name   string
-	Config proto.Message
-	New    func(cfg proto.Message, s *Services) (accesslog.Sink, error)
+	Name string
+	// Message is the full name of the message that configures it.
+	Message string
+	// New returns the constructor of its sinks: files are opened in files,
+	// formats compiled by loader.
+	New func(files *logfile.Set, loader *format.Loader) func(cfg *anypb.Any) (accesslog.Sink, error)
+}
+
+// Sinks returns the constructors of all access logs by message.
+func (r *Registry) Sinks(files *logfile.Set, loader *format.Loader) map[string]func(*anypb.Any) (accesslog.Sink, error) {
+	m := make(map[string]func(*anypb.Any) (accesslog.Sink, error), len(r.AccessLog))
+	for _, a := range r.AccessLog {
+		m[a.Message] = a.New(files, loader)
+	}
+	return m
 }
 
 // Registry is the extensions of a binary, each found by its message's full
@@ -91,9 +106,11 @@ type Services struct {
 	Loops    []*engine.Loop
 	Stats    *stats.Store
 	Clusters *upstream.Manager
-	Runtime  match.Runtime
-	Health   *Health
-	Node     Node
+	// HasCluster tells whether the configuration at hand has a cluster.
+	HasCluster func(name string) bool
+	Runtime    match.Runtime
+	Health     *Health
+	Node       Node
 	// AccessLogs compiles access logs.
 	AccessLogs *accesslog.Context
 	// Log returns the logger of a component, such as "upstream".

@@ -58,7 +58,8 @@ type Constructor func(arg string, has bool) (Operator, error)
 // Options says how a format is compiled. The zero Options is Envoy's default.
 type Options struct {
 	// OmitEmpty prints a missing value as nothing and not as "-"; in JSON it
-	// leaves out the key (omit_empty_values).
+	// leaves out the key (omit_empty_values). Header manipulation sets it, and
+	// adds no header whose value is empty.
 	OmitEmpty bool
 	// Strings makes every value of a JSON format a string, and a missing one
 	// "-", as the older json_format of the file access log asks for.
@@ -153,31 +154,6 @@ func (f *Format) Append(dst []byte, c Context) []byte {
 		dst = f.ops[i].appendText(dst, c, f.omit)
 	}
 	return dst
-}
-
-// AppendValue appends the format as Append does and reports whether every
-// operator in it was without a value: header manipulation leaves out such a
-// header.
-func (f *Format) AppendValue(dst []byte, c Context) ([]byte, bool) {
-	start, found := len(dst), false
-	for i := range f.ops {
-		p := &f.ops[i]
-		if p.run.Text == nil {
-			dst = append(dst, p.lit...)
-			found = true
-			continue
-		}
-		d, ok := p.value(dst, c)
-		if dst = d; ok {
-			found = true
-		} else if !f.omit {
-			dst = append(dst, '-')
-		}
-	}
-	if !found && len(f.ops) > 0 {
-		return dst[:start], false
-	}
-	return dst, true
 }
 
 func (p *op) appendText(dst []byte, c Context, omit bool) []byte {

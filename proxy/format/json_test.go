@@ -18,17 +18,17 @@ func TestJSON(t *testing.T) {
 		"in":   map[string]any{"x": "%REQ(X-NONE)%", "flags": "%RESPONSE_FLAGS%", "grpc": "%GRPC_STATUS_NUMBER%"},
 		"gone": map[string]any{"x": "%REQ(X-NONE)%"},
 		"list": []any{"%REQ(X-NONE)%", "%DURATION%", "x", []any{"%REQ(X-NONE)%"}},
-		"cut":  "%REQ(USER-AGENT):3%", "body": "%LOCAL_REPLY_BODY%", "fs": "%FILTER_STATE(o)%", "id": "%CONNECTION_ID%",
+		"cut":  "%REQ(USER-AGENT):3%", "cut2": `%COALESCE({"operators":[{"command":"REQ","param":"x"},{"command":"REQ","param":"user-agent"}]}):2%`, "body": "%LOCAL_REPLY_BODY%", "fs": "%FILTER_STATE(o)%", "id": "%CONNECTION_ID%",
 	}
 	const meta = `{"key":"foo","n":1.5,"nil":null,"obj":{"a":["x",1],"inner":"bar"},"ok":true,"whole":3}`
 	tests := []struct {
 		omit bool
 		want string
 	}{
-		{false, `{"a":"POST","b":true,"body":"no\nway","cut":"nsq","empty":"","fs":{"a":1},"gone":{"x":null},"id":7,` +
+		{false, `{"a":"POST","b":true,"body":"no\nway","cut":"nsq","cut2":"ns","empty":"","fs":{"a":1},"gone":{"x":null},"id":7,` +
 			`"in":{"flags":"-","grpc":3,"x":null},"list":[null,226,"x",[null]],"meta":` + meta +
 			`,"mix":"- is 204","n":2.5,"none":null,"port":4711,"s":"a \"b\"\n","z":204}`},
-		{true, `{"a":"POST","b":true,"body":"no\nway","cut":"nsq","empty":"","fs":{"a":1},"id":7,` +
+		{true, `{"a":"POST","b":true,"body":"no\nway","cut":"nsq","cut2":"ns","empty":"","fs":{"a":1},"id":7,` +
 			`"in":{"flags":"-","grpc":3},"list":[226,"x",[]],"meta":` + meta +
 			`,"mix":" is 204","n":2.5,"port":4711,"s":"a \"b\"\n","z":204}`},
 	}
@@ -146,6 +146,19 @@ func FuzzValues(f *testing.F) {
 			" %FILTER_STATE(s)% %FILTER_STATE(s:PLAIN)% %LOCAL_REPLY_BODY% %RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)% %GRPC_STATUS%" +
 			" %REQUESTED_SERVER_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT% %PATH(NQ)%" + "\n",
 	}
+	var lines, objects []*Format
+	for _, text := range texts {
+		c, err := Compile(text, testOptions())
+		if err != nil {
+			f.Fatal(err)
+		}
+		lines = append(lines, c)
+	}
+	for _, omit := range []bool{false, true} {
+		o := testOptions()
+		o.OmitEmpty = omit
+		objects = append(objects, everything(f, o))
+	}
 	f.Fuzz(func(t *testing.T, value, path string) {
 		s := stream()
 		s.Request.Add(header.NewName("x"), value)
@@ -155,20 +168,14 @@ func FuzzValues(f *testing.F) {
 		s.Conn.ServerName, s.StatusDetails, s.LocalReplyBody, s.Upstream.HostName = value, value, []byte(value), value
 		s.Metadata["ns"] = map[string]any{"k": value, path: []any{value, nil, 1.0}}
 		s.FilterState["s"] = streaminfoText(value)
-		for _, text := range texts {
-			c, err := Compile(text, testOptions())
-			if err != nil {
-				t.Fatal(err)
-			}
+		for _, c := range lines {
 			out := string(c.AppendTo(nil, s))
 			if strings.Count(out, "\n") != 1 || !strings.HasSuffix(out, "\n") || strings.ContainsAny(out, "\r\x00\x1b\x7f") {
 				t.Fatalf("not one line: %q", out)
 			}
 		}
-		for _, omit := range []bool{false, true} {
-			o := testOptions()
-			o.OmitEmpty = omit
-			out := everything(t, o).AppendTo(nil, s)
+		for _, c := range objects {
+			out := c.AppendTo(nil, s)
 			if !json.Valid(out) || strings.Count(string(out), "\n") != 1 || strings.ToValidUTF8(string(out), "") != string(out) {
 				t.Fatalf("not one line of JSON: %q", out)
 			}

@@ -33,7 +33,7 @@ func lookup(t token, o *Options) (Operator, error) {
 	}
 	switch t.name {
 	case "COALESCE":
-		return construct(t, entry{needs | length, func(arg string, _ bool) (Operator, error) { return coalesce(arg, o) }})
+		return construct(t, entry{needs | length, func(arg string, _ bool) (Operator, error) { return coalesce(arg, t.max, o) }})
 	case "HOSTNAME":
 		return construct(t, entry{bare, func(string, bool) (Operator, error) { return hostname(o) }})
 	case "ENVIRONMENT":
@@ -86,8 +86,9 @@ func unknown(name string, o *Options) error {
 }
 
 // coalesce is %COALESCE({"operators": [...]})%: the first operator with a
-// value that is not empty.
-func coalesce(arg string, o *Options) (Operator, error) {
+// value that is not empty. most is the length of the whole, which JSON too is
+// cut to.
+func coalesce(arg string, most int, o *Options) (Operator, error) {
 	var config struct {
 		Operators []json.RawMessage `json:"operators"`
 	}
@@ -125,10 +126,16 @@ func coalesce(arg string, o *Options) (Operator, error) {
 		}
 		ops = append(ops, op{run: run, max: t.max})
 	}
-	return firstOf(ops), nil
+	return firstOf(ops, most), nil
 }
 
-func firstOf(ops []op) Operator {
+func firstOf(ops []op, most int) Operator {
+	cut := slices.Clone(ops)
+	for i := range cut {
+		if p := &cut[i]; most >= 0 && (p.max < 0 || p.max > most) {
+			p.max = most
+		}
+	}
 	return Operator{
 		Text: func(dst []byte, c Context) ([]byte, bool) {
 			start := len(dst)
@@ -142,8 +149,8 @@ func firstOf(ops []op) Operator {
 			return dst, false
 		},
 		JSON: func(dst []byte, c Context) ([]byte, bool) {
-			for i := range ops {
-				out, ok := ops[i].appendJSON(dst, c)
+			for i := range cut {
+				out, ok := cut[i].appendJSON(dst, c)
 				if n := len(dst); ok && string(out[n:]) != `""` && string(out[n:]) != "null" {
 					return out, true
 				}

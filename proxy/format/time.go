@@ -166,6 +166,9 @@ func compileVerb(s string) (layout, int, error) {
 		return nil, 0, fmt.Errorf("%.10q: 1 to 9 digits can be asked for in a time format", s)
 	}
 	if nested, ok := composite[step.verb]; ok && !(extended && step.verb == 'T') {
+		if step.pad != 0 || step.upper || digits > 0 {
+			return nil, 0, fmt.Errorf("%.10q: %%%c takes no flags and no digits in a time format", s, step.verb)
+		}
 		l, err := compileTime(nested)
 		return l, i + 1, err
 	}

@@ -73,6 +73,8 @@ type Config struct {
 	// MaxConnections refuses connections above it; nil or 0 is no limit. It is
 	// read anew for each connection, since the runtime may change it.
 	MaxConnections func() int64
+	// Unlimited tells that the process's limit does not count here.
+	Unlimited bool
 	// Closed, if set, is told of each connection that is gone: to log it.
 	Closed func(shard int, c *conn.Conn)
 

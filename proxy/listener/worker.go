@@ -91,7 +91,7 @@ func (a *acceptor) admit(cfg *Config, st *Stats) bool {
 	l := a.listener
 	n, all := l.active.Add(1), l.limits.active.Add(1)
 	over := cfg.MaxConnections != nil && above(n, cfg.MaxConnections())
-	global := !over && l.limits.Max != nil && above(all, l.limits.Max())
+	global := !over && !cfg.Unlimited && l.limits.Max != nil && above(all, l.limits.Max())
 	if over {
 		st.CxOverflow.Inc()
 	}

@@ -186,11 +186,12 @@ func (m *Mirror) FinalizeRequest(h *header.Map, info *streaminfo.Stream) {
 		h.Set(header.Authority, m.HostRewrite)
 		return
 	}
-	if m.KeepHost {
+	host := h.Get(header.Authority)
+	if m.KeepHost || len(host) == 0 {
 		return
 	}
 	var buf [264]byte
-	h.SetBytes(header.Authority, appendShadow(buf[:0], h.Get(header.Authority)))
+	h.SetBytes(header.Authority, appendShadow(buf[:0], host))
 }
 
 // appendShadow puts "-shadow" behind the host, before its port.

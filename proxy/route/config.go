@@ -26,7 +26,8 @@ import (
 type Context struct {
 	// Runtime is asked at match time; nil is a runtime without keys.
 	Runtime match.Runtime
-	// CompileFormat compiles a string that has command operators.
+	// CompileFormat compiles a string that has command operators. As Envoy has
+	// it for headers, an operator without a value must print nothing, not "-".
 	CompileFormat func(s string) (Formatter, error)
 	// CompileBodyFormat compiles a direct response's body_format, and returns
 	// the content type it implies.
@@ -159,7 +160,7 @@ func (c *compiler) table(rc *routev3.RouteConfiguration) *Table {
 		c.maxBody = uint64(m.Value)
 	}
 	if n := rc.GetVhostHeader(); n != "" {
-		t.hostHeader = header.NewName(n)
+		t.hostHeader = requestHeader(n)
 	}
 	for _, n := range rc.GetInternalOnlyHeaders() {
 		t.InternalOnlyHeaders = append(t.InternalOnlyHeaders, header.NewName(n))

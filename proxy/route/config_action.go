@@ -13,7 +13,6 @@ import (
 	urirewritev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/rewrite/uri_template/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/streaminfo"
 )
@@ -82,7 +81,7 @@ func (c *compiler) clusterOf(a *routev3.RouteAction, r *Route) {
 	case *routev3.RouteAction_Cluster:
 		r.Forward.cluster = s.Cluster
 	case *routev3.RouteAction_ClusterHeader:
-		r.Forward.clusterHeader = header.NewName(s.ClusterHeader)
+		r.Forward.clusterHeader = requestHeader(s.ClusterHeader)
 		if s.ClusterHeader == "" {
 			c.at("cluster_header").reject("is empty")
 		}
@@ -101,7 +100,7 @@ func (c *compiler) weighted(w *routev3.WeightedCluster, r *Route) {
 	wc := &weightedClusters{}
 	switch s := w.GetRandomValueSpecifier().(type) {
 	case *routev3.WeightedCluster_HeaderName:
-		wc.randomHeader = header.NewName(s.HeaderName)
+		wc.randomHeader = requestHeader(s.HeaderName)
 	case *routev3.WeightedCluster_UseHashPolicy:
 		wc.useHash = boolOr(s.UseHashPolicy, false)
 	}
@@ -121,7 +120,7 @@ func (c *compiler) weighted(w *routev3.WeightedCluster, r *Route) {
 			runtimeKey:  w.GetRuntimeKeyPrefix() + "." + cl.GetName(),
 		}
 		if h := cl.GetClusterHeader(); h != "" {
-			v.cluster.clusterHeader = header.NewName(h)
+			v.cluster.clusterHeader = requestHeader(h)
 		}
 		v.cluster.metadataMatch = mergeLB(r.Forward.metadataMatch, at.at("metadata_match").metadata(cl.GetMetadataMatch()))
 		own := &level{
@@ -235,7 +234,7 @@ func (c *compiler) internalRedirect(a *routev3.RouteAction, f *Forward) {
 	}
 	for i, n := range p.GetResponseHeadersToCopy() {
 		if at.at("response_headers_to_copy[%d]", i).modifiable(n) {
-			out.HeadersToCopy = append(out.HeadersToCopy, header.NewName(n))
+			out.HeadersToCopy = append(out.HeadersToCopy, requestHeader(n))
 		}
 	}
 	f.InternalRedirect = out
@@ -251,7 +250,7 @@ func (c *compiler) hostRewrite(a *routev3.RouteAction, f *Forward) {
 		f.AutoHostRewrite = boolOr(s.AutoHostRewrite, false)
 	case *routev3.RouteAction_HostRewriteHeader:
 		if s.HostRewriteHeader != "" {
-			w.hostHeader = header.NewName(s.HostRewriteHeader)
+			w.hostHeader = requestHeader(s.HostRewriteHeader)
 		}
 	case *routev3.RouteAction_HostRewritePathRegex:
 		re, err := match.CompileRewrite(s.HostRewritePathRegex)

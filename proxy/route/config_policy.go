@@ -12,7 +12,6 @@ import (
 	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
-	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
 )
 
@@ -70,7 +69,7 @@ func (c *compiler) retry(p *routev3.RetryPolicy) *RetryPolicy {
 		}
 		for _, h := range b.GetResetHeaders() {
 			r.RateLimited.Headers = append(r.RateLimited.Headers, ResetHeader{
-				Name: header.NewName(h.GetName()),
+				Name: requestHeader(h.GetName()),
 				Unix: h.GetFormat() == routev3.RetryPolicy_UNIX_TIMESTAMP,
 			})
 		}
@@ -135,7 +134,7 @@ func (c *compiler) mirrors(l []*routev3.RouteAction_RequestMirrorPolicy) []Mirro
 			mutations:    at.mutationList("request_headers_mutations", p.GetRequestHeadersMutations()),
 		}
 		if h := p.GetClusterHeader(); h != "" {
-			m.ClusterHeader = header.NewName(h)
+			m.ClusterHeader = requestHeader(h)
 		}
 		if p.GetRuntimeFraction() != nil {
 			m.Fraction = match.CompileRuntimeFraction(p.RuntimeFraction)
@@ -152,7 +151,7 @@ func (c *compiler) hashPolicies(l []*routev3.RouteAction_HashPolicy) HashPolicie
 		p := hashPolicy{terminal: h.GetTerminal()}
 		switch s := h.GetPolicySpecifier().(type) {
 		case *routev3.RouteAction_HashPolicy_Header_:
-			p.kind, p.header = hashHeader, header.NewName(s.Header.GetHeaderName())
+			p.kind, p.header = hashHeader, requestHeader(s.Header.GetHeaderName())
 			if s.Header.GetRegexRewrite() != nil {
 				w, err := match.CompileRewrite(s.Header.RegexRewrite)
 				at.at("header.regex_rewrite").fail(err)
@@ -251,7 +250,7 @@ func (c *compiler) tag(g *tracingv3.CustomTag) Tag {
 			t.Value = s.Environment.GetDefaultValue()
 		}
 	case *tracingv3.CustomTag_RequestHeader:
-		t.Source, t.Header, t.Value = TagRequestHeader, header.NewName(s.RequestHeader.GetName()), s.RequestHeader.GetDefaultValue()
+		t.Source, t.Header, t.Value = TagRequestHeader, requestHeader(s.RequestHeader.GetName()), s.RequestHeader.GetDefaultValue()
 	case *tracingv3.CustomTag_Metadata_:
 		t.Value = s.Metadata.GetDefaultValue()
 		t.Namespace, t.Path = metadataKey(s.Metadata.GetMetadataKey())

@@ -5,7 +5,6 @@ package route
 import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
-	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
 )
 
@@ -71,7 +70,7 @@ func (c *compiler) rateLimitAction(a *routev3.RateLimit_Action) RateLimitAction 
 		return RateLimitAction{Kind: LimitDestinationCluster, Key: "destination_cluster"}
 	case *routev3.RateLimit_Action_RequestHeaders_:
 		h := s.RequestHeaders
-		return RateLimitAction{Kind: LimitRequestHeaders, Key: h.GetDescriptorKey(), Header: header.NewName(h.GetHeaderName()), SkipIfAbsent: h.GetSkipIfAbsent()}
+		return RateLimitAction{Kind: LimitRequestHeaders, Key: h.GetDescriptorKey(), Header: requestHeader(h.GetHeaderName()), SkipIfAbsent: h.GetSkipIfAbsent()}
 	case *routev3.RateLimit_Action_QueryParameters_:
 		q := s.QueryParameters
 		return RateLimitAction{Kind: LimitQueryParameters, Key: q.GetDescriptorKey(), Query: q.GetQueryParameterName(), SkipIfAbsent: q.GetSkipIfAbsent()}

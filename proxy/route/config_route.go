@@ -12,6 +12,7 @@ import (
 	urimatchv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
 )
 
@@ -109,56 +110,65 @@ func (c *compiler) conditions(m *routev3.RouteMatch) *conditions {
 		grpc:    m.GetGrpc() != nil,
 		headers: c.headers("headers", m.GetHeaders()),
 	}
-	any := n.grpc || len(n.headers) > 0
+	some := n.grpc || len(n.headers) > 0
 	if m.GetRuntimeFraction() != nil {
 		f := match.CompileRuntimeFraction(m.RuntimeFraction)
-		n.runtime, any = &f, true
+		n.runtime, some = &f, true
 	}
 	for i, q := range m.GetQueryParameters() {
 		cm, err := match.CompileQuery(q)
 		if c.at("query_parameters[%d]", i).fail(err) {
-			n.queries, any = append(n.queries, cm), true
+			n.queries, some = append(n.queries, cm), true
 		}
 	}
 	for i, k := range m.GetCookies() {
 		cm, err := match.CompileCookie(k)
 		if c.at("cookies[%d]", i).fail(err) {
-			n.cookies, any = append(n.cookies, cm), true
+			n.cookies, some = append(n.cookies, cm), true
 		}
 	}
 	if t := m.GetTlsContext(); t != nil {
 		n.presented, n.validated = toggle(t.GetPresented()), toggle(t.GetValidated())
-		any = true
+		some = true
 	}
 	for i, d := range m.GetDynamicMetadata() {
 		cm, err := match.CompileMetadata(d)
 		if c.at("dynamic_metadata[%d]", i).fail(err) {
-			n.metadata, any = append(n.metadata, cm), true
+			n.metadata, some = append(n.metadata, cm), true
 		}
 	}
 	for i, f := range m.GetFilterState() {
 		cm, err := match.CompileFilterState(f)
 		if c.at("filter_state[%d]", i).fail(err) {
-			n.state, any = append(n.state, cm), true
+			n.state, some = append(n.state, cm), true
 		}
 	}
-	if !any {
+	if !some {
 		return nil
 	}
 	return n
 }
 
-var redirectStatus = map[routev3.RedirectAction_RedirectResponseCode]int{
-	routev3.RedirectAction_MOVED_PERMANENTLY:  301,
-	routev3.RedirectAction_FOUND:              302,
-	routev3.RedirectAction_SEE_OTHER:          303,
-	routev3.RedirectAction_TEMPORARY_REDIRECT: 307,
-	routev3.RedirectAction_PERMANENT_REDIRECT: 308,
+// redirectStatus returns the status of a response code, 0 for one not known.
+func redirectStatus(code routev3.RedirectAction_RedirectResponseCode) int {
+	switch code {
+	case routev3.RedirectAction_MOVED_PERMANENTLY:
+		return 301
+	case routev3.RedirectAction_FOUND:
+		return 302
+	case routev3.RedirectAction_SEE_OTHER:
+		return 303
+	case routev3.RedirectAction_TEMPORARY_REDIRECT:
+		return 307
+	case routev3.RedirectAction_PERMANENT_REDIRECT:
+		return 308
+	}
+	return 0
 }
 
 func (c *compiler) redirect(a *routev3.RedirectAction) *Redirect {
 	r := &Redirect{
-		Status: redirectStatus[a.GetResponseCode()],
+		Status: redirectStatus(a.GetResponseCode()),
 		host:   a.GetHostRedirect(),
 		strip:  a.GetStripQuery(),
 	}
@@ -279,4 +289,14 @@ func lowerASCII(s string) string {
 		b[i] = lower(b[i])
 	}
 	return string(b)
+}
+
+// requestHeader resolves the name of a request's header. Host is held as
+// :authority, whatever the protocol.
+func requestHeader(name string) header.Name {
+	n := header.NewName(name)
+	if n == header.Host {
+		return header.Authority
+	}
+	return n
 }

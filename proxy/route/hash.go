@@ -80,23 +80,23 @@ func (c *HashCookie) AppendSetCookie(dst []byte, value string) []byte {
 // sees to it that the response carries it. If it is nil no cookie is made.
 func (l HashPolicies) Hash(h *header.Map, info *streaminfo.Stream, makeCookie func(*HashCookie) string) (uint64, bool) {
 	var sum uint64
-	var any bool
+	var found bool
 	for i := range l {
 		p := &l[i]
 		if v, ok := p.hash(h, info, makeCookie); ok {
 			// The old value is rotated so that equal policies do not cancel
 			// each other out.
-			if any {
+			if found {
 				sum = sum<<1 | sum>>63
 			}
 			sum ^= v
-			any = true
+			found = true
 		}
-		if p.terminal && any {
+		if p.terminal && found {
 			break
 		}
 	}
-	return sum, any
+	return sum, found
 }
 
 func (p *hashPolicy) hash(h *header.Map, info *streaminfo.Stream, makeCookie func(*HashCookie) string) (uint64, bool) {

@@ -24,7 +24,7 @@ type routeSet struct {
 }
 
 // fewRoutes is how many routes are scanned rather than looked up.
-const fewRoutes = 4
+const fewRoutes = 8
 
 // newRouteSet indexes routes.
 func newRouteSet(routes []*Route) routeSet {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/address"
+	"weir.dev/weir/proxy/codec/h1"
 	"weir.dev/weir/proxy/stats"
 )
 
@@ -20,6 +21,8 @@ import (
 // otherwise.
 type Cluster struct {
 	Settings
+	// Codec is how responses are parsed.
+	Codec h1.Options
 
 	resources [2]*Resources
 	workers   []*Worker
@@ -43,6 +46,7 @@ type Cluster struct {
 	lastErr    error
 	lastUpdate time.Time
 	merging    *time.Timer // a rebuild that waits for the merge window
+	merged     time.Time   // when health or weights were last published
 	closing    sync.WaitGroup
 }
 
@@ -60,6 +64,33 @@ func (c *Cluster) Set() *PrioritySet {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.set
+}
+
+// CanConnect tells whether the limit of connections per host allows another one to h.
+func (c *Cluster) CanConnect(h *Host) bool {
+	return c.MaxConnectionsPerHost == 0 || h.ActiveConnections() < c.MaxConnectionsPerHost
+}
+
+// transportFor finds the transport for an endpoint by its metadata, its locality's if it
+// has none under the name.
+func (c *Cluster) transportFor(e *Endpoint) TransportConfig {
+	const ns = "envoy.transport_socket_match"
+	have, ok := e.Metadata[ns]
+	if !ok {
+		have = e.LocalityMetadata[ns]
+	}
+	for i := range c.TransportMatches {
+		m := &c.TransportMatches[i]
+		all := true
+		for k, v := range m.Match {
+			got, ok := have[k]
+			all = all && ok && reflect.DeepEqual(got, v)
+		}
+		if all {
+			return m.Transport
+		}
+	}
+	return c.Transport
 }
 
 // LastUpdate is when discovery last answered, and its error if it failed.
@@ -90,19 +121,23 @@ func (c *Cluster) SetHealth(h *Host, set, unset HealthFlags) {
 // rebuildSoon publishes changed health or weights, after the merge window if there
 // is one. It is called with mu held.
 func (c *Cluster) rebuildSoon() {
-	if c.MergeWindow == 0 {
-		c.publish(c.set.Hosts)
-		return
-	}
 	if c.merging != nil {
 		return
 	}
+	// The first change goes out at once; those that follow within the window together.
+	now := time.Now()
+	wait := c.merged.Add(c.MergeWindow).Sub(now)
+	if wait <= 0 {
+		c.merged = now
+		c.publish(c.set.Hosts)
+		return
+	}
 	c.closing.Add(1)
-	c.merging = time.AfterFunc(c.MergeWindow, func() {
+	c.merging = time.AfterFunc(wait, func() {
 		defer c.closing.Done()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.merging = nil
+		c.merging, c.merged = nil, time.Now()
 		if !c.closed {
 			c.publish(c.set.Hosts)
 		}
@@ -119,6 +154,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		Settings: cfg.Settings, config: cfg, policy: cfg.policy, discovery: d,
 		loops: o.Loops, seeds: o.seed, warm: make(chan struct{}), active: make(chan struct{}),
 	}
+	c.Codec = c.HTTP.codec()
 	scope := o.Stats.Scope("cluster." + cmp.Or(c.AltStatName, c.Name))
 	c.stats = stats.Register[Stats](scope, len(o.Loops))
 	c.members = stats.Register[memberStats](scope, 1)
@@ -127,7 +163,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		c.scopes = append(c.scopes, at)
 		c.resources[p] = newResources(c.Thresholds[p], at)
 	}
-	c.set = NewPrioritySet(nil, c.Settings.Set)
+	c.set = NewPrioritySet(nil, c.HostSets)
 	table := c.policy.Build(c.set)
 	for i := range o.Loops {
 		w := &Worker{cluster: c, loop: i, Stats: c.stats.At(i), rand: rand.New(rand.NewPCG(c.seeds(), 0))}
@@ -183,7 +219,7 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 			h = NewHost(*e, c, len(c.workers))
 			came = true
 		case !sameEndpoint(&h.Endpoint, e):
-			h = &Host{Endpoint: *e, Cluster: c, Canary: e.Canary(), HostState: h.HostState}
+			h = hostOf(*e, c, h.HostState)
 			set, unset := edsFlags(e.Status)
 			h.SetFlags(set, unset)
 			changed = true
@@ -225,7 +261,7 @@ func edsFlags(s HealthStatus) (set, unset HealthFlags) {
 // that sets are published in order.
 func (c *Cluster) publish(hosts []*Host) {
 	version := c.set.Version + 1
-	set := NewPrioritySet(hosts, c.Settings.Set)
+	set := NewPrioritySet(hosts, c.HostSets)
 	set.Version = version
 	c.set = set
 	table := c.policy.Build(set)
@@ -259,9 +295,9 @@ func (c *Cluster) closePools(h *Host) {
 	}
 }
 
-// close ends discovery and lets all pools drain. Picks go on working for those who
-// still hold the cluster.
-func (c *Cluster) close() {
+// close ends discovery and lets all pools drain, or closes them if it is the end of
+// everything. Picks go on working for those who still hold the cluster.
+func (c *Cluster) close(end bool) {
 	c.discovery.Close()
 	c.mu.Lock()
 	if c.closed {
@@ -283,7 +319,11 @@ func (c *Cluster) close() {
 		l.Post(func() {
 			w.adopt()
 			for _, h := range hosts {
-				w.drain(h)
+				if p := h.local[i].Load(); end && p != nil && p.Pool != nil {
+					p.Pool.Close()
+				} else {
+					w.drain(h)
+				}
 			}
 		})
 	}

@@ -3,12 +3,25 @@
 package upstream
 
 import (
+	"cmp"
+	"crypto/sha256"
+	_ "embed"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/xds"
 )
 
 // Context is what compiling a cluster needs to know.
@@ -31,16 +44,20 @@ type PolicyFactory struct {
 	Name string
 	// Config is an empty message of the extension's configuration.
 	Config proto.Message
-	// New compiles a message of Config's type.
+	// Fields is the ledger of Config's fields; what it rejects or ignores is told to the
+	// user before New is called.
+	Fields string
+	// New compiles a message of Config's type. An error may be an xds.Problem.
 	New func(cfg proto.Message) (Policy, error)
 }
 
 // A DiscoveryFactory makes discoveries of one kind.
 type DiscoveryFactory struct {
-	// Name is the kind's: the enum value of Cluster.type (STRICT_DNS), or the
-	// type URL of cluster_type's configuration, without what precedes the slash.
+	// Name is the kind's: the enum value of Cluster.type (STRICT_DNS), or the full name
+	// of the message in cluster_type.typed_config.
 	Name string
-	// New checks the configuration. What it returns makes the discovery itself.
+	// New checks the configuration. What it returns makes the discovery itself. An
+	// error may be an xds.Problem.
 	New func(in *DiscoveryConfig) (func() (Discovery, error), error)
 }
 
@@ -60,8 +77,347 @@ type Config struct {
 	Settings
 	policy    Policy
 	discovery func() (Discovery, error)
-	hash      [32]byte
+	hash      [sha256.Size]byte
 }
 
 // Same tells whether both were compiled of the same message.
 func (c *Config) Same(o *Config) bool { return c.hash == o.hash }
+
+//go:embed fields.txt
+var fields string
+
+// Fields is the ledger of what this package reads: Cluster and the messages in its
+// extension points.
+func Fields() string { return fields }
+
+// Compile turns a cluster into a Config, or tells all that is wrong with it. The
+// Config is nil if a problem is an error; warnings name fields that have no effect.
+func Compile(c *clusterv3.Cluster, cx *Context) (*Config, []xds.Problem) {
+	k := &compiler{cx: cx, cluster: c, out: &Config{}}
+	ledger, err := ParseLedger(fields)
+	if err != nil {
+		k.fail("", err.Error(), "")
+		return nil, k.problems
+	}
+	k.ledger = ledger
+	k.check("", c)
+	k.validate("", c)
+	if k.failed() {
+		return nil, k.problems
+	}
+	k.hash()
+	k.basics()
+	k.http()
+	k.breakers()
+	k.network()
+	k.transport()
+	k.policy()
+	k.discovery()
+	if k.failed() {
+		return nil, k.problems
+	}
+	return k.out, k.problems
+}
+
+type compiler struct {
+	cx       *Context
+	cluster  *clusterv3.Cluster
+	ledger   Ledger
+	out      *Config
+	problems []xds.Problem
+}
+
+func (k *compiler) add(s xds.Severity, path, reason, remedy string) {
+	k.problems = append(k.problems, xds.Problem{
+		Severity: s, Kind: xds.KindCluster, Name: k.cluster.GetName(), Path: path, Reason: reason, Remedy: remedy,
+	})
+}
+
+func (k *compiler) fail(path, reason, remedy string) { k.add(xds.Error, path, reason, remedy) }
+
+func (k *compiler) warn(path, reason, remedy string) { k.add(xds.Warning, path, reason, remedy) }
+
+// failErr tells an error, which may be an xds.Problem with a path below path.
+func (k *compiler) failErr(path string, err error) {
+	var p xds.Problem
+	if !errors.As(err, &p) {
+		k.fail(path, err.Error(), "")
+		return
+	}
+	switch {
+	case path == "":
+		path = p.Path
+	case p.Path != "":
+		path += "." + p.Path
+	}
+	k.add(p.Severity, path, p.Reason, p.Remedy)
+}
+
+func (k *compiler) failed() bool { return xds.HasErrors(k.problems) }
+
+// check tells what the ledger rejects and ignores of a message.
+func (k *compiler) check(path string, m proto.Message) {
+	for _, p := range k.ledger.Check(m) {
+		p.Path = joinPath(path, p.Path)
+		k.add(p.Severity, p.Path, p.Reason, p.Remedy)
+	}
+}
+
+// validate tells what Envoy's own rules (the protos' annotations) refuse.
+func (k *compiler) validate(path string, m interface{ ValidateAll() error }) {
+	k.violations(path, m.ValidateAll())
+}
+
+func (k *compiler) violations(path string, err error) {
+	var multi interface{ AllErrors() []error }
+	var one interface {
+		Field() string
+		Reason() string
+		Cause() error
+	}
+	switch {
+	case err == nil:
+	case errors.As(err, &multi):
+		for _, e := range multi.AllErrors() {
+			k.violations(path, e)
+		}
+	case errors.As(err, &one):
+		path = joinPath(path, snake(one.Field()))
+		if one.Cause() != nil {
+			k.violations(path, one.Cause())
+			return
+		}
+		k.fail(path, one.Reason(), "")
+	default:
+		k.fail(path, err.Error(), "")
+	}
+}
+
+// snake turns a Go field's name into the proto's: LbEndpoints[0] is lb_endpoints[0].
+func snake(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		if r >= 'A' && r <= 'Z' {
+			if i > 0 {
+				b.WriteByte('_')
+			}
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func joinPath(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "." + b
+}
+
+// hash lets Manager.Update tell an unchanged cluster.
+func (k *compiler) hash() {
+	h := sha256.New()
+	for _, m := range []proto.Message{k.cluster, k.cx.Bind} {
+		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+		if err != nil {
+			k.fail("", "marshal: "+err.Error(), "")
+		}
+		fmt.Fprintf(h, "%d:", len(b))
+		h.Write(b)
+	}
+	h.Sum(k.out.hash[:0])
+}
+
+func (k *compiler) basics() {
+	c, o := k.cluster, &k.out.Settings
+	o.Name, o.AltStatName = c.GetName(), c.GetAltStatName()
+	o.ConnectTimeout = duration(c.GetConnectTimeout(), 5*time.Second)
+	o.PerConnectionBufferLimit = 1 << 20
+	if v := c.GetPerConnectionBufferLimitBytes(); v != nil {
+		o.PerConnectionBufferLimit = v.GetValue()
+	}
+	o.Metadata = metadata(c.GetMetadata())
+	o.CloseOnHealthFailure = c.GetCloseConnectionsOnHostHealthFailure()
+	o.WaitForWarm = c.GetWaitForWarmOnInit() == nil || c.GetWaitForWarmOnInit().GetValue()
+	o.PoolPerDownstream = c.GetConnectionPoolPerDownstreamConnection()
+	o.Preconnect = Preconnect{PerUpstreamRatio: 1, PredictiveRatio: 1}
+	if p := c.GetPreconnectPolicy(); p != nil {
+		if v := p.GetPerUpstreamPreconnectRatio(); v != nil {
+			o.Preconnect.PerUpstreamRatio = v.GetValue()
+		}
+		if v := p.GetPredictivePreconnectRatio(); v != nil {
+			o.Preconnect.PredictiveRatio = v.GetValue()
+		}
+	}
+	k.commonLB()
+}
+
+func (k *compiler) commonLB() {
+	o, l := &k.out.Settings, k.cluster.GetCommonLbConfig()
+	o.HostSets.PanicThreshold = 50
+	if v := l.GetHealthyPanicThreshold(); v != nil {
+		// Envoy rounds the percentage to an integer.
+		o.HostSets.PanicThreshold = math.Round(v.GetValue())
+	}
+	o.HostSets.IgnoreNewHosts = l.GetIgnoreNewHostsUntilFirstHc()
+	o.HostSets.Local = k.cx.Local
+	o.CloseOnHostSetChange = l.GetCloseConnectionsOnHostSetChange()
+	// Envoy merges within a second by default.
+	o.MergeWindow = duration(l.GetUpdateMergeWindow(), time.Second)
+	o.OverrideStatuses = 1<<StatusUnknown | 1<<StatusHealthy | 1<<StatusDegraded
+	if s := l.GetOverrideHostStatus(); s != nil {
+		o.OverrideStatuses = 0
+		for _, v := range s.GetStatuses() {
+			o.OverrideStatuses |= 1 << healthStatus(v)
+		}
+	}
+	p := k.cluster.GetLoadAssignment().GetPolicy()
+	o.HostSets.OverprovisioningFactor = cmp.Or(p.GetOverprovisioningFactor().GetValue(), 140)
+	o.HostSets.WeightedPriorityHealth = p.GetWeightedPriorityHealth()
+	for i, d := range p.GetDropOverloads() {
+		of := map[string]float64{"HUNDRED": 100, "TEN_THOUSAND": 1e4, "MILLION": 1e6}[d.GetDropPercentage().GetDenominator().String()]
+		share := float64(d.GetDropPercentage().GetNumerator()) / of
+		if share > 1 {
+			k.fail(fmt.Sprintf("load_assignment.policy.drop_overloads[%d].drop_percentage", i), "is above 100 %", "")
+		}
+		if i > 0 {
+			k.fail(fmt.Sprintf("load_assignment.policy.drop_overloads[%d]", i), "there is more than one category", "add the percentages up in one")
+		}
+		o.Drops = append(o.Drops, Drop{Category: d.GetCategory(), Share: share})
+	}
+}
+
+func (k *compiler) breakers() {
+	o := &k.out.Settings
+	for i := range o.Thresholds {
+		o.Thresholds[i] = Thresholds{
+			MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3, MaxConnectionPools: math.MaxUint64,
+		}
+	}
+	b := k.cluster.GetCircuitBreakers()
+	var seen [2]bool
+	for _, t := range b.GetThresholds() {
+		p := DefaultPriority
+		if t.GetPriority() == corev3.RoutingPriority_HIGH {
+			p = HighPriority
+		}
+		if seen[p] {
+			continue // Envoy takes the first of a priority.
+		}
+		seen[p] = true
+		out := &o.Thresholds[p]
+		if v := t.GetMaxConnections(); v != nil {
+			out.MaxConnections = uint64(v.GetValue())
+		}
+		if v := t.GetMaxPendingRequests(); v != nil {
+			out.MaxPendingRequests = uint64(v.GetValue())
+		}
+		if v := t.GetMaxRequests(); v != nil {
+			out.MaxRequests = uint64(v.GetValue())
+		}
+		if v := t.GetMaxRetries(); v != nil {
+			out.MaxRetries = uint64(v.GetValue())
+		}
+		if v := t.GetMaxConnectionPools(); v != nil {
+			out.MaxConnectionPools = uint64(v.GetValue())
+		}
+		out.TrackRemaining = t.GetTrackRemaining()
+		if rb := t.GetRetryBudget(); rb != nil {
+			out.Budget = &RetryBudget{Percent: 20, MinConcurrency: 3}
+			if v := rb.GetBudgetPercent(); v != nil {
+				out.Budget.Percent = v.GetValue()
+			}
+			if v := rb.GetMinRetryConcurrency(); v != nil {
+				out.Budget.MinConcurrency = uint64(v.GetValue())
+			}
+		}
+	}
+	for i, t := range b.GetPerHostThresholds() {
+		path := fmt.Sprintf("circuit_breakers.per_host_thresholds[%d]", i)
+		if t.GetPriority() != corev3.RoutingPriority_DEFAULT {
+			k.fail(path+".priority", "per-host limits are of the DEFAULT priority only", "remove it")
+		}
+		if i == 0 {
+			o.MaxConnectionsPerHost = int64(t.GetMaxConnections().GetValue())
+		}
+	}
+}
+
+func (k *compiler) transport() {
+	o := &k.out.Settings
+	o.Transport = k.transportSocket("transport_socket", k.cluster.GetTransportSocket())
+	names := map[string]bool{}
+	for i, m := range k.cluster.GetTransportSocketMatches() {
+		path := fmt.Sprintf("transport_socket_matches[%d]", i)
+		if names[m.GetName()] {
+			k.fail(path+".name", fmt.Sprintf("%q is there twice", m.GetName()), "choose another name")
+		}
+		names[m.GetName()] = true
+		o.TransportMatches = append(o.TransportMatches, TransportMatch{
+			Name: m.GetName(), Match: m.GetMatch().AsMap(),
+			Transport: k.transportSocket(path+".transport_socket", m.GetTransportSocket()),
+		})
+	}
+}
+
+const rawBuffer = "envoy.transport_sockets.raw_buffer"
+
+func (k *compiler) transportSocket(path string, s *corev3.TransportSocket) TransportConfig {
+	url := s.GetTypedConfig().GetTypeUrl()
+	raw := strings.HasSuffix(url, "/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer")
+	if s == nil || raw || url == "" && s.GetName() == rawBuffer {
+		return TransportConfig{Name: rawBuffer}
+	}
+	if k.cx.Transport == nil {
+		k.fail(path, fmt.Sprintf("transport socket %q is not known", s.GetName()), "use "+rawBuffer)
+		return TransportConfig{}
+	}
+	t, err := k.cx.Transport(s)
+	if err != nil {
+		k.failErr(path, err)
+	}
+	return TransportConfig{Name: s.GetName(), Transport: t}
+}
+
+func healthStatus(s corev3.HealthStatus) HealthStatus {
+	switch s {
+	case corev3.HealthStatus_HEALTHY:
+		return StatusHealthy
+	case corev3.HealthStatus_UNHEALTHY:
+		return StatusUnhealthy
+	case corev3.HealthStatus_DRAINING:
+		return StatusDraining
+	case corev3.HealthStatus_TIMEOUT:
+		return StatusTimeout
+	case corev3.HealthStatus_DEGRADED:
+		return StatusDegraded
+	}
+	return StatusUnknown
+}
+
+func duration(d *durationpb.Duration, def time.Duration) time.Duration {
+	if d == nil {
+		return def
+	}
+	return d.AsDuration()
+}
+
+func metadata(m *corev3.Metadata) streaminfo.Metadata {
+	if len(m.GetFilterMetadata()) == 0 {
+		return nil
+	}
+	out := streaminfo.Metadata{}
+	for ns, s := range m.GetFilterMetadata() {
+		out[ns] = s.AsMap()
+	}
+	return out
+}
+
+// Endpoints compiles a load assignment; EDS uses it, too. The path of each problem
+// begins with path.
+func Endpoints(a *endpointv3.ClusterLoadAssignment, path string) ([]Target, []xds.Problem) {
+	k := &compiler{cluster: &clusterv3.Cluster{}}
+	t := k.targets(path, a)
+	return slices.Clip(t), k.problems
+}

@@ -8,32 +8,51 @@ import (
 )
 
 // A Scheduler picks hosts in proportion to their weights, smoothly: earliest deadline
-// first, as Envoy's. Each pick costs O(log n) and nothing is allocated. It belongs to
-// one loop.
+// first, as Envoy's. Nothing is allocated by a pick, which costs O(log n), where n is
+// the number of hosts, or of different weights if those are fixed: hosts that always
+// weigh alike take turns within one entry. A Scheduler belongs to one loop.
 type Scheduler struct {
 	heap   []deadline
-	hosts  []*Host
-	weight func(*Host) float64
+	turns  []turn
+	weight func(*Host) float64 // nil if weights are fixed
 	now    float64
-	order  uint64
+	order  uint32
 }
 
+// turn is the hosts of one entry.
+type turn struct {
+	hosts []*Host
+	next  int
+	step  float64 // time between two picks of the entry, if weights are fixed
+}
+
+// deadline is kept small: a pick walks a path through the heap.
 type deadline struct {
 	at    float64
-	order uint64 // breaks ties first come, first served
-	host  int
+	order uint32 // breaks ties first come, first served, but for once in 2^32
+	turn  uint32
 }
 
 // Weights below the least are lifted to it, so that no deadline is infinite.
 const minWeight = 1e-6
 
-// NewScheduler schedules hosts by weight, which is asked anew at each pick. skip picks
+// NewScheduler schedules hosts by weight, which is asked anew at each pick; nil is the
+// hosts' own, fixed weight. skip picks
 // (at most one round of them) are made beforehand, so that loops do not all begin with
 // the same host.
 func NewScheduler(hosts []*Host, weight func(*Host) float64, skip uint64) *Scheduler {
-	s := &Scheduler{hosts: hosts, weight: weight, heap: make([]deadline, len(hosts))}
-	for i, h := range hosts {
-		s.heap[i] = deadline{at: 1 / s.weightOf(h), order: s.order, host: i}
+	s := &Scheduler{weight: weight}
+	if weight == nil {
+		s.groupByWeight(hosts)
+	} else {
+		s.turns = make([]turn, len(hosts))
+		for i := range hosts {
+			s.turns[i].hosts = hosts[i : i+1]
+		}
+	}
+	s.heap = make([]deadline, len(s.turns))
+	for i := range s.turns {
+		s.heap[i] = deadline{at: s.step(&s.turns[i]), order: s.order, turn: uint32(i)}
 		s.order++
 	}
 	slices.SortFunc(s.heap, func(a, b deadline) int {
@@ -56,9 +75,13 @@ func (s *Scheduler) Next() *Host {
 		return nil
 	}
 	top := s.heap[0]
-	h := s.hosts[top.host]
+	t := &s.turns[top.turn]
+	h := t.hosts[t.next]
+	if t.next++; t.next == len(t.hosts) {
+		t.next = 0
+	}
 	s.now = top.at
-	s.heap[0] = deadline{at: s.now + 1/s.weightOf(h), order: s.order, host: top.host}
+	s.heap[0] = deadline{at: s.now + s.step(t), order: s.order, turn: top.turn}
 	s.order++
 	s.down()
 	// Keep the clock small enough for the finest steps to be told apart.
@@ -71,12 +94,34 @@ func (s *Scheduler) Next() *Host {
 	return h
 }
 
-func (s *Scheduler) weightOf(h *Host) float64 {
-	w := s.weight(h)
-	if math.IsNaN(w) || w < minWeight {
-		return minWeight
+// groupByWeight makes one entry per weight; its share is that of all its hosts.
+func (s *Scheduler) groupByWeight(hosts []*Host) {
+	at := map[uint32]int{}
+	for _, h := range hosts {
+		i, ok := at[h.Weight]
+		if !ok {
+			i = len(s.turns)
+			at[h.Weight] = i
+			s.turns = append(s.turns, turn{})
+		}
+		s.turns[i].hosts = append(s.turns[i].hosts, h)
 	}
-	return w
+	for i := range s.turns {
+		t := &s.turns[i]
+		t.step = 1 / (float64(max(1, t.hosts[0].Weight)) * float64(len(t.hosts)))
+	}
+}
+
+// step is how long an entry waits for its next turn.
+func (s *Scheduler) step(t *turn) float64 {
+	if s.weight == nil {
+		return t.step
+	}
+	w := s.weight(t.hosts[0])
+	if math.IsNaN(w) || w < minWeight {
+		w = minWeight
+	}
+	return 1 / w
 }
 
 func (a deadline) before(b deadline) bool {

@@ -151,6 +151,9 @@ type Host struct {
 	Cluster *Cluster
 	// Canary is Endpoint.Canary, computed once.
 	Canary bool
+	// Transport is what connections to the host are wrapped in: that of the first of the
+	// cluster's TransportMatches which the host's metadata matches, or the cluster's.
+	Transport TransportConfig
 	*HostState
 }
 
@@ -184,7 +187,9 @@ type HostLocal struct {
 // A Pool holds one loop's connections to one host. Its methods are called on its loop.
 type Pool interface {
 	// Drain lets what runs finish, opens nothing new and closes idle connections; it is
-	// called when the host left the cluster or the cluster is replaced.
+	// called when the host left the cluster or the cluster is replaced; with
+	// close_connections_on_host_set_change also when another host came or left, and the
+	// host's Pool is nil afterwards.
 	Drain()
 	// Close closes all connections at once; it is called when the host fails its health
 	// check and close_connections_on_host_health_failure is set, and at the end.
@@ -209,10 +214,18 @@ type HostCounts struct {
 // no discovery tells of.
 func NewHost(e Endpoint, c *Cluster, loops int) *Host {
 	e.Weight = max(1, e.Weight)
-	h := &Host{Endpoint: e, Cluster: c, Canary: e.Canary(), HostState: newHostState(loops, time.Now())}
+	h := hostOf(e, c, newHostState(loops, time.Now()))
 	set, _ := edsFlags(e.Status)
 	h.flags.Store(uint32(set))
 	h.present.Store(true)
+	return h
+}
+
+func hostOf(e Endpoint, c *Cluster, s *HostState) *Host {
+	h := &Host{Endpoint: e, Cluster: c, Canary: e.Canary(), HostState: s}
+	if c != nil {
+		h.Transport = c.transportFor(&e)
+	}
 	return h
 }
 

@@ -4,6 +4,7 @@ package upstream
 
 import (
 	"errors"
+	"hash/maphash"
 	"maps"
 	"math/rand/v2"
 	"sync"
@@ -36,7 +37,7 @@ func (o *Options) seed() uint64 {
 // A Manager holds all clusters. Its methods may be called from any goroutine.
 type Manager struct {
 	options Options
-	active  atomic.Pointer[map[string]*Cluster] // never written to after it was stored
+	active  directory
 	members *stats.Sharded[managerStats]
 
 	mu      sync.Mutex
@@ -44,6 +45,51 @@ type Manager struct {
 	closed  bool
 	done    chan struct{}
 	wait    sync.WaitGroup
+}
+
+// directory is a map that is read without a lock. It is kept in parts, so that a change
+// among many clusters copies few of them.
+type directory struct {
+	seed  maphash.Seed
+	parts [256]atomic.Pointer[map[string]*Cluster] // a map is never written to after it was stored
+	n     int                                      // guarded by the writer's lock
+}
+
+func (d *directory) part(name string) *atomic.Pointer[map[string]*Cluster] {
+	return &d.parts[maphash.String(d.seed, name)%uint64(len(d.parts))]
+}
+
+func (d *directory) get(name string) *Cluster {
+	if m := d.part(name).Load(); m != nil {
+		return (*m)[name]
+	}
+	return nil
+}
+
+// set puts a cluster in, or takes it out if c is nil. Writers take turns.
+func (d *directory) set(name string, c *Cluster) {
+	next := map[string]*Cluster{}
+	if m := d.part(name).Load(); m != nil {
+		maps.Copy(next, *m)
+	}
+	d.n -= len(next)
+	if c == nil {
+		delete(next, name)
+	} else {
+		next[name] = c
+	}
+	d.n += len(next)
+	d.part(name).Store(&next)
+}
+
+func (d *directory) all() map[string]*Cluster {
+	out := map[string]*Cluster{}
+	for i := range d.parts {
+		if m := d.parts[i].Load(); m != nil {
+			maps.Copy(out, *m)
+		}
+	}
+	return out
 }
 
 // managerStats are Envoy's cluster_manager statistics.
@@ -57,17 +103,16 @@ type managerStats struct {
 
 // NewManager returns a Manager without clusters. It must be closed before the loops end.
 func NewManager(o Options) *Manager {
-	m := &Manager{options: o, warming: map[string]*Cluster{}, done: make(chan struct{})}
-	m.active.Store(&map[string]*Cluster{})
+	m := &Manager{options: o, active: directory{seed: maphash.MakeSeed()}, warming: map[string]*Cluster{}, done: make(chan struct{})}
 	m.members = stats.Register[managerStats](o.Stats.Scope("cluster_manager"), 1)
 	return m
 }
 
 // Get returns the active cluster of a name, or nil. It takes no lock.
-func (m *Manager) Get(name string) *Cluster { return (*m.active.Load())[name] }
+func (m *Manager) Get(name string) *Cluster { return m.active.get(name) }
 
-// All returns the active clusters by name. The map must not be changed.
-func (m *Manager) All() map[string]*Cluster { return *m.active.Load() }
+// All returns the active clusters by name.
+func (m *Manager) All() map[string]*Cluster { return m.active.all() }
 
 // Warming returns a cluster that waits for its first answer, or nil.
 func (m *Manager) Warming(name string) *Cluster {
@@ -98,7 +143,7 @@ func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
 		return nil, err
 	}
 	if err := c.start(); err != nil {
-		c.close()
+		c.close(true)
 		return nil, err
 	}
 	if w := m.warming[cfg.Name]; w != nil {
@@ -136,9 +181,7 @@ func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
 func (m *Manager) activate(c *Cluster) {
 	delete(m.warming, c.Name)
 	old := m.Get(c.Name)
-	next := maps.Clone(m.All())
-	next[c.Name] = c
-	m.active.Store(&next)
+	m.active.set(c.Name, c)
 	close(c.active)
 	if old != nil {
 		m.retire(old)
@@ -160,9 +203,7 @@ func (m *Manager) Remove(name string) bool {
 		m.retire(w)
 	}
 	if a != nil {
-		next := maps.Clone(m.All())
-		delete(next, name)
-		m.active.Store(&next)
+		m.active.set(name, nil)
 		m.retire(a)
 		m.members.At(0).Removed.Inc()
 	}
@@ -177,12 +218,13 @@ func (m *Manager) retire(c *Cluster) {
 	default:
 		close(c.active)
 	}
-	m.wait.Go(c.close)
+	end := m.closed
+	m.wait.Go(func() { c.close(end) })
 }
 
 func (m *Manager) count() {
 	s := m.members.At(0)
-	s.Active.Set(int64(len(m.All())))
+	s.Active.Set(int64(m.active.n))
 	s.Warming.Set(int64(len(m.warming)))
 }
 
@@ -201,10 +243,10 @@ func (m *Manager) Close() {
 		m.retire(c)
 	}
 	clear(m.warming)
-	for _, c := range m.All() {
+	for name, c := range m.All() {
+		m.active.set(name, nil)
 		m.retire(c)
 	}
-	m.active.Store(&map[string]*Cluster{})
 	m.mu.Unlock()
 	m.wait.Wait()
 	m.members.Close()

@@ -213,30 +213,23 @@ func (p *httpPool) dial(t *engine.Task, breaker *Resource) (*Conn, error) {
 		err = p.handshake(t, c)
 	}
 	if err != nil {
+		c.close(false)
+		var interrupted *engine.Interrupted
+		if errors.As(err, &interrupted) {
+			return nil, err // The request ended, not the connection.
+		}
 		st.CxConnectFail.Inc()
 		local.Stats.CxConnectFail.Inc()
 		if errors.Is(err, engine.ErrDialTimeout) {
 			st.CxConnectTimeout.Inc()
 		}
-		c.close(false)
-		var ce *ConnectError
-		if !errors.As(err, &ce) && !isInterrupt(err) {
-			err = &ConnectError{Address: addr, Err: err}
-		}
-		return nil, err
+		return nil, &ConnectError{Address: addr, Err: err}
 	}
 	st.CxConnectTime.Record(uint64(engine.Nano()-start) / uint64(time.Millisecond))
 	if d := cl.HTTP.MaxConnectionDuration; d > 0 {
 		c.until = p.loop.Now() + int64(d)
 	}
 	return c, nil
-}
-
-// isInterrupt tells an error of the request itself, such as its time-out, from one
-// of the connection.
-func isInterrupt(err error) bool {
-	var i interface{ Interrupt() bool }
-	return errors.As(err, &i)
 }
 
 // connect tries the host's addresses in turn.
@@ -275,34 +268,11 @@ func (c *Cluster) dialOptions(dst address.Addr) *engine.DialOptions {
 }
 
 func (p *httpPool) handshake(t *engine.Task, c *Conn) error {
-	tr := p.worker.cluster.transportFor(p.host)
-	if tr == nil {
-		return nil
+	tr, ok := p.host.Transport.Transport.(HandshakingTransport)
+	if !ok {
+		return nil // Cleartext.
 	}
 	return tr.Wrap(t, c)
-}
-
-// transportFor returns the transport of the first match of the host's metadata, else
-// the cluster's own; nil for cleartext.
-func (c *Cluster) transportFor(h *Host) HandshakingTransport {
-	cfg := c.Transport
-	for i := range c.TransportMatches {
-		if m := &c.TransportMatches[i]; matchesAll(h.Metadata["envoy.transport_socket_match"], m.Match) {
-			cfg = m.Transport
-			break
-		}
-	}
-	tr, _ := cfg.Transport.(HandshakingTransport)
-	return tr
-}
-
-func matchesAll(have, want map[string]any) bool {
-	for k, v := range want {
-		if have[k] != v {
-			return false
-		}
-	}
-	return true
 }
 
 // Ends returns the connection as the codec sees it.

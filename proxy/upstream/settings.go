@@ -18,6 +18,8 @@ type Settings struct {
 	ConnectTimeout time.Duration
 	// PerConnectionBufferLimit in bytes, 1 MiB by default.
 	PerConnectionBufferLimit uint32
+	// TCPIdleTimeout closes a TCP pool's unused connection, 10 min by default; 0 is never.
+	TCPIdleTimeout time.Duration
 	// MaxRequestsPerConnection, 0 is no limit.
 	MaxRequestsPerConnection uint32
 	HTTP                     HTTPOptions
@@ -46,16 +48,13 @@ type Settings struct {
 	PoolPerDownstream bool
 	// CloseOnHostSetChange drains all connections when the set of hosts changes.
 	CloseOnHostSetChange bool
-	// TimeoutBudgets, RequestResponseSizes and PerEndpointStats ask for further
-	// statistics (track_cluster_stats).
-	TimeoutBudgets, RequestResponseSizes, PerEndpointStats bool
 	// OverrideStatuses has a bit (1 << HealthStatus) for each status in which a host
 	// may be asked for by name (override_host_status).
 	OverrideStatuses uint8
 	// MergeWindow gathers changes of health and weight for this long; 0 is at once.
 	MergeWindow time.Duration
-	// Set tells how host sets are computed.
-	Set SetOptions
+	// HostSets tells how host sets are computed.
+	HostSets SetOptions
 	// Drops are what the load assignment asks to drop.
 	Drops []Drop
 	// DiscoveryName and PolicyName name the extensions in use.
@@ -73,10 +72,9 @@ type HTTPVersion uint8
 
 // HTTP versions.
 const (
-	// UseHTTP1 and UseHTTP2 and UseHTTP3 are set explicitly; UseHTTP1 is the default.
+	// UseHTTP1 and UseHTTP2 are set explicitly; UseHTTP1 is the default.
 	UseHTTP1 HTTPVersion = iota
 	UseHTTP2
-	UseHTTP3
 	// UseDownstream takes the downstream's protocol.
 	UseDownstream
 	// UseALPN takes what the handshake settles, HTTP/1.1 if nothing.
@@ -85,7 +83,7 @@ const (
 
 // String names the version as Envoy's configuration does.
 func (v HTTPVersion) String() string {
-	return [...]string{"http1", "http2", "http3", "downstream", "auto"}[v]
+	return [...]string{"http1", "http2", "downstream", "auto"}[v]
 }
 
 // HTTPOptions are how a cluster's pools speak HTTP.
@@ -109,8 +107,6 @@ type HTTPOptions struct {
 	SNIHeader                  string
 	HTTP1                      HTTP1Options
 	HTTP2                      HTTP2Options
-	// HTTP3 are given if the cluster may speak it.
-	HTTP3 bool
 }
 
 // KeyFormat says how HTTP/1 header names are written.
@@ -143,7 +139,7 @@ type HTTP1Options struct {
 // HTTP2Options are Envoy's Http2ProtocolOptions; sizes in bytes.
 type HTTP2Options struct {
 	HPACKTableSize                           uint32 // 4096
-	MaxConcurrentStreams                     uint32 // 1024 (Envoy's default of 2^31-1 lowered as in Envoy 1.36)
+	MaxConcurrentStreams                     uint32 // 1024
 	InitialStreamWindow                      uint32 // 16 MiB
 	InitialConnectionWindow                  uint32 // 24 MiB
 	AllowConnect                             bool
@@ -211,7 +207,6 @@ type SocketState uint8
 const (
 	BeforeBind SocketState = iota
 	AfterBind
-	AfterListen
 )
 
 // SocketOption is one option for setsockopt(2): Bytes if not nil, otherwise Int.
@@ -236,8 +231,6 @@ type HappyEyeballs struct {
 	V6First bool
 	// FirstCount of the first version are tried before the other; 1 by default.
 	FirstCount uint32
-	// MaxAttempts limits the addresses tried; 0 is no limit.
-	MaxAttempts uint32
 }
 
 // Preconnect is Envoy's preconnect_policy: ratios of 1 to 3 connections per needed one;

@@ -47,7 +47,7 @@ type DNSConfig struct {
 	// FailureBase and FailureMax are the jittered exponential back-off after
 	// failures; without FailureBase, Refresh is used.
 	FailureBase, FailureMax time.Duration
-	// MinRefresh bounds what a TTL may ask for (dns_min_refresh_rate), 1 s by default.
+	// MinRefresh bounds what a TTL may ask for (dns_min_refresh_rate); 0 is no bound.
 	MinRefresh time.Duration
 	// RespectTTL takes the smallest TTL of an answer instead of Refresh.
 	RespectTTL bool

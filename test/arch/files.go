@@ -108,7 +108,7 @@ func checkHeader(t *Tree, bad func(Problem)) {
 func checkInit(t *Tree, bad func(Problem)) {
 	t.eachFile(func(_ *Package, f *File) {
 		for _, i := range f.Imports {
-			if i.Alias == "_" && i.Path != "embed" {
+			if i.Alias == "_" && i.Path != "embed" && !f.Test {
 				bad(Problem{"init", f.Path, 0, i.Path, "imports " + i.Path + " for its side effects"})
 			}
 		}
@@ -153,8 +153,18 @@ func checkSleep(t *Tree, bad func(Problem)) {
 		if !f.Test {
 			return
 		}
+		var bubbles []*ast.CallExpr // Time in them passes when all wait, so that to sleep costs nothing.
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if c, ok := n.(*ast.CallExpr); ok {
+				if s, ok := c.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "Test" && f.named(s.X) == "testing/synctest" {
+					bubbles = append(bubbles, c)
+				}
+			}
+			return true
+		})
 		f.eachSelector(func(s *ast.SelectorExpr, pkg string) {
-			if pkg == "time" && s.Sel.Name == "Sleep" {
+			inBubble := slices.ContainsFunc(bubbles, func(c *ast.CallExpr) bool { return c.Pos() <= s.Pos() && s.End() <= c.End() })
+			if pkg == "time" && s.Sel.Name == "Sleep" && !inBubble {
 				bad(Problem{"sleep", f.Path, t.line(s), "time.Sleep", "time.Sleep in a test: wait for what happens, or use testing/synctest"})
 			}
 		})
@@ -185,23 +195,30 @@ func checkPrint(t *Tree, bad func(Problem)) {
 func (f *File) eachSelector(call func(s *ast.SelectorExpr, pkg string)) {
 	ast.Inspect(f.ast, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok {
-			if id, ok := s.X.(*ast.Ident); ok {
-				if pkg := f.imports(id.Name); pkg != "" {
-					call(s, pkg)
-				}
+			if pkg := f.named(s.X); pkg != "" {
+				call(s, pkg)
 			}
 		}
 		return true
 	})
 }
 
+// named returns the path of the imported package that an expression names, or "".
+func (f *File) named(e ast.Expr) string {
+	if id, ok := e.(*ast.Ident); ok {
+		return f.imports(id.Name)
+	}
+	return ""
+}
+
 func checkTodo(t *Tree, bad func(Problem)) {
-	word := regexp.MustCompile(`\b(T` + `ODO|F` + `IXME|X` + `XX)\b`)
+	// In quotes it is a word that is spoken of.
+	word := regexp.MustCompile(`(?:^|[^"\w])(T` + `ODO|F` + `IXME|X` + `XX)\b`)
 	t.eachFile(func(_ *Package, f *File) {
 		for _, g := range f.ast.Comments {
 			for _, c := range g.List {
-				if w := word.FindString(c.Text); w != "" {
-					bad(Problem{"todo", f.Path, t.line(c), w, w + " in a comment: do it, or write an issue"})
+				if w := word.FindStringSubmatch(c.Text); w != nil {
+					bad(Problem{"todo", f.Path, t.line(c), w[1], w[1] + " in a comment: do it, or write an issue"})
 				}
 			}
 		}

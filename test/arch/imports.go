@@ -3,7 +3,9 @@
 package arch
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -113,10 +115,11 @@ func protobuf() []string {
 	return []string{"github.com/envoyproxy/*", "github.com/cncf/xds/*", "google.golang.org/protobuf/*", "google.golang.org/genproto/*"}
 }
 
-// checkProto keeps messages out of all files of the proxy but those that compile configuration.
+// checkProto keeps messages out of all files of the proxy but those that compile configuration. The admin
+// answers with messages and is on no request's path; an extension is found by its message.
 func checkProto(t *Tree, bad func(Problem)) {
 	for _, p := range t.Packages {
-		if !matchAny([]string{"proxy", "proxy/*", "ext/*"}, p.Dir) || kit(p.Dir) {
+		if !matchAny([]string{"proxy", "proxy/*", "ext/*"}, p.Dir) || kit(p.Dir) || p.Dir == "proxy/admin" || p.Dir == "proxy/extension" {
 			continue
 		}
 		p.source(func(f *File) {
@@ -133,65 +136,41 @@ func checkProto(t *Tree, bad func(Problem)) {
 	}
 }
 
-// checkAlias finds packages known by several aliases and aliases that stand for several packages. The use
-// that most files share is taken for the right one.
+// registry is the number of imports from which on a file is a list of messages, which has to give each of
+// hundreds a name of its own and is not asked how others call it.
+const registry = 60
+
+// checkAlias finds packages known by several aliases. The one that most files use is taken for the right one.
 func checkAlias(t *Tree, bad func(Problem)) {
 	versioned := regexp.MustCompile(`/v[0-9]+((alpha|beta)[0-9]+)?$`)
-	type use struct{ path, alias string }
-	files := map[use][]*File{}
-	aliases, paths := map[string][]string{}, map[string][]string{}
-	add := func(m map[string][]string, k, v string) {
-		if !slices.Contains(m[k], v) {
-			m[k] = append(m[k], v)
-		}
-	}
+	files := map[string]map[string][]*File{} // by path and alias
 	for _, p := range t.Packages {
 		for _, f := range p.Files {
+			if len(f.Imports) >= registry {
+				continue
+			}
 			for _, i := range f.Imports {
-				if !versioned.MatchString(i.Path) || i.Alias == "_" {
-					continue
-				}
-				if i.Alias == "" {
-					if matchAny(protobuf()[:2], i.Path) {
-						bad(Problem{"alias", f.Path, 0, i.Path, "imports " + i.Path + " without an alias such as routev3"})
+				switch {
+				case !versioned.MatchString(i.Path) || i.Alias == "_":
+				case i.Alias != "":
+					if files[i.Path] == nil {
+						files[i.Path] = map[string][]*File{}
 					}
-					continue
+					files[i.Path][i.Alias] = append(files[i.Path][i.Alias], f)
+				case matchAny(protobuf()[:2], i.Path):
+					bad(Problem{"alias", f.Path, 0, i.Path, "imports " + i.Path + " without an alias such as routev3"})
 				}
-				files[use{i.Path, i.Alias}] = append(files[use{i.Path, i.Alias}], f)
-				add(aliases, i.Path, i.Alias)
-				add(paths, i.Alias, i.Path)
 			}
 		}
 	}
-	minority := func(uses []use, says func(right, wrong use) string) {
-		slices.SortFunc(uses, func(a, b use) int {
-			if d := len(files[b]) - len(files[a]); d != 0 {
-				return d
-			}
-			return strings.Compare(a.alias+a.path, b.alias+b.path)
+	for p, byAlias := range files {
+		aliases := slices.SortedFunc(maps.Keys(byAlias), func(a, b string) int {
+			return cmp.Or(len(byAlias[b])-len(byAlias[a]), strings.Compare(a, b))
 		})
-		for _, wrong := range uses[1:] {
-			for _, f := range files[wrong] {
-				bad(Problem{"alias", f.Path, 0, wrong.path, says(uses[0], wrong)})
+		for _, wrong := range aliases[1:] {
+			for _, f := range byAlias[wrong] {
+				bad(Problem{"alias", f.Path, 0, p, fmt.Sprintf("calls %s %s, which others call %s", p, wrong, aliases[0])})
 			}
 		}
-	}
-	for p, all := range aliases {
-		var uses []use
-		for _, a := range all {
-			uses = append(uses, use{p, a})
-		}
-		minority(uses, func(right, wrong use) string {
-			return fmt.Sprintf("calls %s %s, which others call %s", p, wrong.alias, right.alias)
-		})
-	}
-	for a, all := range paths {
-		var uses []use
-		for _, p := range all {
-			uses = append(uses, use{p, a})
-		}
-		minority(uses, func(right, wrong use) string {
-			return fmt.Sprintf("calls %s %s, which is the name of %s elsewhere", wrong.path, a, right.path)
-		})
 	}
 }

@@ -147,6 +147,8 @@ func TestFileRules(t *testing.T) {
 			"proxy/route/match.go":         "package route\nimport \"google.golang.org/protobuf/proto\"\n",
 			"proxy/route/match_test.go":    "package route\nimport \"google.golang.org/protobuf/proto\"\n",
 			"xds/load/load.go":             "package load\nimport \"google.golang.org/protobuf/proto\"\n",
+			"proxy/extension/ext.go":       "package extension\nimport \"google.golang.org/protobuf/proto\"\n",
+			"proxy/admin/dump.go":          "package admin\nimport \"google.golang.org/protobuf/proto\"\n",
 			"proxy/proxytest/proxytest.go": "package proxytest\nimport \"google.golang.org/protobuf/proto\"\n",
 		}, []string{"proxy/route/match.go: imports google.golang.org/protobuf/proto outside config.go [proto]"}},
 		{"size", map[string]string{"a/a.go": long(119), "a/b.go": long(10), "a/c_test.go": long(900)}, []string{
@@ -155,7 +157,7 @@ func TestFileRules(t *testing.T) {
 		{"header", map[string]string{"a/a.go": "// Package a is.\npackage a\n"}, []string{
 			"a/a.go:1: the first line is not // SPDX-License-Identifier: Apache-2.0 [header]",
 		}},
-		{"init", map[string]string{"a/a.go": "package a\nimport (\n_ \"embed\"\n_ \"x.org/y\"\n)\nfunc init() {}\ntype t int\nfunc (t) init() {}\n"}, []string{
+		{"init", map[string]string{"a/a_test.go": "package a\nimport _ \"x.org/y\"\n", "a/a.go": "package a\nimport (\n_ \"embed\"\n_ \"x.org/y\"\n)\nfunc init() {}\ntype t int\nfunc (t) init() {}\n"}, []string{
 			"a/a.go: imports x.org/y for its side effects [init]", "a/a.go:9: func init: construct it where it is used [init]",
 		}},
 		{"state", map[string]string{
@@ -187,15 +189,16 @@ func TestFileRules(t *testing.T) {
 			"a/b.go": "package a\nimport routev3 \"x.org/route/v3\"\n",
 			"a/c.go": "package a\nimport r \"x.org/route/v3\"\n",
 			"a/d.go": "package a\nimport routev3 \"y.org/route/v3\"\nimport yaml \"go.yaml.in/yaml/v4\"\n",
+			"a/f.go": "package a\nimport other \"x.org/route/v3\"\n" + strings.Repeat("import \"fmt\"\n", registry),
 			"a/e.go": "package a\nimport \"github.com/envoyproxy/x/v3\"\nimport \"go.yaml.in/yaml/v4\"\n",
 		}, []string{
 			"a/c.go: calls x.org/route/v3 r, which others call routev3 [alias]",
-			"a/d.go: calls y.org/route/v3 routev3, which is the name of x.org/route/v3 elsewhere [alias]",
 			"a/e.go: imports github.com/envoyproxy/x/v3 without an alias such as routev3 [alias]",
 		}},
 		{"sleep", map[string]string{
 			"a/a.go":      "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n",
 			"a/a_test.go": "package a\nimport \"time\"\nfunc g() { time.Sleep(1) }\n",
+			"a/b_test.go": "package a\nimport (\n\"testing/synctest\"\n\"time\"\n)\nfunc h() { synctest.Test(nil, func() { time.Sleep(1) }) }\n",
 		}, []string{"a/a_test.go:6: time.Sleep in a test: wait for what happens, or use testing/synctest [sleep]"}},
 		{"leak", map[string]string{
 			"a/a.go":      "package a\nfunc f() { go f() }\n",
@@ -209,7 +212,7 @@ func TestFileRules(t *testing.T) {
 			"a/a.go:9: fmt.Println belongs to the whole process: be given what you use [print]",
 			"a/a.go:9: http.DefaultClient belongs to the whole process: be given what you use [print]",
 		}},
-		{"todo", map[string]string{"a/a.go": "package a\n// T" + "ODO: later.\nvar X = \"T" + "ODO\"\n"}, []string{
+		{"todo", map[string]string{"a/a.go": "package a\n// T" + "ODO: later.\n// Writes \"T" + "ODO\".\nvar X = \"T" + "ODO\"\n"}, []string{
 			"a/a.go:5: T" + "ODO in a comment: do it, or write an issue [todo]",
 		}},
 		{"shape", map[string]string{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
+	"path"
 )
 
 // checkState finds package-level variables that change. It does not know types: it looks for variables made
@@ -94,10 +95,8 @@ func synchronised(f *File, typ ast.Expr) string {
 	if !ok {
 		return ""
 	}
-	if id, ok := s.X.(*ast.Ident); ok {
-		if pkg := f.imports(id.Name); pkg == "sync" || pkg == "sync/atomic" {
-			return "a " + id.Name + "." + s.Sel.Name
-		}
+	if pkg := f.named(s.X); pkg == "sync" || pkg == "sync/atomic" {
+		return "a " + path.Base(pkg) + "." + s.Sel.Name
 	}
 	return ""
 }

@@ -3,11 +3,11 @@
 package logicaldns
 
 import (
-	"errors"
 	"fmt"
 
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
+	"weir.dev/weir/xds"
 )
 
 // Name is the value of Cluster.type.
@@ -19,12 +19,15 @@ func Factory(source *dns.Source) upstream.DiscoveryFactory {
 		Name: Name,
 		New: func(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), error) {
 			if n := len(in.Targets); n != 1 {
-				return nil, fmt.Errorf("load_assignment: LOGICAL_DNS needs exactly one endpoint, there are %d (use type STRICT_DNS for several)", n)
+				return nil, xds.Problem{
+					Path: "load_assignment", Reason: fmt.Sprintf("LOGICAL_DNS needs exactly one endpoint, there are %d", n),
+					Remedy: "use type STRICT_DNS for several",
+				}
 			}
 			target, config := in.Targets[0], in.DNS
 			if target.Name == "" {
 				if target.Address.IsUnix() {
-					return nil, errors.New(target.Path + ": a pipe is not a name (use type STATIC)")
+					return nil, xds.Problem{Path: target.Path, Reason: "a pipe is not a name", Remedy: "use type STATIC"}
 				}
 				// Envoy takes an address as a name that resolves to itself.
 				target.Name, target.Port = target.Address.Addr().String(), target.Address.Port()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds"
 )
 
 // Name is the value of Cluster.type.
@@ -21,7 +22,9 @@ func compile(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), 
 	for i := range in.Targets {
 		t := &in.Targets[i]
 		if t.Name != "" {
-			return nil, fmt.Errorf("%s: %q is not an IP address (use type STRICT_DNS to resolve a name)", t.Path, t.Name)
+			return nil, xds.Problem{
+				Path: t.Path, Reason: fmt.Sprintf("%q is not an IP address", t.Name), Remedy: "use type STRICT_DNS to resolve a name",
+			}
 		}
 		endpoints = append(endpoints, t.Endpoint)
 	}

@@ -42,7 +42,7 @@ func (t table) Balancer(env *upstream.Env) upstream.Balancer {
 	if !t.weighted {
 		return &plain{hosts: t.hosts, next: int(start % uint64(len(t.hosts)))}
 	}
-	weight := func(h *upstream.Host) float64 { return float64(h.Weight) }
+	var weight func(*upstream.Host) float64
 	if slow := t.slow; slow.Window > 0 {
 		weight = func(h *upstream.Host) float64 { return float64(h.Weight) * slow.Factor(h, time.Now()) }
 	}

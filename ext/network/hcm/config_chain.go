@@ -98,7 +98,9 @@ func CompileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *s
 		Runtime: s.Runtime,
 		Static:  true,
 		CompileFormat: func(text string) (route.Formatter, error) {
-			return format.Compile(text, loader.Options)
+			o := loader.Options
+			o.OmitEmpty = true
+			return format.Compile(text, o)
 		},
 		CompileBodyFormat: func(f *corev3.SubstitutionFormatString) (route.Formatter, string, error) {
 			l := loader
@@ -110,7 +112,7 @@ func CompileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *s
 			return c, c.ContentType(), nil
 		},
 		CompileFilterConfig: func(_ string, cfg *anypb.Any) (any, error) { return perRoute(cfg, s) },
-		HasCluster:          func(name string) bool { return s.Clusters.Get(name) != nil || s.Clusters.Warming(name) != nil },
+		HasCluster:          s.HasCluster,
 		ReadFile:            os.ReadFile,
 	})
 	var errs []error

@@ -5,7 +5,6 @@ package hcm
 import (
 	"errors"
 	"io"
-	"math/rand/v2"
 	"time"
 
 	"weir.dev/weir/proxy/codec/h1"
@@ -128,7 +127,7 @@ func (k *connection) Drain(*conn.Conn) {
 func (k *connection) lastRequest() bool {
 	cfg := &k.m.cfg
 	switch {
-	case k.draining, k.m.drain != nil && k.m.drain() && rand.Uint32()&1 == 0:
+	case k.draining, k.m.drain != nil && k.m.drain():
 		k.stats.CxDrainClose.Inc()
 	case k.until > 0 && k.loop.Now() >= k.until:
 		k.stats.CxMaxDuration.Inc()

@@ -86,22 +86,40 @@ func expectsBody(method []byte) bool {
 // Flush sends the head.
 func (c *Client) Flush() error { return c.out.flush() }
 
+// SendReady sends what Open left and as much of the body as is there already, up
+// to most bytes. It reports whether that was all; if not, SendBody goes on.
+func (c *Client) SendReady(m *stream.Message, most int) (done bool, err error) {
+	err = c.out.body(m.Body, &c.framing, c.trailerOf(m), most)
+	if err == errMore {
+		return false, nil
+	}
+	return true, err
+}
+
 // SendBody sends what Open left and the body. An error of the body itself is a
 // *SourceError.
 func (c *Client) SendBody(m *stream.Message) error {
-	if m.Body == nil {
-		return c.out.flush()
-	}
-	trailer := m.Trailer
+	return c.out.body(m.Body, &c.framing, c.trailerOf(m), -1)
+}
+
+func (c *Client) trailerOf(m *stream.Message) *header.Map {
 	if !c.opts.EnableTrailers {
-		trailer = nil
+		return nil
 	}
-	return c.out.body(m.Body, &c.framing, trailer)
+	return m.Trailer
 }
 
 // SendTunnel sends bytes as they come, after the connection has left HTTP.
 func (c *Client) SendTunnel(b stream.Body) error {
-	return c.out.body(b, &Framing{}, nil)
+	return c.out.body(b, &Framing{}, nil, -1)
+}
+
+// Tunnel returns the bytes that the server sends as a body that ends with the
+// connection, without a response before them.
+func (c *Client) Tunnel() stream.Body {
+	c.body.start(&c.in, framedByClose, -1)
+	c.out.begin(nil)
+	return &c.body
 }
 
 // Sent returns how many bytes of the request's head and body were written, and

@@ -22,6 +22,9 @@ func (e *SourceError) Error() string { return fmt.Sprintf("read body: %v", e.Err
 // Unwrap returns the cause.
 func (e *SourceError) Unwrap() error { return e.Err }
 
+// errMore tells that a body has not ended.
+var errMore = errors.New("more")
+
 var errBodyLength = errors.New("body is not as long as its head says")
 
 // Progress is told when part of a body has been written.
@@ -81,7 +84,11 @@ func (o *output) flush() error {
 
 // body sends what is pending and then the body as f frames it; trailer is
 // read once the body has ended.
-func (o *output) body(b stream.Body, f *Framing, trailer *header.Map) error {
+//
+// With most >= 0 it stops with errMore, everything pending sent, where it would
+// have to wait for the body, or once it has sent that many bytes; it can then be
+// called again.
+func (o *output) body(b stream.Body, f *Framing, trailer *header.Map, most int) error {
 	chunked, length := f.Body == BodyChunked, int64(-1)
 	if f.Body == BodyLength {
 		length = f.Length
@@ -92,6 +99,12 @@ func (o *output) body(b stream.Body, f *Framing, trailer *header.Map) error {
 			if err := o.flush(); err != nil {
 				return err
 			}
+		}
+		if most >= 0 && (!b.Ready() || o.bytes > uint64(most)) {
+			if err := o.flush(); err != nil {
+				return err
+			}
+			return errMore
 		}
 		if splice {
 			return o.splice(b.(*payload), length)

@@ -189,7 +189,7 @@ func (s *Server) WriteResponse(m *stream.Message, status int, r *Response) (clos
 	if !s.opts.EnableTrailers {
 		trailer = nil
 	}
-	return f.Close, s.out.body(m.Body, &f, trailer)
+	return f.Close, s.out.body(m.Body, &f, trailer, -1)
 }
 
 // frame decides how the response is framed (RFC 9112 §6).

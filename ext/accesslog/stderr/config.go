@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stderr is the access logger envoy.access_loggers.stderr: lines of text or
+// JSON on the standard error of the process.
+package stderr
+
+import (
+	"fmt"
+
+	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"weir.dev/weir/proxy/accesslog"
+	"weir.dev/weir/proxy/accesslog/logfile"
+	"weir.dev/weir/proxy/format"
+)
+
+// Name is Envoy's name of the extension; Message the type of its configuration.
+const (
+	Name    = "envoy.access_loggers.stderr"
+	Message = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog"
+)
+
+// path is where file access logs to the same stream go too, so that they share
+// its buffers.
+const path = "/dev/stderr"
+
+// New returns the constructor of the sinks, for the Sinks of an
+// [accesslog.Context]: the stream is one of files, formats are compiled by
+// loader.
+func New(files *logfile.Set, loader *format.Loader) func(config *anypb.Any) (accesslog.Sink, error) {
+	return func(config *anypb.Any) (accesslog.Sink, error) {
+		m := &streamv3.StderrAccessLog{}
+		if err := config.UnmarshalTo(m); err != nil {
+			return nil, fmt.Errorf("typed_config: %w", err)
+		}
+		f, err := compile(m, loader)
+		if err != nil {
+			return nil, err
+		}
+		w, err := files.Writer(path)
+		if err != nil {
+			return nil, err
+		}
+		return logfile.NewSink(w, f), nil
+	}
+}
+
+func compile(m *streamv3.StderrAccessLog, loader *format.Loader) (*format.Format, error) {
+	if m.GetLogFormat() == nil {
+		return format.Compile(format.Default, loader.Options)
+	}
+	f, err := loader.Load(m.GetLogFormat())
+	if err != nil {
+		return nil, fmt.Errorf("log_format: %w", err)
+	}
+	return f, nil
+}

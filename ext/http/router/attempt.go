@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package router
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/upstream"
+)
+
+// outcome is how a try ended: with a response's head, or with an error.
+type outcome struct {
+	status int
+	err    error
+	reset  reset
+}
+
+// reset says at which point a try failed, in the words of Envoy's stream reset
+// reasons.
+type reset uint8
+
+const (
+	noReset          reset = iota
+	resetNoHost            // no host could be picked
+	resetOverflow          // a circuit breaker is open
+	resetConnect           // the connection could not be made
+	resetConnectTime       // nor in time
+	resetTermination       // the connection ended before a response
+	resetRemote            // the host reset it
+	resetProtocol          // the host answered nonsense
+	resetTry               // the per-try time-out
+	resetStream            // the stream itself ended: time-out, client gone
+)
+
+// attempt makes one try. What failed on an idle connection that the host had
+// closed meanwhile is tried again on another at once, if the request is one
+// that may be sent twice and nothing of its body is lost: no one has seen it.
+func (q *request) attempt() outcome {
+	for stale := 0; ; stale++ {
+		out := q.once()
+		if out.err == nil || out.reset != resetTermination && out.reset != resetRemote || stale >= maxStale || !q.staleConn() {
+			return out
+		}
+		q.abandon()
+	}
+}
+
+// maxStale bounds how many dead idle connections one try gets over.
+const maxStale = 16
+
+func (q *request) staleConn() bool {
+	if q.conn == nil || q.conn.Fresh() || q.client.Head().Size > 0 {
+		return false
+	}
+	if q.s.Request.Body != nil && !q.replay.rewindable() {
+		_, _, begun := q.client.Sent()
+		return !begun
+	}
+	return idempotent(q.s.Request.Header.Get(header.Method))
+}
+
+// idempotent reports whether a method may be sent again without being asked
+// (RFC 9110 §9.2.2).
+func idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+func (q *request) once() outcome {
+	t, st := q.s.Task(), q.up.Stats
+	q.begun = engine.Nano()
+	if d := q.limits.perTry; d > 0 {
+		q.try.Set(int64(d))
+	}
+	host, failure := q.up.Pick(&q.pick)
+	if host == nil {
+		st.CxNoneHealthy.Inc()
+		return outcome{err: noHost(failure), reset: resetNoHost}
+	}
+	q.host = host
+	q.note(host)
+	res := q.cluster.Resources(q.priority())
+	if !res.Requests.TryAcquire() {
+		st.RqPendingOverflow.Inc()
+		return outcome{err: upstream.ErrOverflow, reset: resetOverflow}
+	}
+	q.counted = true
+	st.RqActive.Inc()
+	host.AddRequests(1)
+	conn, fresh, err := q.up.Connect(t, host, q.priority())
+	if err != nil {
+		return outcome{err: err, reset: connectReset(err)}
+	}
+	q.conn = conn
+	st.RqTotal.Inc()
+	host.Local(q.up.Loop()).Stats.RqTotal.Inc()
+	q.client.Attach(conn.Ends(), &q.cluster.Codec)
+	q.attached = true
+	q.connected(fresh)
+	if err := q.send(); err != nil {
+		return outcome{err: err, reset: resetOf(err)}
+	}
+	return q.receive()
+}
+
+// note writes down which host is tried.
+func (q *request) note(h *upstream.Host) {
+	u := &q.s.Info.Upstream
+	u.HostName, u.HostAddress, u.HostMetadata, u.Locality = h.Hostname, h.Address, h.Metadata, h.Locality
+	u.HostsAttempted = append(u.HostsAttempted, h.Address)
+	u.Protocol = streaminfo.HTTP11
+	if q.retry.enabled() {
+		q.pick.Attempted = append(q.pick.Attempted, h)
+	}
+}
+
+func (q *request) connected(fresh bool) {
+	i := &q.s.Info
+	i.Upstream.Remote = q.host.Address
+	if c := q.conn.Info; c != nil {
+		i.Upstream.Remote = c.Remote
+		i.Upstream.TLS = c.TLS
+		i.Upstream.ConnectionID = c.ID
+	}
+	now := engine.Nano()
+	if fresh {
+		i.Timing.UpstreamConnect, i.Timing.UpstreamConnected = q.begun-q.start, now-q.start
+	}
+	i.Upstream.PoolReady = time.Duration(now - q.begun)
+	i.Timing.UpstreamFirstTx = now - q.start
+	if f := q.route.Forward; f.AutoHostRewrite && q.host.Hostname != "" {
+		q.route.RewriteHost(q.s.Request.Header, q.host.Hostname, !q.w.f.suppress)
+	}
+}
+
+// send sends the request: all of it if its body is there, otherwise the head,
+// with the body following from a task of its own.
+func (q *request) send() error {
+	s := q.s
+	if q.route.Forward.Connect != nil && s.Upgrade {
+		return nil // The payload itself goes upstream.
+	}
+	err := q.client.Open(&s.Request, &h1.Request{Upgrade: s.Upgrade, Names: q.cluster.Names(), Progress: nil})
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.Upgrade:
+		q.sent()
+		return q.client.Flush()
+	case s.Request.Body == nil:
+		err = q.client.Flush()
+		q.sent()
+		return err
+	}
+	done, err := q.client.SendReady(&s.Request, inlineBody)
+	if err != nil {
+		return err
+	}
+	if done {
+		q.sent()
+		return nil
+	}
+	q.upload.start(false)
+	return nil
+}
+
+// inlineBody is how much of a body that is there already goes out before the
+// response is looked for.
+const inlineBody = 64 << 10
+
+// sent notes that the request is complete: the response's time begins.
+func (q *request) sent() {
+	now := engine.Nano()
+	q.complete = true
+	q.s.Info.Timing.RequestEnd = now - q.start
+	q.s.Info.Timing.UpstreamLastTx = now - q.start
+	if len(q.shadows) > 0 {
+		q.cast()
+	}
+	if q.limits.total > 0 && !q.total.Active() && !q.tunnel {
+		q.total.Set(int64(q.limits.total))
+	}
+}
+
+// receive reads the response's head; interim responses go to the client.
+func (q *request) receive() outcome {
+	s := q.s
+	if q.route.Forward.Connect != nil && s.Upgrade {
+		return q.openTunnel()
+	}
+	for {
+		q.head.Reset()
+		if err := q.client.ReadResponse(&s.Response, &q.head); err != nil {
+			return outcome{err: err, reset: q.receiveReset(err)}
+		}
+		status := q.client.Head().Status
+		if status >= 200 || status == 101 {
+			return q.received(status)
+		}
+		q.up.Stats.Rq1xx.Inc()
+		if status == 100 && !s.Request.Header.Has(header.Expect) {
+			continue // Nobody downstream waits for it.
+		}
+		if err := s.Inform(&q.head); err != nil {
+			return outcome{err: stream.ErrDownstreamGone, reset: resetStream}
+		}
+	}
+}
+
+func (q *request) received(status int) outcome {
+	st, now := q.up.Stats, engine.Nano()
+	q.s.Info.Timing.UpstreamFirstRx = now - q.start
+	st.RqCompleted.Inc()
+	st.RqCodes.Inc(status)
+	st.RqTime.Record(uint64(now-q.begun) / uint64(time.Millisecond))
+	countClass(st, status)
+	local := &q.host.Local(q.up.Loop()).Stats
+	if status >= 500 {
+		local.RqError.Inc()
+	} else {
+		local.RqSuccess.Inc()
+	}
+	q.s.Info.Status = status
+	if q.client.Head().Tunnel {
+		q.tunnel = true
+		q.upload.start(true)
+	}
+	return outcome{status: status}
+}
+
+func countClass(st *upstream.Stats, status int) {
+	switch status / 100 {
+	case 2:
+		st.Rq2xx.Inc()
+	case 3:
+		st.Rq3xx.Inc()
+	case 4:
+		st.Rq4xx.Inc()
+	case 5:
+		st.Rq5xx.Inc()
+	default:
+		st.RqUnknown.Inc()
+	}
+}
+
+// openTunnel answers CONNECT itself and lets the payload through.
+func (q *request) openTunnel() outcome {
+	q.head.Reset()
+	q.head.Add(header.Status, "200")
+	q.s.Response = stream.Message{Header: &q.head, Length: -1, Body: q.client.Tunnel()}
+	q.tunnel = true
+	q.sent()
+	q.s.Info.Status = 200
+	q.upload.start(true)
+	return outcome{status: 200}
+}
+
+// abandon drops the try at hand so that another can be made.
+func (q *request) abandon() {
+	q.stopUpload()
+	q.leave(false)
+	q.try.Stop()
+	q.complete = false
+	q.replay.rewind()
+	q.s.Task().Clear()
+}
+
+func noHost(f upstream.Failure) error {
+	if f == upstream.DroppedOverload {
+		return &stream.Error{Status: 503, Flags: streaminfo.DropOverload, Details: f.String(), Body: "drop overload"}
+	}
+	return &stream.Error{Status: 503, Flags: streaminfo.NoHealthyUpstream, Details: f.String(), Body: "no healthy upstream"}
+}
+
+func connectReset(err error) reset {
+	var ce *upstream.ConnectError
+	switch {
+	case errors.Is(err, upstream.ErrOverflow):
+		return resetOverflow
+	case errors.As(err, &ce) && ce.Timeout():
+		return resetConnectTime
+	case errors.As(err, &ce), errors.Is(err, upstream.ErrPoolClosed):
+		return resetConnect
+	}
+	return resetOf(err)
+}
+
+// resetOf sorts an error of sending.
+func resetOf(err error) reset {
+	var src *h1.SourceError
+	var interrupted *engine.Interrupted
+	switch {
+	case errors.Is(err, errTryTimeout):
+		return resetTry
+	case errors.As(err, &src), errors.As(err, &interrupted):
+		return resetStream
+	case errors.Is(err, syscall.ECONNRESET):
+		return resetRemote
+	}
+	return resetTermination // The end of the connection, or it was closed here.
+}
+
+// receiveReset sorts an error of the response's head.
+func (q *request) receiveReset(err error) reset {
+	var bad *h1.Error
+	switch {
+	case errors.As(err, &bad):
+		q.up.Stats.CxProtocolError.Inc()
+		return resetProtocol
+	case errors.Is(err, h1.ErrIncomplete):
+		return resetTermination
+	}
+	return resetOf(err)
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package router
+
+import (
+	_ "embed"
+	"fmt"
+
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/ledger"
+)
+
+//go:embed fields.txt
+var fields string
+
+var supported = ledger.MustParse(fields)
+
+// Extension describes the filter.
+func Extension() extension.HTTPFilter {
+	return extension.HTTPFilter{
+		Name: Name, Config: &routerv3.Router{}, Terminal: true,
+		New: func(cfg proto.Message, c *extension.HTTP) (stream.Filter, error) {
+			return New(cfg.(*routerv3.Router), c)
+		},
+	}
+}
+
+// New compiles a router.
+func New(p *routerv3.Router, c *extension.HTTP) (*Filter, error) {
+	for _, pr := range supported.Check(p, "") {
+		if pr.Severity == xds.Error {
+			return nil, fmt.Errorf("%s: %s", pr.Path, pr.Reason)
+		}
+		c.Log("router").Warn("a field of the router has no effect", "filter", c.Name, "field", pr.Path, "reason", pr.Reason)
+	}
+	f := &Filter{
+		slot: c.Slot, clusters: c.Clusters, runtime: c.Runtime,
+		suppress: p.GetSuppressEnvoyHeaders(), respectTimeout: p.GetRespectExpectedRqTimeout(),
+		stats: stats.Register[Stats](c.Scope, len(c.Loops)),
+	}
+	f.workers = make([]worker, len(c.Loops))
+	for i := range f.workers {
+		f.workers[i] = worker{f: f, stats: f.stats.At(i)}
+	}
+	return f, nil
+}

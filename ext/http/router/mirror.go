@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package router
+
+import (
+	"io"
+	"time"
+
+	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/upstream"
+)
+
+// shadow is a copy of a request for another cluster. It is sent once the
+// request itself has been, on a task of its own, and its response is dropped:
+// it never delays or fails the original.
+type shadow struct {
+	up      *upstream.Worker
+	header  header.Map
+	body    []byte
+	timeout time.Duration
+}
+
+// mirror makes the copies that the route's policies ask for.
+func (q *request) mirror() {
+	q.shadows = q.shadows[:0]
+	s := q.s
+	if s.Upgrade {
+		return
+	}
+	mirrors := q.route.Forward.Mirrors
+	for i := range mirrors {
+		m := &mirrors[i]
+		if !m.Fraction.Enabled(q.w.f.runtime, s.Random) {
+			continue
+		}
+		c := q.w.f.clusters.Get(m.ClusterName(s.Request.Header))
+		if c == nil {
+			continue
+		}
+		sh := &shadow{up: c.Worker(q.loop.ID()), timeout: q.limits.total}
+		s.Request.Header.CopyTo(&sh.header)
+		m.FinalizeRequest(&sh.header, &s.Info)
+		q.shadows = append(q.shadows, sh)
+	}
+}
+
+// cast sends the copies on their way. A request too large to be kept has none.
+func (q *request) cast() {
+	for i, sh := range q.shadows {
+		q.shadows[i] = nil
+		if q.s.Request.Body != nil {
+			if q.replay.over || !q.replay.done {
+				continue
+			}
+			sh.body = append([]byte(nil), q.replay.kept...)
+		}
+		q.loop.Go(sh)
+	}
+	q.shadows = q.shadows[:0]
+}
+
+// Run sends the copy and reads its response to the end.
+func (sh *shadow) Run(t *engine.Task) {
+	if sh.timeout > 0 {
+		t.SetDeadline(int64(sh.timeout), errTimeout)
+	}
+	st := sh.up.Stats
+	host, _ := sh.up.Pick(&upstream.PickContext{Headers: &sh.header})
+	if host == nil {
+		st.CxNoneHealthy.Inc()
+		return
+	}
+	res := &sh.up.Cluster().Resources(upstream.DefaultPriority).Requests
+	if !res.TryAcquire() {
+		st.RqPendingOverflow.Inc()
+		return
+	}
+	st.RqActive.Inc()
+	host.AddRequests(1)
+	defer func() {
+		res.Release()
+		st.RqActive.Dec()
+		host.AddRequests(-1)
+	}()
+	conn, _, err := sh.up.Connect(t, host, upstream.DefaultPriority)
+	if err != nil {
+		return
+	}
+	st.RqTotal.Inc()
+	var client h1.Client
+	client.Attach(conn.Ends(), &sh.up.Cluster().Codec)
+	ok := sh.exchange(&client, st) == nil
+	reuse := ok && client.Reusable()
+	client.Detach()
+	conn.Release(reuse)
+}
+
+func (sh *shadow) exchange(c *h1.Client, st *upstream.Stats) error {
+	req := stream.Message{Header: &sh.header}
+	if sh.body != nil {
+		req.Body, req.Length = stream.NewBytes(sh.body), int64(len(sh.body))
+	}
+	if err := c.Open(&req, &h1.Request{Names: sh.up.Cluster().Names()}); err != nil {
+		return err
+	}
+	if req.Body == nil {
+		if err := c.Flush(); err != nil {
+			return err
+		}
+	} else if err := c.SendBody(&req); err != nil {
+		return err
+	}
+	var resp stream.Message
+	var h header.Map
+	for {
+		h.Reset()
+		if err := c.ReadResponse(&resp, &h); err != nil {
+			return err
+		}
+		if c.Head().Status >= 200 {
+			break
+		}
+	}
+	st.RqCompleted.Inc()
+	st.RqCodes.Inc(c.Head().Status)
+	countClass(st, c.Head().Status)
+	for resp.Body != nil {
+		if _, err := resp.Body.Next(); err == io.EOF {
+			break
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package router
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/route"
+	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/upstream"
+)
+
+// request is one request on its way: the tries, one after the other, and what
+// they share. Its memory belongs to a loop and is used again.
+type request struct {
+	w       *worker
+	loop    *engine.Loop
+	s       *stream.Stream
+	route   *route.Route
+	cluster *upstream.Cluster
+	up      *upstream.Worker
+	start   int64
+	limits  limits
+	retry   retryState
+	pick    upstream.PickContext
+	meta    []upstream.MetadataCriterion
+
+	// The try at hand.
+	host     *upstream.Host
+	conn     *upstream.Conn
+	client   h1.Client
+	attached bool
+	head     header.Map // of the response
+	counted  bool       // as an active request of host, cluster and breaker
+	begun    int64      // when it began
+	tunnel   bool
+
+	upload   upload
+	replay   replay
+	shadows  []*shadow
+	complete bool // the request was sent whole, or will not be any further
+
+	total engine.Timer // the route's time-out
+	try   engine.Timer // per try
+}
+
+func newRequest(w *worker, l *engine.Loop) *request {
+	q := &request{w: w, loop: l}
+	q.upload.q = q
+	q.total.Init(l, func() { q.expire(errTimeout) })
+	q.try.Init(l, func() { q.expire(errTryTimeout) })
+	return q
+}
+
+func (q *request) expire(err error) {
+	if q.s != nil {
+		q.s.Task().Interrupt(err)
+	}
+}
+
+// run sends the request, as often as the retry policy allows, and leaves the
+// response in the stream.
+func (q *request) run() error {
+	s, info := q.s, &q.s.Info
+	info.ClusterName, info.ClusterMetadata = q.cluster.Name, q.cluster.Metadata
+	q.prepare()
+	if s.Request.Body != nil && !s.Upgrade && (q.retry.enabled() || len(q.route.Forward.Mirrors) > 0) {
+		q.replay.start(s.Request.Body, q.bufferLimit())
+		s.Request.Body = &q.replay
+	}
+	q.mirror()
+	for {
+		out := q.attempt()
+		if out.err == nil && !q.retry.wantsResponse(q, out.status) {
+			return q.deliver()
+		}
+		again, err := q.again(&out)
+		if err != nil {
+			return err
+		}
+		if !again {
+			if out.err != nil {
+				return q.failure(&out)
+			}
+			return q.deliver()
+		}
+	}
+}
+
+// prepare makes the head that goes upstream.
+func (q *request) prepare() {
+	h, info, f := q.s.Request.Header, &q.s.Info, q.w.f
+	q.limits = q.timeouts(h)
+	q.retry.begin(q, h)
+	if q.s.Info.Attempts = 1; q.route.VirtualHost != nil && q.route.VirtualHost.IncludeRequestAttemptCount && !f.suppress {
+		h.SetInt(header.XEnvoyAttemptCount, 1)
+	}
+	q.route.FinalizeRequest(h, info, !f.suppress)
+	if q.limits.expected > 0 && !f.suppress {
+		h.SetInt(header.XEnvoyExpectedRqTimeoutMs, q.limits.expected.Milliseconds())
+	}
+	q.pick.Headers, q.pick.Stream, q.pick.Connection = h, info, info.Conn
+	if p := q.route.Forward.HashPolicy; len(p) > 0 {
+		q.pick.Hash, q.pick.HasHash = p.Hash(h, info, nil)
+	}
+}
+
+// criteria sorts a metadata match into the form that balancers take.
+func (q *request) criteria(m map[string]any) []upstream.MetadataCriterion {
+	q.meta = q.meta[:0]
+	for k, v := range m {
+		q.meta = append(q.meta, upstream.MetadataCriterion{Key: k, Value: v})
+	}
+	slices.SortFunc(q.meta, func(a, b upstream.MetadataCriterion) int { return strings.Compare(a.Key, b.Key) })
+	return q.meta
+}
+
+func (q *request) bufferLimit() int {
+	if n := q.route.BufferLimit; n != route.NoLimit {
+		return int(min(n, 1<<30))
+	}
+	return int(q.cluster.PerConnectionBufferLimit)
+}
+
+func (q *request) priority() upstream.ResourcePriority {
+	if q.route.Forward.HighPriority {
+		return upstream.HighPriority
+	}
+	return upstream.DefaultPriority
+}
+
+// deliver hands the response that was read to the filters.
+func (q *request) deliver() error {
+	s := q.s
+	q.try.Stop()
+	s.Response.Header = &q.head
+	s.Info.Response = &q.head
+	if q.tunnel {
+		q.total.Stop()
+	}
+	q.finishHead()
+	return nil
+}
+
+// finishHead adds to the response what the router tells of it.
+func (q *request) finishHead() {
+	h, s := &q.head, q.s
+	if !q.w.f.suppress {
+		ms := (engine.Nano() - q.start) / int64(time.Millisecond)
+		h.SetInt(header.XEnvoyUpstreamServiceTime, ms)
+		if q.route.VirtualHost != nil && q.route.VirtualHost.IncludeAttemptCountInResponse {
+			h.SetInt(header.XEnvoyAttemptCount, int64(s.Info.Attempts))
+		}
+		if q.host != nil && q.host.Canary {
+			h.Set(header.XEnvoyUpstreamCanary, "true")
+		}
+	}
+	q.route.FinalizeResponse(h, &s.Info)
+}
+
+// end settles the request once the stream is over.
+func (q *request) end() {
+	q.total.Stop()
+	q.try.Stop()
+	q.stopUpload()
+	if q.conn != nil && q.attached && !q.client.ResponseDone() && q.s.Response.Header == &q.head {
+		q.up.Stats.RqRxReset.Inc()
+		q.w.stats.ResetAfter.Inc()
+	}
+	q.leave(q.attached && q.complete && q.client.Reusable())
+	q.replay.reset()
+	q.head.Reset()
+	q.pick = upstream.PickContext{Attempted: q.pick.Attempted[:0]}
+	q.release()
+	q.retry = retryState{}
+	q.s, q.route, q.cluster, q.up, q.host = nil, nil, nil, nil, nil
+	q.tunnel, q.complete = false, false
+	if len(q.w.free) < maxFree {
+		q.w.free = append(q.w.free, q)
+		return
+	}
+	q.total.Release()
+	q.try.Release()
+}
+
+// leave ends the try at hand: the connection goes back to its pool, or is
+// closed unless keep.
+func (q *request) leave(keep bool) {
+	if q.counted {
+		q.counted = false
+		q.cluster.Resources(q.priority()).Requests.Release()
+		q.up.Stats.RqActive.Dec()
+		q.host.AddRequests(-1)
+	}
+	if q.conn != nil {
+		info := &q.s.Info.Upstream
+		info.WireReceived += q.client.Received()
+		head, body, _ := q.client.Sent()
+		info.HeaderSent += uint64(head)
+		info.WireSent += uint64(head) + body
+		info.HeaderReceived += uint64(q.client.Head().Size)
+		info.WireReceived += uint64(q.client.Head().Size)
+	}
+	if q.attached {
+		q.attached = false
+		q.client.Detach()
+	}
+	if q.conn != nil {
+		q.conn.Release(keep)
+		q.conn = nil
+	}
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package router
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/route"
+	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/streaminfo"
+)
+
+// retryState is what a request may still try, and when.
+type retryState struct {
+	on       route.RetryOn
+	left     uint32
+	tries    int
+	policy   *route.RetryPolicy // nil if only headers ask for retries
+	statuses []int              // from x-envoy-retriable-status-codes
+	headers  []header.Name      // from x-envoy-retriable-header-names
+	holding  bool               // a retry is counted at the breaker
+}
+
+func (r *retryState) enabled() bool { return r.on != 0 && r.left > 0 || r.holding }
+
+// begin takes the route's policy and what the request's headers add. The
+// headers are the proxy's and do not go upstream.
+func (r *retryState) begin(q *request, h *header.Map) {
+	p := q.route.Forward.Retry
+	if p != nil && (len(p.RequestHeaders) == 0 || matchesAny(p, h)) {
+		r.policy, r.on, r.left = p, p.On, p.NumRetries
+	}
+	asked := false
+	for _, n := range [...]header.Name{header.XEnvoyRetryOn, header.XEnvoyRetryGrpcOn} {
+		if v := h.Get(n); v != nil {
+			on, _ := route.ParseRetryOn(string(v))
+			r.on |= on
+			asked = true
+		}
+	}
+	if asked && p == nil {
+		r.left = 1
+	}
+	if v := h.Get(header.XEnvoyMaxRetries); v != nil && (asked || p != nil) {
+		if n, err := strconv.ParseUint(string(v), 10, 32); err == nil {
+			r.left = uint32(n)
+		}
+	}
+	if v := h.Get(header.XEnvoyRetriableStatusCodes); v != nil {
+		for _, s := range bytes.Split(v, []byte(",")) {
+			if n, err := strconv.Atoi(string(bytes.TrimSpace(s))); err == nil {
+				r.statuses = append(r.statuses, n)
+			}
+		}
+	}
+	if v := h.Get(header.XEnvoyRetriableHeaderNames); v != nil {
+		for _, s := range bytes.Split(v, []byte(",")) {
+			r.headers = append(r.headers, header.NewName(string(bytes.TrimSpace(s))))
+		}
+	}
+	for i := range retryHeaders {
+		h.Del(retryHeaders[i])
+	}
+}
+
+func matchesAny(p *route.RetryPolicy, h *header.Map) bool {
+	for _, m := range p.RequestHeaders {
+		if m.Match(h) {
+			return true
+		}
+	}
+	return false
+}
+
+var retryHeaders = [...]header.Name{
+	header.XEnvoyRetryOn, header.XEnvoyRetryGrpcOn, header.XEnvoyMaxRetries,
+	header.XEnvoyRetriableStatusCodes, header.XEnvoyRetriableHeaderNames, header.XEnvoyHedgeOnPerTryTimeout,
+}
+
+// wantsResponse reports whether a response is one to try again after.
+func (r *retryState) wantsResponse(q *request, status int) bool {
+	if r.on == 0 || q.tunnel {
+		return false
+	}
+	if q.head.Has(header.XEnvoyRatelimited) {
+		return r.on&route.RetryEnvoyRatelimited != 0
+	}
+	return r.on&route.Retry5xx != 0 && status >= 500 ||
+		r.on&route.RetryGatewayError != 0 && status >= 502 && status <= 504 ||
+		r.on&route.RetryRetriable4xx != 0 && status == 409 ||
+		r.on&route.RetryStatusCodes != 0 && r.wantsStatus(status) ||
+		r.on&route.RetryHeaders != 0 && r.wantsHeaders(&q.head) ||
+		r.on&route.RetryAnyGRPC != 0 && r.wantsGRPC(&q.head)
+}
+
+func (r *retryState) wantsStatus(status int) bool {
+	for _, s := range r.statuses {
+		if s == status {
+			return true
+		}
+	}
+	return r.policy != nil && r.policy.RetriableStatus(status)
+}
+
+func (r *retryState) wantsHeaders(h *header.Map) bool {
+	for _, n := range r.headers {
+		if h.Has(n) {
+			return true
+		}
+	}
+	if r.policy != nil {
+		for _, m := range r.policy.Headers {
+			if m.Match(h) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wantsGRPC looks at the status of a trailers-only response.
+func (r *retryState) wantsGRPC(h *header.Map) bool {
+	switch string(h.Get(header.GRPCStatus)) {
+	case "1":
+		return r.on&route.RetryGRPCCancelled != 0
+	case "4":
+		return r.on&route.RetryGRPCDeadline != 0
+	case "8":
+		return r.on&route.RetryGRPCExhausted != 0
+	case "13":
+		return r.on&route.RetryGRPCInternal != 0
+	case "14":
+		return r.on&route.RetryGRPCUnavailable != 0
+	}
+	return false
+}
+
+// wantsReset reports whether a failed try is one to try again after.
+func (r *retryState) wantsReset(q *request, why reset) bool {
+	switch why {
+	case noReset, resetStream, resetOverflow, resetNoHost:
+		return false
+	case resetConnect, resetConnectTime:
+		return r.on&(route.RetryConnectFailure|route.Retry5xx|route.RetryGatewayError|route.RetryReset|route.RetryResetBeforeRequest) != 0
+	default:
+	}
+	if r.on&(route.Retry5xx|route.RetryGatewayError|route.RetryReset) != 0 {
+		return true
+	}
+	_, _, begun := q.client.Sent()
+	return r.on&route.RetryResetBeforeRequest != 0 && !begun
+}
+
+// again readies the next try, after its pause, or reports that there is none.
+func (q *request) again(out *outcome) (bool, error) {
+	r, st := &q.retry, q.up.Stats
+	q.release()
+	if out.err != nil && !r.wantsReset(q, out.reset) {
+		return false, nil
+	}
+	if r.left == 0 {
+		st.RqRetryLimitExceeded.Inc()
+		q.s.Info.Flags |= streaminfo.UpstreamRetryLimitExceeded
+		return false, nil
+	}
+	if q.s.Request.Body != nil && !q.replay.rewindable() {
+		q.w.stats.RetrySkipped.Inc()
+		return false, nil
+	}
+	if !q.cluster.Resources(q.priority()).Retries.TryAcquire() {
+		st.RqRetryOverflow.Inc()
+		return false, nil
+	}
+	r.holding = true
+	r.left--
+	pause := q.pause(out)
+	q.drain()
+	q.abandon()
+	if err := q.s.Task().Sleep(pause); err != nil {
+		return false, err
+	}
+	st.RqRetry.Inc()
+	q.s.Info.Attempts++
+	if vh := q.route.VirtualHost; vh != nil && !q.w.f.suppress {
+		if vh.IncludeRequestAttemptCount {
+			q.s.Request.Header.SetInt(header.XEnvoyAttemptCount, int64(q.s.Info.Attempts))
+		}
+		if vh.IncludeIsTimeoutRetryHeader && out.reset == resetTry {
+			q.s.Request.Header.Set(header.XEnvoyIsTimeoutRetry, "true")
+		}
+	}
+	return true, nil
+}
+
+// release gives a retry that is over back to the breaker.
+func (q *request) release() {
+	if q.retry.holding {
+		q.retry.holding = false
+		q.cluster.Resources(q.priority()).Retries.Release()
+	}
+}
+
+// pause is how long to wait: as a response asks, or a random part of an interval
+// that doubles with each try.
+func (q *request) pause(out *outcome) time.Duration {
+	r, st := &q.retry, q.up.Stats
+	r.tries++
+	base, most := 25*time.Millisecond, 250*time.Millisecond
+	if p := r.policy; p != nil {
+		if out.err == nil && p.RateLimited != nil {
+			if d, ok := p.RateLimited.Interval(&q.head, time.Now()); ok {
+				st.RqRetryBackoffRatelimited.Inc()
+				return d
+			}
+		}
+		if p.BackOffBase > 0 {
+			base, most = p.BackOffBase, max(p.BackOffMax, p.BackOffBase)
+		}
+	}
+	st.RqRetryBackoffExponential.Inc()
+	interval := base << min(r.tries, 16)
+	if interval <= 0 || interval > most {
+		interval = most
+	}
+	return time.Duration(rand.Int64N(int64(interval)) + 1)
+}
+
+// maxDrain is how much of a response that is not wanted is read so that its
+// connection can be kept.
+const maxDrain = 64 << 10
+
+// drain reads what is there of a response that is not wanted.
+func (q *request) drain() {
+	b := q.s.Response.Body
+	if !q.attached || b == nil || q.s.Response.Header != &q.head {
+		return
+	}
+	for n := 0; n < maxDrain && b.Ready(); {
+		p, err := b.Next()
+		n += len(p)
+		if err == io.EOF {
+			q.leave(q.complete && q.client.Reusable())
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// failure turns a try that failed into the error that the client is told.
+func (q *request) failure(out *outcome) error {
+	st := q.up.Stats
+	switch out.reset {
+	case resetNoHost:
+		return out.err
+	case resetStream:
+		if isTimeout(out.err) {
+			st.RqTimeout.Inc()
+			if q.host != nil {
+				q.host.Local(q.up.Loop()).Stats.RqTimeout.Inc()
+			}
+		} else {
+			st.RqCancelled.Inc()
+		}
+		return streamError(out.err)
+	case resetTry:
+		st.RqPerTryTimeout.Inc()
+		st.RqTimeout.Inc()
+		return errTryTimeout
+	default:
+		return q.upstreamError(out)
+	}
+}
+
+// reasons are the words, flags and statuses of resets as Envoy has them.
+var reasons = map[reset]struct {
+	text   string
+	flags  streaminfo.Flags
+	status int
+}{
+	resetOverflow:    {"overflow", streaminfo.UpstreamOverflow, 503},
+	resetConnect:     {"remote connection failure", streaminfo.UpstreamConnectionFailure, 503},
+	resetConnectTime: {"connection timeout", streaminfo.UpstreamConnectionFailure, 503},
+	resetTermination: {"connection termination", streaminfo.UpstreamConnectionTermination, 503},
+	resetRemote:      {"remote reset", streaminfo.UpstreamRemoteReset, 503},
+	resetProtocol:    {"protocol error", streaminfo.UpstreamProtocolError, 502},
+}
+
+func (q *request) upstreamError(out *outcome) error {
+	r := reasons[out.reset]
+	text := "upstream connect error or disconnect/reset before headers. "
+	if q.s.Info.Attempts > 1 {
+		text += "retried and the latest "
+	}
+	text += "reset reason: " + r.text
+	details := "upstream_reset_before_response_started{" + underscored(r.text)
+	if out.reset == resetConnect || out.reset == resetConnectTime || out.reset == resetProtocol {
+		q.s.Info.Upstream.FailureReason = out.err.Error()
+	}
+	if out.reset == resetConnect {
+		text += ", transport failure reason: " + out.err.Error()
+		details += "|" + underscored(out.err.Error())
+	}
+	if q.host != nil && out.reset != resetOverflow {
+		q.host.Local(q.up.Loop()).Stats.RqError.Inc()
+	}
+	return &stream.Error{Status: r.status, Flags: r.flags, Details: details + "}", Body: text, Err: out.err}
+}
+
+func underscored(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c == ' ' {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}

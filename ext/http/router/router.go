@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package router is the terminal HTTP filter (envoy.filters.http.router): it
+// sends the request where its route says and brings back the response. Time
+// limits, retries, mirrors and what Envoy's headers ask of them live here; which
+// host is picked and how connections are kept is the cluster's (proxy/upstream).
+//
+// It is the only place where downstream and upstream meet.
+package router
+
+import (
+	"net/http"
+
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/route"
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/upstream"
+)
+
+// Name is the filter's canonical name.
+const Name = "envoy.filters.http.router"
+
+// Filter is a compiled Router message.
+type Filter struct {
+	slot     stream.Slot
+	clusters *upstream.Manager
+	runtime  match.Runtime
+	// suppress keeps x-envoy headers of the router's own from requests and
+	// responses.
+	suppress bool
+	// respectTimeout takes the expected time-out that a proxy in front has
+	// written.
+	respectTimeout bool
+	strict         []header.Name
+	stats          *stats.Sharded[Stats]
+	workers        []worker
+}
+
+// worker is what the requests of one loop share.
+type worker struct {
+	f     *Filter
+	stats *Stats
+	free  []*request
+}
+
+// Stats are the router's own, in the scope of its connection manager.
+type Stats struct {
+	NoRoute        stats.Counter `stat:"no_route"`
+	NoCluster      stats.Counter `stat:"no_cluster"`
+	Redirect       stats.Counter `stat:"rq_redirect"`
+	DirectResponse stats.Counter `stat:"rq_direct_response"`
+	Total          stats.Counter `stat:"rq_total"`
+	ResetAfter     stats.Counter `stat:"rq_reset_after_downstream_response_started"`
+	RetrySkipped   stats.Counter `stat:"rq_retry_skipped_request_not_complete"`
+	Abandoned      stats.Counter `stat:"rq_overload_local_reply"`
+}
+
+// Request answers the request, from upstream or as the route says.
+func (f *Filter) Request(s *stream.Stream) error {
+	w := &f.workers[s.Task().Loop().ID()]
+	r := s.Route()
+	switch {
+	case r == nil:
+		w.stats.NoRoute.Inc()
+		s.Reply(stream.Reply{Status: http.StatusNotFound, Details: "route_not_found", Flags: streaminfo.NoRouteFound})
+		return nil
+	case r.Direct != nil:
+		w.stats.DirectResponse.Inc()
+		f.direct(s, r)
+		return nil
+	case r.Redirect != nil:
+		w.stats.Redirect.Inc()
+		f.redirect(s, r)
+		return nil
+	case r.Forward == nil:
+		w.stats.NoRoute.Inc()
+		s.Reply(stream.Reply{Status: http.StatusNotFound, Details: "route_not_found", Flags: streaminfo.NoRouteFound})
+		return nil
+	}
+	return w.forward(s, r)
+}
+
+func (f *Filter) direct(s *stream.Stream, r *route.Route) {
+	d := r.Direct
+	body := string(d.Body)
+	if d.Format != nil {
+		s.Info.LocalReplyBody = d.Body
+		body = string(d.Format.AppendTo(nil, &s.Info))
+	}
+	s.Reply(stream.Reply{
+		Status: d.Status, Body: body, ContentType: d.ContentType, Details: "direct_response",
+		Header: func(h *header.Map) { r.FinalizeResponse(h, &s.Info) },
+	})
+}
+
+func (f *Filter) redirect(s *stream.Stream, r *route.Route) {
+	s.Reply(stream.Reply{
+		Status: r.Redirect.Status, Details: "direct_response",
+		Header: func(h *header.Map) {
+			h.SetBytes(header.Location, r.AppendLocation(nil, s.Request.Header, &s.Info, !f.suppress))
+			r.FinalizeResponse(h, &s.Info)
+		},
+	})
+}
+
+// forward finds the cluster and sends the request there.
+func (w *worker) forward(s *stream.Stream, r *route.Route) error {
+	w.stats.Total.Inc()
+	ref := r.Cluster(&route.Request{Header: s.Request.Header, Info: &s.Info, Random: s.Random})
+	c := w.f.clusters.Get(ref.Name)
+	if c == nil {
+		w.stats.NoCluster.Inc()
+		s.Reply(stream.Reply{Status: ref.NotFoundStatus, Details: "cluster_not_found", Flags: streaminfo.NoClusterFound})
+		return nil
+	}
+	q := w.take(s, r, c)
+	*stream.State[*request](s, w.f.slot) = q
+	q.pick.Metadata = q.criteria(ref.MetadataMatch)
+	return q.run()
+}
+
+// Response does nothing: the response began here.
+func (f *Filter) Response(*stream.Stream) error { return nil }
+
+// End gives the upstream connection back, or closes it if the exchange was not
+// finished.
+func (f *Filter) End(s *stream.Stream) {
+	if q := *stream.State[*request](s, f.slot); q != nil {
+		q.end()
+		*stream.State[*request](s, f.slot) = nil
+	}
+}
+
+// take returns the memory of a request.
+func (w *worker) take(s *stream.Stream, r *route.Route, c *upstream.Cluster) *request {
+	var q *request
+	if n := len(w.free); n > 0 {
+		q = w.free[n-1]
+		w.free = w.free[:n-1]
+	} else {
+		q = newRequest(w, s.Task().Loop())
+	}
+	q.s, q.route, q.cluster = s, r, c
+	q.up = c.Worker(s.Task().Loop().ID())
+	q.start = engine.Nano()
+	return q
+}
+
+// maxFree bounds the requests that a loop keeps for use again.
+const maxFree = 1024

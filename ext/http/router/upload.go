@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package router
+
+import (
+	"errors"
+	"io"
+
+	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/stream"
+)
+
+// errStreamOver stops an upload whose stream has ended.
+var errStreamOver = errors.New("stream over")
+
+// upload sends a request's body while the stream's own task waits for the
+// response: both directions flow at once. It runs on a task of its own on the
+// same loop.
+type upload struct {
+	q       *request
+	task    *engine.Task
+	running bool
+	stopped bool
+	raw     bool
+}
+
+func (u *upload) start(raw bool) {
+	u.running, u.stopped, u.raw = true, false, raw
+	u.q.loop.Go(u)
+}
+
+// Run sends the body.
+func (u *upload) Run(t *engine.Task) {
+	q := u.q
+	u.task = t
+	defer func() { u.task, u.running = nil, false }()
+	if u.stopped {
+		return
+	}
+	var err error
+	if u.raw {
+		if err = q.client.SendTunnel(q.s.Request.Body); err == nil {
+			err = q.conn.Socket.CloseWrite()
+		}
+		return // Either side's end is seen by whoever reads it.
+	}
+	err = q.client.SendBody(&q.s.Request)
+	if u.stopped {
+		return
+	}
+	if err == nil {
+		q.sent()
+		return
+	}
+	var src *h1.SourceError
+	if errors.As(err, &src) {
+		// The request itself is broken off; the host must not take it for whole.
+		q.s.Task().Interrupt(&uploadError{src.Err})
+	}
+	// Otherwise the host takes no more of it; what it answered, or that it closed,
+	// is seen by who reads the response.
+}
+
+// uploadError is an error of the request's body.
+type uploadError struct{ err error }
+
+// Error says what could not be read.
+func (e *uploadError) Error() string { return "read request body: " + e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *uploadError) Unwrap() error { return e.err }
+
+// stopUpload ends the upload and waits until it no longer touches the stream.
+func (q *request) stopUpload() {
+	u := &q.upload
+	if !u.running {
+		return
+	}
+	u.stopped = true
+	for u.running {
+		if u.task != nil {
+			u.task.Interrupt(errStreamOver)
+		}
+		q.s.Task().Yield()
+	}
+	q.s.Task().Clear()
+}
+
+// replay is a request's body that can be sent more than once: what was read is
+// kept, up to a limit.
+type replay struct {
+	src   stream.Body
+	kept  []byte
+	pos   int
+	limit int
+	over  bool // more was read than may be kept
+	done  bool // the source has ended
+}
+
+func (r *replay) start(src stream.Body, limit int) {
+	*r = replay{src: src, kept: r.kept[:0], limit: limit}
+}
+
+// maxKept is what a replay's buffer may keep for the next request.
+const maxKept = 64 << 10
+
+func (r *replay) reset() {
+	kept := r.kept
+	if cap(kept) > maxKept {
+		kept = nil
+	}
+	*r = replay{kept: kept[:0]}
+}
+
+// rewindable reports whether the body can be sent from its start.
+func (r *replay) rewindable() bool { return r.src == nil || !r.over }
+
+func (r *replay) rewind() { r.pos = 0 }
+
+// Next returns what was kept and then what the source has.
+func (r *replay) Next() ([]byte, error) {
+	if r.pos < len(r.kept) {
+		p := r.kept[r.pos:]
+		r.pos = len(r.kept)
+		if r.done {
+			return p, io.EOF
+		}
+		return p, nil
+	}
+	if r.done {
+		return nil, io.EOF
+	}
+	p, err := r.src.Next()
+	if err == io.EOF {
+		r.done = true
+	}
+	if !r.over && len(r.kept)+len(p) > r.limit {
+		r.over, r.kept, r.pos = true, r.kept[:0], 0
+	}
+	if !r.over {
+		r.kept = append(r.kept, p...)
+		r.pos = len(r.kept)
+	}
+	return p, err
+}
+
+// Ready reports whether Next would return without waiting.
+func (r *replay) Ready() bool { return r.pos < len(r.kept) || r.done || r.src.Ready() }

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package roundrobin
+
+import (
+	_ "embed"
+	"fmt"
+
+	robinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/proxy/upstream"
+)
+
+// Name is Envoy's name of the extension.
+const Name = "envoy.load_balancing_policies.round_robin"
+
+//go:embed fields.txt
+var fields string
+
+// Factory makes the extension known.
+func Factory() upstream.PolicyFactory {
+	return upstream.PolicyFactory{Name: Name, Config: &robinv3.RoundRobin{}, Fields: fields, New: compile}
+}
+
+func compile(m proto.Message) (upstream.Policy, error) {
+	c, ok := m.(*robinv3.RoundRobin)
+	if !ok {
+		return nil, fmt.Errorf("%T is not the configuration of %s", m, Name)
+	}
+	return New(Config{
+		SlowStart: upstream.ParseSlowStart(c.GetSlowStartConfig()),
+		Layers:    upstream.ParseLayers(c.GetLocalityLbConfig()),
+	}), nil
+}

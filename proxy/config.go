@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"weir.dev/weir/internal/logging"
+	"weir.dev/weir/proxy/accesslog"
+	"weir.dev/weir/proxy/accesslog/logfile"
+	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/format"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/listener"
+	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/runtime"
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/ledger"
+	"weir.dev/weir/xds/load"
+)
+
+//go:embed fields.txt
+var fields string
+
+var supported = ledger.MustParse(fields)
+
+// Options are what a proxy is made with.
+type Options struct {
+	Bootstrap *bootstrapv3.Bootstrap
+	// Positions tells where in its file each field of the bootstrap stands; nil
+	// if that is not known.
+	Positions *load.Positions
+	// Concurrency is the number of event loops; 0 is one per processor.
+	Concurrency int
+	// DrainTime bounds how long the proxy takes to end; 0 is 600 s.
+	DrainTime time.Duration
+	// DrainImmediately announces the end on every response at once, rather than
+	// on more and more of them.
+	DrainImmediately bool
+	// ServiceNode, ServiceCluster and ServiceZone replace what the bootstrap's
+	// node says.
+	ServiceNode, ServiceCluster, ServiceZone string
+	// AdminAddressPath is a file to write the admin's address to; "" is none.
+	AdminAddressPath string
+	// Log is the process's log; nil discards it.
+	Log        *slog.Logger
+	Extensions *extension.Registry
+	// Version is what /server_info tells.
+	Version string
+}
+
+// setUp makes all that does not depend on listeners and clusters. discard keeps
+// log files from being opened.
+func (p *Proxy) setUp(discard bool) error {
+	o := &p.opts
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.DrainTime <= 0 {
+		o.DrainTime = 600 * time.Second
+	}
+	for _, pr := range o.Positions.Locate(supported.Check(o.Bootstrap, "")) {
+		if pr.Severity == xds.Error {
+			return pr
+		}
+		p.log("config").Warn(pr.Error())
+	}
+	cfg, err := stats.ParseConfig(o.Bootstrap.GetStatsConfig())
+	if err != nil {
+		return fmt.Errorf("stats_config: %w", err)
+	}
+	p.store = stats.NewStore()
+	p.store.Configure(cfg)
+	if err := p.startRuntime(); err != nil {
+		return err
+	}
+	p.limits = &listener.Limits{Max: func() int64 {
+		n, _ := p.runtime.Int("overload.global_downstream_max_connections")
+		return n
+	}}
+	return p.makeServices(discard)
+}
+
+func (p *Proxy) startRuntime() error {
+	b := p.opts.Bootstrap
+	cfg, err := runtime.Compile(b.GetLayeredRuntime(), p.node().Cluster)
+	if err != nil {
+		return fmt.Errorf("layered_runtime: %w", err)
+	}
+	p.runtime = runtime.New(cfg, p.store, p.log("runtime"))
+	return nil
+}
+
+func (p *Proxy) node() extension.Node {
+	n := p.opts.Bootstrap.GetNode()
+	node := extension.Node{
+		ID: n.GetId(), Cluster: n.GetCluster(),
+		Region: n.GetLocality().GetRegion(), Zone: n.GetLocality().GetZone(), SubZone: n.GetLocality().GetSubZone(),
+	}
+	if p.opts.ServiceNode != "" {
+		node.ID = p.opts.ServiceNode
+	}
+	if p.opts.ServiceCluster != "" {
+		node.Cluster = p.opts.ServiceCluster
+	}
+	if p.opts.ServiceZone != "" {
+		node.Zone = p.opts.ServiceZone
+	}
+	// A name that cannot be read is printed as empty, as formats print what is missing.
+	node.Hostname, _ = os.Hostname()
+	return node
+}
+
+func (p *Proxy) log(component string) *slog.Logger { return logging.Component(p.opts.Log, component) }
+
+// makeServices makes what extensions are made with.
+func (p *Proxy) makeServices(discard bool) error {
+	shards := len(p.loops)
+	files := logfile.Options{Shards: shards, Stats: p.fileStats()}
+	if discard {
+		files.Open = openNothing
+	}
+	p.files = logfile.NewSet(files)
+	s := &extension.Services{
+		Registry: p.opts.Extensions, Loops: p.loops, Stats: p.store, Clusters: p.clusters,
+		Runtime: p.runtime, Health: &p.health, Node: p.node(), Log: p.log,
+		HasCluster: p.hasCluster,
+	}
+	s.AccessLogs = &accesslog.Context{
+		CompileHeader: func(m *routev3.HeaderMatcher) (func(*header.Map) bool, error) {
+			c, err := match.CompileHeader(m)
+			if err != nil {
+				return nil, err
+			}
+			return c.Match, nil
+		},
+		CompileValue: compileValue,
+		Runtime:      accessLogRuntime{p.runtime},
+	}
+	loader := &format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
+	s.AccessLogs.Sinks = p.opts.Extensions.Sinks(p.files, loader)
+	p.services = s
+	return nil
+}
+
+func compileValue(m *matcherv3.ValueMatcher) (func(any, bool) bool, error) {
+	c, err := match.CompileValue(m)
+	if err != nil {
+		return nil, err
+	}
+	return func(v any, ok bool) bool { return c.Match(v, ok) }, nil
+}
+
+// accessLogRuntime is the runtime as access log filters ask it.
+type accessLogRuntime struct{ r *runtime.Runtime }
+
+// Uint returns the number at a key, or fallback.
+func (a accessLogRuntime) Uint(key string, fallback uint64) uint64 {
+	if n, ok := a.r.Int(key); ok {
+		return uint64(n)
+	}
+	return fallback
+}
+
+// Enabled reports whether random falls into the share at a key, or into the
+// fallback.
+func (a accessLogRuntime) Enabled(key string, numerator, denominator uint32, random uint64) bool {
+	if f, ok := a.r.Fraction(key); ok {
+		return f.Enabled(random)
+	}
+	return random%uint64(denominator) < uint64(numerator)
+}
+
+func (p *Proxy) fileStats() logfile.Stats {
+	scope := p.store.Scope("filesystem.")
+	return logfile.Stats{
+		WriteBuffered: scope.Counter("write_buffered"), WriteCompleted: scope.Counter("write_completed"),
+		WriteFailed: scope.Counter("write_failed"), FlushedByTimer: scope.Counter("flushed_by_timer"),
+		ReopenFailed: scope.Counter("reopen_failed"), Dropped: p.store.Scope("access_log_file.").Counter("dropped"),
+		TotalBuffered: scope.Gauge("write_total_buffered"),
+	}
+}
+
+// upstreamContext is what clusters are compiled with.
+func (p *Proxy) upstreamContext() *upstream.Context {
+	node := p.node()
+	c := &upstream.Context{
+		Policies: p.opts.Extensions.Policies, Discoveries: p.opts.Extensions.Discoveries,
+		Bind: p.opts.Bootstrap.GetClusterManager().GetUpstreamBindConfig(),
+	}
+	c.Local.Region, c.Local.Zone, c.Local.SubZone = node.Region, node.Zone, node.SubZone
+	return c
+}
+
+// snapshot is what the bootstrap itself configures.
+func (p *Proxy) snapshot() *xds.Snapshot {
+	return xds.FromBootstrap(p.opts.Bootstrap, "bootstrap", p.opts.Positions.Origin)
+}
+
+// located gives a problem below a listener or cluster its place in the file.
+func (p *Proxy) located(kind xds.Kind, name, origin string, err error) xds.Problem {
+	path, reason := splitPath(err.Error())
+	pr := xds.Problem{Severity: xds.Error, Kind: kind, Name: name, Path: origin, Reason: reason}
+	if path != "" {
+		pr.Path = origin + "." + path
+	}
+	for at := pr.Path; at != ""; at = parent(at) {
+		if pos, ok := p.opts.Positions.At(at); ok {
+			pr.File, pr.Line, pr.Column = pos.File, pos.Line, pos.Column
+			break
+		}
+	}
+	return pr
+}
+
+// splitPath separates the fields that an error begins with, such as
+// "filters[0] (hcm): http_filters[1] (x): reason", from its reason.
+func splitPath(text string) (path, reason string) {
+	for {
+		head, rest, ok := strings.Cut(text, ": ")
+		if !ok {
+			return path, text
+		}
+		field, _, _ := strings.Cut(head, " (")
+		if !isField(field) {
+			return path, text
+		}
+		if path != "" {
+			path += "."
+		}
+		path, text = path+field, rest
+	}
+}
+
+func isField(s string) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("_.[]", c) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func parent(path string) string {
+	i := strings.LastIndexAny(path, ".[")
+	if i < 0 {
+		return ""
+	}
+	return path[:i]
+}
+
+var errNoBootstrap = errors.New("no bootstrap: give a configuration")

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"weir.dev/weir/proxy/conn"
+	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/listener"
+	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds"
+)
+
+// running is a listener with what it was made of.
+type running struct {
+	l      *listener.Listener
+	proto  *listenerv3.Listener
+	owned  []func()
+	active bool
+}
+
+func (r *running) close() {
+	r.l.Close()
+	for _, f := range r.owned {
+		f()
+	}
+}
+
+// Apply makes the snapshot what is served: clusters first, then the listeners
+// that use them, then what is no longer used goes. A resource that has a problem
+// is left as it was, and told.
+func (p *Proxy) Apply(s *xds.Snapshot) []xds.Problem {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	configs, problems := p.compileClusters(s)
+	if p.snapshot_ == nil && xds.HasErrors(problems) {
+		xds.Sort(problems)
+		return append(problems, p.checkListeners(s)...)
+	}
+	p.updateClusters(configs, &problems)
+	p.updateListeners(s, &problems)
+	for name := range p.clusters.All() {
+		if !p.known[name] {
+			p.clusters.Remove(name)
+		}
+	}
+	p.snapshot_ = s
+	xds.Sort(problems)
+	return problems
+}
+
+func (p *Proxy) checkListeners(s *xds.Snapshot) []xds.Problem {
+	var problems []xds.Problem
+	for name, l := range s.Listeners().All() {
+		if _, err := p.compileListener(l); err != nil {
+			problems = append(problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
+		}
+	}
+	return problems
+}
+
+func (p *Proxy) hasCluster(name string) bool { return p.known[name] }
+
+func (p *Proxy) compileClusters(s *xds.Snapshot) ([]*upstream.Config, []xds.Problem) {
+	var configs []*upstream.Config
+	var problems []xds.Problem
+	cx := p.upstreamContext()
+	p.known = map[string]bool{}
+	for name, c := range s.Clusters().All() {
+		p.known[name] = true
+		cfg, prs := upstream.Compile(c, cx)
+		origin := s.Clusters().Origin(name).Field
+		for i := range prs {
+			prs[i].Kind, prs[i].Name = xds.KindCluster, name
+			if prs[i].Path = joinPath(origin, prs[i].Path); prs[i].Severity == xds.Warning {
+				located := p.opts.Positions.Locate(prs[i : i+1])
+				p.log("upstream").Warn(located[0].Error())
+			}
+		}
+		problems = append(problems, p.opts.Positions.Locate(prs)...)
+		if cfg != nil {
+			configs = append(configs, cfg)
+		}
+	}
+	return configs, problems
+}
+
+func joinPath(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + "." + b
+}
+
+// warmLimit bounds how long listeners wait for their clusters' first answer.
+const warmLimit = 15 * time.Second
+
+// updateClusters hands the clusters to their manager and waits until they are
+// warm, so that no route points at one that is not.
+func (p *Proxy) updateClusters(configs []*upstream.Config, problems *[]xds.Problem) {
+	limit := time.NewTimer(warmLimit)
+	defer limit.Stop()
+	var warming []<-chan struct{}
+	for _, cfg := range configs {
+		warm, err := p.clusters.Update(cfg)
+		if err != nil {
+			*problems = append(*problems, xds.Problem{Severity: xds.Error, Kind: xds.KindCluster, Name: cfg.Name, Reason: err.Error()})
+			continue
+		}
+		warming = append(warming, warm)
+	}
+	for _, w := range warming {
+		select {
+		case <-w:
+		case <-limit.C:
+			p.log("upstream").Warn("some clusters have no hosts yet: their names could not be resolved in time; requests to them answer 503 until they can")
+			return
+		}
+	}
+}
+
+func (p *Proxy) updateListeners(s *xds.Snapshot, problems *[]xds.Problem) {
+	seen := map[string]bool{}
+	p.order = p.order[:0]
+	for name, l := range s.Listeners().All() {
+		seen[name] = true
+		if err := p.updateListener(name, l); err != nil {
+			*problems = append(*problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
+		}
+		if p.listeners[name] != nil {
+			p.order = append(p.order, name)
+		}
+	}
+	for name, r := range p.listeners {
+		if !seen[name] {
+			delete(p.listeners, name)
+			p.retire(r)
+		}
+	}
+	if p.snapshot_ == nil && xds.HasErrors(*problems) {
+		return
+	}
+	for _, name := range p.order {
+		r := p.listeners[name]
+		if r.active {
+			continue
+		}
+		if err := r.l.Start(); err != nil {
+			*problems = append(*problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
+			continue
+		}
+		r.active = true
+	}
+}
+
+// retire drains a listener that is gone from the configuration and closes it in
+// its own time.
+func (p *Proxy) retire(r *running) {
+	r.l.StopAccepting()
+	r.l.Drain()
+	p.wg.Go(func() {
+		deadline := time.NewTimer(p.opts.DrainTime)
+		defer deadline.Stop()
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for r.l.Active() > 0 {
+			select {
+			case <-tick.C:
+				continue
+			case <-deadline.C:
+			case <-p.flushStop:
+			}
+			break
+		}
+		r.close()
+	})
+}
+
+func (p *Proxy) updateListener(name string, l *listenerv3.Listener) error {
+	old := p.listeners[name]
+	if old != nil && proto.Equal(old.proto, l) {
+		return nil
+	}
+	c, err := p.compileListener(l)
+	if err != nil {
+		return err
+	}
+	if old != nil && sameSockets(old.proto, l) {
+		old.l.Update(c.config)
+		// Streams of the old configuration may still count in its statistics.
+		old.owned, old.proto = append(old.owned, c.owned...), l
+		return nil
+	}
+	made, err := listener.New(p.loops, *c.options, c.config, p.limits, p.store, p.log("conn_handler"))
+	if err != nil {
+		for _, f := range c.owned {
+			f()
+		}
+		return err
+	}
+	p.listeners[name] = &running{l: made, proto: l, owned: c.owned}
+	if old != nil {
+		p.retire(old)
+	}
+	return nil
+}
+
+// sameSockets reports whether two listeners have the same sockets, so that one
+// can take the place of the other without closing them.
+func sameSockets(a, b *listenerv3.Listener) bool {
+	return proto.Equal(socketsOf(a), socketsOf(b))
+}
+
+func socketsOf(l *listenerv3.Listener) *listenerv3.Listener {
+	return &listenerv3.Listener{
+		Address: l.GetAddress(), AdditionalAddresses: l.GetAdditionalAddresses(), StatPrefix: l.GetStatPrefix(),
+		DeprecatedV1: l.GetDeprecatedV1(), BindToPort: l.GetBindToPort(), TcpBacklogSize: l.GetTcpBacklogSize(), //nolint:staticcheck // Still found in people's files.
+		EnableReusePort: l.GetEnableReusePort(), Transparent: l.GetTransparent(), Freebind: l.GetFreebind(),
+		TcpFastOpenQueueLength: l.GetTcpFastOpenQueueLength(), SocketOptions: l.GetSocketOptions(), TcpKeepalive: l.GetTcpKeepalive(),
+	}
+}
+
+type compiledListener struct {
+	options *listener.Options
+	config  *listener.Config
+	owned   []func()
+}
+
+func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, error) {
+	c := &compiledListener{}
+	in := &extension.Network{
+		Services: p.services, Listener: l.GetName(), Draining: p.draining,
+		Own: func(f func()) { c.owned = append(c.owned, f) },
+	}
+	cx := &listener.Context{
+		Network:   func(f *listenerv3.Filter) (conn.Filter, conn.Factory, error) { return p.networkFilter(f, in) },
+		Listener:  p.listenerFilter,
+		Transport: p.transport,
+		AccessLog: p.services.AccessLogs.Load,
+		Runtime:   p.runtime,
+		Warn: func(field, reason string) {
+			p.log("config").Warn("a field of the listener has no effect", "listener", l.GetName(), "field", field, "reason", reason)
+		},
+	}
+	var err error
+	if c.options, c.config, err = listener.Compile(l, cx); err != nil {
+		for _, f := range c.owned {
+			f()
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn.Filter, conn.Factory, error) {
+	for i := range p.opts.Extensions.Network {
+		e := &p.opts.Extensions.Network[i]
+		cfg, ok, err := decode(f.GetTypedConfig(), e.Config)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !ok {
+			continue
+		}
+		if e.Terminal {
+			h, err := e.Handler(cfg, in)
+			return nil, h, err
+		}
+		nf, err := e.New(cfg, in)
+		return nf, nil, err
+	}
+	return nil, nil, unknown(f.GetTypedConfig())
+}
+
+func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter) (listener.Filter, error) {
+	for i := range p.opts.Extensions.Listener {
+		e := &p.opts.Extensions.Listener[i]
+		if cfg, ok, err := decode(f.GetTypedConfig(), e.Config); err != nil {
+			return nil, err
+		} else if ok {
+			return e.New(cfg, p.services)
+		}
+	}
+	return nil, unknown(f.GetTypedConfig())
+}
+
+func (p *Proxy) transport(t *corev3.TransportSocket) (listener.TransportFactory, error) {
+	for i := range p.opts.Extensions.Transport {
+		e := &p.opts.Extensions.Transport[i]
+		if cfg, ok, err := decode(t.GetTypedConfig(), e.Config); err != nil {
+			return nil, err
+		} else if ok {
+			return e.New(cfg, p.services)
+		}
+	}
+	return nil, unknown(t.GetTypedConfig())
+}
+
+// decode reads the configuration if it is of the type of want.
+func decode(a *anypb.Any, want proto.Message) (proto.Message, bool, error) {
+	if a == nil || a.MessageName() != want.ProtoReflect().Descriptor().FullName() {
+		return nil, false, nil
+	}
+	m := want.ProtoReflect().New().Interface()
+	if err := a.UnmarshalTo(m); err != nil {
+		return nil, false, fmt.Errorf("typed_config: %w", err)
+	}
+	return m, true, nil
+}
+
+func unknown(a *anypb.Any) error {
+	if a == nil {
+		return errors.New("typed_config is missing")
+	}
+	return fmt.Errorf("typed_config: the extension %s is not supported", a.MessageName())
+}
+
+// all returns the listeners in the order of the configuration.
+func (p *Proxy) all() []*running {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]*running, 0, len(p.order))
+	for _, name := range p.order {
+		out = append(out, p.listeners[name])
+	}
+	return out
+}

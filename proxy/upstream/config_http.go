@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/tcp/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+const (
+	httpOptionsName = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+	tcpOptionsName  = "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"
+)
+
+// http compiles the protocol options: those of typed_extension_protocol_options, or
+// the deprecated fields of the cluster itself.
+func (k *compiler) http() {
+	c, o := k.cluster, &k.out.Settings
+	o.TCPIdleTimeout = 10 * time.Minute
+	o.HTTP = HTTPOptions{
+		IdleTimeout: time.Hour, MaxHeaders: 100, MaxResponseHeadersKB: 60,
+		HTTP2: defaultHTTP2(),
+	}
+	o.MaxRequestsPerConnection = c.GetMaxRequestsPerConnection().GetValue() //nolint:staticcheck // deprecated, still read
+	var typed *httpv3.HttpProtocolOptions
+	for name, a := range c.GetTypedExtensionProtocolOptions() {
+		path := fmt.Sprintf("typed_extension_protocol_options[%s]", name)
+		switch name {
+		case httpOptionsName, "envoy.upstreams.http.http_protocol_options":
+			m := &httpv3.HttpProtocolOptions{}
+			if err := a.UnmarshalTo(m); err != nil {
+				k.fail(path, err.Error(), "use type "+httpOptionsName)
+				continue
+			}
+			k.check(path, m)
+			k.validate(path, m)
+			typed = m
+			k.typedHTTP(path, m)
+		case tcpOptionsName, "envoy.upstreams.tcp.tcp_protocol_options":
+			m := &tcpv3.TcpProtocolOptions{}
+			if err := a.UnmarshalTo(m); err != nil {
+				k.fail(path, err.Error(), "use type "+tcpOptionsName)
+				continue
+			}
+			k.check(path, m)
+			o.TCPIdleTimeout = duration(m.GetIdleTimeout(), o.TCPIdleTimeout)
+		default:
+			k.fail(path, "these protocol options are not known", "known are "+httpOptionsName+" and "+tcpOptionsName)
+		}
+	}
+	k.deprecatedHTTP(typed != nil)
+}
+
+func (k *compiler) typedHTTP(path string, m *httpv3.HttpProtocolOptions) {
+	h := &k.out.HTTP
+	k.commonHTTP(m.GetCommonHttpProtocolOptions())
+	u := m.GetUpstreamHttpProtocolOptions()
+	h.AutoSNI, h.AutoSANValidation, h.SNIHeader = u.GetAutoSni(), u.GetAutoSanValidation(), u.GetOverrideAutoSniHeader()
+	var h1 *corev3.Http1ProtocolOptions
+	var h2 *corev3.Http2ProtocolOptions
+	switch v := m.GetUpstreamProtocolOptions().(type) {
+	case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
+		path += ".explicit_http_config"
+		e := v.ExplicitHttpConfig
+		h1, h2 = e.GetHttpProtocolOptions(), e.GetHttp2ProtocolOptions()
+		if h2 != nil {
+			h.Version = UseHTTP2
+		}
+	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
+		path += ".use_downstream_protocol_config"
+		e := v.UseDownstreamProtocolConfig
+		h.Version, h1, h2 = UseDownstream, e.GetHttpProtocolOptions(), e.GetHttp2ProtocolOptions()
+	case *httpv3.HttpProtocolOptions_AutoConfig:
+		path += ".auto_config"
+		e := v.AutoConfig
+		h.Version, h1, h2 = UseALPN, e.GetHttpProtocolOptions(), e.GetHttp2ProtocolOptions()
+	}
+	k.http1(path+".http_protocol_options", h1)
+	k.http2(path+".http2_protocol_options", h2)
+}
+
+// deprecatedHTTP reads what the cluster has of its own, if no typed options overrule
+// it.
+func (k *compiler) deprecatedHTTP(overruled bool) {
+	c, h := k.cluster, &k.out.HTTP
+	//nolint:staticcheck // The fields are deprecated, and still read by Envoy.
+	common, u, h1, h2, sel := c.GetCommonHttpProtocolOptions(), c.GetUpstreamHttpProtocolOptions(), c.GetHttpProtocolOptions(), c.GetHttp2ProtocolOptions(), c.GetProtocolSelection()
+	if overruled {
+		for name, set := range map[string]bool{
+			"common_http_protocol_options": common != nil, "upstream_http_protocol_options": u != nil,
+			"http_protocol_options": h1 != nil, "http2_protocol_options": h2 != nil,
+			"protocol_selection": sel != clusterv3.Cluster_USE_CONFIGURED_PROTOCOL,
+		} {
+			if set {
+				k.warn(name, "has no effect: typed_extension_protocol_options overrules it", "move it to "+httpOptionsName)
+			}
+		}
+		return
+	}
+	k.commonHTTP(common)
+	h.AutoSNI, h.AutoSANValidation, h.SNIHeader = u.GetAutoSni(), u.GetAutoSanValidation(), u.GetOverrideAutoSniHeader()
+	switch {
+	case sel == clusterv3.Cluster_USE_DOWNSTREAM_PROTOCOL:
+		h.Version = UseDownstream
+	case h2 != nil && h1 != nil:
+		k.fail("http2_protocol_options", "both HTTP/1 and HTTP/2 options are given and neither is chosen",
+			"set protocol_selection: USE_DOWNSTREAM_PROTOCOL or remove one")
+	case h2 != nil:
+		h.Version = UseHTTP2
+	}
+	k.http1("http_protocol_options", h1)
+	k.http2("http2_protocol_options", h2)
+}
+
+func (k *compiler) commonHTTP(o *corev3.HttpProtocolOptions) {
+	h := &k.out.HTTP
+	h.IdleTimeout = duration(o.GetIdleTimeout(), h.IdleTimeout)
+	h.MaxConnectionDuration = duration(o.GetMaxConnectionDuration(), 0)
+	h.MaxConnectionDurationJitter = o.GetMaxConnectionDurationJitter().GetValue()
+	h.MaxStreamDuration = duration(o.GetMaxStreamDuration(), 0)
+	h.MaxHeaders = value(o.GetMaxHeadersCount(), h.MaxHeaders)
+	h.MaxResponseHeadersKB = value(o.GetMaxResponseHeadersKb(), h.MaxResponseHeadersKB)
+	if v := o.GetMaxRequestsPerConnection(); v != nil {
+		k.out.MaxRequestsPerConnection = v.GetValue()
+	}
+}
+
+func value(v *wrapperspb.UInt32Value, def uint32) uint32 {
+	if v == nil {
+		return def
+	}
+	return v.GetValue()
+}
+
+func (k *compiler) http1(path string, o *corev3.Http1ProtocolOptions) {
+	h := &k.out.HTTP.HTTP1
+	h.Trailers = o.GetEnableTrailers()
+	h.AllowChunkedLength = o.GetAllowChunkedLength()
+	h.FullyQualifiedURL = o.GetSendFullyQualifiedUrl()
+	h.AllowCustomMethods = o.GetAllowCustomMethods()
+	h.KeepOnStreamError = o.GetOverrideStreamErrorOnInvalidHttpMessage().GetValue()
+	switch f := o.GetHeaderKeyFormat().GetHeaderFormat().(type) {
+	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_:
+		h.KeyFormat = KeyProperCase
+	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter:
+		const name = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+		if got := f.StatefulFormatter.GetTypedConfig().MessageName(); got != name {
+			k.fail(path+".header_key_format.stateful_formatter", fmt.Sprintf("formatter %q is not known", got), "use "+name)
+		}
+		h.KeyFormat = KeyPreserveCase
+	}
+}
+
+func defaultHTTP2() HTTP2Options {
+	return HTTP2Options{
+		HPACKTableSize: 4096, MaxConcurrentStreams: 1024,
+		InitialStreamWindow: 16 << 20, InitialConnectionWindow: 24 << 20,
+		MaxOutboundFrames: 10000, MaxOutboundControlFrames: 1000,
+		MaxConsecutiveInboundEmptyFrames: 1, MaxInboundPriorityFramesPerStream: 100,
+		MaxInboundWindowUpdateFramesPerDataFrame: 10,
+	}
+}
+
+func (k *compiler) http2(path string, o *corev3.Http2ProtocolOptions) {
+	h := &k.out.HTTP.HTTP2
+	h.HPACKTableSize = value(o.GetHpackTableSize(), h.HPACKTableSize)
+	h.MaxConcurrentStreams = value(o.GetMaxConcurrentStreams(), h.MaxConcurrentStreams)
+	h.InitialStreamWindow = value(o.GetInitialStreamWindowSize(), h.InitialStreamWindow)
+	h.InitialConnectionWindow = value(o.GetInitialConnectionWindowSize(), h.InitialConnectionWindow)
+	h.AllowConnect = o.GetAllowConnect()
+	h.MaxOutboundFrames = value(o.GetMaxOutboundFrames(), h.MaxOutboundFrames)
+	h.MaxOutboundControlFrames = value(o.GetMaxOutboundControlFrames(), h.MaxOutboundControlFrames)
+	h.MaxConsecutiveInboundEmptyFrames = value(o.GetMaxConsecutiveInboundFramesWithEmptyPayload(), h.MaxConsecutiveInboundEmptyFrames)
+	h.MaxInboundPriorityFramesPerStream = value(o.GetMaxInboundPriorityFramesPerStream(), h.MaxInboundPriorityFramesPerStream)
+	h.MaxInboundWindowUpdateFramesPerDataFrame = value(o.GetMaxInboundWindowUpdateFramesPerDataFrameSent(), h.MaxInboundWindowUpdateFramesPerDataFrame)
+	h.KeepOnStreamError = o.GetStreamErrorOnInvalidHttpMessaging() //nolint:staticcheck // deprecated, still read
+	if v := o.GetOverrideStreamErrorOnInvalidHttpMessage(); v != nil {
+		h.KeepOnStreamError = v.GetValue()
+	}
+	h.MaxHeaderFieldSizeKB = o.GetMaxHeaderFieldSizeKb().GetValue()
+	h.DisableHuffman = o.GetEnableHuffmanEncoding() != nil && !o.GetEnableHuffmanEncoding().GetValue()
+	h.DisallowObsText = o.GetDisallowObsText().GetValue()
+	for i, s := range o.GetCustomSettingsParameters() {
+		id := s.GetIdentifier().GetValue()
+		if id == 1 || id == 3 || id == 4 || id == 2 || id == 8 || id > 1<<16-1 {
+			k.fail(fmt.Sprintf("%s.custom_settings_parameters[%d].identifier", path, i),
+				fmt.Sprintf("setting %d has a field of its own or cannot be set", id), "use the named field")
+		}
+		h.CustomSettings = append(h.CustomSettings, HTTP2Setting{ID: uint16(id), Value: s.GetValue().GetValue()})
+	}
+	if a := o.GetConnectionKeepalive(); a != nil {
+		h.KeepAliveInterval = duration(a.GetInterval(), 0)
+		h.KeepAliveTimeout = duration(a.GetTimeout(), 0)
+		h.KeepAliveIdleInterval = duration(a.GetConnectionIdleInterval(), 0)
+		h.KeepAliveJitterPercent = 15
+		if v := a.GetIntervalJitter(); v != nil {
+			h.KeepAliveJitterPercent = cmp.Or(v.GetValue(), 0)
+		}
+	}
+}

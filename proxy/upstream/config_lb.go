@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	dnsclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	commonlbv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
+	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	robinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
+	addrinfov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/getaddrinfo/v3"
+	"google.golang.org/protobuf/proto"
+)
+
+// policy compiles load_balancing_policy, or the older lb_policy and its configuration,
+// to the same extensions.
+func (k *compiler) policy() {
+	c := k.cluster
+	list := c.GetLoadBalancingPolicy()
+	if list == nil {
+		if c.GetLbPolicy() == clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG {
+			k.fail("load_balancing_policy", "is missing although lb_policy is LOAD_BALANCING_POLICY_CONFIG", "give it")
+			return
+		}
+		k.legacyPolicy()
+		return
+	}
+	l := c.GetCommonLbConfig()
+	if l.GetLocalityConfigSpecifier() != nil || l.GetConsistentHashingLbConfig() != nil {
+		k.fail("common_lb_config", "load_balancing_policy cannot be combined with zone_aware_lb_config, locality_weighted_lb_config or consistent_hashing_lb_config",
+			"configure them in the policy")
+	}
+	if c.GetLbConfig() != nil {
+		k.warn("load_balancing_policy", "overrules the lb_config given beside it", "remove the latter")
+	}
+	var names []string
+	for i, p := range list.GetPolicies() {
+		e := p.GetTypedExtensionConfig()
+		name := e.GetTypedConfig().MessageName()
+		f := k.policyFor(string(name))
+		if f == nil {
+			names = append(names, fmt.Sprintf("%q", e.GetName()))
+			continue
+		}
+		path := fmt.Sprintf("load_balancing_policy.policies[%d].typed_extension_config.typed_config", i)
+		m := f.Config.ProtoReflect().New().Interface()
+		if err := e.GetTypedConfig().UnmarshalTo(m); err != nil {
+			k.fail(path, err.Error(), "")
+			return
+		}
+		k.buildPolicy(path, f, m)
+		return
+	}
+	k.fail("load_balancing_policy.policies", "none of these is supported: "+strings.Join(names, ", "), "known are "+k.knownPolicies())
+}
+
+func (k *compiler) policyFor(message string) *PolicyFactory {
+	i := slices.IndexFunc(k.cx.Policies, func(f PolicyFactory) bool {
+		return string(f.Config.ProtoReflect().Descriptor().FullName()) == message
+	})
+	if i < 0 {
+		return nil
+	}
+	return &k.cx.Policies[i]
+}
+
+func (k *compiler) knownPolicies() string {
+	var names []string
+	for _, f := range k.cx.Policies {
+		names = append(names, f.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) {
+	ledger, err := ParseLedger(f.Fields)
+	if err != nil {
+		k.failErr(path, err)
+		return
+	}
+	for _, p := range ledger.Check(m) {
+		k.add(p.Severity, joinPath(path, p.Path), p.Reason, p.Remedy)
+	}
+	if v, ok := m.(interface{ ValidateAll() error }); ok {
+		k.validate(path, v)
+	}
+	if k.failed() {
+		return
+	}
+	k.out.PolicyName = f.Name
+	if k.out.policy, err = f.New(m); err != nil {
+		k.failErr(path, err)
+	}
+}
+
+// legacyPolicy turns lb_policy into the message of the extension that took its place.
+func (k *compiler) legacyPolicy() {
+	c := k.cluster
+	var m proto.Message
+	switch c.GetLbPolicy() {
+	case clusterv3.Cluster_ROUND_ROBIN:
+		m = &robinv3.RoundRobin{
+			LocalityLbConfig: k.legacyLocality(), SlowStartConfig: legacySlowStart(c.GetRoundRobinLbConfig().GetSlowStartConfig()),
+		}
+	case clusterv3.Cluster_LEAST_REQUEST:
+		l := c.GetLeastRequestLbConfig()
+		m = &leastv3.LeastRequest{
+			ChoiceCount: l.GetChoiceCount(), ActiveRequestBias: l.GetActiveRequestBias(),
+			SlowStartConfig: legacySlowStart(l.GetSlowStartConfig()), LocalityLbConfig: k.legacyLocality(),
+		}
+	case clusterv3.Cluster_RANDOM:
+		m = &randomv3.Random{LocalityLbConfig: k.legacyLocality()}
+	case clusterv3.Cluster_RING_HASH, clusterv3.Cluster_MAGLEV, clusterv3.Cluster_CLUSTER_PROVIDED,
+		clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG:
+	}
+	var f *PolicyFactory
+	if m != nil {
+		f = k.policyFor(string(m.ProtoReflect().Descriptor().FullName()))
+	}
+	if f == nil {
+		k.fail("lb_policy", c.GetLbPolicy().String()+" is not supported", "known are "+k.knownPolicies())
+		return
+	}
+	k.buildPolicy("", f, m)
+}
+
+func legacySlowStart(s *clusterv3.Cluster_SlowStartConfig) *commonlbv3.SlowStartConfig {
+	if s == nil {
+		return nil
+	}
+	return &commonlbv3.SlowStartConfig{
+		SlowStartWindow: s.GetSlowStartWindow(), Aggression: s.GetAggression(), MinWeightPercent: s.GetMinWeightPercent(),
+	}
+}
+
+// legacyLocality carries over what Layered honours. The ledger has told of the rest.
+func (k *compiler) legacyLocality() *commonlbv3.LocalityLbConfig {
+	z := k.cluster.GetCommonLbConfig().GetZoneAwareLbConfig()
+	if !z.GetFailTrafficOnPanic() {
+		return nil
+	}
+	return &commonlbv3.LocalityLbConfig{LocalityConfigSpecifier: &commonlbv3.LocalityLbConfig_ZoneAwareLbConfig_{
+		ZoneAwareLbConfig: &commonlbv3.LocalityLbConfig_ZoneAwareLbConfig{FailTrafficOnPanic: true},
+	}}
+}
+
+// ParseSlowStart compiles the slow_start_config that several policies share.
+func ParseSlowStart(s *commonlbv3.SlowStartConfig) SlowStart {
+	if s == nil {
+		return SlowStart{}
+	}
+	out := SlowStart{Window: s.GetSlowStartWindow().AsDuration(), Aggression: 1, MinFactor: 0.1}
+	if a := s.GetAggression(); a != nil {
+		out.Aggression = a.GetDefaultValue()
+	}
+	if v := s.GetMinWeightPercent(); v != nil {
+		out.MinFactor = v.GetValue() / 100
+	}
+	return out
+}
+
+// ParseLayers compiles the locality_lb_config that several policies share.
+func ParseLayers(l *commonlbv3.LocalityLbConfig) LayerOptions {
+	return LayerOptions{FailTrafficOnPanic: l.GetZoneAwareLbConfig().GetFailTrafficOnPanic()}
+}
+
+// discovery finds the factory for the cluster's type.
+func (k *compiler) discovery() {
+	c := k.cluster
+	in := &DiscoveryConfig{Cluster: c.GetName(), Targets: k.targets("load_assignment", c.GetLoadAssignment()), DNS: k.dns()}
+	path, name := "type", c.GetType().String()
+	if t := c.GetClusterType(); t != nil {
+		path, in.Typed = "cluster_type", t.GetTypedConfig()
+		name = k.customType(t, in)
+	}
+	if name == "" || k.failed() {
+		return
+	}
+	i := slices.IndexFunc(k.cx.Discoveries, func(f DiscoveryFactory) bool { return f.Name == name })
+	if i < 0 {
+		var known []string
+		for _, f := range k.cx.Discoveries {
+			known = append(known, f.Name)
+		}
+		k.fail(path, name+" is not supported", "known are "+strings.Join(known, ", "))
+		return
+	}
+	k.out.DiscoveryName = name
+	var err error
+	if k.out.discovery, err = k.cx.Discoveries[i].New(in); err != nil {
+		k.failErr("", err)
+	}
+}
+
+// customType names the discovery that cluster_type asks for. DnsCluster is both strict
+// and logical DNS.
+func (k *compiler) customType(t *clusterv3.Cluster_CustomClusterType, in *DiscoveryConfig) string {
+	const path = "cluster_type.typed_config"
+	if t.GetTypedConfig() == nil {
+		return strings.ToUpper(strings.TrimPrefix(strings.TrimPrefix(t.GetName(), "envoy.cluster."), "envoy.clusters."))
+	}
+	d := &dnsclusterv3.DnsCluster{}
+	if t.GetTypedConfig().MessageName() != d.ProtoReflect().Descriptor().FullName() {
+		return string(t.GetTypedConfig().MessageName())
+	}
+	if err := t.GetTypedConfig().UnmarshalTo(d); err != nil {
+		k.fail(path, err.Error(), "")
+		return ""
+	}
+	k.check(path, d)
+	k.validate(path, d)
+	// The enums share their numbers but for an UNSPECIFIED in front.
+	in.DNS = DNSConfig{
+		Refresh: duration(d.GetDnsRefreshRate(), 5*time.Second), Jitter: duration(d.GetDnsJitter(), 0),
+		MinRefresh: duration(d.GetDnsMinRefreshRate(), 0), RespectTTL: d.GetRespectDnsTtl(),
+		FailureBase: duration(d.GetDnsFailureRefreshRate().GetBaseInterval(), 0),
+		FailureMax:  duration(d.GetDnsFailureRefreshRate().GetMaxInterval(), 0),
+		Family:      family(strings.TrimPrefix(d.GetDnsLookupFamily().String(), "UNSPECIFIED")),
+	}
+	in.DNS.Resolver = k.resolver(path+".typed_dns_resolver_config", d.GetTypedDnsResolverConfig())
+	k.checkDNS(path, &in.DNS)
+	if d.GetAllAddressesInSingleEndpoint() {
+		return "LOGICAL_DNS"
+	}
+	return "STRICT_DNS"
+}
+
+func family(name string) DNSFamily {
+	switch name {
+	case "V4_ONLY":
+		return FamilyV4Only
+	case "V6_ONLY":
+		return FamilyV6Only
+	case "V4_PREFERRED":
+		return FamilyV4Preferred
+	case "ALL":
+		return FamilyAll
+	}
+	return FamilyAuto
+}
+
+//nolint:staticcheck // Most of the fields are deprecated, and still read by Envoy.
+func (k *compiler) dns() DNSConfig {
+	c := k.cluster
+	d := DNSConfig{
+		Refresh: duration(c.GetDnsRefreshRate(), 5*time.Second), Jitter: duration(c.GetDnsJitter(), 0),
+		RespectTTL:  c.GetRespectDnsTtl(),
+		FailureBase: duration(c.GetDnsFailureRefreshRate().GetBaseInterval(), 0),
+		FailureMax:  duration(c.GetDnsFailureRefreshRate().GetMaxInterval(), 0),
+		Family:      family(c.GetDnsLookupFamily().String()),
+	}
+	switch {
+	case c.GetTypedDnsResolverConfig() != nil:
+		d.Resolver = k.resolver("typed_dns_resolver_config", c.GetTypedDnsResolverConfig())
+		for name, set := range map[string]bool{
+			"dns_resolution_config": c.GetDnsResolutionConfig() != nil, "dns_resolvers": len(c.GetDnsResolvers()) > 0,
+			"use_tcp_for_dns_lookups": c.GetUseTcpForDnsLookups(),
+		} {
+			if set {
+				k.warn(name, "has no effect: typed_dns_resolver_config overrules it", "remove it")
+			}
+		}
+	case c.GetDnsResolutionConfig() != nil:
+		r := c.GetDnsResolutionConfig()
+		d.Resolver = ResolverConfig{
+			Servers: k.servers("dns_resolution_config.resolvers", r.GetResolvers()), Custom: true,
+			TCP: r.GetDnsResolverOptions().GetUseTcpForDnsLookups(), NoSearch: r.GetDnsResolverOptions().GetNoDefaultSearchDomain(),
+		}
+	case len(c.GetDnsResolvers()) > 0 || c.GetUseTcpForDnsLookups():
+		d.Resolver = ResolverConfig{
+			Servers: k.servers("dns_resolvers", c.GetDnsResolvers()), Custom: true, TCP: c.GetUseTcpForDnsLookups(),
+		}
+	}
+	k.checkDNS("", &d)
+	return d
+}
+
+// checkDNS tells what does not go together.
+func (k *compiler) checkDNS(path string, d *DNSConfig) {
+	if d.RespectTTL && d.Resolver.System {
+		k.warn(joinPath(path, "respect_dns_ttl"), "has no effect: getaddrinfo tells no TTL", "use the cares resolver")
+	}
+	if d.FailureMax > 0 && d.FailureMax < d.FailureBase {
+		k.fail(joinPath(path, "dns_failure_refresh_rate.max_interval"), "is below base_interval", "raise it")
+	}
+}
+
+func (k *compiler) resolver(path string, e *corev3.TypedExtensionConfig) ResolverConfig {
+	if e == nil {
+		return ResolverConfig{}
+	}
+	cares, addrinfo := &caresv3.CaresDnsResolverConfig{}, &addrinfov3.GetAddrInfoDnsResolverConfig{}
+	path += ".typed_config"
+	switch name := e.GetTypedConfig().MessageName(); name {
+	case cares.ProtoReflect().Descriptor().FullName():
+		if err := e.GetTypedConfig().UnmarshalTo(cares); err != nil {
+			k.fail(path, err.Error(), "")
+			break
+		}
+		k.check(path, cares)
+		k.validate(path, cares)
+		return ResolverConfig{
+			Custom: true, Servers: k.servers(path+".resolvers", cares.GetResolvers()),
+			FallbackToSystem: cares.GetUseResolversAsFallback(), Rotate: cares.GetRotateNameservers(),
+			TCP:      cares.GetDnsResolverOptions().GetUseTcpForDnsLookups(),
+			NoSearch: cares.GetDnsResolverOptions().GetNoDefaultSearchDomain(),
+			Timeout:  time.Duration(min(cares.GetQueryTimeoutSeconds().GetValue(), 3600)) * time.Second,
+			Tries:    int(min(cares.GetQueryTries().GetValue(), 100)),
+			UDPSize:  uint16(min(cares.GetEdns0MaxPayloadSize().GetValue(), 4096)),
+		}
+	case addrinfo.ProtoReflect().Descriptor().FullName():
+		if err := e.GetTypedConfig().UnmarshalTo(addrinfo); err != nil {
+			k.fail(path, err.Error(), "")
+			break
+		}
+		k.check(path, addrinfo)
+		k.validate(path, addrinfo)
+		return ResolverConfig{System: true}
+	default:
+		k.fail(path, fmt.Sprintf("resolver %q is not supported", name), "use the cares or the getaddrinfo resolver")
+	}
+	return ResolverConfig{}
+}
+
+func (k *compiler) servers(path string, list []*corev3.Address) []netip.AddrPort {
+	var out []netip.AddrPort
+	for i, a := range list {
+		s := a.GetSocketAddress()
+		ip, err := netip.ParseAddr(s.GetAddress())
+		if s == nil || err != nil {
+			k.fail(fmt.Sprintf("%s[%d]", path, i), "a resolver is an IP address and a port", "give a socket_address")
+			continue
+		}
+		port := s.GetPortValue()
+		if port == 0 {
+			port = 53
+		}
+		out = append(out, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+	}
+	return out
+}
