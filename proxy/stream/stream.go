@@ -70,9 +70,11 @@ type Owner interface {
 	Localise(s *Stream)
 }
 
-// Begin readies a stream for a new request on task t. What an earlier request
-// left is wiped; memory is kept.
-func (s *Stream) Begin(t *engine.Task, o Owner) {
+// Begin readies a new or wiped stream for a request on task t.
+func (s *Stream) Begin(t *engine.Task, o Owner) { s.task, s.owner = t, o }
+
+// Wipe forgets a request that is over; memory is kept for the next.
+func (s *Stream) Wipe() {
 	for _, r := range s.state {
 		if r != nil {
 			r.reset()
@@ -82,7 +84,7 @@ func (s *Stream) Begin(t *engine.Task, o Owner) {
 	s.Response = Message{}
 	s.Info = streaminfo.Stream{}
 	s.Random, s.Upgrade = 0, false
-	s.task, s.owner = t, o
+	s.task, s.owner = nil, nil
 	s.route, s.routed, s.replied = nil, false, false
 }
 
