@@ -60,17 +60,21 @@ type Conn struct {
 	Info      *streaminfo.Connection
 
 	handler    Handler
-	onClose    func(*Conn)
+	owner      Owner
 	next, prev *Conn // in its Group
 	group      *Group
 	busy       bool // a task serves it
 	closed     bool
 }
 
-// New returns a connection that has no handler yet. onClose is told when it is
-// gone.
-func New(socket *engine.Conn, info *streaminfo.Connection, onClose func(*Conn)) *Conn {
-	return &Conn{Socket: socket, Transport: socket, Info: info, onClose: onClose}
+// An Owner is told when a connection is gone.
+type Owner interface {
+	Gone(c *Conn)
+}
+
+// New returns a connection that has no handler yet.
+func New(socket *engine.Conn, info *streaminfo.Connection, o Owner) *Conn {
+	return &Conn{Socket: socket, Transport: socket, Info: info, owner: o}
 }
 
 // Plain reports whether the bytes on the socket are the connection's bytes, so
@@ -152,8 +156,8 @@ func (c *Conn) Close() {
 	if c.handler != nil {
 		c.handler.Closed(c)
 	}
-	if c.onClose != nil {
-		c.onClose(c)
+	if c.owner != nil {
+		c.owner.Gone(c)
 	}
 }
 
