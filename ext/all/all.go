@@ -11,6 +11,11 @@ import (
 	"weir.dev/weir/ext/cluster/logicaldns"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
+	"weir.dev/weir/ext/http/buffer"
+	"weir.dev/weir/ext/http/cors"
+	"weir.dev/weir/ext/http/fault"
+	"weir.dev/weir/ext/http/headermutation"
+	"weir.dev/weir/ext/http/healthcheck"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/lb/leastrequest"
 	"weir.dev/weir/ext/lb/random"
@@ -27,6 +32,11 @@ func Extensions() *extension.Registry {
 	names := dns.NewSource("", "")
 	return &extension.Registry{
 		HTTP: []extension.HTTPFilter{
+			buffer.Extension(),
+			cors.Extension(),
+			fault.Extension(),
+			headermutation.Extension(),
+			healthcheck.Extension(),
 			router.Extension(),
 		},
 		Network: []extension.NetworkFilter{

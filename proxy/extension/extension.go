@@ -134,6 +134,8 @@ type HTTP struct {
 	Slot stream.Slot
 	// Scope is the statistics of the connection manager (http.STAT_PREFIX.).
 	Scope *stats.Scope
+	// Own keeps what must be closed when the chain is replaced or gone.
+	Own func(close func())
 }
 
 // Network is what a network filter is made with.

@@ -51,7 +51,7 @@ func (b *builder) filters(chain *stream.Chain, list []*hcmv3.HttpFilter, path st
 			}
 			return fmt.Errorf("%s: a terminal filter must be the last: move it to the end", at)
 		}
-		in := &extension.HTTP{Services: b.in.Services, Name: f.GetName(), Slot: stream.Slot(chain.Len()), Scope: b.scope}
+		in := &extension.HTTP{Services: b.in.Services, Name: f.GetName(), Slot: stream.Slot(chain.Len()), Scope: b.scope, Own: b.in.Own}
 		filter, err := ext.New(cfg, in)
 		if err != nil {
 			return fmt.Errorf("%s: %w", at, err)
