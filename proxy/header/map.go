@@ -39,6 +39,7 @@ type Map struct {
 	first [numIDs]uint16
 	live  int
 	size  int
+	envoy bool // a field of x-envoy-* was added since Reset
 	arena []byte
 }
 
@@ -52,7 +53,7 @@ func (m *Map) Reset() {
 	clear(m.fields)
 	m.fields = m.fields[:0]
 	m.first = [numIDs]uint16{}
-	m.live, m.size = 0, 0
+	m.live, m.size, m.envoy = 0, 0, false
 	m.arena = m.arena[:0]
 }
 
@@ -87,6 +88,10 @@ func (m *Map) Get(n Name) []byte {
 	}
 	return nil
 }
+
+// HasEnvoy reports whether there may be a well-known field of the proxy's own,
+// x-envoy-*: most requests have none, and need not be asked for each.
+func (m *Map) HasEnvoy() bool { return m.envoy }
 
 // Has reports whether there is a field called n.
 func (m *Map) Has(n Name) bool { return m.find(n, 0) >= 0 }
@@ -234,6 +239,7 @@ func (m *Map) push(n Name, value string) {
 	m.size += len(n.s) + len(value)
 	if n.id != none && m.first[n.id] == 0 {
 		m.first[n.id] = uint16(len(m.fields))
+		m.envoy = m.envoy || n.id >= firstEnvoy
 	}
 }
 

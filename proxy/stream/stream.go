@@ -9,6 +9,8 @@
 package stream
 
 import (
+	"context"
+
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
@@ -68,9 +70,11 @@ type Owner interface {
 	Localise(s *Stream)
 }
 
-// Begin readies a stream for a new request on task t. What an earlier request
-// left is wiped; memory is kept.
-func (s *Stream) Begin(t *engine.Task, o Owner) {
+// Begin readies a new or wiped stream for a request on task t.
+func (s *Stream) Begin(t *engine.Task, o Owner) { s.task, s.owner = t, o }
+
+// Wipe forgets a request that is over; memory is kept for the next.
+func (s *Stream) Wipe() {
 	for _, r := range s.state {
 		if r != nil {
 			r.reset()
@@ -80,7 +84,7 @@ func (s *Stream) Begin(t *engine.Task, o Owner) {
 	s.Response = Message{}
 	s.Info = streaminfo.Stream{}
 	s.Random, s.Upgrade = 0, false
-	s.task, s.owner = t, o
+	s.task, s.owner = nil, nil
 	s.route, s.routed, s.replied = nil, false, false
 }
 
@@ -120,6 +124,34 @@ func (s *Stream) Replied() bool { return s.replied }
 // task waits: f may use the stream if it is called from Request or Response,
 // but not from within a Body, for the other direction may be moving.
 func (s *Stream) Foreign(f func()) { s.Running().Foreign(f) }
+
+// Await is Foreign for what may take long: f runs on a goroutine and the calling
+// task waits until it has returned. If the task is interrupted meanwhile, as it
+// is when the stream ends, the context is cancelled, upon which f must return
+// soon, and the interrupt's error is returned.
+func (s *Stream) Await(f func(ctx context.Context)) error {
+	t := s.Running()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := false
+	go func() {
+		defer t.Loop().Post(func() { done = true; t.Wake() })
+		f(ctx)
+	}()
+	var interrupt error
+	for !done {
+		err := t.Wait()
+		if err == nil {
+			continue
+		}
+		if interrupt == nil {
+			interrupt = err
+			cancel()
+		}
+		t.Yield() // A loop that is closing does not suspend who waits.
+	}
+	return interrupt
+}
 
 // A Slot is the place of a filter in its chain.
 type Slot int

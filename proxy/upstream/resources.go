@@ -104,6 +104,10 @@ func (r *Resource) Limit() uint64 {
 // show brings the gauges up to date. Two loops may write them in the wrong order, so
 // whoever wrote looks again; the tries are bounded because whoever disturbs also shows.
 func (r *Resource) show() {
+	// What happens for nearly every request: far from the limit, nothing to show.
+	if r.remaining == nil && r.budget == nil && r.n.Load() < int64(min(r.limit, 1<<62)) && r.open.Value() == 0 {
+		return
+	}
 	for range 16 {
 		n := r.n.Load()
 		limit := int64(min(r.Limit(), 1<<62))

@@ -78,7 +78,7 @@ func idempotent(method []byte) bool {
 
 func (q *request) once() outcome {
 	t, st := q.s.Task(), q.up.Stats
-	q.begun = engine.Nano()
+	q.begun = q.loop.Now()
 	if d := q.limits.perTry; d > 0 {
 		q.try.Set(int64(d))
 	}
@@ -117,7 +117,8 @@ func (q *request) once() outcome {
 func (q *request) note(h *upstream.Host) {
 	u := &q.s.Info.Upstream
 	u.HostName, u.HostAddress, u.HostMetadata, u.Locality = h.Hostname, h.Address, h.Metadata, h.Locality
-	u.HostsAttempted = append(u.HostsAttempted, h.Address)
+	q.tried = append(q.tried, h.Address)
+	u.HostsAttempted = q.tried
 	u.Protocol = streaminfo.HTTP11
 	if q.retry.enabled() {
 		q.pick.Attempted = append(q.pick.Attempted, h)
@@ -132,7 +133,7 @@ func (q *request) connected(fresh bool) {
 		i.Upstream.TLS = c.TLS
 		i.Upstream.ConnectionID = c.ID
 	}
-	now := engine.Nano()
+	now := q.loop.Now()
 	if fresh {
 		i.Timing.UpstreamConnect, i.Timing.UpstreamConnected = q.begun-q.start, now-q.start
 	}
@@ -181,7 +182,7 @@ const inlineBody = 64 << 10
 
 // sent notes that the request is complete: the response's time begins.
 func (q *request) sent() {
-	now := engine.Nano()
+	now := q.loop.Now()
 	q.complete = true
 	q.s.Info.Timing.RequestEnd = now - q.start
 	q.s.Info.Timing.UpstreamLastTx = now - q.start
@@ -219,7 +220,7 @@ func (q *request) receive() outcome {
 }
 
 func (q *request) received(status int) outcome {
-	st, now := q.up.Stats, engine.Nano()
+	st, now := q.up.Stats, q.loop.Now()
 	q.s.Info.Timing.UpstreamFirstRx = now - q.start
 	st.RqCompleted.Inc()
 	st.RqCodes.Inc(status)

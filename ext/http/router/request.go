@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/codec/h1"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
@@ -40,6 +41,7 @@ type request struct {
 	begun    int64      // when it began
 	tunnel   bool
 
+	tried    []address.Addr // every host tried, in order
 	upload   upload
 	replay   replay
 	shadows  []*shadow
@@ -151,7 +153,7 @@ func (q *request) deliver() error {
 func (q *request) finishHead() {
 	h, s := &q.head, q.s
 	if !q.w.f.suppress {
-		ms := (engine.Nano() - q.start) / int64(time.Millisecond)
+		ms := (q.loop.Now() - q.start) / int64(time.Millisecond)
 		h.SetInt(header.XEnvoyUpstreamServiceTime, ms)
 		if q.route.VirtualHost != nil && q.route.VirtualHost.IncludeAttemptCountInResponse {
 			h.SetInt(header.XEnvoyAttemptCount, int64(s.Info.Attempts))
@@ -173,6 +175,7 @@ func (q *request) end() {
 		q.w.stats.ResetAfter.Inc()
 	}
 	q.leave(q.attached && q.complete && q.client.Reusable())
+	q.tried = q.tried[:0]
 	q.replay.reset()
 	q.head.Reset()
 	q.pick = upstream.PickContext{Attempted: q.pick.Attempted[:0]}

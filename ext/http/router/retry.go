@@ -35,6 +35,13 @@ func (r *retryState) begin(q *request, h *header.Map) {
 	if p != nil && (len(p.RequestHeaders) == 0 || matchesAny(p, h)) {
 		r.policy, r.on, r.left = p, p.On, p.NumRetries
 	}
+	if h.HasEnvoy() {
+		r.ask(p, h)
+	}
+}
+
+// ask takes what the request's headers ask for.
+func (r *retryState) ask(p *route.RetryPolicy, h *header.Map) {
 	asked := false
 	for _, n := range [...]header.Name{header.XEnvoyRetryOn, header.XEnvoyRetryGrpcOn} {
 		if v := h.Get(n); v != nil {

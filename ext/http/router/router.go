@@ -11,7 +11,6 @@ package router
 import (
 	"net/http"
 
-	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/route"
@@ -146,7 +145,7 @@ func (w *worker) take(s *stream.Stream, r *route.Route, c *upstream.Cluster) *re
 	}
 	q.s, q.route, q.cluster = s, r, c
 	q.up = c.Worker(s.Task().Loop().ID())
-	q.start = engine.Nano()
+	q.start = q.loop.Now()
 	return q
 }
 

@@ -40,6 +40,21 @@ func (q *request) timeouts(h *header.Map) limits {
 	if f.GRPCTimeoutMax.Set && stream.IsGRPC(h.Get(header.ContentType)) {
 		l.total = grpcTimeout(h, f.GRPCTimeoutMax.Value, f.GRPCTimeoutOffset.Or(0))
 	}
+	if h.HasEnvoy() {
+		q.headerTimeouts(h, &l)
+	}
+	if l.total > 0 && l.perTry >= l.total {
+		l.perTry = 0
+	}
+	l.expected = l.total
+	if l.perTry > 0 {
+		l.expected = l.perTry
+	}
+	return l
+}
+
+// headerTimeouts takes the limits that the request's headers ask for.
+func (q *request) headerTimeouts(h *header.Map, l *limits) {
 	if q.w.f.respectTimeout {
 		if d, ok := milliseconds(h, header.XEnvoyExpectedRqTimeoutMs); ok {
 			l.total = d
@@ -52,14 +67,6 @@ func (q *request) timeouts(h *header.Map) limits {
 		l.perTry = d
 	}
 	h.Del(header.XEnvoyUpstreamRqPerTryTimeoutMs)
-	if l.total > 0 && l.perTry >= l.total {
-		l.perTry = 0
-	}
-	l.expected = l.total
-	if l.perTry > 0 {
-		l.expected = l.perTry
-	}
-	return l
 }
 
 // milliseconds reads a header that holds a whole number of milliseconds.

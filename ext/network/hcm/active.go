@@ -61,7 +61,7 @@ func (w *worker) take(t *engine.Task, k *connection) *active {
 	}
 	a.conn = k
 	a.server.Attach(k.ends(), &w.m.cfg.codec)
-	a.reset(t)
+	a.ready(t)
 	return a
 }
 
@@ -70,8 +70,6 @@ const maxFreeStreams = 1024
 
 func (w *worker) put(a *active) {
 	a.server.Detach()
-	a.head.Reset()
-	a.Begin(nil, nil)
 	a.conn = nil
 	if len(w.free) < maxFreeStreams {
 		w.free = append(w.free, a)
@@ -82,9 +80,14 @@ func (w *worker) put(a *active) {
 	}
 }
 
-// reset readies the stream for the next request of its connection.
-func (a *active) reset(t *engine.Task) {
+// wipe forgets the request that was served.
+func (a *active) wipe() {
 	a.head.Reset()
+	a.Wipe()
+}
+
+// ready prepares a wiped stream for the next request of its connection.
+func (a *active) ready(t *engine.Task) {
 	a.Begin(t, a)
 	a.served, a.responded, a.abandoned, a.upgrading = false, false, false, false
 	a.chain = &a.conn.m.chain
@@ -185,7 +188,7 @@ func (a *active) finish() {
 		return
 	}
 	k, i := a.conn, &a.Info
-	now := engine.Nano()
+	now := k.loop.Now()
 	i.Duration = time.Duration(now - a.start)
 	head, body, _ := a.server.Sent()
 	if a.responded {

@@ -91,15 +91,15 @@ func (k *connection) Serve(t *engine.Task, c *conn.Conn) bool {
 		}
 		if err != nil {
 			a.refuse(t, err)
+			a.wipe()
 			return false
 		}
-		if !a.serve(t) {
+		keep := a.serve(t) && !a.abandoned
+		a.wipe()
+		if !keep {
 			return false
 		}
-		if a.abandoned {
-			return false
-		}
-		a.reset(t)
+		a.ready(t)
 	}
 }
 

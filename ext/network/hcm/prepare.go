@@ -27,7 +27,9 @@ func (a *active) prepare(hd *h1.Head) bool {
 	if hd.Absolute {
 		a.conn.stats.RqNonRelative.Inc()
 	}
-	h.Del(header.XEnvoyInternal)
+	if h.HasEnvoy() {
+		h.Del(header.XEnvoyInternal)
+	}
 	client, trusted, ok := a.client(h)
 	if !ok {
 		return false
@@ -147,6 +149,14 @@ func (a *active) detect(h *header.Map) (address.Addr, bool, bool) {
 
 // strip removes what only trusted peers may send.
 func strip(h *header.Map, edge bool, t *route.Table) {
+	if t != nil {
+		for _, n := range t.InternalOnlyHeaders {
+			h.Del(n)
+		}
+	}
+	if !h.HasEnvoy() {
+		return
+	}
 	if edge {
 		h.Del(header.XEnvoyDecoratorOperation)
 		h.Del(header.XEnvoyDownstreamServiceCluster)
@@ -156,11 +166,6 @@ func strip(h *header.Map, edge bool, t *route.Table) {
 	}
 	for i := range internalOnly {
 		h.Del(internalOnly[i])
-	}
-	if t != nil {
-		for _, n := range t.InternalOnlyHeaders {
-			h.Del(n)
-		}
 	}
 }
 

@@ -135,9 +135,9 @@ func (a *active) respond(t *engine.Task) bool {
 	}
 	a.resp.Close = k.lastRequest() || !a.server.Head().KeepAlive || early && a.Replied()
 	a.responded = true
-	a.Info.Timing.DownstreamFirstTx = engine.Nano() - a.start
+	a.Info.Timing.DownstreamFirstTx = a.conn.loop.Now() - a.start
 	closes, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
-	a.Info.Timing.DownstreamLastTx = engine.Nano() - a.start
+	a.Info.Timing.DownstreamLastTx = a.conn.loop.Now() - a.start
 	if err != nil {
 		a.failed(err)
 		return false

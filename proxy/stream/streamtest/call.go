@@ -147,7 +147,7 @@ func (c *Call) Run(t *engine.Task) {
 	for i := range c.heads {
 		c.heads[i].Reset()
 	}
-	s.Begin(t, &c.owner) // What filters keep for a stream is wiped.
+	s.Wipe() // What filters keep for a stream is wiped.
 }
 
 func (c *Call) request(s *stream.Stream) {

@@ -179,7 +179,7 @@ func (r *Rig) Allocs(req Request) float64 {
 	a.owner.rig = r
 	err := r.loop.Do(func(t *engine.Task) {
 		n = testing.AllocsPerRun(200, func() { serve(t) })
-		s.Begin(t, &a.owner) // What the filters keep is theirs no more.
+		s.Wipe() // What the filters keep is theirs no more.
 	})
 	if err != nil {
 		r.t.Fatal(err)
