@@ -35,7 +35,7 @@ format:
 	 if [ -n "$$bad" ]; then echo "gofmt -s would change:"; echo "$$bad"; exit 1; fi
 
 lint: format vet ## gofmt -s, go vet, staticcheck, test/arch
-	$(GO) run $(STATICCHECK) $(PACKAGES)
+	GO='$(GO)' STATICCHECK='$(STATICCHECK)' .ci/staticcheck $(PACKAGES)
 	$(GO) test -count=1 ./test/arch
 
 fuzz: ## every fuzz target for FUZZTIME (10s) each

@@ -7,8 +7,11 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 
+	"weir.dev/weir/internal/leak"
 	"weir.dev/weir/xds/ledger/ledgertest"
 )
+
+func TestMain(m *testing.M) { leak.Main(m) }
 
 func TestFields(t *testing.T) {
 	ledgertest.Run(t, "fields.txt", &bootstrapv3.Bootstrap{})

@@ -35,7 +35,8 @@ A request may ask for trouble, by query parameter or header:
 		Example: `  weir echo --address 127.0.0.1:9001 --name orders
   weir echo --address :9001 --address unix:/run/orders.sock
   curl -s 'http://127.0.0.1:9001/?status=503&delay=100ms'`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logs, err := logging.New(cmd.ErrOrStderr(), logging.Options{})
 			if err != nil {

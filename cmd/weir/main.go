@@ -41,6 +41,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(newProxy(proxies{}), newRun(proxies{}), newEcho(), newVersion(), newEnvoyFlags())
+	root.AddCommand(newProxy(proxies{}), newRun(proxies{}), newEcho(), newVersion(), newCompletion(), newEnvoyFlags())
+	root.CompletionOptions.DisableDefaultCmd = true // newCompletion has the shells that Linux has.
 	return root
 }

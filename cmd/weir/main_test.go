@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"weir.dev/weir/internal/leak"
 )
 
@@ -41,7 +42,7 @@ func run(args ...string) (status int, stdout, stderr string) {
 
 func TestVersion(t *testing.T) {
 	status, out, errs := run("version")
-	if status != 0 || errs != "" || !regexp.MustCompile(`^weir \S+ commit \S+ go\S+ linux/\S+\n$`).MatchString(out) {
+	if status != 0 || errs != "" || !regexp.MustCompile(`^weir \S+( commit \S+)? go\S+ linux/\S+\n$`).MatchString(out) {
 		t.Errorf("status %d, stdout %q, stderr %q", status, out, errs)
 	}
 }
@@ -54,8 +55,11 @@ func TestVersionLine(t *testing.T) {
 	if got := versionLine(info, true); !strings.HasPrefix(got, "weir v0.1.0 commit abc+changes go1.") {
 		t.Errorf("got %q", got)
 	}
-	if got := versionLine(nil, false); !strings.HasPrefix(got, "weir unknown commit unknown go1.") {
-		t.Errorf("got %q", got)
+	run := &debug.BuildInfo{Main: debug.Module{Version: "(devel)"}, Settings: []debug.BuildSetting{{Key: "vcs.modified", Value: "true"}}}
+	for _, got := range []string{versionLine(nil, false), versionLine(run, true)} {
+		if !strings.HasPrefix(got, "weir devel go1.") {
+			t.Errorf("got %q", got)
+		}
 	}
 }
 
@@ -106,13 +110,42 @@ func TestHelp(t *testing.T) {
 }
 
 func TestCompletion(t *testing.T) {
-	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
 		if status, out, errs := run("completion", shell); status != 0 || !strings.Contains(out, "weir") {
 			t.Errorf("%s: status %d, stderr %q", shell, status, errs)
 		}
 	}
-	if status, out, _ := run("__complete", "ec"); status != 0 || !strings.HasPrefix(out, "echo\t") {
-		t.Errorf("completing \"ec\" gave %q", out)
+	if status, _, errs := run("completion", "tcsh"); status != 1 || !strings.Contains(errs, `invalid argument "tcsh"`) {
+		t.Errorf("tcsh: status %d, stderr %q", status, errs)
+	}
+	// The last line is what the shell is told to do beside: 0 files, 4 nothing, 8 files of these endings.
+	tests := []struct{ words, want string }{
+		{"ec", "echo\tRun the demo backend: it answers each request with what it saw, as JSON\n:4\n"},
+		{"completion ", "bash\nzsh\nfish\n:4\n"},
+		{"proxy --mode ", "serve\nvalidate\n:4\n"},
+		{"proxy -c ", "yaml\nyml\njson\n:8\n"},
+		{"run --drain-strategy ", "gradual\nimmediate\n:4\n"},
+		{"run --concurrency ", ":4\n"},
+		{"run ", ":0\n"},
+		{"version ", ":4\n"},
+	}
+	for _, tt := range tests {
+		if _, out, _ := run(append([]string{"__complete"}, strings.Split(tt.words, " ")...)...); out != tt.want {
+			t.Errorf("completing %q gave %q, want %q", tt.words, out, tt.want)
+		}
+	}
+	// A flag that is new needs somebody to say what it takes.
+	root := newRoot()
+	for _, name := range []string{"proxy", "run"} {
+		cmd, _, err := root.Find([]string{name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if _, known := cmd.GetFlagCompletionFunc(f.Name); !known && !f.Hidden && f.Value.Type() != "bool" {
+				t.Errorf("weir %s: nobody completes --%s", name, f.Name)
+			}
+		})
 	}
 }
 

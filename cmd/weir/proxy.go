@@ -32,7 +32,8 @@ Every other flag of Envoy is accepted with a notice that it has no effect here, 
   weir proxy -c envoy.yaml --mode validate
   weir proxy -c envoy.yaml --config-yaml 'node: {id: edge-1}' -l warning --component-log-level upstream:debug
   weir proxy -c - < envoy.yaml`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := set.Proxy()
 			if err != nil {
@@ -50,6 +51,7 @@ Every other flag of Envoy is accepted with a notice that it has no effect here, 
 		},
 	}
 	set = flags.Add(cmd.Flags())
+	completeFlags(cmd)
 	return cmd
 }
 

@@ -29,7 +29,8 @@ SIGTERM and SIGINT drain: a proxy that calls another drains before it. A second 
 		Example: `  weir run examples/quickstart
   weir run edge.yaml sidecar.yaml
   weir run examples/quickstart --log-level debug`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault), // files and folders
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o, err := set.Proxy()
 			if err != nil {
@@ -39,6 +40,7 @@ SIGTERM and SIGINT drain: a proxy that calls another drains before it. A second 
 		},
 	}
 	set = flags.AddShared(cmd.Flags())
+	completeFlags(cmd)
 	return cmd
 }
 

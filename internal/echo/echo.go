@@ -67,6 +67,8 @@ type TLS struct {
 //	?size=16384   x-echo-size: 16384      answer with so many bytes of filler in place of the report
 //	              x-echo-set-header: a: b add this header to the answer; may be repeated
 //
+// A request for a WebSocket is granted, and each frame of at most 1 MiB sent back.
+//
 // An option it cannot read is answered 400 with the reason, as {"error": "..."}.
 func Handler(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(name, w, r) })
@@ -77,6 +79,10 @@ func answer(name string, w http.ResponseWriter, r *http.Request) {
 	ask, err := parseOptions(r.URL.Query(), r.Header)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	if wantsWebSocket(r) {
+		serveWebSocket(w, r)
 		return
 	}
 	size, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, MaxBody))

@@ -19,6 +19,8 @@ type Server struct {
 	listeners []net.Listener
 	serving   sync.WaitGroup
 	failed    chan error // holds one error of a listener, if any
+	// end ends the requests' contexts, and with them the WebSockets, which http.Server forgets.
+	end context.CancelFunc
 }
 
 // Listen binds all addresses, each "host:port" (":0" picks a port) or "unix:PATH", and serves on them until
@@ -40,6 +42,9 @@ func Listen(name string, addresses ...string) (*Server, error) {
 		},
 		failed: make(chan error, 1),
 	}
+	var ctx context.Context
+	ctx, s.end = context.WithCancel(context.Background())
+	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
 	for _, a := range addresses {
 		network := "tcp"
 		if path, ok := cutUnix(a); ok {
@@ -47,6 +52,7 @@ func Listen(name string, addresses ...string) (*Server, error) {
 		}
 		l, err := net.Listen(network, a)
 		if err != nil {
+			s.end()
 			for _, bound := range s.listeners {
 				_ = bound.Close() // The error to tell is that of the bind.
 			}
@@ -95,6 +101,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err != nil {
 		_ = s.http.Close() // What Shutdown could not wait for is cut; its error is the one to tell.
 	}
+	s.end()
 	s.serving.Wait()
 	return err
 }
@@ -102,6 +109,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close ends at once.
 func (s *Server) Close() error {
 	err := s.http.Close()
+	s.end()
 	s.serving.Wait()
 	return err
 }

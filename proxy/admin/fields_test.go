@@ -3,40 +3,13 @@
 package admin
 
 import (
-	"os"
-	"strings"
 	"testing"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/xds/ledger/ledgertest"
 )
 
-// TestLedger checks that fields.txt names every field of the messages this package reads, and no other.
-func TestLedger(t *testing.T) {
-	var want []string
-	for _, m := range []proto.Message{&bootstrapv3.Admin{}} {
-		fields := m.ProtoReflect().Descriptor().Fields()
-		for i := range fields.Len() {
-			want = append(want, string(fields.Get(i).FullName()))
-		}
-	}
-	b, err := os.ReadFile("fields.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for line := range strings.Lines(string(b)) {
-		name, word, _ := strings.Cut(strings.TrimSpace(line), " ")
-		reason, ignored := strings.CutPrefix(word, "ignored: ")
-		if word != "yes" && word != "rejected" && (!ignored || reason == "") {
-			t.Errorf("%s: %q is not yes, rejected or ignored with a reason", name, word)
-		}
-		got = append(got, name)
-	}
-	less := func(a, b string) bool { return a < b }
-	if d := cmp.Diff(want, got, cmpopts.SortSlices(less)); d != "" {
-		t.Errorf("fields.txt (-messages +file)\n%s", d)
-	}
+func TestFields(t *testing.T) {
+	ledgertest.Run(t, "fields.txt", &bootstrapv3.Admin{})
 }

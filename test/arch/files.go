@@ -149,26 +149,64 @@ func checkName(t *Tree, bad func(Problem)) {
 }
 
 func checkSleep(t *Tree, bad func(Problem)) {
-	t.eachFile(func(_ *Package, f *File) {
-		if !f.Test {
-			return
+	for _, p := range t.Packages {
+		helpers := bubbleHelpers(p)
+		for _, f := range p.Files {
+			if f.Test {
+				checkSleepOf(t, f, helpers, bad)
+			}
 		}
-		var bubbles []*ast.CallExpr // Time in them passes when all wait, so that to sleep costs nothing.
-		ast.Inspect(f.ast, func(n ast.Node) bool {
-			if c, ok := n.(*ast.CallExpr); ok {
-				if s, ok := c.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "Test" && f.named(s.X) == "testing/synctest" {
-					bubbles = append(bubbles, c)
-				}
+	}
+}
+
+func checkSleepOf(t *Tree, f *File, helpers []string, bad func(Problem)) {
+	var bubbles []*ast.CallExpr // Time in them passes when all wait, so that to sleep costs nothing.
+	ast.Inspect(f.ast, func(n ast.Node) bool {
+		if c, ok := n.(*ast.CallExpr); ok {
+			id, plain := c.Fun.(*ast.Ident)
+			if bubble(f, c) || plain && slices.Contains(helpers, id.Name) {
+				bubbles = append(bubbles, c)
 			}
-			return true
-		})
-		f.eachSelector(func(s *ast.SelectorExpr, pkg string) {
-			inBubble := slices.ContainsFunc(bubbles, func(c *ast.CallExpr) bool { return c.Pos() <= s.Pos() && s.End() <= c.End() })
-			if pkg == "time" && s.Sel.Name == "Sleep" && !inBubble {
-				bad(Problem{"sleep", f.Path, t.line(s), "time.Sleep", "time.Sleep in a test: wait for what happens, or use testing/synctest"})
-			}
-		})
+		}
+		return true
 	})
+	f.eachSelector(func(s *ast.SelectorExpr, pkg string) {
+		inBubble := slices.ContainsFunc(bubbles, func(c *ast.CallExpr) bool { return c.Pos() <= s.Pos() && s.End() <= c.End() })
+		if pkg == "time" && s.Sel.Name == "Sleep" && !inBubble {
+			bad(Problem{"sleep", f.Path, t.line(s), "time.Sleep", "time.Sleep in a test: wait for what happens, or use testing/synctest"})
+		}
+	})
+}
+
+// bubble tells whether a call is synctest.Test.
+func bubble(f *File, c *ast.CallExpr) bool {
+	s, ok := c.Fun.(*ast.SelectorExpr)
+	return ok && s.Sel.Name == "Test" && f.named(s.X) == "testing/synctest"
+}
+
+// bubbleHelpers returns the functions of a package's tests that run what they are given in synctest.Test.
+func bubbleHelpers(p *Package) []string {
+	var out []string
+	for _, f := range p.Files {
+		for _, d := range f.ast.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || !f.Test || fn.Recv != nil || !slices.ContainsFunc(fn.Type.Params.List, isFunc) {
+				continue
+			}
+			ast.Inspect(fn, func(n ast.Node) bool {
+				if c, ok := n.(*ast.CallExpr); ok && bubble(f, c) {
+					out = append(out, fn.Name.Name)
+				}
+				return true
+			})
+		}
+	}
+	return out
+}
+
+func isFunc(p *ast.Field) bool {
+	_, ok := p.Type.(*ast.FuncType)
+	return ok
 }
 
 func checkPrint(t *Tree, bad func(Problem)) {
@@ -275,7 +313,11 @@ func checkShape(t *Tree, bad func(Problem)) {
 		if !Match("ext/*/*", p.Dir) || strings.Count(p.Dir, "/") != 2 || kit(p.Dir) {
 			continue
 		}
-		for _, name := range []string{"README.md", "config.go", "fields.txt"} {
+		want := []string{"README.md", "config.go"}
+		if readsMessages(p) {
+			want = append(want, "fields.txt")
+		}
+		for _, name := range want {
 			if !t.has(p.Dir + "/" + name) {
 				bad(Problem{"shape", p.Dir, 0, name, "has no " + name})
 			}
@@ -284,4 +326,16 @@ func checkShape(t *Tree, bad func(Problem)) {
 			bad(Problem{"shape", p.Dir, 0, "test", "has no test"})
 		}
 	}
+}
+
+// readsMessages tells whether a package imports messages of Envoy's, so that there are fields to tell of. A
+// discovery that is chosen by a value of Cluster.type has none of its own.
+func readsMessages(p *Package) bool {
+	found := false
+	p.source(func(f *File) {
+		for _, i := range f.Imports {
+			found = found || Match("github.com/envoyproxy/*", i.Path)
+		}
+	})
+	return found
 }

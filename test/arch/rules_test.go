@@ -199,6 +199,8 @@ func TestFileRules(t *testing.T) {
 			"a/a.go":      "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n",
 			"a/a_test.go": "package a\nimport \"time\"\nfunc g() { time.Sleep(1) }\n",
 			"a/b_test.go": "package a\nimport (\n\"testing/synctest\"\n\"time\"\n)\nfunc h() { synctest.Test(nil, func() { time.Sleep(1) }) }\n",
+			"b/a_test.go": "package b\nimport (\n\"testing/synctest\"\n\"time\"\n)\nfunc in(f func()) { synctest.Test(nil, f) }\n",
+			"b/b_test.go": "package b\nimport \"time\"\nfunc h() { in(func() { time.Sleep(1) }) }\n",
 		}, []string{"a/a_test.go:6: time.Sleep in a test: wait for what happens, or use testing/synctest [sleep]"}},
 		{"leak", map[string]string{
 			"a/a.go":      "package a\nfunc f() { go f() }\n",
@@ -216,9 +218,12 @@ func TestFileRules(t *testing.T) {
 			"a/a.go:5: T" + "ODO in a comment: do it, or write an issue [todo]",
 		}},
 		{"shape", map[string]string{
-			"ext/http/cors/cors.go": "package cors\n", "ext/http/cors/README.md": "", "ext/all/all.go": "package all\n",
-			"ext/http/ok/config.go": "package ok\n", "ext/http/ok/README.md": "", "ext/http/ok/fields.txt": "", "ext/http/ok/ok_test.go": "package ok\n",
+			"ext/http/cors/cors.go": "package cors\nimport corsv3 \"github.com/envoyproxy/x/cors/v3\"\n", "ext/http/cors/README.md": "", "ext/all/all.go": "package all\n",
+			"ext/http/ok/config.go": "package ok\nimport okv3 \"github.com/envoyproxy/x/ok/v3\"\n",
+			"ext/http/ok/README.md": "", "ext/http/ok/fields.txt": "", "ext/http/ok/ok_test.go": "package ok\n",
+			"ext/cluster/none/config.go": "package none\n", "ext/cluster/none/README.md": "", "ext/cluster/none/none_test.go": "package none\n",
 		}, []string{
+			"ext/http/cors/cors.go: imports github.com/envoyproxy/x/cors/v3 outside config.go [proto]",
 			"ext/http/cors: has no config.go [shape]", "ext/http/cors: has no fields.txt [shape]", "ext/http/cors: has no test [shape]",
 		}},
 	}

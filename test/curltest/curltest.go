@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package curltest does what a curl command line says, as far as documentation needs it, so that the lines
-// people are told to type are the lines that tests run. It knows -s, -i, -I, -X, -H, -d and long forms of
+// people are told to type are the lines that tests run. It knows -s, -i, -I, -X, -H, -d, -m and long forms of
 // them; what it does not know it refuses.
 package curltest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -22,6 +24,7 @@ type Command struct {
 	Host        string // from -H 'Host: ...'; empty for the URL's
 	Body        string
 	ShowHead    bool
+	MaxTime     time.Duration // from -m; 0 is none
 }
 
 // Parse reads a command line that begins with curl.
@@ -66,6 +69,7 @@ func Parse(line string) (*Command, error) {
 func (c *Command) option(word string, next []string) (int, error) {
 	long := map[string]string{
 		"--silent": "s", "--show-error": "S", "--include": "i", "--head": "I", "--request": "X", "--header": "H", "--data": "d",
+		"--max-time": "m",
 	}
 	letters, isLong := long[word]
 	if !isLong {
@@ -78,7 +82,7 @@ func (c *Command) option(word string, next []string) (int, error) {
 			c.ShowHead = true
 		case 'I':
 			c.ShowHead, c.Method = true, http.MethodHead
-		case 'X', 'H', 'd':
+		case 'X', 'H', 'd', 'm':
 			if i != len(letters)-1 || len(next) == 0 {
 				return 0, fmt.Errorf("option -%c wants its value as the next word", letter)
 			}
@@ -97,6 +101,12 @@ func (c *Command) value(letter rune, value string) error {
 		c.Method = value
 	case 'd':
 		c.Body = value
+	case 'm':
+		seconds, err := strconv.ParseFloat(value, 64)
+		if err != nil || seconds <= 0 {
+			return fmt.Errorf("-m %q is not a number of seconds", value)
+		}
+		c.MaxTime = time.Duration(seconds * float64(time.Second))
 	case 'H':
 		name, text, ok := strings.Cut(value, ":")
 		if !ok {
@@ -130,7 +140,7 @@ func (c *Command) Do() (string, error) {
 	defer transport.CloseIdleConnections()
 	client := &http.Client{
 		Transport:     transport,
-		Timeout:       30 * time.Second,
+		Timeout:       cmp.Or(c.MaxTime, 30*time.Second),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := client.Do(req)
@@ -138,9 +148,12 @@ func (c *Command) Do() (string, error) {
 		return "", err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return "", fmt.Errorf("read the answer: %w", err)
+	var body []byte
+	// After 101 the connection is another protocol's, which does not end: curl shows what comes until -m.
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		if body, err = io.ReadAll(resp.Body); err != nil {
+			return "", fmt.Errorf("read the answer: %w", err)
+		}
 	}
 	if !c.ShowHead {
 		return string(body), nil

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"weir.dev/weir/internal/echo"
@@ -24,6 +25,7 @@ func TestParse(t *testing.T) {
 		{"curl -si 'http://a/?x=1&y=2'", &Command{Method: "GET", URL: "http://a/?x=1&y=2", Header: http.Header{}, ShowHead: true}},
 		{`curl -X PUT -H "X-A: b c" -H host:\ shop http://a/`, &Command{Method: "PUT", URL: "http://a/", Header: http.Header{"X-A": {"b c"}}, Host: "shop"}},
 		{"curl --data x=1 http://a/ --include", &Command{Method: "POST", URL: "http://a/", Header: http.Header{}, Body: "x=1", ShowHead: true}},
+		{"curl -si -m 1.5 http://a/", &Command{Method: "GET", URL: "http://a/", Header: http.Header{}, ShowHead: true, MaxTime: 1500 * time.Millisecond}},
 		{"curl -I http://a/", &Command{Method: "HEAD", URL: "http://a/", Header: http.Header{}, ShowHead: true}},
 	}
 	for _, tt := range tests {
@@ -39,6 +41,7 @@ func TestParse(t *testing.T) {
 	for _, bad := range []string{
 		"", "wget http://a/", "curl", "curl -k http://a/", "curl http://a/ http://b/", "curl -H", "curl -H novalue http://a/",
 		"curl http://a/?x=1&y=2", "curl http://a/ | jq .", "curl 'http://a/", "curl \"$URL\"", "curl -Hs x: http://a/",
+		"curl -m soon http://a/", "curl -m 0 http://a/",
 	} {
 		if c, err := Parse(bad); err == nil {
 			t.Errorf("%q passed as %+v", bad, c)

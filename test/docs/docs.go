@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package docs runs what the documentation shows. In README.md, docs/, and the README of each extension:
+// Package docs runs what the documentation shows. In README.md, docs/, and the README of each extension and
+// example:
 //
 //   - a block "```yaml bootstrap" is loaded by "weir proxy --mode validate", which must accept it; a block
 //     "```yaml bootstrap refused" must be refused, and the "```text" block after it is what is said;
-//   - in a block "```console", each line "$ curl ..." is sent to the quickstart, each line "$ weir ..." is
-//     run, and what stands below it is compared with what comes. A line "..." stands for any lines, and
-//     "..." within a line for any text. Other commands ("$ make ...") are for readers;
+//   - in a block "```console", each line "$ curl ..." is sent to the quickstart (in an example's README: to the
+//     example), each line "$ weir ..." is run, and what stands below it is compared with what comes. A line
+//     "..." stands for any lines, and "..." within a line for any text. Other commands ("$ make ...") are for
+//     readers;
 //   - links to files of this repository must lead somewhere.
 //
 // The machinery is here; its tests, and the test of the documents themselves, are beside it.

@@ -88,7 +88,7 @@ func TestLinks(t *testing.T) {
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "ext/*/*/README.md", "examples/*/*.md", "test/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "ext/*/*/README.md", "examples/*/*.md", "examples/*/*/*.md", "test/*/*.md"} {
 		paths, err := filepath.Glob(filepath.Join(moduleRoot, pattern))
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ package docs
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -46,34 +47,91 @@ func TestBootstraps(t *testing.T) {
 	}
 }
 
-// TestConsoles runs the commands in the documents against the quickstart.
+// TestConsoles runs the commands in the documents: those of an example's README against the example, all
+// others against the quickstart.
 func TestConsoles(t *testing.T) {
-	folder := weirtest.Quickstart(t, moduleRoot)
-	weirtest.Start(t, "run", folder.Path).WaitFor("Ready.")
-	tested := 0
-	for name, text := range documents(t) {
-		blocks, err := Blocks(name, text)
+	by := map[string][]string{} // names of documents by example
+	texts := documents(t)
+	for name := range texts {
+		folder := "examples/quickstart"
+		if dir := filepath.Dir(name); isExample(dir) {
+			folder = dir
+		}
+		by[folder] = append(by[folder], name)
+	}
+	for _, dir := range examples(t) {
+		if by[dir] == nil {
+			t.Errorf("%s has no README.md with the commands to try", dir)
+		}
+	}
+	for example, names := range by {
+		t.Run(strings.TrimPrefix(example, "examples/"), func(t *testing.T) {
+			folder := weirtest.Example(t, moduleRoot, example)
+			p := weirtest.Start(t, "run", folder.Path)
+			p.WaitFor("Ready.")
+			tested := map[string]bool{}
+			for _, name := range names {
+				runConsoles(t, folder, name, texts[name], tested)
+			}
+			// What the binary says to try is in the README, and so has been tried.
+			for _, line := range regexp.MustCompile(`(?m)^  (curl .*)$`).FindAllStringSubmatch(folder.There(p.Output()), -1) {
+				if !tested[line[1]] {
+					t.Errorf("%s: %s is printed and stands in no README", example, line[1])
+				}
+			}
+			if len(tested) == 0 {
+				t.Error("no document shows a command")
+			}
+		})
+	}
+}
+
+// examples returns the folders that weir run is meant for.
+func examples(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for _, pattern := range []string{"examples/*/demo.yaml", "examples/*/*/demo.yaml"} {
+		found, err := filepath.Glob(filepath.Join(moduleRoot, pattern))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, b := range blocks {
-			if !b.Is("console") {
-				continue
+		for _, f := range found {
+			dir, err := filepath.Rel(moduleRoot, filepath.Dir(f))
+			if err != nil {
+				t.Fatal(err)
 			}
-			for _, s := range Steps(b) {
-				out, ran := runStep(t, folder, s.Command)
-				if !ran {
-					continue
-				}
-				tested++
-				if !Matches(s.Output, out) {
-					t.Errorf("%s:%d: $ %s\nshown:\n%s\ngot:\n%s", name, s.Line, s.Command, s.Output, out)
-				}
-			}
+			out = append(out, dir)
 		}
 	}
-	if tested == 0 {
-		t.Error("no document shows a command")
+	return out
+}
+
+func isExample(dir string) bool {
+	_, err := os.Stat(filepath.Join(moduleRoot, dir, "demo.yaml"))
+	return err == nil
+}
+
+// runConsoles runs the commands of one document and notes them in tested.
+func runConsoles(t *testing.T, folder weirtest.Folder, name, text string, tested map[string]bool) {
+	t.Helper()
+	blocks, err := Blocks(name, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range blocks {
+		if !b.Is("console") {
+			continue
+		}
+		for _, s := range Steps(b) {
+			out, ran := runStep(t, folder, s.Command)
+			if !ran {
+				continue
+			}
+			tested[s.Command] = true
+			if !Matches(s.Output, out) {
+				t.Errorf("%s:%d: $ %s\nshown:\n%s\ngot:\n%s", name, s.Line, s.Command, s.Output, out)
+			}
+		}
 	}
 }
 
@@ -97,7 +155,7 @@ func runStep(t *testing.T, folder weirtest.Folder, command string) (out string, 
 			return "", false
 		}
 		for i, w := range words {
-			words[i] = strings.ReplaceAll(w, "examples/quickstart", folder.Path)
+			words[i] = strings.ReplaceAll(w, folder.Example, folder.Path)
 		}
 		out, _ = weirtest.Run(t, "", words[1:]...)
 	default:

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,27 +15,40 @@ import (
 // A Folder is a copy of an example with ports of its own, so that tests can run beside each other and beside
 // whatever the machine runs.
 type Folder struct {
-	Path  string
-	Ports map[string]string // of the example → of the copy
+	Path    string
+	Example string            // the example's folder, from the module's root: "examples/quickstart"
+	Ports   map[string]string // of the example → of the copy
 }
 
 // Quickstart copies examples/quickstart. root is the module's root, from the test's folder.
 func Quickstart(t *testing.T, root string) Folder {
 	t.Helper()
-	f := Folder{Path: t.TempDir(), Ports: map[string]string{}}
-	for _, port := range []string{"8080", "8081", "9001", "9002", "9901", "9902"} {
-		f.Ports[port] = freePort(t)
-	}
-	files, err := filepath.Glob(filepath.Join(root, "examples/quickstart/*.yaml"))
+	return Example(t, root, "examples/quickstart")
+}
+
+// Example copies the example in a folder, given from the module's root.
+func Example(t *testing.T, root, folder string) Folder {
+	t.Helper()
+	f := Folder{Path: t.TempDir(), Example: folder, Ports: map[string]string{}}
+	files, err := filepath.Glob(filepath.Join(root, folder, "*.yaml"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("examples/quickstart: %d files, %v", len(files), err)
+		t.Fatalf("%s: %d files, %v", folder, len(files), err)
 	}
+	texts := map[string]string{}
 	for _, name := range files {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(f.Path, filepath.Base(name)), []byte(f.Here(string(text))), 0o644); err != nil {
+		texts[name] = string(text)
+		for _, m := range regexp.MustCompile(`(?:127\.0\.0\.1:|port_value: )([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
+			if f.Ports[m[1]] == "" {
+				f.Ports[m[1]] = freePort(t)
+			}
+		}
+	}
+	for name, text := range texts {
+		if err := os.WriteFile(filepath.Join(f.Path, filepath.Base(name)), []byte(f.Here(text)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,7 +77,7 @@ func (f Folder) Here(text string) string {
 
 // There is the way back: text of the copy with the ports and the folder of the example.
 func (f Folder) There(text string) string {
-	pairs := []string{f.Path, "examples/quickstart"}
+	pairs := []string{f.Path, f.Example}
 	for from, to := range f.Ports {
 		pairs = append(pairs, "127.0.0.1:"+to, "127.0.0.1:"+from)
 	}

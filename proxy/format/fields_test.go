@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package format
+
+import (
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"weir.dev/weir/xds/ledger/ledgertest"
+)
+
+func TestFields(t *testing.T) {
+	ledgertest.Run(t, "fields.txt", &corev3.SubstitutionFormatString{}, &corev3.TypedExtensionConfig{}, &corev3.DataSource{})
+}
