@@ -8,6 +8,7 @@ import (
 	"weir.dev/weir/ext/accesslog/file"
 	"weir.dev/weir/ext/accesslog/stderr"
 	"weir.dev/weir/ext/accesslog/stdout"
+	"weir.dev/weir/ext/accesslogfilter/cel"
 	"weir.dev/weir/ext/cluster/logicaldns"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
@@ -49,6 +50,9 @@ func Extensions() *extension.Registry {
 			{Name: file.Name, Message: file.Message, New: file.New},
 			{Name: stdout.Name, Message: stdout.Message, New: stdout.New},
 			{Name: stderr.Name, Message: stderr.Message, New: stderr.New},
+		},
+		AccessLogFilter: []extension.AccessLogFilter{
+			{Name: cel.Name, Message: cel.Message, New: cel.New},
 		},
 		Policies: []upstream.PolicyFactory{
 			roundrobin.Factory(),
