@@ -6,6 +6,7 @@
 package cel
 
 import (
+	_ "embed"
 	"fmt"
 	"sync"
 
@@ -16,6 +17,8 @@ import (
 	"weir.dev/weir/proxy/match"
 	matchcel "weir.dev/weir/proxy/match/cel"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/ledger"
 )
 
 // Name is Envoy's name of the extension; Message the type of its configuration.
@@ -23,6 +26,11 @@ const (
 	Name    = "envoy.access_loggers.extension_filters.cel"
 	Message = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 )
+
+//go:embed fields.txt
+var fields string
+
+var supported = ledger.MustParse(fields)
 
 // New returns the constructor of the filters. The compiler, which is costly, is
 // made when the first filter is.
@@ -33,6 +41,11 @@ func New() func(cfg *anypb.Any) (accesslog.Filter, error) {
 		m := &celv3.ExpressionFilter{}
 		if err := cfg.UnmarshalTo(m); err != nil {
 			return nil, fmt.Errorf("typed_config: %w", err)
+		}
+		for _, p := range supported.Check(m, "") {
+			if p.Severity == xds.Error {
+				return nil, fmt.Errorf("%s: %s", p.Path, p.Reason)
+			}
 		}
 		mu.Lock()
 		defer mu.Unlock()
