@@ -24,6 +24,7 @@ import (
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/upstream"
 )
 
 func newChain() *stream.Chain { return new(stream.Chain) }
@@ -111,6 +112,7 @@ func CompileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *s
 			}
 			return c, c.ContentType(), nil
 		},
+		RetryHostPredicate:  upstream.CompileRetryHostPredicate,
 		CompileFilterConfig: func(_ string, cfg *anypb.Any) (any, error) { return perRoute(cfg, s) },
 		HasCluster:          s.HasCluster,
 		ReadFile:            os.ReadFile,
