@@ -199,7 +199,11 @@ func (q *request) receive() outcome {
 	if q.route.Forward.Connect != nil && s.Upgrade {
 		return q.openTunnel()
 	}
-	for {
+	for interim := 0; ; interim++ {
+		if interim > maxInterim {
+			q.up.Stats.CxProtocolError.Inc()
+			return outcome{err: errInterim, reset: resetProtocol}
+		}
 		q.head.Reset()
 		if err := q.client.ReadResponse(&s.Response, &q.head); err != nil {
 			return outcome{err: err, reset: q.receiveReset(err)}
@@ -218,6 +222,11 @@ func (q *request) receive() outcome {
 	}
 }
 
+// maxInterim bounds the interim responses (1xx) of one request.
+const maxInterim = 100
+
+var errInterim = errors.New("too many interim responses")
+
 func (q *request) received(status int) outcome {
 	st, now := q.up.Stats, engine.Nano()
 	q.s.Info.Timing.UpstreamFirstRx = now - q.start
@@ -231,7 +240,7 @@ func (q *request) received(status int) outcome {
 	} else {
 		local.RqSuccess.Inc()
 	}
-	q.s.Info.Status = status
+	q.s.Info.Status, q.s.Info.StatusDetails = status, "via_upstream"
 	if q.client.Head().Tunnel {
 		q.tunnel = true
 		q.upload.start(true)
@@ -261,7 +270,7 @@ func (q *request) openTunnel() outcome {
 	q.s.Response = stream.Message{Header: &q.head, Length: -1, Body: q.client.Tunnel()}
 	q.tunnel = true
 	q.sent()
-	q.s.Info.Status = 200
+	q.s.Info.Status, q.s.Info.StatusDetails = 200, "via_upstream"
 	q.upload.start(true)
 	return outcome{status: 200}
 }
@@ -314,7 +323,10 @@ func resetOf(err error) reset {
 // receiveReset sorts an error of the response's head.
 func (q *request) receiveReset(err error) reset {
 	var bad *h1.Error
+	var interrupted *engine.Interrupted
 	switch {
+	case errors.As(err, &interrupted):
+		return resetOf(err) // What interrupted may hold any error of the request's own body.
 	case errors.As(err, &bad):
 		q.up.Stats.CxProtocolError.Inc()
 		return resetProtocol
