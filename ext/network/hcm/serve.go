@@ -138,6 +138,9 @@ func (a *active) respond() ending {
 	last, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
 	a.Info.Timing.DownstreamLastTx = engine.Nano() - a.start
 	if err != nil {
+		if _, _, begun := a.server.Sent(); !begun && !a.resp.Tunnel {
+			return a.instead(err)
+		}
 		a.failed(err)
 		return closes
 	}
@@ -150,6 +153,48 @@ func (a *active) respond() ending {
 		return lingers
 	}
 	return goesOn
+}
+
+// instead answers for a response whose body failed before any of it was sent. The
+// filters have seen the response that is not sent; they do not see this one.
+func (a *active) instead(err error) ending {
+	var src *h1.SourceError
+	if !errors.As(err, &src) {
+		a.failed(err)
+		return closes
+	}
+	if !a.Fail(bodyError(src.Err)) {
+		a.breakOff()
+		return closes
+	}
+	var none stream.Chain
+	none.Answer(&a.Stream)
+	a.finishHead()
+	a.resp.Close, a.resp.Reason = true, nil
+	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err != nil {
+		a.failed(err)
+		return closes
+	}
+	return lingers
+}
+
+// bodyError says what an error of the upstream's body means for the client.
+func bodyError(err error) error {
+	var bad *h1.Error
+	var own *stream.Error
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &bad):
+		return &stream.Error{
+			Status: http.StatusBadGateway, Flags: streaminfo.UpstreamProtocolError,
+			Details: "upstream_reset_before_response_started{protocol_error}", Body: "the upstream's response is malformed", Err: err,
+		}
+	}
+	return &stream.Error{
+		Status: http.StatusServiceUnavailable, Flags: streaminfo.UpstreamConnectionTermination,
+		Details: "upstream_reset_before_response_started{connection_termination}", Body: "the upstream closed before its response ended", Err: err,
+	}
 }
 
 // end tells the filters that the stream is over, once.
