@@ -127,11 +127,20 @@ func (a *active) respond() ending {
 		k.stats.CxUpgradesTotal.Inc()
 		k.stats.CxUpgrades.Inc()
 	}
+	connect := string(a.Request.Header.Get(header.Method)) == http.MethodConnect
+	if a.upgrading && !a.resp.Tunnel {
+		a.server.NoTunnel()
+	}
 	early := !a.server.RequestDone() && !a.resp.Tunnel
 	if early {
 		k.stats.RqEarly.Inc()
 	}
 	a.resp.Close = k.lastRequest() || !a.server.Head().KeepAlive || early && a.Replied()
+	if connect && !a.resp.Tunnel {
+		// A client may have sent payload already; as requests it would be
+		// somebody else's.
+		a.resp.Close = true
+	}
 	a.responded = true
 	a.halfClosed.Stop()
 	a.Info.Timing.DownstreamFirstTx = engine.Nano() - a.start
