@@ -264,6 +264,7 @@ func (q *request) abandon() {
 	q.leave(false)
 	q.stopTry()
 	q.complete = false
+	q.s.Info.Status = 0
 	q.replay.rewind()
 	q.forget(false)
 }
