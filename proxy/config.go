@@ -150,6 +150,7 @@ func (p *Proxy) makeServices(discard bool) error {
 		Runtime:      accessLogRuntime{p.runtime},
 	}
 	loader := &format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
+	s.AccessLogs.Extensions = p.opts.Extensions.Filters()
 	s.AccessLogs.Sinks = p.opts.Extensions.Sinks(p.files, loader)
 	p.services = s
 	return nil

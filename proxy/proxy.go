@@ -329,6 +329,13 @@ func (p *Proxy) Listeners() []string {
 	return out
 }
 
+// Stats returns the proxy's statistics.
+func (p *Proxy) Stats() *stats.Store { return p.store }
+
+// FlushLogs writes out the access log lines taken so far, and waits until then or
+// until ctx ends.
+func (p *Proxy) FlushLogs(ctx context.Context) error { return p.files.Flush(ctx) }
+
 // ReopenLogs opens the access log files anew, after they were moved away.
 func (p *Proxy) ReopenLogs() error {
 	p.files.Reopen()

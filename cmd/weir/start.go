@@ -4,6 +4,7 @@ package main
 
 import (
 	"log/slog"
+	"os"
 	"runtime/debug"
 
 	"weir.dev/weir/cmd/weir/flags"
@@ -34,7 +35,16 @@ func (p proxies) Check(pieces []document, o *flags.Proxy, log *slog.Logger) erro
 	return proxy.Check(options) // compiles everything, binds nothing
 }
 
+// lean makes the heap keep less in reserve. The request path allocates nothing, so
+// collecting more often costs no time, and idle connections cost less memory.
+func lean() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(30)
+	}
+}
+
 func (p proxies) Start(pieces []document, o *flags.Proxy, log *slog.Logger) (engine, error) {
+	lean()
 	options, err := p.options(pieces, o, log)
 	if err != nil {
 		return nil, err

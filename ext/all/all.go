@@ -8,9 +8,15 @@ import (
 	"weir.dev/weir/ext/accesslog/file"
 	"weir.dev/weir/ext/accesslog/stderr"
 	"weir.dev/weir/ext/accesslog/stdout"
+	"weir.dev/weir/ext/accesslogfilter/cel"
 	"weir.dev/weir/ext/cluster/logicaldns"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
+	"weir.dev/weir/ext/http/buffer"
+	"weir.dev/weir/ext/http/cors"
+	"weir.dev/weir/ext/http/fault"
+	"weir.dev/weir/ext/http/headermutation"
+	"weir.dev/weir/ext/http/healthcheck"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/lb/leastrequest"
 	"weir.dev/weir/ext/lb/random"
@@ -27,6 +33,11 @@ func Extensions() *extension.Registry {
 	names := dns.NewSource("", "")
 	return &extension.Registry{
 		HTTP: []extension.HTTPFilter{
+			buffer.Extension(),
+			cors.Extension(),
+			fault.Extension(),
+			headermutation.Extension(),
+			healthcheck.Extension(),
 			router.Extension(),
 		},
 		Network: []extension.NetworkFilter{
@@ -39,6 +50,9 @@ func Extensions() *extension.Registry {
 			{Name: file.Name, Message: file.Message, New: file.New},
 			{Name: stdout.Name, Message: stdout.Message, New: stdout.New},
 			{Name: stderr.Name, Message: stderr.Message, New: stderr.New},
+		},
+		AccessLogFilter: []extension.AccessLogFilter{
+			{Name: cel.Name, Message: cel.Message, New: cel.New},
 		},
 		Policies: []upstream.PolicyFactory{
 			roundrobin.Factory(),

@@ -10,7 +10,7 @@
 package conn
 
 import (
-	"io"
+	"errors"
 	"time"
 
 	"weir.dev/weir/proxy/engine"
@@ -60,17 +60,21 @@ type Conn struct {
 	Info      *streaminfo.Connection
 
 	handler    Handler
-	onClose    func(*Conn)
+	owner      Owner
 	next, prev *Conn // in its Group
 	group      *Group
 	busy       bool // a task serves it
 	closed     bool
 }
 
-// New returns a connection that has no handler yet. onClose is told when it is
-// gone.
-func New(socket *engine.Conn, info *streaminfo.Connection, onClose func(*Conn)) *Conn {
-	return &Conn{Socket: socket, Transport: socket, Info: info, onClose: onClose}
+// An Owner is told when a connection is gone.
+type Owner interface {
+	Gone(c *Conn)
+}
+
+// New returns a connection that has no handler yet.
+func New(socket *engine.Conn, info *streaminfo.Connection, o Owner) *Conn {
+	return &Conn{Socket: socket, Transport: socket, Info: info, owner: o}
 }
 
 // Plain reports whether the bytes on the socket are the connection's bytes, so
@@ -152,8 +156,8 @@ func (c *Conn) Close() {
 	if c.handler != nil {
 		c.handler.Closed(c)
 	}
-	if c.onClose != nil {
-		c.onClose(c)
+	if c.owner != nil {
+		c.owner.Gone(c)
 	}
 }
 
@@ -162,10 +166,11 @@ const maxLinger = 1 << 20
 
 // Linger sends the end of the stream and waits for the peer to close, for at
 // most d, throwing away what it still sends: so that a last response is not
-// lost to a reset (Envoy's delayed close, RFC 9112 §9.6). The caller closes.
-func (c *Conn) Linger(t *engine.Task, d time.Duration) {
+// lost to a reset (Envoy's delayed close, RFC 9112 §9.6). It reports whether the
+// peer had not closed by then. The caller closes.
+func (c *Conn) Linger(t *engine.Task, d time.Duration) (expired bool) {
 	if d <= 0 || c.Transport.CloseWrite() != nil {
-		return
+		return false
 	}
 	t.SetDeadline(int64(d), errLinger)
 	defer t.SetDeadline(0, nil)
@@ -174,13 +179,14 @@ func (c *Conn) Linger(t *engine.Task, d time.Duration) {
 	for read := 0; read < maxLinger; {
 		n, err := c.Transport.Read(b)
 		if err != nil {
-			return
+			return errors.Is(err, errLinger)
 		}
 		read += n
 	}
+	return false
 }
 
-var errLinger = io.ErrNoProgress
+var errLinger = errors.New("delayed close timeout")
 
 // A Factory makes the handlers of a filter chain, one for each connection.
 type Factory interface {

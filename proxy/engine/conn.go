@@ -24,13 +24,11 @@ type Idler interface {
 // any time one task may read and one may write.
 type Conn struct {
 	loop *Loop
-	fd   int32
-	gen  uint32
+	fd   int32 // -1 once closed
 
 	readable, writable bool // the last edges not yet used up
 	hup                bool // the peer sends no more
 	gone               bool // the peer has closed altogether, or reset
-	closed             bool
 
 	reader, writer *Task
 	watcher        Watcher
@@ -46,12 +44,10 @@ type Conn struct {
 // the first write waits for the socket to be connected.
 func (l *Loop) NewConn(fd int, connecting bool) (*Conn, error) {
 	c := &Conn{loop: l, fd: int32(fd), writable: !connecting}
-	gen, err := l.register(fd, source{conn: c}, edgeMask)
-	if err != nil {
+	if err := l.register(fd, source{conn: c}, edgeMask); err != nil {
 		closeFD(fd)
 		return nil, err
 	}
-	c.gen = gen
 	return c, nil
 }
 
@@ -59,18 +55,15 @@ func (l *Loop) NewConn(fd int, connecting bool) (*Conn, error) {
 func (c *Conn) Loop() *Loop { return c.loop }
 
 // FD returns the descriptor, for socket options; -1 once closed.
-func (c *Conn) FD() int {
-	if c.closed {
-		return -1
-	}
-	return int(c.fd)
-}
+func (c *Conn) FD() int { return int(c.fd) }
+
+func (c *Conn) closed() bool { return c.fd < 0 }
 
 // Ready reports whether a read would return without waiting.
-func (c *Conn) Ready() bool { return c.readable || c.err != nil || c.closed }
+func (c *Conn) Ready() bool { return c.readable || c.err != nil || c.closed() }
 
 // HungUp reports whether the peer has closed its side.
-func (c *Conn) HungUp() bool { return c.hup || c.closed }
+func (c *Conn) HungUp() bool { return c.hup || c.closed() }
 
 // Idle leaves the connection without a task until it can be read: i is told.
 // It reports false, and does nothing, if it can be read already.
@@ -171,7 +164,7 @@ func (c *Conn) awaitRead() error {
 }
 
 func (c *Conn) failed() error {
-	if c.closed {
+	if c.closed() {
 		return net.ErrClosed
 	}
 	return c.err
@@ -319,21 +312,21 @@ func (c *Conn) CloseWrite() error {
 
 // Close closes the socket. Tasks that wait on it get net.ErrClosed.
 func (c *Conn) Close() {
-	if c.closed {
+	if c.closed() {
 		return
 	}
-	c.closed = true
 	c.idler = nil
 	c.Unwatch()
 	c.loop.forget(int(c.fd))
 	closeFD(int(c.fd))
+	c.fd = -1
 	c.readable, c.writable = true, true
 	c.wake()
 }
 
 // Reset closes the socket so that the peer sees a reset, not an end.
 func (c *Conn) Reset() {
-	if !c.closed {
+	if !c.closed() {
 		linger := unix.Linger{Onoff: 1}
 		// An error means the socket is not one that lingers; closing is then all there is.
 		_ = unix.SetsockoptLinger(int(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, &linger)

@@ -43,7 +43,7 @@ func (l *Loop) Listen(fd int, a Acceptor) (*Listener, error) {
 	_, isUnix := sa.(*unix.SockaddrUnix)
 	ln.nodelay = !isUnix
 	ln.retry.Init(l, ln.resume)
-	if _, err := l.register(fd, source{listener: ln}, listenMask); err != nil {
+	if err := l.register(fd, source{listener: ln}, listenMask); err != nil {
 		return nil, err
 	}
 	return ln, nil
@@ -102,7 +102,7 @@ func (ln *Listener) pause() {
 func (ln *Listener) resume() {
 	if ln.paused && ln.fd >= 0 {
 		ln.paused = false
-		if _, err := ln.loop.register(ln.fd, source{listener: ln}, listenMask); err != nil {
+		if err := ln.loop.register(ln.fd, source{listener: ln}, listenMask); err != nil {
 			ln.acceptor.AcceptFailed(err)
 		}
 	}

@@ -317,7 +317,7 @@ func (l *Loop) resume(t *Task) {
 }
 
 // register gives a descriptor to the loop.
-func (l *Loop) register(fd int, s source, mask uint32) (uint32, error) {
+func (l *Loop) register(fd int, s source, mask uint32) error {
 	for fd >= len(l.sources) {
 		l.sources = append(l.sources, make([]source, max(1024, len(l.sources)))...)
 	}
@@ -326,9 +326,9 @@ func (l *Loop) register(fd int, s source, mask uint32) (uint32, error) {
 	l.sources[fd] = s
 	if err := epollAdd(l.ep, fd, mask, l.gen); err != nil {
 		l.sources[fd] = source{}
-		return 0, err
+		return err
 	}
-	return s.gen, nil
+	return nil
 }
 
 func (l *Loop) forget(fd int) { l.sources[fd] = source{} }

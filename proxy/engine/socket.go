@@ -60,7 +60,12 @@ type DialOptions struct {
 	Timeout time.Duration // 0 is none
 	Source  address.Addr  // bound to before connecting, if valid
 	Options []SocketOption
+	// Bound are set after the socket is bound, before it connects.
+	Bound []SocketOption
 }
+
+// ErrBind is returned when a connection could not be bound to its source.
+var ErrBind = errors.New("bind to source")
 
 // ErrDialTimeout is returned when a connection was not made in time.
 var ErrDialTimeout = errors.New("connect timeout")
@@ -112,7 +117,12 @@ func prepareDial(fd, family int, sa unix.Sockaddr, o *DialOptions) error {
 	if o.Source.IsValid() {
 		src, _ := toSockaddr(o.Source)
 		if err := unix.Bind(fd, src); err != nil {
-			return fmt.Errorf("bind to source %s: %w", o.Source, err)
+			return fmt.Errorf("%w %s: %w", ErrBind, o.Source, err)
+		}
+	}
+	for _, opt := range o.Bound {
+		if err := opt.apply(fd); err != nil {
+			return err
 		}
 	}
 	if err := unix.Connect(fd, sa); err != nil && !errors.Is(err, unix.EINPROGRESS) {

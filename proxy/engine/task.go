@@ -56,6 +56,10 @@ func (t *Task) Interrupt(err error) {
 	}
 }
 
+// Pending returns the interrupt that the next wait would return, nil if there is
+// none.
+func (t *Task) Pending() error { return t.intr }
+
 // Clear forgets an interrupt that no wait has returned yet.
 func (t *Task) Clear() { t.intr = nil }
 

@@ -15,8 +15,8 @@ type Timer struct {
 	when       int64 // nanoseconds; 0 when stopped
 	tick       uint64
 	next, prev *Timer // in the wheel's slot, or nil
-	slot       *Timer
-	level, idx uint8
+	level, idx uint8  // which slot
+	queued     bool
 }
 
 // Init binds the timer to its loop and function; once, before Set.
@@ -27,7 +27,7 @@ func (t *Timer) Init(l *Loop, fire func()) { t.loop, t.fire = l, fire }
 func (t *Timer) Set(d int64) {
 	t.when = t.loop.now + max(d, 1) // Never the present tick, or a timer that sets itself would spin.
 	tick := uint64(t.when+tickSize-1) / tickSize
-	if t.slot != nil {
+	if t.queued {
 		if t.tick <= tick {
 			return // It stands early enough; see wheel.advance.
 		}
@@ -48,7 +48,7 @@ func (t *Timer) Active() bool { return t.when != 0 }
 // given up.
 func (t *Timer) Release() {
 	t.when = 0
-	if t.slot != nil {
+	if t.queued {
 		t.loop.wheel.remove(t)
 	}
 }
@@ -82,7 +82,7 @@ func (w *wheel) insert(t *Timer) {
 	if h.next == nil {
 		h.next, h.prev = h, h
 	}
-	t.slot, t.level, t.idx = h, uint8(level), uint8(idx)
+	t.queued, t.level, t.idx = true, uint8(level), uint8(idx)
 	t.prev, t.next = h.prev, h
 	h.prev.next = t
 	h.prev = t
@@ -92,10 +92,10 @@ func (w *wheel) insert(t *Timer) {
 
 func (w *wheel) remove(t *Timer) {
 	t.prev.next, t.next.prev = t.next, t.prev
-	if h := t.slot; h.next == h {
+	if h := &w.heads[t.level][t.idx]; h.next == h {
 		w.occupied[t.level] &^= 1 << t.idx
 	}
-	t.next, t.prev, t.slot = nil, nil, nil
+	t.next, t.prev, t.queued = nil, nil, false
 	w.count--
 }
 

@@ -76,6 +76,25 @@ type AccessLog struct {
 	New func(files *logfile.Set, loader *format.Loader) func(cfg *anypb.Any) (accesslog.Sink, error)
 }
 
+// AccessLogFilter is an access log filter extension
+// (envoy.access_loggers.extension_filters.*).
+type AccessLogFilter struct {
+	Name string
+	// Message is the full name of the message that configures it.
+	Message string
+	// New returns the constructor of its filters.
+	New func() func(cfg *anypb.Any) (accesslog.Filter, error)
+}
+
+// Filters returns the constructors of all access log filters by message.
+func (r *Registry) Filters() map[string]func(*anypb.Any) (accesslog.Filter, error) {
+	m := make(map[string]func(*anypb.Any) (accesslog.Filter, error), len(r.AccessLogFilter))
+	for _, f := range r.AccessLogFilter {
+		m[f.Message] = f.New()
+	}
+	return m
+}
+
 // Sinks returns the constructors of all access logs by message.
 func (r *Registry) Sinks(files *logfile.Set, loader *format.Loader) map[string]func(*anypb.Any) (accesslog.Sink, error) {
 	m := make(map[string]func(*anypb.Any) (accesslog.Sink, error), len(r.AccessLog))
@@ -93,6 +112,8 @@ type Registry struct {
 	Listener  []ListenerFilter
 	Transport []Transport
 	AccessLog []AccessLog
+	// AccessLogFilter are the access log filters beyond Envoy's own.
+	AccessLogFilter []AccessLogFilter
 	// Policies and Discoveries are the load balancing policies and the kinds of
 	// cluster.
 	Policies    []upstream.PolicyFactory
@@ -134,6 +155,8 @@ type HTTP struct {
 	Slot stream.Slot
 	// Scope is the statistics of the connection manager (http.STAT_PREFIX.).
 	Scope *stats.Scope
+	// Own keeps what must be closed when the chain is replaced or gone.
+	Own func(close func())
 }
 
 // Network is what a network filter is made with.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -60,7 +59,7 @@ func Compile(p *listenerv3.Listener, c *Context) (*Options, *Config, error) {
 		StatPrefix:        p.GetStatPrefix(),
 		FiltersTimeout:    15 * time.Second,
 		ContinueOnTimeout: p.GetContinueOnListenerFiltersTimeout(),
-		TrafficDirection:  strings.ToLower(p.GetTrafficDirection().String()),
+		TrafficDirection:  streaminfo.Direction(p.GetTrafficDirection()),
 		Metadata:          metadata(p.GetMetadata()),
 		MaxConnections:    maxConnections(c.Runtime, p.GetName()),
 		Unlimited:         p.GetIgnoreGlobalConnLimit(),

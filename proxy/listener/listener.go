@@ -68,7 +68,7 @@ type Config struct {
 	Filters           []Filter
 	FiltersTimeout    time.Duration
 	ContinueOnTimeout bool
-	TrafficDirection  string
+	TrafficDirection  streaminfo.Direction
 	Metadata          streaminfo.Metadata
 	// MaxConnections refuses connections above it; nil or 0 is no limit. It is
 	// read anew for each connection, since the runtime may change it.

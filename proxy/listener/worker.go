@@ -19,6 +19,7 @@ type worker struct {
 	fds      []int
 	socks    []*engine.Listener
 	conns    conn.Group
+	newest   *owner
 }
 
 func (w *worker) start() error {
@@ -74,7 +75,7 @@ func (a *acceptor) Accept(sock *engine.Conn, remote address.Addr) {
 		Start: time.Now(), TransportProtocol: "raw_buffer", ListenerName: l.opts.Name,
 		TrafficDirection: cfg.TrafficDirection, ListenerMetadata: cfg.Metadata,
 	}
-	c := conn.New(sock, info, func(c *conn.Conn) { a.gone(cfg, c) })
+	c := conn.New(sock, info, a.owner(cfg))
 	a.conns.Add(c)
 	if len(cfg.Filters) == 0 {
 		if ch := cfg.Find(info); ch != nil && ch.Transport == nil && len(ch.Filters) == 0 {
@@ -108,13 +109,31 @@ func (a *acceptor) admit(cfg *Config, st *Stats) bool {
 
 func above(n, limit int64) bool { return limit > 0 && n > limit }
 
-func (a *acceptor) gone(cfg *Config, c *conn.Conn) {
-	l, st := a.listener, a.stats()
+// owner is a worker with one of its listener's configurations: what the
+// connections of both are told apart by when they end.
+type owner struct {
+	*worker
+	cfg *Config
+}
+
+// owner returns the owner of connections under a configuration; there is one for
+// all of them.
+func (w *worker) owner(cfg *Config) *owner {
+	if w.newest == nil || w.newest.cfg != cfg {
+		w.newest = &owner{w, cfg}
+	}
+	return w.newest
+}
+
+// Gone settles what a connection was counted in.
+func (a *owner) Gone(c *conn.Conn) {
+	l, st, cfg := a.listener, a.stats(), a.cfg
 	l.active.Add(-1)
 	l.limits.active.Add(-1)
 	st.CxActive.Dec()
 	st.CxDestroy.Inc()
 	st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
+	c.Info.End = time.Now()
 	if cfg.Closed != nil {
 		cfg.Closed(a.loop.ID(), c)
 	}

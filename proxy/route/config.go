@@ -47,6 +47,9 @@ type Context struct {
 	RetryHostPredicate func(name string, cfg *anypb.Any) (any, error)
 	RetryPriority      func(name string, cfg *anypb.Any) (any, error)
 	RedirectPredicate  func(name string, cfg *anypb.Any) (any, error)
+	// InternalRedirects tells that the router follows internal_redirect_policy;
+	// otherwise it is refused.
+	InternalRedirects  bool
 	RateLimitExtension func(name string, cfg *anypb.Any) (any, error)
 	// MatchInput and MatchMatcher compile inputs and matchers of matcher trees
 	// that package match does not know, such as CEL.

@@ -62,6 +62,7 @@ func (c *compiler) virtualHost(v *routev3.VirtualHost, t *Table, root *level, mi
 		c.at("retry_policy_typed_config").reject("retry policy extensions are not supported: use retry_policy")
 	}
 	if v.GetHedgePolicy() != nil {
+		c.at("hedge_policy").hedges(v.HedgePolicy)
 		in.hedge = hedge(v.HedgePolicy)
 	}
 	c.rejectSpecifiers(v.GetRouteSpecifiers())

@@ -106,6 +106,19 @@ func (c *compiler) retryExtensions(p *routev3.RetryPolicy, r *RetryPolicy) {
 	}
 }
 
+// hedges warns of what a hedge policy asks in vain.
+func (c *compiler) hedges(p *routev3.HedgePolicy) {
+	if p.GetHedgeOnPerTryTimeout() {
+		c.at("hedge_on_per_try_timeout").warn("has no effect: requests are not hedged, a try that takes too long ends before the next begins")
+	}
+	if n := p.GetInitialRequests(); n.GetValue() > 1 {
+		c.at("initial_requests").warn("has no effect: one request is sent")
+	}
+	if p.GetAdditionalRequestChance().GetNumerator() > 0 {
+		c.at("additional_request_chance").warn("has no effect: no further request is sent")
+	}
+}
+
 func hedge(p *routev3.HedgePolicy) *HedgePolicy {
 	h := &HedgePolicy{
 		InitialRequests:         1,

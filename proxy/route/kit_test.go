@@ -45,7 +45,8 @@ func (f fakeFormat) AppendTo(dst []byte, info *streaminfo.Stream) []byte {
 // filters whose names do not begin with "unknown".
 func testContext() Context {
 	return Context{
-		CompileFormat: compileFakeFormat,
+		InternalRedirects: true,
+		CompileFormat:     compileFakeFormat,
 		CompileFilterConfig: func(name string, cfg *anypb.Any) (any, error) {
 			if strings.HasPrefix(name, "unknown") {
 				return nil, ErrUnknownFilter

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/streaminfo"
 )
 
@@ -25,6 +26,8 @@ type Error struct {
 	Details string
 	// Body is what the client is told.
 	Body string
+	// Header, if not nil, adds to the answer's head.
+	Header func(h *header.Map)
 	// Reset tells to break the stream off instead of answering.
 	Reset bool
 	// Err is the cause.

@@ -38,6 +38,10 @@ func (s *Stream) Reply(r Reply) {
 	s.Response = Message{Header: h}
 	s.Info.Response = h
 	s.text = append(s.text[:0], r.Body...)
+	if s.route != nil {
+		// What the route adds to responses it adds to those made here too.
+		s.route.FinalizeResponse(h, &s.Info)
+	}
 	if r.Header != nil {
 		r.Header(h)
 	}
@@ -105,6 +109,6 @@ func (s *Stream) Fail(err error) bool {
 	if status == 0 {
 		status = http.StatusInternalServerError
 	}
-	s.Reply(Reply{Status: status, Body: e.Body, Details: e.Details, Flags: e.Flags})
+	s.Reply(Reply{Status: status, Body: e.Body, Details: e.Details, Flags: e.Flags, Header: e.Header})
 	return true
 }

@@ -70,8 +70,8 @@ type Connection struct {
 	// ListenerName, FilterChainName and ListenerStatPrefix name the
 	// configuration that took the connection.
 	ListenerName, FilterChainName string
-	// TrafficDirection is "inbound", "outbound" or "unspecified".
-	TrafficDirection string
+	// TrafficDirection is the listener's.
+	TrafficDirection Direction
 	// Metadata and FilterState live with the connection.
 	Metadata    Metadata
 	FilterState FilterState
@@ -80,6 +80,19 @@ type Connection struct {
 	// Requests counts the streams begun on the connection.
 	Requests uint64
 }
+
+// Direction is where a listener's traffic goes, as its configuration tells.
+type Direction uint8
+
+// Directions, with the numbers of Envoy's TrafficDirection.
+const (
+	Unspecified Direction = iota
+	Inbound
+	Outbound
+)
+
+// String returns "inbound", "outbound" or "unspecified".
+func (d Direction) String() string { return [...]string{"unspecified", "inbound", "outbound"}[d] }
 
 // TLS is what the handshake of one connection settled.
 type TLS struct {

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir.dev/weir/proxy/address"
@@ -314,6 +315,8 @@ func (c *Cluster) close(end bool) {
 	}
 	c.mu.Unlock()
 	c.closing.Wait()
+	var busy atomic.Int32
+	busy.Store(int32(len(c.loops)))
 	for i, l := range c.loops {
 		w := c.workers[i]
 		l.Post(func() {
@@ -325,10 +328,20 @@ func (c *Cluster) close(end bool) {
 					w.drain(h)
 				}
 			}
+			if end {
+				return
+			}
+			w.retire(func() {
+				if busy.Add(-1) == 0 {
+					c.stats.Close()
+				}
+			})
 		})
 	}
 	c.setWarm()
-	c.stats.Close()
+	if end {
+		c.stats.Close()
+	}
 	c.members.Close()
 	for _, s := range c.scopes {
 		s.Close()

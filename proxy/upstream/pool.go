@@ -5,6 +5,8 @@ package upstream
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"syscall"
 	"time"
 
 	"weir.dev/weir/proxy/address"
@@ -33,6 +35,25 @@ func (e *ConnectError) Error() string { return fmt.Sprintf("connect to %s: %v", 
 
 // Unwrap returns the cause.
 func (e *ConnectError) Unwrap() error { return e.Err }
+
+// Reason says it as Envoy's response bodies, logs and details do.
+func (e *ConnectError) Reason() string {
+	var no syscall.Errno
+	if !errors.As(e.Err, &no) {
+		return e.Err.Error()
+	}
+	when := "delayed"
+	switch no {
+	case syscall.ENETUNREACH, syscall.EADDRNOTAVAIL, syscall.EACCES, syscall.EPERM:
+		when = "immediate" // No packet was ever sent.
+	default:
+		if e.Address.IsUnix() {
+			when = "immediate"
+		}
+	}
+	text := no.Error()
+	return when + " connect error: " + strings.ToUpper(text[:1]) + text[1:]
+}
 
 // Timeout reports whether the connection took too long.
 func (e *ConnectError) Timeout() bool { return errors.Is(e.Err, engine.ErrDialTimeout) }
@@ -74,6 +95,7 @@ type Conn struct {
 	requests uint32
 	until    int64 // the loop's time after which it takes no more requests
 	idle     engine.Timer
+	idleAt   int64 // the loop's time at which it has been idle for too long; 0 is never
 	closed   bool
 	used     bool
 	rx, tx   uint64 // bytes already counted
@@ -121,8 +143,8 @@ func (p *httpPool) takeIdle() *Conn {
 
 // open dials, or waits where no further connection is allowed.
 func (p *httpPool) open(t *engine.Task, prio ResourcePriority) (*Conn, bool, error) {
-	cl, st := p.worker.cluster, p.worker.Stats
-	res := cl.Resources(prio)
+	st := p.worker.Stats
+	res := p.worker.cluster.Resources(prio)
 	st.RqPendingTotal.Inc()
 	if !res.Pending.TryAcquire() {
 		st.RqPendingOverflow.Inc()
@@ -131,8 +153,17 @@ func (p *httpPool) open(t *engine.Task, prio ResourcePriority) (*Conn, bool, err
 	defer res.Pending.Release()
 	st.RqPendingActive.Inc()
 	defer st.RqPendingActive.Dec()
+	c, fresh, err := p.wanted(t, res)
+	var failed *ConnectError
+	if errors.As(err, &failed) {
+		st.RqPendingFailureEject.Inc()
+	}
+	return c, fresh, err
+}
+
+func (p *httpPool) wanted(t *engine.Task, res *Resources) (*Conn, bool, error) {
 	if !p.mayOpen(&res.Connections) {
-		st.CxOverflow.Inc()
+		p.worker.Stats.CxOverflow.Inc()
 		c, err := p.wait(t)
 		return c, false, err
 	}
@@ -165,7 +196,7 @@ func (p *httpPool) wait(t *engine.Task) (*Conn, error) {
 		if err := t.Wait(); err != nil {
 			p.forget(w)
 			if w.conn != nil {
-				w.conn.Release(true)
+				w.conn.Unused()
 			}
 			return nil, err
 		}
@@ -199,6 +230,7 @@ func (p *httpPool) dial(t *engine.Task, breaker *Resource) (*Conn, error) {
 	c := &Conn{pool: p, breaker: breaker, used: true}
 	c.idle.Init(p.loop, c.idled)
 	p.all[c] = struct{}{}
+	p.worker.Hold()
 	p.host.AddConnections(1)
 	st.CxTotal.Inc()
 	st.CxHTTP1Total.Inc()
@@ -213,21 +245,25 @@ func (p *httpPool) dial(t *engine.Task, breaker *Resource) (*Conn, error) {
 		err = p.handshake(t, c)
 	}
 	if err != nil {
-		c.close(false)
+		c.close(!errors.Is(err, engine.ErrDialTimeout))
 		var interrupted *engine.Interrupted
 		if errors.As(err, &interrupted) {
 			return nil, err // The request ended, not the connection.
 		}
 		st.CxConnectFail.Inc()
 		local.Stats.CxConnectFail.Inc()
-		if errors.Is(err, engine.ErrDialTimeout) {
+		switch {
+		case errors.Is(err, engine.ErrDialTimeout):
 			st.CxConnectTimeout.Inc()
+		case errors.Is(err, engine.ErrBind):
+			st.BindErrors.Inc()
 		}
 		return nil, &ConnectError{Address: addr, Err: err}
 	}
 	st.CxConnectTime.Record(uint64(engine.Nano()-start) / uint64(time.Millisecond))
 	if d := cl.HTTP.MaxConnectionDuration; d > 0 {
-		c.until = p.loop.Now() + int64(d)
+		jitter := 1 + p.worker.rand.Float64()*cl.HTTP.MaxConnectionDurationJitter/100
+		c.until = p.loop.Now() + int64(float64(d)*jitter)
 	}
 	return c, nil
 }
@@ -240,8 +276,16 @@ func (p *httpPool) connect(t *engine.Task) (*engine.Conn, address.Addr, error) {
 		return sock, p.host.Address, nil
 	}
 	for _, a := range p.host.Addresses {
-		if sock, e := t.Dial(a, cl.dialOptions(a)); e == nil {
+		var interrupted *engine.Interrupted
+		if errors.As(err, &interrupted) {
+			break // Nobody wants the connection any more.
+		}
+		sock, e := t.Dial(a, cl.dialOptions(a))
+		if e == nil {
 			return sock, a, nil
+		}
+		if errors.As(e, &interrupted) {
+			err = e
 		}
 	}
 	return nil, p.host.Address, err
@@ -257,9 +301,11 @@ func (c *Cluster) dialOptions(dst address.Addr) *engine.DialOptions {
 		}
 	}
 	for _, s := range opts {
-		if s.State == BeforeBind {
-			o.Options = append(o.Options, engine.SocketOption{Level: s.Level, Name: s.Name, Int: s.Int, Bytes: s.Bytes})
+		to := &o.Options
+		if s.State == AfterBind {
+			to = &o.Bound
 		}
+		*to = append(*to, engine.SocketOption{Level: s.Level, Name: s.Name, Int: s.Int, Bytes: s.Bytes})
 	}
 	if k := c.KeepAlive; k.Enabled && !dst.IsUnix() {
 		o.Options = append(o.Options, engine.KeepAlive{Probes: k.Probes, Time: k.Time, Interval: k.Interval}.Options()...)
@@ -300,11 +346,19 @@ func (c *Conn) Release(reuse bool) {
 		p.worker.Stats.CxMaxRequests.Inc()
 		reuse = false
 	}
-	if !reuse || p.drained || !p.host.InCluster() || c.until > 0 && p.loop.Now() >= c.until {
-		c.close(false)
+	old := c.until > 0 && p.loop.Now() >= c.until
+	if old && reuse {
+		p.worker.Stats.CxMaxDurationReached.Inc()
+	}
+	if !reuse || old {
+		c.close(c.Socket.HungUp())
 		return
 	}
-	if p.pass(c, nil) {
+	if p.pass(c, nil) { // Those who waited before a drain are still served.
+		return
+	}
+	if p.drained || !p.host.InCluster() {
+		c.close(false)
 		return
 	}
 	c.used = false
@@ -313,9 +367,43 @@ func (c *Conn) Release(reuse bool) {
 		return
 	}
 	p.idle = append(p.idle, c)
-	if d := p.worker.cluster.HTTP.IdleTimeout; d > 0 {
-		c.idle.Set(int64(d))
+	c.rest()
+}
+
+// rest arms the timer of an idle connection.
+func (c *Conn) rest() {
+	now, at := c.pool.loop.Now(), int64(0)
+	if d := c.pool.worker.cluster.HTTP.IdleTimeout; d > 0 {
+		at = now + int64(d)
 	}
+	c.idleAt = at
+	if c.until > 0 && (at == 0 || c.until < at) {
+		at = c.until
+	}
+	if at > 0 {
+		c.idle.Set(max(at-now, 1))
+	}
+}
+
+// Abort closes the connection in the midst of a request.
+func (c *Conn) Abort() {
+	if c.closed {
+		return
+	}
+	st, remote := c.pool.worker.Stats, c.Socket.HungUp()
+	st.CxDestroyWithActiveRq.Inc()
+	if remote {
+		st.CxDestroyRemoteWithActiveRq.Inc()
+	} else {
+		st.CxDestroyLocalWithActiveRq.Inc()
+	}
+	c.close(remote)
+}
+
+// Unused gives the connection back without a request.
+func (c *Conn) Unused() {
+	c.requests--
+	c.Release(true)
 }
 
 // account adds what crossed the wire since the last time to the statistics.
@@ -337,7 +425,11 @@ func (c *Conn) idled() {
 	if c.used || c.closed {
 		return
 	}
-	c.pool.worker.Stats.CxIdleTimeout.Inc()
+	if now := c.pool.loop.Now(); c.idleAt > 0 && now >= c.idleAt {
+		c.pool.worker.Stats.CxIdleTimeout.Inc()
+	} else {
+		c.pool.worker.Stats.CxMaxDurationReached.Inc()
+	}
 	c.pool.dropIdle(c)
 	c.close(false)
 }
@@ -361,13 +453,13 @@ func (c *Conn) close(remote bool) {
 	if c.Socket != nil {
 		c.account()
 		c.Socket.Close()
-		st.CxDestroy.Inc()
-		if remote {
-			st.CxDestroyRemote.Inc()
-		} else {
-			st.CxDestroyLocal.Inc()
-		}
 		st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
+	}
+	st.CxDestroy.Inc()
+	if remote {
+		st.CxDestroyRemote.Inc()
+	} else {
+		st.CxDestroyLocal.Inc()
 	}
 	c.idle.Release()
 	delete(p.all, c)
@@ -375,15 +467,18 @@ func (c *Conn) close(remote bool) {
 	p.host.AddConnections(-1)
 	c.breaker.Release()
 	p.refill()
+	p.worker.Drop()
 }
 
 // refill opens a connection for the request that has waited longest, now that one
 // more is allowed.
 func (p *httpPool) refill() {
-	if len(p.waiting) == 0 || p.drained {
+	if len(p.waiting) == 0 {
 		return
 	}
+	p.worker.Hold()
 	p.loop.Go(engine.RunnerFunc(func(t *engine.Task) {
+		defer p.worker.Drop()
 		res := &p.worker.cluster.Resources(DefaultPriority).Connections
 		if len(p.waiting) == 0 || !p.mayOpen(res) {
 			return
@@ -394,12 +489,12 @@ func (p *httpPool) refill() {
 			return
 		}
 		if !p.pass(c, nil) {
-			c.Release(true)
+			c.Unused()
 		}
 	}))
 }
 
-// Drain lets what runs finish and closes idle connections.
+// Drain lets what runs, and who waits, finish and closes idle connections.
 func (p *httpPool) Drain() {
 	p.drained = true
 	for _, c := range p.idle {
@@ -407,8 +502,6 @@ func (p *httpPool) Drain() {
 		c.close(false)
 	}
 	p.idle = nil
-	for p.pass(nil, ErrPoolClosed) {
-	}
 }
 
 // Close closes all connections at once: requests on them fail.
@@ -416,6 +509,8 @@ func (p *httpPool) Close() {
 	drained := p.drained
 	p.Drain()
 	p.drained = drained
+	for p.pass(nil, ErrPoolClosed) {
+	}
 	for c := range p.all {
 		if c.Socket != nil {
 			c.Socket.Abort(ErrPoolClosed)

@@ -80,6 +80,10 @@ type Stats struct {
 	RqUnknown   stats.Counter   `stat:"upstream_rq_unknown"`
 	RqCodes     stats.Codes     `stat:"upstream_rq_"`
 	RqTime      stats.Histogram `stat:"upstream_rq_time,ms"`
+	// Responses that were tried again after.
+	Retried RetriedStats `stat:"retry."`
+	// RetryOrShadowAbandoned counts requests too large to be kept for another try.
+	RetryOrShadowAbandoned stats.Counter `stat:"retry_or_shadow_abandoned"`
 
 	// Load balancing, counted by the balancers.
 	LBHealthyPanic             stats.Counter `stat:"lb_healthy_panic"`
@@ -98,6 +102,47 @@ type Stats struct {
 	LBSubsetsFallback          stats.Counter `stat:"lb_subsets_fallback"`
 	LBSubsetsFallbackPanic     stats.Counter `stat:"lb_subsets_fallback_panic"`
 	LBSubsetsSingleHostPerDupl stats.Gauge   `stat:"lb_subsets_single_host_per_subset_duplicate"`
+}
+
+// RetriedStats count the responses that were not passed on because the request was
+// tried again.
+type RetriedStats struct {
+	RqCompleted stats.Counter `stat:"upstream_rq_completed"`
+	Rq2xx       stats.Counter `stat:"upstream_rq_2xx"`
+	Rq3xx       stats.Counter `stat:"upstream_rq_3xx"`
+	Rq4xx       stats.Counter `stat:"upstream_rq_4xx"`
+	Rq5xx       stats.Counter `stat:"upstream_rq_5xx"`
+	RqUnknown   stats.Counter `stat:"upstream_rq_unknown"`
+	RqCodes     stats.Codes   `stat:"upstream_rq_"`
+}
+
+// Inc counts one response.
+func (r *RetriedStats) Inc(status int) {
+	r.RqCompleted.Inc()
+	r.RqCodes.Inc(status)
+	classOf(status, &r.Rq2xx, &r.Rq3xx, &r.Rq4xx, &r.Rq5xx, &r.RqUnknown).Inc()
+}
+
+// Response counts a response that was passed on, or made here for a request that
+// failed upstream.
+func (s *Stats) Response(status int) {
+	s.RqCompleted.Inc()
+	s.RqCodes.Inc(status)
+	classOf(status, &s.Rq2xx, &s.Rq3xx, &s.Rq4xx, &s.Rq5xx, &s.RqUnknown).Inc()
+}
+
+func classOf(status int, c2, c3, c4, c5, other *stats.Counter) *stats.Counter {
+	switch status / 100 {
+	case 2:
+		return c2
+	case 3:
+		return c3
+	case 4:
+		return c4
+	case 5:
+		return c5
+	}
+	return other
 }
 
 // memberStats are counted by the cluster, off the loops.

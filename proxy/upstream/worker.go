@@ -26,6 +26,33 @@ type Worker struct {
 	next    atomic.Pointer[view] // the newest view, stored by the cluster
 	cur     *view
 	rand    *rand.Rand
+	// busy counts what still uses the cluster on this loop; retired, once set, is
+	// called when that is nothing any more.
+	busy    int
+	retired func()
+}
+
+// Hold notes that something on the loop uses the cluster: a replaced cluster keeps
+// its statistics until the last has called Drop.
+func (w *Worker) Hold() { w.busy++ }
+
+// Drop ends a Hold.
+func (w *Worker) Drop() {
+	w.busy--
+	w.settle()
+}
+
+// retire has f called once nothing uses the cluster on this loop.
+func (w *Worker) retire(f func()) {
+	w.retired = f
+	w.settle()
+}
+
+func (w *Worker) settle() {
+	if f := w.retired; f != nil && w.busy == 0 {
+		w.retired = nil
+		f()
+	}
 }
 
 // Cluster returns the cluster.

@@ -4,7 +4,6 @@ package router
 
 import (
 	"errors"
-	"syscall"
 	"time"
 
 	"weir.dev/weir/proxy/codec/h1"
@@ -33,9 +32,8 @@ const (
 	resetConnect           // the connection could not be made
 	resetConnectTime       // nor in time
 	resetTermination       // the connection ended before a response
-	resetRemote            // the host reset it
 	resetProtocol          // the host answered nonsense
-	resetTry               // the per-try time-out
+	resetTry               // a time limit of the try
 	resetStream            // the stream itself ended: time-out, client gone
 )
 
@@ -45,7 +43,7 @@ const (
 func (q *request) attempt() outcome {
 	for stale := 0; ; stale++ {
 		out := q.once()
-		if out.err == nil || out.reset != resetTermination && out.reset != resetRemote || stale >= maxStale || !q.staleConn() {
+		if out.err == nil || out.reset != resetTermination || stale >= maxStale || !q.staleConn() {
 			return out
 		}
 		q.abandon()
@@ -60,8 +58,7 @@ func (q *request) staleConn() bool {
 		return false
 	}
 	if q.s.Request.Body != nil && !q.replay.rewindable() {
-		_, _, begun := q.client.Sent()
-		return !begun
+		return false
 	}
 	return idempotent(q.s.Request.Header.Get(header.Method))
 }
@@ -79,36 +76,35 @@ func idempotent(method []byte) bool {
 func (q *request) once() outcome {
 	t, st := q.s.Task(), q.up.Stats
 	q.begun = q.loop.Now()
-	if d := q.limits.perTry; d > 0 {
-		q.try.Set(int64(d))
-	}
 	host, failure := q.up.Pick(&q.pick)
 	if host == nil {
 		st.CxNoneHealthy.Inc()
-		return outcome{err: noHost(failure), reset: resetNoHost}
+		return outcome{err: q.noHost(failure), reset: resetNoHost}
 	}
 	q.host = host
 	q.note(host)
-	res := q.cluster.Resources(q.priority())
-	if !res.Requests.TryAcquire() {
-		st.RqPendingOverflow.Inc()
-		return outcome{err: upstream.ErrOverflow, reset: resetOverflow}
-	}
-	q.counted = true
-	st.RqActive.Inc()
-	host.AddRequests(1)
 	conn, fresh, err := q.up.Connect(t, host, q.priority())
 	if err != nil {
 		return outcome{err: err, reset: connectReset(err)}
 	}
 	q.conn = conn
+	if !q.cluster.Resources(q.priority()).Requests.TryAcquire() {
+		st.RqPendingOverflow.Inc()
+		conn.Unused()
+		q.conn = nil
+		return outcome{err: upstream.ErrOverflow, reset: resetOverflow}
+	}
+	q.counted = true
+	st.RqActive.Inc()
+	host.AddRequests(1)
 	st.RqTotal.Inc()
 	host.Local(q.up.Loop()).Stats.RqTotal.Inc()
 	q.client.Attach(conn.Ends(), &q.cluster.Codec)
 	q.attached = true
 	q.connected(fresh)
+	q.armTry()
 	if err := q.send(); err != nil {
-		return outcome{err: err, reset: resetOf(err)}
+		return outcome{err: err, reset: q.receiveReset(err)}
 	}
 	return q.receive()
 }
@@ -184,6 +180,12 @@ const inlineBody = 64 << 10
 func (q *request) sent() {
 	now := q.loop.Now()
 	q.complete = true
+	if q.ended == 0 {
+		q.ended = now
+	}
+	if d := q.limits.perTry; d > 0 && !q.passed && !q.tunnel {
+		q.try.Set(int64(d))
+	}
 	q.s.Info.Timing.RequestEnd = now - q.start
 	q.s.Info.Timing.UpstreamLastTx = now - q.start
 	if len(q.shadows) > 0 {
@@ -200,7 +202,7 @@ func (q *request) receive() outcome {
 	if q.route.Forward.Connect != nil && s.Upgrade {
 		return q.openTunnel()
 	}
-	for {
+	for interim := 0; ; interim++ {
 		q.head.Reset()
 		if err := q.client.ReadResponse(&s.Response, &q.head); err != nil {
 			return outcome{err: err, reset: q.receiveReset(err)}
@@ -210,6 +212,10 @@ func (q *request) receive() outcome {
 			return q.received(status)
 		}
 		q.up.Stats.Rq1xx.Inc()
+		if interim >= maxInterim {
+			q.up.Stats.CxProtocolError.Inc()
+			return outcome{err: errInterim, reset: resetProtocol}
+		}
 		if status == 100 && !s.Request.Header.Has(header.Expect) {
 			continue // Nobody downstream waits for it.
 		}
@@ -219,13 +225,13 @@ func (q *request) receive() outcome {
 	}
 }
 
+// maxInterim bounds the interim responses to one request.
+const maxInterim = 100
+
+var errInterim = errors.New("too many interim responses")
+
 func (q *request) received(status int) outcome {
-	st, now := q.up.Stats, q.loop.Now()
-	q.s.Info.Timing.UpstreamFirstRx = now - q.start
-	st.RqCompleted.Inc()
-	st.RqCodes.Inc(status)
-	st.RqTime.Record(uint64(now-q.begun) / uint64(time.Millisecond))
-	countClass(st, status)
+	q.s.Info.Timing.UpstreamFirstRx = q.loop.Now() - q.start
 	local := &q.host.Local(q.up.Loop()).Stats
 	if status >= 500 {
 		local.RqError.Inc()
@@ -238,21 +244,6 @@ func (q *request) received(status int) outcome {
 		q.upload.start(true)
 	}
 	return outcome{status: status}
-}
-
-func countClass(st *upstream.Stats, status int) {
-	switch status / 100 {
-	case 2:
-		st.Rq2xx.Inc()
-	case 3:
-		st.Rq3xx.Inc()
-	case 4:
-		st.Rq4xx.Inc()
-	case 5:
-		st.Rq5xx.Inc()
-	default:
-		st.RqUnknown.Inc()
-	}
 }
 
 // openTunnel answers CONNECT itself and lets the payload through.
@@ -271,17 +262,33 @@ func (q *request) openTunnel() outcome {
 func (q *request) abandon() {
 	q.stopUpload()
 	q.leave(false)
-	q.try.Stop()
+	q.stopTry()
 	q.complete = false
 	q.replay.rewind()
-	q.s.Task().Clear()
+	q.forget(false)
 }
 
-func noHost(f upstream.Failure) error {
+func (q *request) noHost(f upstream.Failure) error {
+	e := &stream.Error{Status: 503, Flags: streaminfo.NoHealthyUpstream, Details: f.String(), Body: "no healthy upstream", Header: q.localHead}
 	if f == upstream.DroppedOverload {
-		return &stream.Error{Status: 503, Flags: streaminfo.DropOverload, Details: f.String(), Body: "drop overload"}
+		e.Flags, e.Body = streaminfo.DropOverload, "drop overload"
+		e.Header = func(h *header.Map) {
+			if !q.w.f.suppress {
+				h.Set(dropOverload, "true")
+			}
+			q.localHead(h)
+		}
 	}
-	return &stream.Error{Status: 503, Flags: streaminfo.NoHealthyUpstream, Details: f.String(), Body: "no healthy upstream"}
+	return e
+}
+
+var dropOverload = header.NewName("x-envoy-drop-overload")
+
+// localHead adds to a reply made here what the router tells of the tries.
+func (q *request) localHead(h *header.Map) {
+	if vh := q.route.VirtualHost; vh != nil && vh.IncludeAttemptCountInResponse && !q.w.f.suppress {
+		h.SetInt(header.XEnvoyAttemptCount, int64(q.s.Info.Attempts))
+	}
 }
 
 func connectReset(err error) reset {
@@ -302,20 +309,20 @@ func resetOf(err error) reset {
 	var src *h1.SourceError
 	var interrupted *engine.Interrupted
 	switch {
-	case errors.Is(err, errTryTimeout):
+	case isTryLimit(err):
 		return resetTry
 	case errors.As(err, &src), errors.As(err, &interrupted):
 		return resetStream
-	case errors.Is(err, syscall.ECONNRESET):
-		return resetRemote
 	}
-	return resetTermination // The end of the connection, or it was closed here.
+	return resetTermination // The end of the connection, orderly or not, or it was closed here.
 }
 
-// receiveReset sorts an error of the response's head.
+// receiveReset sorts an error of the exchange.
 func (q *request) receiveReset(err error) reset {
 	var bad *h1.Error
+	var src *h1.SourceError
 	switch {
+	case errors.As(err, &src):
 	case errors.As(err, &bad):
 		q.up.Stats.CxProtocolError.Inc()
 		return resetProtocol

@@ -44,6 +44,9 @@ func New(p *routerv3.Router, c *extension.HTTP) (*Filter, error) {
 		suppress: p.GetSuppressEnvoyHeaders(), respectTimeout: p.GetRespectExpectedRqTimeout(),
 		stats: stats.Register[Stats](c.Scope, len(c.Loops)),
 	}
+	if c.Own != nil {
+		c.Own(f.stats.Close)
+	}
 	f.workers = make([]worker, len(c.Loops))
 	for i := range f.workers {
 		f.workers[i] = worker{f: f, stats: f.stats.At(i)}

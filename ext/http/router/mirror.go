@@ -57,6 +57,7 @@ func (q *request) cast() {
 			}
 			sh.body = append([]byte(nil), q.replay.kept...)
 		}
+		sh.up.Hold()
 		q.loop.Go(sh)
 	}
 	q.shadows = q.shadows[:0]
@@ -67,15 +68,21 @@ func (sh *shadow) Run(t *engine.Task) {
 	if sh.timeout > 0 {
 		t.SetDeadline(int64(sh.timeout), errTimeout)
 	}
+	defer sh.up.Drop()
 	st := sh.up.Stats
 	host, _ := sh.up.Pick(&upstream.PickContext{Headers: &sh.header})
 	if host == nil {
 		st.CxNoneHealthy.Inc()
 		return
 	}
+	conn, _, err := sh.up.Connect(t, host, upstream.DefaultPriority)
+	if err != nil {
+		return
+	}
 	res := &sh.up.Cluster().Resources(upstream.DefaultPriority).Requests
 	if !res.TryAcquire() {
 		st.RqPendingOverflow.Inc()
+		conn.Unused()
 		return
 	}
 	st.RqActive.Inc()
@@ -85,16 +92,19 @@ func (sh *shadow) Run(t *engine.Task) {
 		st.RqActive.Dec()
 		host.AddRequests(-1)
 	}()
-	conn, _, err := sh.up.Connect(t, host, upstream.DefaultPriority)
-	if err != nil {
-		return
-	}
 	st.RqTotal.Inc()
+	host.Local(sh.up.Loop()).Stats.RqTotal.Inc()
 	var client h1.Client
 	client.Attach(conn.Ends(), &sh.up.Cluster().Codec)
 	ok := sh.exchange(&client, st) == nil
 	reuse := ok && client.Reusable()
+	midway := !client.ResponseDone()
 	client.Detach()
+	if midway {
+		st.RqTxReset.Inc()
+		conn.Abort()
+		return
+	}
 	conn.Release(reuse)
 }
 
@@ -115,7 +125,10 @@ func (sh *shadow) exchange(c *h1.Client, st *upstream.Stats) error {
 	}
 	var resp stream.Message
 	var h header.Map
-	for {
+	for interim := 0; ; interim++ {
+		if interim > maxInterim {
+			return errInterim
+		}
 		h.Reset()
 		if err := c.ReadResponse(&resp, &h); err != nil {
 			return err
@@ -124,9 +137,7 @@ func (sh *shadow) exchange(c *h1.Client, st *upstream.Stats) error {
 			break
 		}
 	}
-	st.RqCompleted.Inc()
-	st.RqCodes.Inc(c.Head().Status)
-	countClass(st, c.Head().Status)
+	st.Response(c.Head().Status)
 	for resp.Body != nil {
 		if _, err := resp.Body.Next(); err == io.EOF {
 			break

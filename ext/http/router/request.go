@@ -40,29 +40,34 @@ type request struct {
 	counted  bool       // as an active request of host, cluster and breaker
 	begun    int64      // when it began
 	tunnel   bool
+	passed   bool // the response is the filters' and the client's now
 
 	tried    []address.Addr // every host tried, in order
 	upload   upload
 	replay   replay
 	shadows  []*shadow
-	complete bool // the request was sent whole, or will not be any further
+	complete bool  // the request was sent whole, or will not be any further
+	ended    int64 // when the client's request was complete; 0 is not yet
+	failed   error // what its own time limits ended the request with
+	skip     func(*upstream.Host) bool
 
-	total engine.Timer // the route's time-out
-	try   engine.Timer // per try
+	total    engine.Timer // the route's time-out
+	try      engine.Timer // per try
+	duration engine.Timer // the cluster's max_stream_duration, per try
+	silence  engine.Timer // per_try_idle_timeout
+	heard    uint64       // bytes either way when the silence was last looked at
+	heardAt  int64
 }
 
 func newRequest(w *worker, l *engine.Loop) *request {
 	q := &request{w: w, loop: l}
 	q.upload.q = q
+	q.skip = q.unwanted
 	q.total.Init(l, func() { q.expire(errTimeout) })
 	q.try.Init(l, func() { q.expire(errTryTimeout) })
+	q.duration.Init(l, func() { q.expire(q.errDuration()) })
+	q.silence.Init(l, q.listen)
 	return q
-}
-
-func (q *request) expire(err error) {
-	if q.s != nil {
-		q.s.Task().Interrupt(err)
-	}
 }
 
 // run sends the request, as often as the retry policy allows, and leaves the
@@ -70,27 +75,27 @@ func (q *request) expire(err error) {
 func (q *request) run() error {
 	s, info := q.s, &q.s.Info
 	info.ClusterName, info.ClusterMetadata = q.cluster.Name, q.cluster.Metadata
+	if s.Request.Body == nil {
+		q.ended = q.start
+	}
 	q.prepare()
 	if s.Request.Body != nil && !s.Upgrade && (q.retry.enabled() || len(q.route.Forward.Mirrors) > 0) {
 		q.replay.start(s.Request.Body, q.bufferLimit())
 		s.Request.Body = &q.replay
 	}
 	q.mirror()
+	if s.Request.Body == nil {
+		q.cast()
+	}
 	for {
 		out := q.attempt()
-		if out.err == nil && !q.retry.wantsResponse(q, out.status) {
-			return q.deliver()
+		if q.again(&out) {
+			continue
 		}
-		again, err := q.again(&out)
-		if err != nil {
-			return err
+		if out.err != nil {
+			return q.failure(&out)
 		}
-		if !again {
-			if out.err != nil {
-				return q.failure(&out)
-			}
-			return q.deliver()
-		}
+		return q.deliver(out.status)
 	}
 }
 
@@ -103,9 +108,7 @@ func (q *request) prepare() {
 		h.SetInt(header.XEnvoyAttemptCount, 1)
 	}
 	q.route.FinalizeRequest(h, info, !f.suppress)
-	if q.limits.expected > 0 && !f.suppress {
-		h.SetInt(header.XEnvoyExpectedRqTimeoutMs, q.limits.expected.Milliseconds())
-	}
+	q.tellTimeout(h)
 	q.pick.Headers, q.pick.Stream, q.pick.Connection = h, info, info.Conn
 	if p := q.route.Forward.HashPolicy; len(p) > 0 {
 		q.pick.Hash, q.pick.HasHash = p.Hash(h, info, nil)
@@ -137,13 +140,15 @@ func (q *request) priority() upstream.ResourcePriority {
 }
 
 // deliver hands the response that was read to the filters.
-func (q *request) deliver() error {
+func (q *request) deliver(status int) error {
 	s := q.s
 	q.try.Stop()
+	q.up.Stats.Response(status)
+	q.passed = true
 	s.Response.Header = &q.head
 	s.Info.Response = &q.head
 	if q.tunnel {
-		q.total.Stop()
+		q.stopTimers()
 	}
 	q.finishHead()
 	return nil
@@ -153,8 +158,9 @@ func (q *request) deliver() error {
 func (q *request) finishHead() {
 	h, s := &q.head, q.s
 	if !q.w.f.suppress {
-		ms := (q.loop.Now() - q.start) / int64(time.Millisecond)
-		h.SetInt(header.XEnvoyUpstreamServiceTime, ms)
+		if q.ended > 0 {
+			h.SetInt(header.XEnvoyUpstreamServiceTime, (q.loop.Now()-q.ended)/int64(time.Millisecond))
+		}
 		if q.route.VirtualHost != nil && q.route.VirtualHost.IncludeAttemptCountInResponse {
 			h.SetInt(header.XEnvoyAttemptCount, int64(s.Info.Attempts))
 		}
@@ -167,28 +173,53 @@ func (q *request) finishHead() {
 
 // end settles the request once the stream is over.
 func (q *request) end() {
-	q.total.Stop()
-	q.try.Stop()
+	q.stopTimers()
 	q.stopUpload()
-	if q.conn != nil && q.attached && !q.client.ResponseDone() && q.s.Response.Header == &q.head {
-		q.up.Stats.RqRxReset.Inc()
-		q.w.stats.ResetAfter.Inc()
-	}
+	q.cast() // Of a request that failed before it could be sent.
+	q.settle()
 	q.leave(q.attached && q.complete && q.client.Reusable())
 	q.tried = q.tried[:0]
+	q.forget(true)
+	if q.replay.over {
+		q.up.Stats.RetryOrShadowAbandoned.Inc()
+	}
 	q.replay.reset()
 	q.head.Reset()
 	q.pick = upstream.PickContext{Attempted: q.pick.Attempted[:0]}
 	q.release()
 	q.retry = retryState{}
+	q.up.Drop()
 	q.s, q.route, q.cluster, q.up, q.host = nil, nil, nil, nil, nil
-	q.tunnel, q.complete = false, false
+	q.tunnel, q.complete, q.passed = false, false, false
+	q.ended, q.failed = 0, nil
 	if len(q.w.free) < maxFree {
 		q.w.free = append(q.w.free, q)
 		return
 	}
-	q.total.Release()
-	q.try.Release()
+	for _, t := range []*engine.Timer{&q.total, &q.try, &q.duration, &q.silence} {
+		t.Release()
+	}
+}
+
+// settle counts how the exchange ended.
+func (q *request) settle() {
+	if q.conn == nil || !q.attached || q.tunnel {
+		return
+	}
+	st := q.up.Stats
+	switch {
+	case q.passed && q.client.ResponseDone():
+		if q.ended > 0 {
+			st.RqTime.Record(uint64(q.loop.Now()-q.ended) / uint64(time.Millisecond))
+		}
+	case q.passed:
+		q.w.stats.ResetAfter.Inc()
+		if q.failed == nil && q.conn.Socket.HungUp() {
+			st.RqRxReset.Inc()
+		} else {
+			st.RqTxReset.Inc()
+		}
+	}
 }
 
 // leave ends the try at hand: the connection goes back to its pool, or is
@@ -209,12 +240,17 @@ func (q *request) leave(keep bool) {
 		info.HeaderReceived += uint64(q.client.Head().Size)
 		info.WireReceived += uint64(q.client.Head().Size)
 	}
+	midway := q.attached && !q.client.ResponseDone()
 	if q.attached {
 		q.attached = false
 		q.client.Detach()
 	}
-	if q.conn != nil {
+	switch {
+	case q.conn == nil:
+	case midway:
+		q.conn.Abort()
+	default:
 		q.conn.Release(keep)
-		q.conn = nil
 	}
+	q.conn = nil
 }

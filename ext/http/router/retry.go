@@ -4,8 +4,10 @@ package router
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/upstream"
 )
 
 // retryState is what a request may still try, and when.
@@ -32,7 +35,7 @@ func (r *retryState) enabled() bool { return r.on != 0 && r.left > 0 || r.holdin
 // headers are the proxy's and do not go upstream.
 func (r *retryState) begin(q *request, h *header.Map) {
 	p := q.route.Forward.Retry
-	if p != nil && (len(p.RequestHeaders) == 0 || matchesAny(p, h)) {
+	if p != nil {
 		r.policy, r.on, r.left = p, p.On, p.NumRetries
 	}
 	if h.HasEnvoy() {
@@ -53,7 +56,10 @@ func (r *retryState) ask(p *route.RetryPolicy, h *header.Map) {
 	if asked && p == nil {
 		r.left = 1
 	}
-	if v := h.Get(header.XEnvoyMaxRetries); v != nil && (asked || p != nil) {
+	if p != nil && len(p.RequestHeaders) > 0 && !matchesAny(p, h) {
+		r.on = 0 // Only such requests may be tried again, whoever asks.
+	}
+	if v := h.Get(header.XEnvoyMaxRetries); v != nil && r.on != 0 {
 		if n, err := strconv.ParseUint(string(v), 10, 32); err == nil {
 			r.left = uint32(n)
 		}
@@ -163,45 +169,86 @@ func (r *retryState) wantsReset(q *request, why reset) bool {
 	return r.on&route.RetryResetBeforeRequest != 0 && !begun
 }
 
-// again readies the next try, after its pause, or reports that there is none.
-func (q *request) again(out *outcome) (bool, error) {
+// again readies the next try, after its pause, or reports that there is none: then
+// out is how the request ends.
+func (q *request) again(out *outcome) bool {
 	r, st := &q.retry, q.up.Stats
+	retried := r.holding
 	q.release()
-	if out.err != nil && !r.wantsReset(q, out.reset) {
-		return false, nil
+	wanted := out.err == nil && r.wantsResponse(q, out.status) || out.err != nil && r.wantsReset(q, out.reset)
+	if !wanted {
+		if retried && out.err == nil {
+			st.RqRetrySuccess.Inc()
+		}
+		return false
 	}
 	if r.left == 0 {
 		st.RqRetryLimitExceeded.Inc()
 		q.s.Info.Flags |= streaminfo.UpstreamRetryLimitExceeded
-		return false, nil
+		return false
 	}
 	if q.s.Request.Body != nil && !q.replay.rewindable() {
 		q.w.stats.RetrySkipped.Inc()
-		return false, nil
+		return false
 	}
+	r.left--
 	if !q.cluster.Resources(q.priority()).Retries.TryAcquire() {
 		st.RqRetryOverflow.Inc()
-		return false, nil
+		q.s.Info.Flags |= streaminfo.UpstreamOverflow
+		return false
 	}
 	r.holding = true
-	r.left--
+	st.RqRetry.Inc()
+	if out.err == nil {
+		st.Retried.Inc(out.status)
+	} else {
+		q.countReset(out)
+	}
+	timedOut := out.reset == resetTry
 	pause := q.pause(out)
 	q.drain()
 	q.abandon()
-	if err := q.s.Task().Sleep(pause); err != nil {
-		return false, err
+	if q.failed != errTimeout {
+		q.failed = nil
 	}
-	st.RqRetry.Inc()
+	if err := q.s.Task().Sleep(pause); err != nil {
+		*out = outcome{err: err, reset: resetStream}
+		return false
+	}
+	q.nextHead(timedOut)
+	return true
+}
+
+// nextHead readies the request's head for another try.
+func (q *request) nextHead(timedOut bool) {
+	h := q.s.Request.Header
 	q.s.Info.Attempts++
 	if vh := q.route.VirtualHost; vh != nil && !q.w.f.suppress {
 		if vh.IncludeRequestAttemptCount {
-			q.s.Request.Header.SetInt(header.XEnvoyAttemptCount, int64(q.s.Info.Attempts))
+			h.SetInt(header.XEnvoyAttemptCount, int64(q.s.Info.Attempts))
 		}
-		if vh.IncludeIsTimeoutRetryHeader && out.reset == resetTry {
-			q.s.Request.Header.Set(header.XEnvoyIsTimeoutRetry, "true")
+		if vh.IncludeIsTimeoutRetryHeader {
+			if timedOut {
+				h.Set(header.XEnvoyIsTimeoutRetry, "true")
+			} else {
+				h.Del(header.XEnvoyIsTimeoutRetry)
+			}
 		}
 	}
-	return true, nil
+	q.tellTimeout(h)
+	if p := q.retry.policy; p != nil && len(p.HostPredicates) > 0 {
+		q.pick.Skip, q.pick.MaxAttempts = q.skip, int(min(p.HostAttempts, 1<<16))
+	}
+}
+
+// unwanted reports whether a retry should go to another host.
+func (q *request) unwanted(h *upstream.Host) bool {
+	for _, p := range q.retry.policy.HostPredicates {
+		if p.(upstream.HostPredicate)(h, q.pick.Attempted) {
+			return true
+		}
+	}
+	return false
 }
 
 // release gives a retry that is over back to the breaker.
@@ -260,29 +307,49 @@ func (q *request) drain() {
 	}
 }
 
+// countReset counts a try that failed after it had a host.
+func (q *request) countReset(out *outcome) {
+	st := q.up.Stats
+	switch {
+	case q.conn == nil:
+	case out.reset == resetTermination:
+		st.RqRxReset.Inc()
+	default:
+		st.RqTxReset.Inc()
+	}
+	if q.host != nil && out.reset != resetOverflow && out.reset != resetStream {
+		q.host.Local(q.up.Loop()).Stats.RqError.Inc()
+	}
+}
+
 // failure turns a try that failed into the error that the client is told.
 func (q *request) failure(out *outcome) error {
 	st := q.up.Stats
+	var e *stream.Error
 	switch out.reset {
 	case resetNoHost:
+		st.Response(http.StatusServiceUnavailable)
 		return out.err
 	case resetStream:
-		if isTimeout(out.err) {
-			st.RqTimeout.Inc()
-			if q.host != nil {
-				q.host.Local(q.up.Loop()).Stats.RqTimeout.Inc()
-			}
-		} else {
+		if q.conn == nil && q.host != nil {
 			st.RqCancelled.Inc()
 		}
-		return streamError(out.err)
+		q.countReset(out)
+		if !errors.As(out.err, &e) || e != errTimeout {
+			return streamError(out.err)
+		}
 	case resetTry:
-		st.RqPerTryTimeout.Inc()
-		st.RqTimeout.Inc()
-		return errTryTimeout
+		q.countReset(out)
+		if !errors.As(out.err, &e) {
+			return out.err
+		}
 	default:
 		return q.upstreamError(out)
 	}
+	st.Response(e.Status)
+	told := *e
+	told.Header = q.localHead
+	return &told
 }
 
 // reasons are the words, flags and statuses of resets as Envoy has them.
@@ -295,7 +362,6 @@ var reasons = map[reset]struct {
 	resetConnect:     {"remote connection failure", streaminfo.UpstreamConnectionFailure, 503},
 	resetConnectTime: {"connection timeout", streaminfo.UpstreamConnectionFailure, 503},
 	resetTermination: {"connection termination", streaminfo.UpstreamConnectionTermination, 503},
-	resetRemote:      {"remote reset", streaminfo.UpstreamRemoteReset, 503},
 	resetProtocol:    {"protocol error", streaminfo.UpstreamProtocolError, 502},
 }
 
@@ -307,17 +373,27 @@ func (q *request) upstreamError(out *outcome) error {
 	}
 	text += "reset reason: " + r.text
 	details := "upstream_reset_before_response_started{" + underscored(r.text)
-	if out.reset == resetConnect || out.reset == resetConnectTime || out.reset == resetProtocol {
+	var ce *upstream.ConnectError
+	switch {
+	case errors.As(out.err, &ce) && out.reset == resetConnect:
+		q.s.Info.Upstream.FailureReason = ce.Reason()
+		text += ", transport failure reason: " + ce.Reason()
+		details += "|" + underscored(ce.Reason())
+	case out.reset == resetConnect, out.reset == resetConnectTime, out.reset == resetProtocol:
 		q.s.Info.Upstream.FailureReason = out.err.Error()
 	}
-	if out.reset == resetConnect {
-		text += ", transport failure reason: " + out.err.Error()
-		details += "|" + underscored(out.err.Error())
+	q.countReset(out)
+	q.up.Stats.Response(r.status)
+	e := &stream.Error{Status: r.status, Flags: r.flags, Details: details + "}", Body: text, Err: out.err, Header: q.localHead}
+	if out.reset == resetOverflow {
+		e.Header = func(h *header.Map) {
+			if !q.w.f.suppress {
+				h.Set(header.XEnvoyOverloaded, "true")
+			}
+			q.localHead(h)
+		}
 	}
-	if q.host != nil && out.reset != resetOverflow {
-		q.host.Local(q.up.Loop()).Stats.RqError.Inc()
-	}
-	return &stream.Error{Status: r.status, Flags: r.flags, Details: details + "}", Body: text, Err: out.err}
+	return e
 }
 
 func underscored(s string) string {

@@ -92,7 +92,6 @@ func (f *Filter) direct(s *stream.Stream, r *route.Route) {
 	}
 	s.Reply(stream.Reply{
 		Status: d.Status, Body: body, ContentType: d.ContentType, Details: "direct_response",
-		Header: func(h *header.Map) { r.FinalizeResponse(h, &s.Info) },
 	})
 }
 
@@ -101,7 +100,6 @@ func (f *Filter) redirect(s *stream.Stream, r *route.Route) {
 		Status: r.Redirect.Status, Details: "direct_response",
 		Header: func(h *header.Map) {
 			h.SetBytes(header.Location, r.AppendLocation(nil, s.Request.Header, &s.Info, !f.suppress))
-			r.FinalizeResponse(h, &s.Info)
 		},
 	})
 }
@@ -145,6 +143,7 @@ func (w *worker) take(s *stream.Stream, r *route.Route, c *upstream.Cluster) *re
 	}
 	q.s, q.route, q.cluster = s, r, c
 	q.up = c.Worker(s.Task().Loop().ID())
+	q.up.Hold()
 	q.start = q.loop.Now()
 	return q
 }

@@ -4,6 +4,7 @@ package router
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"weir.dev/weir/proxy/codec/h1"
@@ -20,13 +21,111 @@ var (
 	errTryTimeout error = &stream.Error{
 		Status: 504, Flags: streaminfo.UpstreamRequestTimeout, Details: "upstream_per_try_timeout", Body: "upstream request timeout",
 	}
+	errTryIdle error = &stream.Error{
+		Status: 504, Flags: streaminfo.UpstreamRequestTimeout, Details: "upstream_per_try_idle_timeout", Body: "upstream request timeout",
+	}
+	errDurationSent error = &stream.Error{
+		Status: 504, Flags: streaminfo.UpstreamMaxStreamDurationReached, Details: "upstream_max_stream_duration_reached",
+		Body: "upstream max stream duration reached",
+	}
+	// errDurationSending is for a request that was not complete itself.
+	errDurationSending error = &stream.Error{
+		Status: 408, Flags: streaminfo.UpstreamMaxStreamDurationReached, Details: "upstream_max_stream_duration_reached",
+		Body: "upstream max stream duration reached",
+	}
 )
+
+// isTryLimit reports whether an error is of a limit that ends one try: another may
+// follow.
+func isTryLimit(err error) bool {
+	return errors.Is(err, errTryTimeout) || errors.Is(err, errTryIdle) ||
+		errors.Is(err, errDurationSent) || errors.Is(err, errDurationSending)
+}
+
+func (q *request) errDuration() error {
+	if q.ended > 0 {
+		return errDurationSent
+	}
+	return errDurationSending
+}
+
+// expire ends the request, or the try, because of a time limit.
+func (q *request) expire(err error) {
+	if q.s == nil {
+		return
+	}
+	st := q.up.Stats
+	switch err {
+	case errTimeout:
+		st.RqTimeout.Inc()
+	case errTryTimeout:
+		st.RqPerTryTimeout.Inc()
+	case errTryIdle:
+		st.RqPerTryIdleTimeout.Inc()
+	default:
+		st.RqMaxDurationReached.Inc()
+	}
+	if q.host != nil && !errors.Is(err, errDurationSent) && !errors.Is(err, errDurationSending) {
+		q.host.Local(q.up.Loop()).Stats.RqTimeout.Inc()
+	}
+	q.failed = err
+	q.s.Task().Interrupt(err)
+}
+
+// armTry starts the limits of a try that has its connection.
+func (q *request) armTry() {
+	if d := q.cluster.HTTP.MaxStreamDuration; d > 0 {
+		q.duration.Set(int64(d))
+	}
+	if d := q.limits.tryIdle; d > 0 {
+		q.heard, q.heardAt = q.conn.Socket.Received+q.conn.Socket.Sent, q.loop.Now()
+		q.silence.Set(int64(d) / 4)
+	}
+}
+
+// listen looks whether anything has moved on the connection. It looks four times
+// in the time allowed, so that no byte needs to be told of.
+func (q *request) listen() {
+	if q.s == nil || q.conn == nil {
+		return
+	}
+	limit := int64(q.limits.tryIdle)
+	if n := q.conn.Socket.Received + q.conn.Socket.Sent; n != q.heard {
+		q.heard, q.heardAt = n, q.loop.Now()
+	}
+	if q.loop.Now()-q.heardAt >= limit {
+		q.expire(errTryIdle)
+		return
+	}
+	q.silence.Set(max(limit/4, int64(time.Millisecond)))
+}
+
+func (q *request) stopTry() {
+	q.try.Stop()
+	q.duration.Stop()
+	q.silence.Stop()
+}
+
+func (q *request) stopTimers() {
+	q.total.Stop()
+	q.stopTry()
+}
+
+// forget drops an interrupt that no wait has returned yet, if it is of the try that
+// has ended; with all, of the request. Others, such as that the client is gone,
+// stay.
+func (q *request) forget(all bool) {
+	t := q.s.Task()
+	err := t.Pending()
+	var up *uploadError
+	if err != nil && (isTryLimit(err) || errors.As(err, &up) || all && errors.Is(err, errTimeout)) {
+		t.Clear()
+	}
+}
 
 // limits are a request's time limits; 0 is none.
 type limits struct {
-	total, perTry time.Duration
-	// expected is what the host is told that it has.
-	expected time.Duration
+	total, perTry, tryIdle time.Duration
 }
 
 // timeouts takes the route's limits and what the request's headers ask instead.
@@ -35,9 +134,12 @@ func (q *request) timeouts(h *header.Map) limits {
 	f := q.route.Forward
 	l := limits{total: f.Timeout}
 	if f.Retry != nil {
-		l.perTry = f.Retry.PerTryTimeout
+		l.perTry, l.tryIdle = f.Retry.PerTryTimeout, f.Retry.PerTryIdleTimeout
 	}
-	if f.GRPCTimeoutMax.Set && stream.IsGRPC(h.Get(header.ContentType)) {
+	switch {
+	case f.UsesMaxStreamDuration:
+		l.total = 0 // The stream's duration is limited instead.
+	case f.GRPCTimeoutMax.Set && stream.IsGRPC(h.Get(header.ContentType)):
 		l.total = grpcTimeout(h, f.GRPCTimeoutMax.Value, f.GRPCTimeoutOffset.Or(0))
 	}
 	if h.HasEnvoy() {
@@ -46,20 +148,18 @@ func (q *request) timeouts(h *header.Map) limits {
 	if l.total > 0 && l.perTry >= l.total {
 		l.perTry = 0
 	}
-	l.expected = l.total
-	if l.perTry > 0 {
-		l.expected = l.perTry
-	}
 	return l
 }
 
 // headerTimeouts takes the limits that the request's headers ask for.
 func (q *request) headerTimeouts(h *header.Map, l *limits) {
+	expected := false
 	if q.w.f.respectTimeout {
 		if d, ok := milliseconds(h, header.XEnvoyExpectedRqTimeoutMs); ok {
-			l.total = d
+			l.total, expected = d, true
 		}
-	} else if d, ok := milliseconds(h, header.XEnvoyUpstreamRqTimeoutMs); ok {
+	}
+	if d, ok := milliseconds(h, header.XEnvoyUpstreamRqTimeoutMs); ok && !expected {
 		l.total = d
 	}
 	h.Del(header.XEnvoyUpstreamRqTimeoutMs)
@@ -67,6 +167,30 @@ func (q *request) headerTimeouts(h *header.Map, l *limits) {
 		l.perTry = d
 	}
 	h.Del(header.XEnvoyUpstreamRqPerTryTimeoutMs)
+}
+
+// tellTimeout tells the host how long it has: what is left of the time, or that of
+// one try. A host never reads 0, which would be for ever.
+func (q *request) tellTimeout(h *header.Map) {
+	f, l := q.route.Forward, &q.limits
+	d := l.perTry
+	if d == 0 {
+		d = l.total
+	}
+	if d == 0 {
+		return
+	}
+	if l.total > 0 && q.s.Info.Attempts > 1 {
+		left := l.total - time.Duration(q.loop.Now()-max(q.ended, q.start))
+		d = max(min(d, left), time.Millisecond)
+	}
+	if !q.w.f.suppress {
+		h.SetInt(header.XEnvoyExpectedRqTimeoutMs, d.Milliseconds())
+	}
+	if f.GRPCTimeoutMax.Set && !f.UsesMaxStreamDuration && stream.IsGRPC(h.Get(header.ContentType)) {
+		var buf [16]byte
+		h.SetBytes(header.GRPCTimeout, appendGRPCTimeout(buf[:0], d))
+	}
 }
 
 // milliseconds reads a header that holds a whole number of milliseconds.
@@ -109,13 +233,39 @@ func parseGRPCTimeout(v []byte) time.Duration {
 		}
 		n = n*10 + int64(c-'0')
 	}
-	units := map[byte]time.Duration{
-		'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond,
+	d := time.Duration(n)
+	switch v[len(v)-1] {
+	case 'H':
+		return d * time.Hour
+	case 'M':
+		return d * time.Minute
+	case 'S':
+		return d * time.Second
+	case 'm':
+		return d * time.Millisecond
+	case 'u':
+		return d * time.Microsecond
+	case 'n':
+		return d
 	}
-	return time.Duration(n) * units[v[len(v)-1]]
+	return 0
 }
 
-func isTimeout(err error) bool { return errors.Is(err, errTimeout) }
+// appendGRPCTimeout writes a time-out in the finest unit in which it has at most
+// eight digits.
+func appendGRPCTimeout(dst []byte, d time.Duration) []byte {
+	n, unit := d.Milliseconds(), byte('m')
+	for _, next := range [...]struct {
+		div  int64
+		unit byte
+	}{{1000, 'S'}, {60, 'M'}, {60, 'H'}} {
+		if n <= 99999999 {
+			break
+		}
+		n, unit = n/next.div, next.unit
+	}
+	return append(strconv.AppendInt(dst, min(n, 99999999), 10), unit)
+}
 
 // streamError tells an error of the stream itself in the words of its owner.
 func streamError(err error) error {

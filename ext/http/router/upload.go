@@ -84,7 +84,6 @@ func (q *request) stopUpload() {
 		}
 		q.s.Task().Yield()
 	}
-	q.s.Task().Clear()
 }
 
 // replay is a request's body that can be sent more than once: what was read is

@@ -33,9 +33,11 @@ type active struct {
 	request    engine.Timer // request_timeout
 	halfClosed engine.Timer
 
+	used      bool // there is something to wipe
 	served    bool // counted as a request
 	responded bool // the response's head may have left
 	abandoned bool
+	ended     bool // the filters know that the stream is over
 	upgrading bool
 	scratch   []byte
 }
@@ -82,6 +84,7 @@ func (w *worker) put(a *active) {
 
 // wipe forgets the request that was served.
 func (a *active) wipe() {
+	a.used = false
 	a.head.Reset()
 	a.Wipe()
 }
@@ -89,7 +92,7 @@ func (a *active) wipe() {
 // ready prepares a wiped stream for the next request of its connection.
 func (a *active) ready(t *engine.Task) {
 	a.Begin(t, a)
-	a.served, a.responded, a.abandoned, a.upgrading = false, false, false, false
+	a.served, a.responded, a.abandoned, a.ended, a.upgrading = false, false, false, false, false
 	a.chain = &a.conn.m.chain
 	a.table = a.conn.m.table.Load()
 	a.resp = h1.Response{Names: a.conn.m.cfg.names}
@@ -187,6 +190,7 @@ func (a *active) finish() {
 	if !a.served {
 		return
 	}
+	a.served = false
 	k, i := a.conn, &a.Info
 	now := k.loop.Now()
 	i.Duration = time.Duration(now - a.start)
@@ -200,7 +204,7 @@ func (a *active) finish() {
 		i.HeaderReceived = uint64(h.Size)
 	}
 	i.WireReceived = i.HeaderReceived + i.BodyReceived
-	a.chain.End(&a.Stream)
+	a.end()
 	k.stats.RqActive.Dec()
 	k.stats.RqTime.Record(uint64(i.Duration.Milliseconds()))
 	if i.Status > 0 && a.responded {

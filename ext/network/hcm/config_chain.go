@@ -24,6 +24,7 @@ import (
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/upstream"
 )
 
 func newChain() *stream.Chain { return new(stream.Chain) }
@@ -51,7 +52,7 @@ func (b *builder) filters(chain *stream.Chain, list []*hcmv3.HttpFilter, path st
 			}
 			return fmt.Errorf("%s: a terminal filter must be the last: move it to the end", at)
 		}
-		in := &extension.HTTP{Services: b.in.Services, Name: f.GetName(), Slot: stream.Slot(chain.Len()), Scope: b.scope}
+		in := &extension.HTTP{Services: b.in.Services, Name: f.GetName(), Slot: stream.Slot(chain.Len()), Scope: b.scope, Own: b.in.Own}
 		filter, err := ext.New(cfg, in)
 		if err != nil {
 			return fmt.Errorf("%s: %w", at, err)
@@ -111,6 +112,7 @@ func CompileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *s
 			}
 			return c, c.ContentType(), nil
 		},
+		RetryHostPredicate:  upstream.CompileRetryHostPredicate,
 		CompileFilterConfig: func(_ string, cfg *anypb.Any) (any, error) { return perRoute(cfg, s) },
 		HasCluster:          s.HasCluster,
 		ReadFile:            os.ReadFile,

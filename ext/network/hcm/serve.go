@@ -14,10 +14,8 @@ import (
 	"weir.dev/weir/proxy/streaminfo"
 )
 
-// serve takes one request from its head to the end of its response. It returns
-// true if the connection can carry another.
-func (a *active) serve(t *engine.Task) bool {
-	defer a.finish()
+// serve takes one request from its head to the end of its response.
+func (a *active) serve() ending {
 	k, hd := a.conn, a.server.Head()
 	p := streaminfo.HTTP11
 	if hd.Minor == 0 {
@@ -49,9 +47,9 @@ func (a *active) serve(t *engine.Task) bool {
 	}
 	if !ok {
 		a.breakOff()
-		return false
+		return closes
 	}
-	return a.respond(t)
+	return a.respond()
 }
 
 // expect arranges that a client that waits for 100 (Continue) gets it when the
@@ -119,8 +117,8 @@ func (m *Manager) upgrade(kind []byte) (*upgrade, bool) {
 	return nil, false
 }
 
-// respond sends the response and reports whether the connection goes on.
-func (a *active) respond(t *engine.Task) bool {
+// respond sends the response.
+func (a *active) respond() ending {
 	k := a.conn
 	a.finishHead()
 	a.resp.Tunnel = a.upgrading && a.tunnels()
@@ -135,21 +133,31 @@ func (a *active) respond(t *engine.Task) bool {
 	}
 	a.resp.Close = k.lastRequest() || !a.server.Head().KeepAlive || early && a.Replied()
 	a.responded = true
-	a.Info.Timing.DownstreamFirstTx = a.conn.loop.Now() - a.start
-	closes, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
-	a.Info.Timing.DownstreamLastTx = a.conn.loop.Now() - a.start
+	a.halfClosed.Stop()
+	a.Info.Timing.DownstreamFirstTx = k.loop.Now() - a.start
+	last, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
+	a.Info.Timing.DownstreamLastTx = k.loop.Now() - a.start
 	if err != nil {
 		a.failed(err)
-		return false
+		return closes
 	}
+	// Nobody else reads the request's body from here on.
+	a.end()
 	if a.resp.Tunnel {
-		return false
+		return lingers
 	}
-	if closes || !a.server.Finish() {
-		a.linger(t)
-		return false
+	if last || !a.server.Finish() {
+		return lingers
 	}
-	return true
+	return goesOn
+}
+
+// end tells the filters that the stream is over, once.
+func (a *active) end() {
+	if !a.ended {
+		a.ended = true
+		a.chain.End(&a.Stream)
+	}
 }
 
 // tunnels reports whether the response granted the upgrade.
@@ -161,31 +169,35 @@ func (a *active) tunnels() bool {
 }
 
 // linger waits for the client to take the response, if closing now could make
-// the kernel reset the connection because of bytes nobody has read.
+// the kernel reset the connection because of bytes nobody has read: of this
+// request, or of one that the client sent before it learned of the end.
 func (a *active) linger(t *engine.Task) {
-	c := a.conn.conn
-	if a.server.RequestDone() && !a.server.Buffered() && !c.Transport.Ready() {
+	k := a.conn
+	c, hd := k.conn, a.server.Head()
+	agreed := hd != nil && !hd.KeepAlive && a.server.RequestDone()
+	if agreed && !a.server.Buffered() && !c.Transport.Ready() {
 		return
 	}
-	a.disarm()
-	c.Socket.Unwatch()
+	a.server.Detach()
 	t.Clear()
-	c.Linger(t, a.conn.m.cfg.delayedClose)
+	if c.Linger(t, k.m.cfg.delayedClose) {
+		k.stats.CxDelayedClose.Inc()
+	}
 }
 
 // refused answers a request that never became a stream for the filters.
-func (a *active) refused(t *engine.Task, status int, details string, flags streaminfo.Flags, body string) {
-	defer a.finish()
+func (a *active) refused(status int, details string, flags streaminfo.Flags, body string) ending {
 	a.Info.Request = &a.head
 	a.Reply(stream.Reply{Status: status, Details: details, Flags: flags, Body: body})
 	if !a.chain.Answer(&a.Stream) {
-		return
+		return closes
 	}
 	a.finishHead()
 	a.resp.Close, a.responded = true, true
-	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err == nil {
-		a.conn.conn.Linger(t, a.conn.m.cfg.delayedClose)
+	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err != nil {
+		return closes
 	}
+	return lingers
 }
 
 // breakOff ends a stream that has no answer.

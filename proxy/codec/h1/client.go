@@ -133,6 +133,7 @@ func (c *Client) Sent() (head int, body uint64, begun bool) {
 // of a response.
 func (c *Client) ReadResponse(m *stream.Message, h *header.Map) error {
 	c.parser.Next()
+	c.in.begin() // Of an interim response nothing is kept.
 	for {
 		if !c.in.empty() {
 			n, done, err := c.parser.Response(c.in.rest(), h)

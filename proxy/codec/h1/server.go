@@ -61,6 +61,7 @@ func (s *Server) Detach() {
 func (s *Server) ReadRequest(t *engine.Task, headTimeout time.Duration, m *stream.Message, h *header.Map) error {
 	s.in.begin()
 	s.parser.Next()
+	s.head = nil
 	timed := false
 	for {
 		if !s.in.empty() {

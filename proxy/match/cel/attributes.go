@@ -255,7 +255,7 @@ func xdsAttr(d match.Data, name string) (any, bool) {
 		case "filter_chain_name":
 			return c.FilterChainName, true
 		case "listener_direction":
-			return c.TrafficDirection, c.TrafficDirection != ""
+			return c.TrafficDirection.String(), true
 		case "listener_metadata":
 			return metadata(c.ListenerMetadata), true
 		}

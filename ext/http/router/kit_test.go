@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package router_test
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"weir.dev/weir/ext/all"
+	"weir.dev/weir/internal/leak"
+	"weir.dev/weir/proxy/proxytest"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// start runs an edge whose access log tells how each request ended.
+func start(t testing.TB, e proxytest.Edge, backends map[string]string) *proxytest.Proxy {
+	t.Helper()
+	if e.AccessLog == "" {
+		e.AccessLog = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%"
+	}
+	return proxytest.Start(t, e.YAML(), proxytest.Options{Extensions: all.Extensions(), Backends: backends})
+}
+
+// up is the backends of an edge with one upstream.
+func up(u *proxytest.Upstream) map[string]string { return map[string]string{"up": u.Addr()} }
+
+// refused is an address where nobody listens.
+func refused(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }() // Nothing was accepted.
+	return ln.Addr().String()
+}
+
+const get = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n"
+
+// internal is a manager that takes the peer at its word, so that x-envoy headers count.
+const internal = "use_remote_address: true\ninternal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}"
+
+func check(t *testing.T, what, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s is %q, want %q", what, got, want)
+	}
+}
+
+func has(t *testing.T, what, text, part string) {
+	t.Helper()
+	if !strings.Contains(text, part) {
+		t.Errorf("%s is %q and has no %q", what, text, part)
+	}
+}
+
+// silent never answers.
+func silent(s *proxytest.Session) {
+	_, _ = s.Request() // The proxy ends it when it is tired of waiting.
+	_ = s.Gone()
+}
+
+// hangUp closes after a request without an answer.
+func hangUp(s *proxytest.Session) { _, _ = s.Request() }
+
+// atRest fails the test unless every active count of the cluster returns to 0.
+func atRest(t *testing.T, p *proxytest.Proxy) {
+	t.Helper()
+	for _, g := range []string{
+		"upstream_rq_active", "upstream_rq_pending_active",
+		"circuit_breakers.default.rq_open", "circuit_breakers.default.rq_pending_open",
+		"circuit_breakers.default.rq_retry_open", "circuit_breakers.default.cx_open",
+	} {
+		p.WaitGauge("cluster.up."+g, 0)
+	}
+}
