@@ -162,8 +162,22 @@ func (l *Loop) Buffer() []byte {
 		l.bufs = l.bufs[:n-1]
 		return b
 	}
-	return make([]byte, BufferSize)
+	slab := make([]byte, slabBuffers*(BufferSize+bufferColor))
+	for i := 1; i < slabBuffers; i++ {
+		at := i * (BufferSize + bufferColor)
+		l.bufs = append(l.bufs, slab[at:at+BufferSize:at+BufferSize])
+	}
+	return slab[:BufferSize:BufferSize]
 }
+
+const (
+	// slabBuffers is how many buffers are made at a time.
+	slabBuffers = 8
+	// bufferColor sets the buffers of a slab apart by some cache lines more than
+	// their size. Were they all aligned alike, the first lines of each, which
+	// every message uses, would crowd into the same few sets of the caches.
+	bufferColor = 9 * 64
+)
 
 // PutBuffer gives a buffer back; one of another size is left to the collector.
 func (l *Loop) PutBuffer(b []byte) {

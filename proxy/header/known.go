@@ -131,8 +131,9 @@ const (
 // lastPseudo is the highest ID of a pseudo-header field.
 const lastPseudo = idProtocol
 
-// firstEnvoy is the lowest ID of the x-envoy fields, which come last.
-const firstEnvoy = idXEnvoyExternalAddress
+// firstEnvoy is the lowest ID of the x-envoy fields that only trusted peers send;
+// they come last.
+const firstEnvoy = idXEnvoyOriginalPath
 
 // names has each well-known name at its ID.
 var names = [numIDs]string{

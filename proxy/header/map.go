@@ -39,7 +39,7 @@ type Map struct {
 	first [numIDs]uint16
 	live  int
 	size  int
-	envoy bool // a field of x-envoy-* was added since Reset
+	envoy bool // see HasEnvoy
 	arena []byte
 }
 
@@ -89,8 +89,9 @@ func (m *Map) Get(n Name) []byte {
 	return nil
 }
 
-// HasEnvoy reports whether there may be a well-known field of the proxy's own,
-// x-envoy-*: most requests have none, and need not be asked for each.
+// HasEnvoy reports whether there may be a well-known x-envoy field by which a
+// peer steers the proxy: most requests have none, and need not be asked for each.
+// x-envoy-internal and x-envoy-external-address are not among them.
 func (m *Map) HasEnvoy() bool { return m.envoy }
 
 // Has reports whether there is a field called n.

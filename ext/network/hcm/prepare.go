@@ -27,9 +27,7 @@ func (a *active) prepare(hd *h1.Head) bool {
 	if hd.Absolute {
 		a.conn.stats.RqNonRelative.Inc()
 	}
-	if h.HasEnvoy() {
-		h.Del(header.XEnvoyInternal)
-	}
+	h.Del(header.XEnvoyInternal)
 	client, trusted, ok := a.client(h)
 	if !ok {
 		return false
