@@ -70,3 +70,39 @@ func dependencies(t *testing.T) map[string][]string {
 		deps[p.ImportPath] = p.Deps
 	}
 }
+
+// TestDependenciesAreExplained holds the table of docs/design/0005-dependencies.md to the modules that go.mod
+// asks for directly.
+func TestDependenciesAreExplained(t *testing.T) {
+	read := func(name string) string {
+		t.Helper()
+		text, err := os.ReadFile(moduleRoot + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	want := map[string]string{} // version by path
+	for line := range strings.Lines(read("go.mod")) {
+		if f := strings.Fields(line); strings.HasPrefix(line, "\t") && len(f) == 2 {
+			want[f[0]] = f[1]
+		}
+	}
+	for line := range strings.Lines(read("docs/design/0005-dependencies.md")) {
+		cells, ok := row(line)
+		if !ok || len(cells) != 4 || !strings.HasPrefix(cells[0], "`") {
+			continue
+		}
+		module := bare(cells[0])
+		if want[module] != cells[1] {
+			t.Errorf("the table has %s %s, go.mod has %q", module, cells[1], want[module])
+		}
+		if cells[2] == "" || cells[3] == "" {
+			t.Errorf("%s has no licence or no reason", module)
+		}
+		delete(want, module)
+	}
+	for module, version := range want {
+		t.Errorf("the table lacks %s %s", module, version)
+	}
+}
