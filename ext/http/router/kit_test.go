@@ -5,10 +5,12 @@ package router_test
 import (
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"weir.dev/weir/ext/all"
 	"weir.dev/weir/internal/leak"
+	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/proxytest"
 )
 
@@ -20,7 +22,7 @@ func start(t testing.TB, e proxytest.Edge, backends map[string]string) *proxytes
 	if e.AccessLog == "" {
 		e.AccessLog = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%"
 	}
-	return proxytest.Start(t, e.YAML(), proxytest.Options{Extensions: all.Extensions(), Backends: backends})
+	return proxytest.Start(t, e.YAML(), proxytest.Options{Extensions: registry(), Backends: backends})
 }
 
 // up is the backends of an edge with one upstream.
@@ -76,3 +78,46 @@ func atRest(t *testing.T, p *proxytest.Proxy) {
 		p.WaitGauge("cluster.up."+g, 0)
 	}
 }
+
+// What a step of [steps] does instead of answering.
+const (
+	closes  = "close"
+	resets  = "reset"
+	hangs   = "hang"
+	ok      = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+	failure = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nnope"
+)
+
+// steps answers the first request with the first step, whichever connection it comes
+// by, and so on; the last step answers all that follow.
+func steps(list ...string) func(*proxytest.Session) {
+	var n atomic.Int32
+	return func(s *proxytest.Session) {
+		for {
+			if _, err := s.Request(); err != nil {
+				return
+			}
+			switch step := list[min(int(n.Add(1)), len(list))-1]; step {
+			case closes:
+				return
+			case resets:
+				_ = s.Reset()
+				return
+			case hangs:
+				_ = s.Gone()
+				return
+			default:
+				if s.Send(step) != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// policy is a route with a retry policy.
+func policy(retry string) string {
+	return "- {match: {prefix: /}, route: {cluster: up, retry_policy: {retry_back_off: {base_interval: 0.001s}, " + retry + "}}}"
+}
+
+func registry() *extension.Registry { return all.Extensions() }

@@ -145,6 +145,7 @@ func (q *request) deliver(status int) error {
 	q.try.Stop()
 	q.up.Stats.Response(status)
 	q.passed = true
+	s.Info.StatusDetails = "via_upstream"
 	s.Response.Header = &q.head
 	s.Info.Response = &q.head
 	if q.tunnel {
@@ -240,7 +241,7 @@ func (q *request) leave(keep bool) {
 		info.HeaderReceived += uint64(q.client.Head().Size)
 		info.WireReceived += uint64(q.client.Head().Size)
 	}
-	midway := q.attached && !q.client.ResponseDone()
+	midway := q.attached && !q.tunnel && !q.client.ResponseDone()
 	if q.attached {
 		q.attached = false
 		q.client.Detach()

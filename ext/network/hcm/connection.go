@@ -225,6 +225,9 @@ func (a *active) refuse(err error) ending {
 		if bad.Status == 431 || bad.Status == 414 {
 			k.stats.RqTooLarge.Inc()
 		}
+		if bad == h1.ErrUnderscore {
+			k.stats.UnderscoreRejected.Inc()
+		}
 		a.info(streaminfo.HTTP11)
 		return a.refused(bad.Status, bad.Detail, streaminfo.DownstreamProtocolError, bad.Reason)
 	case errors.Is(err, h1.ErrHeadTimeout):

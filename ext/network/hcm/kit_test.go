@@ -8,6 +8,7 @@ import (
 
 	"weir.dev/weir/ext/all"
 	"weir.dev/weir/internal/leak"
+	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/proxytest"
 )
 
@@ -23,7 +24,7 @@ func start(t testing.TB, e proxytest.Edge, script func(*proxytest.Session)) (*pr
 func startAt(t testing.TB, e proxytest.Edge, up *proxytest.Upstream) *proxytest.Proxy {
 	t.Helper()
 	return proxytest.Start(t, e.YAML(), proxytest.Options{
-		Extensions: all.Extensions(), Backends: map[string]string{"up": up.Addr()},
+		Extensions: extensions(), Backends: map[string]string{"up": up.Addr()},
 	})
 }
 
@@ -42,3 +43,5 @@ func fields(lines []string) string {
 	}
 	return strings.Join(lines, "\r\n") + "\r\n"
 }
+
+func extensions() *extension.Registry { return all.Extensions() }

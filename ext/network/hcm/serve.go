@@ -127,17 +127,29 @@ func (a *active) respond() ending {
 		k.stats.CxUpgradesTotal.Inc()
 		k.stats.CxUpgrades.Inc()
 	}
+	connect := string(a.Request.Header.Get(header.Method)) == http.MethodConnect
+	if a.upgrading && !a.resp.Tunnel {
+		a.server.NoTunnel()
+	}
 	early := !a.server.RequestDone() && !a.resp.Tunnel
 	if early {
 		k.stats.RqEarly.Inc()
 	}
 	a.resp.Close = k.lastRequest() || !a.server.Head().KeepAlive || early && a.Replied()
+	if connect && !a.resp.Tunnel {
+		// A client may have sent payload already; as requests it would be
+		// somebody else's.
+		a.resp.Close = true
+	}
 	a.responded = true
 	a.halfClosed.Stop()
 	a.Info.Timing.DownstreamFirstTx = k.loop.Now() - a.start
 	last, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
 	a.Info.Timing.DownstreamLastTx = k.loop.Now() - a.start
 	if err != nil {
+		if _, _, begun := a.server.Sent(); !begun && !a.resp.Tunnel {
+			return a.instead(err)
+		}
 		a.failed(err)
 		return closes
 	}
@@ -150,6 +162,48 @@ func (a *active) respond() ending {
 		return lingers
 	}
 	return goesOn
+}
+
+// instead answers for a response whose body failed before any of it was sent. The
+// filters have seen the response that is not sent; they do not see this one.
+func (a *active) instead(err error) ending {
+	var src *h1.SourceError
+	if !errors.As(err, &src) {
+		a.failed(err)
+		return closes
+	}
+	if !a.Fail(bodyError(src.Err)) {
+		a.breakOff()
+		return closes
+	}
+	var none stream.Chain
+	none.Answer(&a.Stream)
+	a.finishHead()
+	a.resp.Close, a.resp.Reason = true, nil
+	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err != nil {
+		a.failed(err)
+		return closes
+	}
+	return lingers
+}
+
+// bodyError says what an error of the upstream's body means for the client.
+func bodyError(err error) error {
+	var bad *h1.Error
+	var own *stream.Error
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &bad):
+		return &stream.Error{
+			Status: http.StatusBadGateway, Flags: streaminfo.UpstreamProtocolError,
+			Details: "upstream_reset_before_response_started{protocol_error}", Body: "the upstream's response is malformed", Err: err,
+		}
+	}
+	return &stream.Error{
+		Status: http.StatusServiceUnavailable, Flags: streaminfo.UpstreamConnectionTermination,
+		Details: "upstream_reset_before_response_started{connection_termination}", Body: "the upstream closed before its response ended", Err: err,
+	}
 }
 
 // end tells the filters that the stream is over, once.

@@ -190,12 +190,16 @@ func (c *Client) Spelling() *Spelling { return c.parser.Spelling() }
 // Received returns how many bytes of the response's body were read.
 func (c *Client) Received() uint64 { return c.body.bytes }
 
-// ResponseDone reports whether the response was read to its end.
-func (c *Client) ResponseDone() bool { return c.body.done() }
+// ResponseDone reports whether the response, not an interim one, was read to its
+// end.
+func (c *Client) ResponseDone() bool {
+	s := c.parser.Head().Status
+	return (s >= 200 || s == 101) && c.body.done()
+}
 
 // Reusable reports whether the connection can carry another request: the
 // response has ended, nothing follows it, and the server keeps it open.
 func (c *Client) Reusable() bool {
 	hd := c.parser.Head()
-	return c.body.done() && hd.KeepAlive && !hd.UntilClose && !hd.Tunnel && !c.framing.Close && c.in.empty()
+	return c.ResponseDone() && hd.KeepAlive && !hd.UntilClose && !hd.Tunnel && !c.framing.Close && c.in.empty()
 }

@@ -144,6 +144,16 @@ func (s *Server) Tunnel() stream.Body {
 	return &s.body
 }
 
+// NoTunnel takes Tunnel back, where the upgrade was not granted: what follows the
+// head is the next request. It reports false if bytes of it were read already.
+func (s *Server) NoTunnel() bool {
+	if s.body.bytes > 0 {
+		return false
+	}
+	s.body.start(&s.in, framedByNone, 0)
+	return true
+}
+
 // Inform sends an interim response.
 func (s *Server) Inform(h *header.Map, names Names) error {
 	s.out.begin(nil)

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package router_test
+
+import (
+	"strings"
+	"testing"
+
+	"weir.dev/weir/proxy/proxytest"
+)
+
+// TestTimeoutHeaders tells what the host is told of the time it has.
+func TestTimeoutHeaders(t *testing.T) {
+	const grpc = "content-type: application/grpc\r\n"
+	cases := []struct {
+		name, route, fields, expected, grpc string
+	}{
+		{"default", "", "", "15000", ""},
+		{"route", "timeout: 2s", "", "2000", ""},
+		{"none", "timeout: 0s", "", "", ""},
+		{"asked", "timeout: 2s", "x-envoy-upstream-rq-timeout-ms: 700\r\n", "700", ""},
+		{"asked for none", "timeout: 2s", "x-envoy-upstream-rq-timeout-ms: 0\r\n", "", ""},
+		{"nonsense", "timeout: 2s", "x-envoy-upstream-rq-timeout-ms: 1e3\r\n", "2000", ""},
+		{"per try", "timeout: 2s, retry_policy: {per_try_timeout: 0.3s}", "", "300", ""},
+		{"per try longer than all", "timeout: 2s, retry_policy: {per_try_timeout: 3s}", "", "2000", ""},
+		{"per try asked", "timeout: 2s", "x-envoy-upstream-rq-per-try-timeout-ms: 40\r\n", "40", ""},
+		{"gRPC", "timeout: 2s, max_grpc_timeout: 1s", grpc + "grpc-timeout: 5S\r\n", "1000", "1000m"},
+		{"gRPC within", "timeout: 2s, max_grpc_timeout: 1s", grpc + "grpc-timeout: 250m\r\n", "250", "250m"},
+		{"gRPC offset", "timeout: 2s, max_grpc_timeout: 0s, grpc_timeout_offset: 0.05s", grpc + "grpc-timeout: 250m\r\n", "200", "200m"},
+		{"gRPC per try", "max_grpc_timeout: 1s, retry_policy: {per_try_timeout: 0.3s}", grpc + "grpc-timeout: 1S\r\n", "300", "300m"},
+		{"gRPC not asked", "timeout: 2s", grpc + "grpc-timeout: 5S\r\n", "2000", "5S"},
+		{"gRPC without", "timeout: 2s, max_grpc_timeout: 0s", grpc, "", ""},
+		{"stream duration instead", "timeout: 2s, max_stream_duration: {max_stream_duration: 9s}", "", "", ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			u := proxytest.NewUpstream(t, steps(ok))
+			p := start(t, proxytest.Edge{Manager: internal, Routes: "- {match: {prefix: /}, route: {cluster: up, " + c.route + "}}"}, up(u))
+			p.Do("GET / HTTP/1.1\r\nhost: a\r\n" + c.fields + "\r\n")
+			r := u.Requests()[0]
+			check(t, "expected time", proxytest.Field(r, "x-envoy-expected-rq-timeout-ms"), c.expected)
+			check(t, "grpc-timeout", proxytest.Field(r, "grpc-timeout"), c.grpc)
+			if strings.Contains(r, "x-envoy-upstream-rq") {
+				t.Errorf("the host sees the proxy's headers: %q", r)
+			}
+		})
+	}
+}
+
+// TestTimeoutFromRequestEnd: the route's time begins when the request is complete.
+func TestTimeoutFromRequestEnd(t *testing.T) {
+	u := proxytest.NewUpstream(t, silent)
+	p := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, route: {cluster: up, timeout: 0.1s}}`}, up(u))
+	c := p.Dial()
+	c.Send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\na")
+	u.WaitConnections(1)
+	// Another request's time passes meanwhile.
+	if res := p.Do(get); res.StatusCode != 504 {
+		t.Fatalf("%v", res)
+	}
+	c.Send("bc")
+	if res := c.Response("POST"); res.StatusCode != 504 || res.Header.Get("Connection") == "close" {
+		t.Fatalf("%v", res)
+	}
+	p.WaitCounter("cluster.up.upstream_rq_timeout", 2)
+	p.WaitCounter("cluster.up.upstream_rq_tx_reset", 2)
+	p.WaitCounter("cluster.up.upstream_cx_destroy_local_with_active_rq", 2)
+	p.WaitCounter("cluster.up.upstream_rq_504", 2)
+	atRest(t, p)
+}
+
+// TestTimeoutMidway: a response that has begun never looks complete.
+func TestTimeoutMidway(t *testing.T) {
+	for _, limit := range []struct{ route, cluster, log string }{
+		{"timeout: 0.1s", "", "200 UT response_timeout 1"},
+		{"timeout: 0s, retry_policy: {per_try_idle_timeout: 0.1s}", "", "200 UT upstream_per_try_idle_timeout 1"},
+		{"timeout: 0s", "common_http_protocol_options: {max_stream_duration: 0.1s}", "200 UMSDR upstream_max_stream_duration_reached 1"},
+		{"timeout: 0s, idle_timeout: 0.1s", "", "200 SI stream_idle_timeout 1"},
+		{"timeout: 0s, max_stream_duration: {max_stream_duration: 0.1s}", "", "200 DT max_duration_timeout 1"},
+	} {
+		for _, head := range []string{"content-length: 10", "transfer-encoding: chunked", "connection: close"} {
+			t.Run(limit.route+" "+limit.cluster+" "+head, func(t *testing.T) {
+				u := proxytest.NewUpstream(t, func(s *proxytest.Session) {
+					_, _ = s.Request()
+					part := "abc"
+					if strings.Contains(head, "chunked") {
+						part = "3\r\nabc\r\n"
+					}
+					_ = s.Send("HTTP/1.1 200 OK\r\n" + head + "\r\n\r\n" + part)
+					_ = s.Gone()
+				})
+				p := start(t, proxytest.Edge{
+					Routes:  `- {match: {prefix: /}, route: {cluster: up, ` + limit.route + `}}`,
+					Cluster: limit.cluster,
+				}, up(u))
+				res := p.Do(get)
+				if res.StatusCode != 200 || res.Err == nil {
+					t.Fatalf("a part of the response looks whole: %v", res)
+				}
+				check(t, "log", p.LogLines(1)[0], limit.log)
+				p.WaitCounter("http.test.rq_reset_after_downstream_response_started", 1)
+				atRest(t, p)
+			})
+		}
+	}
+}
