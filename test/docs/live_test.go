@@ -86,6 +86,23 @@ func TestConsoles(t *testing.T) {
 	}
 }
 
+// TestGuideNamesEveryEndpoint holds docs/guide/admin.md to the endpoints that the admin says it has.
+func TestGuideNamesEveryEndpoint(t *testing.T) {
+	folder := weirtest.Quickstart(t, moduleRoot)
+	weirtest.Start(t, "run", folder.Path).WaitFor("Ready.")
+	guide := documents(t)["docs/guide/admin.md"]
+	help, ok := runStep(t, folder, "curl -s http://127.0.0.1:9901/help")
+	endpoints := regexp.MustCompile(`(?m)^  (/[^ :]*)( \(POST\))?:`).FindAllStringSubmatch(help, -1)
+	if !ok || len(endpoints) < 20 {
+		t.Fatalf("%d endpoints in:\n%s", len(endpoints), help)
+	}
+	for _, e := range endpoints {
+		if !strings.Contains(guide, " "+e[1]+"`") {
+			t.Errorf("the guide does not name %s", e[1])
+		}
+	}
+}
+
 // examples returns the folders that weir run is meant for.
 func examples(t *testing.T) []string {
 	t.Helper()
