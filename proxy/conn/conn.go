@@ -10,7 +10,7 @@
 package conn
 
 import (
-	"io"
+	"errors"
 	"time"
 
 	"weir.dev/weir/proxy/engine"
@@ -162,10 +162,11 @@ const maxLinger = 1 << 20
 
 // Linger sends the end of the stream and waits for the peer to close, for at
 // most d, throwing away what it still sends: so that a last response is not
-// lost to a reset (Envoy's delayed close, RFC 9112 §9.6). The caller closes.
-func (c *Conn) Linger(t *engine.Task, d time.Duration) {
+// lost to a reset (Envoy's delayed close, RFC 9112 §9.6). It reports whether the
+// peer had not closed by then. The caller closes.
+func (c *Conn) Linger(t *engine.Task, d time.Duration) (expired bool) {
 	if d <= 0 || c.Transport.CloseWrite() != nil {
-		return
+		return false
 	}
 	t.SetDeadline(int64(d), errLinger)
 	defer t.SetDeadline(0, nil)
@@ -174,13 +175,14 @@ func (c *Conn) Linger(t *engine.Task, d time.Duration) {
 	for read := 0; read < maxLinger; {
 		n, err := c.Transport.Read(b)
 		if err != nil {
-			return
+			return errors.Is(err, errLinger)
 		}
 		read += n
 	}
+	return false
 }
 
-var errLinger = io.ErrNoProgress
+var errLinger = errors.New("delayed close timeout")
 
 // A Factory makes the handlers of a filter chain, one for each connection.
 type Factory interface {

@@ -78,7 +78,9 @@ func (s *Stream) Begin(t *engine.Task, o Owner) {
 	}
 	s.Request = Message{}
 	s.Response = Message{}
+	attempted := s.Info.Upstream.HostsAttempted[:0]
 	s.Info = streaminfo.Stream{}
+	s.Info.Upstream.HostsAttempted = attempted
 	s.Random, s.Upgrade = 0, false
 	s.task, s.owner = t, o
 	s.route, s.routed, s.replied = nil, false, false

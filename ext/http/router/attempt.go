@@ -224,7 +224,7 @@ func (q *request) receive() outcome {
 	}
 }
 
-// maxInterim bounds the interim responses to one request.
+// maxInterim bounds the interim responses (1xx) of one request.
 const maxInterim = 100
 
 var errInterim = errors.New("too many interim responses")
@@ -237,7 +237,7 @@ func (q *request) received(status int) outcome {
 	} else {
 		local.RqSuccess.Inc()
 	}
-	q.s.Info.Status = status
+	q.s.Info.Status, q.s.Info.StatusDetails = status, "via_upstream"
 	if q.client.Head().Tunnel {
 		q.tunnel = true
 		q.upload.start(true)
@@ -252,7 +252,7 @@ func (q *request) openTunnel() outcome {
 	q.s.Response = stream.Message{Header: &q.head, Length: -1, Body: q.client.Tunnel()}
 	q.tunnel = true
 	q.sent()
-	q.s.Info.Status = 200
+	q.s.Info.Status, q.s.Info.StatusDetails = 200, "via_upstream"
 	q.upload.start(true)
 	return outcome{status: 200}
 }
@@ -263,7 +263,7 @@ func (q *request) abandon() {
 	q.leave(false)
 	q.stopTry()
 	q.complete = false
-	q.s.Info.Status = 0
+	q.s.Info.Status, q.s.Info.StatusDetails = 0, ""
 	q.replay.rewind()
 	q.forget(false)
 }
@@ -321,8 +321,10 @@ func resetOf(err error) reset {
 func (q *request) receiveReset(err error) reset {
 	var bad *h1.Error
 	var src *h1.SourceError
+	var interrupted *engine.Interrupted
 	switch {
-	case errors.As(err, &src):
+	case errors.As(err, &src), errors.As(err, &interrupted):
+		return resetOf(err) // What interrupted may hold any error of the request's own body.
 	case errors.As(err, &bad):
 		q.up.Stats.CxProtocolError.Inc()
 		return resetProtocol

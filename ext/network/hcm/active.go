@@ -36,6 +36,7 @@ type active struct {
 	served    bool // counted as a request
 	responded bool // the response's head may have left
 	abandoned bool
+	ended     bool // the filters know that the stream is over
 	upgrading bool
 	scratch   []byte
 }
@@ -86,7 +87,7 @@ func (w *worker) put(a *active) {
 func (a *active) reset(t *engine.Task) {
 	a.head.Reset()
 	a.Begin(t, a)
-	a.served, a.responded, a.abandoned, a.upgrading = false, false, false, false
+	a.served, a.responded, a.abandoned, a.ended, a.upgrading = false, false, false, false, false
 	a.chain = &a.conn.m.chain
 	a.table = a.conn.m.table.Load()
 	a.resp = h1.Response{Names: a.conn.m.cfg.names}
@@ -184,6 +185,7 @@ func (a *active) finish() {
 	if !a.served {
 		return
 	}
+	a.served = false
 	k, i := a.conn, &a.Info
 	now := engine.Nano()
 	i.Duration = time.Duration(now - a.start)
@@ -197,7 +199,7 @@ func (a *active) finish() {
 		i.HeaderReceived = uint64(h.Size)
 	}
 	i.WireReceived = i.HeaderReceived + i.BodyReceived
-	a.chain.End(&a.Stream)
+	a.end()
 	k.stats.RqActive.Dec()
 	k.stats.RqTime.Record(uint64(i.Duration.Milliseconds()))
 	if i.Status > 0 && a.responded {

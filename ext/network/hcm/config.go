@@ -120,7 +120,6 @@ func (b *builder) codec() error {
 		}
 		cfg.preserveCase, cfg.codec.PreserveCase = true, true
 	}
-	cfg.keepAliveOnBadStream = orBool(p.GetStreamErrorOnInvalidHttpMessage(), orBool(o.GetOverrideStreamErrorOnInvalidHttpMessage(), false))
 	cfg.serverName = p.GetServerName()
 	if cfg.serverName == "" {
 		cfg.serverName = "envoy"
@@ -139,7 +138,6 @@ func (b *builder) times() error {
 	cfg.streamIdle = orDuration(p.GetStreamIdleTimeout(), 5*time.Minute)
 	cfg.requestTimeout = orDuration(p.GetRequestTimeout(), 0)
 	cfg.headersTimeout = orDuration(p.GetRequestHeadersTimeout(), 0)
-	cfg.drainTimeout = orDuration(p.GetDrainTimeout(), 5*time.Second)
 	cfg.delayedClose = orDuration(p.GetDelayedCloseTimeout(), time.Second)
 	return nil
 }

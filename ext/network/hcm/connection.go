@@ -80,6 +80,7 @@ func (k *connection) Serve(t *engine.Task, c *conn.Conn) bool {
 	a := k.take(t, k)
 	k.a = a
 	defer func() {
+		a.finish() // After a panic; otherwise it is done.
 		k.a = nil
 		k.put(a)
 	}()
@@ -89,19 +90,35 @@ func (k *connection) Serve(t *engine.Task, c *conn.Conn) bool {
 			k.rest()
 			return true
 		}
+		var end ending
 		if err != nil {
-			a.refuse(t, err)
-			return false
+			end = a.refuse(err)
+		} else {
+			end = a.serve()
 		}
-		if !a.serve(t) {
+		a.finish()
+		switch {
+		case end == lingers:
+			a.linger(t)
 			return false
-		}
-		if a.abandoned {
+		case end == closes, a.abandoned:
 			return false
 		}
 		a.reset(t)
 	}
 }
+
+// ending is what becomes of a connection after a stream.
+type ending uint8
+
+const (
+	// closes ends it at once.
+	closes ending = iota
+	// lingers ends it once the client has taken the response.
+	lingers
+	// goesOn takes the next request.
+	goesOn
+)
 
 // headTimeout bounds a request's head: by its own limit, or else by the idle
 // limit of streams, so that a client that drips bytes holds no task for ever.
@@ -173,12 +190,15 @@ func (k *connection) HungUp(_ *engine.Conn, gone bool) {
 		k.a.abandon()
 		return
 	}
-	k.a.halfClosed.Set(int64(halfCloseGrace))
+	if !k.a.responded {
+		k.a.halfClosed.Set(int64(halfCloseGrace))
+	}
 }
 
-// halfCloseGrace is how long a stream goes on after its client has closed its
-// sending side. Envoy ends it at once; scripts that send a request and the end
-// of their stream together would never see a response.
+// halfCloseGrace is how long a stream waits for its response to begin after its
+// client has closed its sending side. Envoy ends it at once; scripts that send a
+// request and the end of their stream together would never see a response. Once
+// the response has begun, a client that is gone answers it with a reset.
 const halfCloseGrace = time.Second
 
 // ends returns the connection as the codec sees it.
@@ -191,7 +211,7 @@ func (k *connection) ends() h1.Ends {
 }
 
 // refuse answers a request that could not be read.
-func (a *active) refuse(t *engine.Task, err error) {
+func (a *active) refuse(err error) ending {
 	k := a.conn
 	var bad *h1.Error
 	switch {
@@ -200,16 +220,20 @@ func (a *active) refuse(t *engine.Task, err error) {
 		if bad.Status == 431 || bad.Status == 414 {
 			k.stats.RqTooLarge.Inc()
 		}
+		if bad == h1.ErrUnderscore {
+			k.stats.UnderscoreRejected.Inc()
+		}
 		a.info(streaminfo.HTTP11)
-		a.refused(t, bad.Status, bad.Detail, streaminfo.DownstreamProtocolError, bad.Reason)
+		return a.refused(bad.Status, bad.Detail, streaminfo.DownstreamProtocolError, bad.Reason)
 	case errors.Is(err, h1.ErrHeadTimeout):
 		k.stats.RqHeadTimeout.Inc()
 		a.info(streaminfo.HTTP11)
-		a.refused(t, 408, "request_header_timeout", 0, "request head timeout")
+		return a.refused(408, "request_header_timeout", 0, "request head timeout")
 	case err == io.EOF:
 		k.remote = true
 	default:
 		k.remote = true
 		k.conn.Info.Termination = err.Error()
 	}
+	return closes
 }

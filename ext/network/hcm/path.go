@@ -31,9 +31,7 @@ func (a *active) canonicalPath(h *header.Map) bool {
 		b, ok = normalize(b)
 	}
 	if !ok {
-		a.conn.stats.RqPathFailed.Inc()
-		a.Reply(stream.Reply{Status: http.StatusBadRequest, Details: "path_normalization_failed"})
-		return false
+		return a.badPath()
 	}
 	if cfg.mergeSlashes {
 		b = mergeSlashes(b)
@@ -41,6 +39,9 @@ func (a *active) canonicalPath(h *header.Map) bool {
 	b = append(b, rest...)
 	a.scratch = b
 	if changed && cfg.escapedSlashes == slashesRedirect {
+		if len(b) > 1 && (b[1] == '/' || b[1] == '\\') {
+			return a.badPath() // As a location it would be another host.
+		}
 		a.conn.stats.RqPathRedirect.Inc()
 		a.Reply(stream.Reply{
 			Status: http.StatusTemporaryRedirect, Details: "path_normalization_redirect",
@@ -52,6 +53,13 @@ func (a *active) canonicalPath(h *header.Map) bool {
 		h.SetBytes(header.Path, b)
 	}
 	return true
+}
+
+// badPath refuses the request.
+func (a *active) badPath() bool {
+	a.conn.stats.RqPathFailed.Inc()
+	a.Reply(stream.Reply{Status: http.StatusBadRequest, Details: "path_normalization_failed"})
+	return false
 }
 
 // unescapeSlashes copies the path with %2F and %5C decoded, if that is asked
@@ -87,7 +95,7 @@ func normalize(b []byte) ([]byte, bool) {
 			if d == 0 {
 				return nil, false
 			}
-			if d < 0x80 && unreserved(byte(d)) {
+			if d < 0x80 && unreserved(byte(d)) && !escapes(b[:n], byte(d)) {
 				c = byte(d)
 				i += 2
 			}
@@ -106,6 +114,13 @@ func normalize(b []byte) ([]byte, bool) {
 		return nil, false
 	}
 	return removeDots(b), true
+}
+
+// escapes reports whether c behind b would be part of a percent-encoded byte that
+// was none before: "%%32e" must not become "%2e".
+func escapes(b []byte, c byte) bool {
+	n := len(b)
+	return unhex(c) < 16 && (n > 0 && b[n-1] == '%' || n > 1 && b[n-2] == '%' && unhex(b[n-1]) < 16)
 }
 
 // removeDots resolves "." and ".." segments in place; ".." above the root is

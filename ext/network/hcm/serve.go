@@ -14,10 +14,8 @@ import (
 	"weir.dev/weir/proxy/streaminfo"
 )
 
-// serve takes one request from its head to the end of its response. It returns
-// true if the connection can carry another.
-func (a *active) serve(t *engine.Task) bool {
-	defer a.finish()
+// serve takes one request from its head to the end of its response.
+func (a *active) serve() ending {
 	k, hd := a.conn, a.server.Head()
 	p := streaminfo.HTTP11
 	if hd.Minor == 0 {
@@ -49,9 +47,9 @@ func (a *active) serve(t *engine.Task) bool {
 	}
 	if !ok {
 		a.breakOff()
-		return false
+		return closes
 	}
-	return a.respond(t)
+	return a.respond()
 }
 
 // expect arranges that a client that waits for 100 (Continue) gets it when the
@@ -119,8 +117,8 @@ func (m *Manager) upgrade(kind []byte) (*upgrade, bool) {
 	return nil, false
 }
 
-// respond sends the response and reports whether the connection goes on.
-func (a *active) respond(t *engine.Task) bool {
+// respond sends the response.
+func (a *active) respond() ending {
 	k := a.conn
 	a.finishHead()
 	a.resp.Tunnel = a.upgrading && a.tunnels()
@@ -129,27 +127,91 @@ func (a *active) respond(t *engine.Task) bool {
 		k.stats.CxUpgradesTotal.Inc()
 		k.stats.CxUpgrades.Inc()
 	}
+	connect := string(a.Request.Header.Get(header.Method)) == http.MethodConnect
+	if a.upgrading && !a.resp.Tunnel {
+		a.server.NoTunnel()
+	}
 	early := !a.server.RequestDone() && !a.resp.Tunnel
 	if early {
 		k.stats.RqEarly.Inc()
 	}
 	a.resp.Close = k.lastRequest() || !a.server.Head().KeepAlive || early && a.Replied()
+	if connect && !a.resp.Tunnel {
+		// A client may have sent payload already; as requests it would be
+		// somebody else's.
+		a.resp.Close = true
+	}
 	a.responded = true
+	a.halfClosed.Stop()
 	a.Info.Timing.DownstreamFirstTx = engine.Nano() - a.start
-	closes, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
+	last, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
 	a.Info.Timing.DownstreamLastTx = engine.Nano() - a.start
 	if err != nil {
+		if _, _, begun := a.server.Sent(); !begun && !a.resp.Tunnel {
+			return a.instead(err)
+		}
 		a.failed(err)
-		return false
+		return closes
 	}
+	// Nobody else reads the request's body from here on.
+	a.end()
 	if a.resp.Tunnel {
-		return false
+		return lingers
 	}
-	if closes || !a.server.Finish() {
-		a.linger(t)
-		return false
+	if last || !a.server.Finish() {
+		return lingers
 	}
-	return true
+	return goesOn
+}
+
+// instead answers for a response whose body failed before any of it was sent. The
+// filters have seen the response that is not sent; they do not see this one.
+func (a *active) instead(err error) ending {
+	var src *h1.SourceError
+	if !errors.As(err, &src) {
+		a.failed(err)
+		return closes
+	}
+	if !a.Fail(bodyError(src.Err)) {
+		a.breakOff()
+		return closes
+	}
+	var none stream.Chain
+	none.Answer(&a.Stream)
+	a.finishHead()
+	a.resp.Close, a.resp.Reason = true, nil
+	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err != nil {
+		a.failed(err)
+		return closes
+	}
+	return lingers
+}
+
+// bodyError says what an error of the upstream's body means for the client.
+func bodyError(err error) error {
+	var bad *h1.Error
+	var own *stream.Error
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &bad):
+		return &stream.Error{
+			Status: http.StatusBadGateway, Flags: streaminfo.UpstreamProtocolError,
+			Details: "upstream_reset_before_response_started{protocol_error}", Body: "the upstream's response is malformed", Err: err,
+		}
+	}
+	return &stream.Error{
+		Status: http.StatusServiceUnavailable, Flags: streaminfo.UpstreamConnectionTermination,
+		Details: "upstream_reset_before_response_started{connection_termination}", Body: "the upstream closed before its response ended", Err: err,
+	}
+}
+
+// end tells the filters that the stream is over, once.
+func (a *active) end() {
+	if !a.ended {
+		a.ended = true
+		a.chain.End(&a.Stream)
+	}
 }
 
 // tunnels reports whether the response granted the upgrade.
@@ -161,31 +223,35 @@ func (a *active) tunnels() bool {
 }
 
 // linger waits for the client to take the response, if closing now could make
-// the kernel reset the connection because of bytes nobody has read.
+// the kernel reset the connection because of bytes nobody has read: of this
+// request, or of one that the client sent before it learned of the end.
 func (a *active) linger(t *engine.Task) {
-	c := a.conn.conn
-	if a.server.RequestDone() && !a.server.Buffered() && !c.Transport.Ready() {
+	k := a.conn
+	c, hd := k.conn, a.server.Head()
+	agreed := hd != nil && !hd.KeepAlive && a.server.RequestDone()
+	if agreed && !a.server.Buffered() && !c.Transport.Ready() {
 		return
 	}
-	a.disarm()
-	c.Socket.Unwatch()
+	a.server.Detach()
 	t.Clear()
-	c.Linger(t, a.conn.m.cfg.delayedClose)
+	if c.Linger(t, k.m.cfg.delayedClose) {
+		k.stats.CxDelayedClose.Inc()
+	}
 }
 
 // refused answers a request that never became a stream for the filters.
-func (a *active) refused(t *engine.Task, status int, details string, flags streaminfo.Flags, body string) {
-	defer a.finish()
+func (a *active) refused(status int, details string, flags streaminfo.Flags, body string) ending {
 	a.Info.Request = &a.head
 	a.Reply(stream.Reply{Status: status, Details: details, Flags: flags, Body: body})
 	if !a.chain.Answer(&a.Stream) {
-		return
+		return closes
 	}
 	a.finishHead()
 	a.resp.Close, a.responded = true, true
-	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err == nil {
-		a.conn.conn.Linger(t, a.conn.m.cfg.delayedClose)
+	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err != nil {
+		return closes
 	}
+	return lingers
 }
 
 // breakOff ends a stream that has no answer.

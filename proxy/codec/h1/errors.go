@@ -22,6 +22,9 @@ func (e *Error) Error() string { return "http/1: " + e.Reason }
 // detects its protocol goes on with HTTP/2, any other answers the status.
 var ErrPreface error = errPreface
 
+// ErrUnderscore refuses a request for an underscore in a field name.
+var ErrUnderscore = errUnderscore
+
 // Response code details, as Envoy's response_code_details.rst lists them.
 const (
 	detailCodec      = "http1.codec_error"

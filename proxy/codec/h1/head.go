@@ -397,10 +397,11 @@ type nomination uint8
 
 const (
 	nominationObeyed nomination = iota
-	// nominationIgnored is for fields meant for all recipients.
+	// nominationIgnored is for fields meant for all recipients, and for those by
+	// which proxies tell what they know of the client: it may not take them away.
 	nominationIgnored
 	// nominationRefused is for fields whose removal on the way would change
-	// where a request seems to come from, where it goes or where it ends.
+	// where a request goes or where it ends.
 	nominationRefused
 )
 
@@ -408,11 +409,7 @@ const (
 var nominations = buildNominations()
 
 func buildNominations() (t [256]nomination) {
-	for _, n := range []header.Name{
-		header.Host, header.ContentLength, header.TransferEncoding, header.XForwardedFor,
-		header.XForwardedProto, header.XForwardedHost, header.XForwardedPort, header.XForwardedPrefix,
-		header.XForwardedClientCert,
-	} {
+	for _, n := range []header.Name{header.Host, header.ContentLength, header.TransferEncoding} {
 		t[n.ID()] = nominationRefused
 	}
 	for _, n := range []header.Name{
@@ -421,7 +418,8 @@ func buildNominations() (t [256]nomination) {
 		header.XClientTraceID, header.Traceparent, header.Tracestate, header.B3, header.CacheControl,
 		header.ContentType, header.ContentEncoding, header.ContentRange, header.Range, header.Expect,
 		header.Vary, header.ETag, header.Origin, header.Date, header.Location, header.Age, header.Expires,
-		header.StrictTransportSecurity, header.GRPCStatus,
+		header.StrictTransportSecurity, header.GRPCStatus, header.XForwardedFor, header.XForwardedProto,
+		header.XForwardedHost, header.XForwardedPort, header.XForwardedPrefix, header.XForwardedClientCert,
 	} {
 		t[n.ID()] = nominationIgnored
 	}
@@ -432,10 +430,7 @@ func nominationOf(n header.Name) nomination {
 	if r := nominations[n.ID()]; r != nominationObeyed {
 		return r
 	}
-	switch s := n.String(); {
-	case strings.HasPrefix(s, "x-forwarded-"):
-		return nominationRefused
-	case strings.HasPrefix(s, "x-envoy-"):
+	if s := n.String(); strings.HasPrefix(s, "x-forwarded-") || strings.HasPrefix(s, "x-envoy-") {
 		return nominationIgnored
 	}
 	return nominationObeyed

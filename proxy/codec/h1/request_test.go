@@ -92,6 +92,7 @@ func acceptedConnections() []acceptedRow {
 		{get("X-A: 1\r\nConnection: x-a, X-B\r\nx-b: 2\r\nX-C: 3\r\nX-A: 4\r\n"), g + "x-c=3|1.1"},
 		{get("Connection: x-a\r\nConnection: x-b\r\nx-a: 1\r\nX-B: 2\r\n"), g + "1.1"},
 		{get("Connection: authorization, cookie, x-envoy-internal\r\nAuthorization: t\r\nCookie: c\r\nX-Envoy-Internal: true\r\n"), g + "authorization=t|cookie=c|x-envoy-internal=true|1.1"},
+		{get("Connection: close, X-Forwarded-For, x-forwarded-anything\r\nX-Forwarded-For: 1\r\nX-Forwarded-Anything: 2\r\n"), g + "x-forwarded-for=1|x-forwarded-anything=2|1.1 close"},
 		{get("TE: gzip, Trailers;q=1\r\n"), g + "1.1"},
 		{get("TE: gzip, Trailers\r\nConnection: te\r\n"), g + "te=trailers|1.1"},
 		{get("Trailer: x\r\nHTTP2-Settings: AA\r\n"), g + "1.1"},
@@ -342,7 +343,7 @@ func refusedHosts() []refusedRow {
 		rows = append(rows, refusedRow{"GET / HTTP/1.1\r\nHost: a\r\nExpect: " + v + "\r\n\r\n", errExpect})
 	}
 	for _, v := range []string{
-		"close, X-Forwarded-For", "x-forwarded-host", "X-Forwarded-Proto", "x-forwarded-anything", "host", "content-length", "transfer-encoding",
+		"host", "close, Host", "content-length", "transfer-encoding", "a b", "a;b", "\"close\"",
 	} {
 		rows = append(rows, refusedRow{"GET / HTTP/1.1\r\nHost: a\r\nConnection: " + v + "\r\n\r\n", errConnection})
 	}

@@ -61,6 +61,7 @@ func (s *Server) Detach() {
 func (s *Server) ReadRequest(t *engine.Task, headTimeout time.Duration, m *stream.Message, h *header.Map) error {
 	s.in.begin()
 	s.parser.Next()
+	s.head = nil
 	timed := false
 	for {
 		if !s.in.empty() {
@@ -141,6 +142,16 @@ func (s *Server) RequestDone() bool { return s.body.done() }
 func (s *Server) Tunnel() stream.Body {
 	s.body.start(&s.in, framedByClose, -1)
 	return &s.body
+}
+
+// NoTunnel takes Tunnel back, where the upgrade was not granted: what follows the
+// head is the next request. It reports false if bytes of it were read already.
+func (s *Server) NoTunnel() bool {
+	if s.body.bytes > 0 {
+		return false
+	}
+	s.body.start(&s.in, framedByNone, 0)
+	return true
 }
 
 // Inform sends an interim response.

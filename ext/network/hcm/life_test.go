@@ -1,0 +1,603 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hcm_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weir.dev/weir/proxy/proxytest"
+)
+
+// flags is an access log line for tests of what went wrong.
+const flags = "%REQ(:METHOD)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%"
+
+func hold(s *proxytest.Session) {
+	if _, err := s.Request(); err == nil {
+		_ = s.Gone()
+	}
+}
+
+func wantLog(t *testing.T, p *proxytest.Proxy, want ...string) {
+	t.Helper()
+	got := p.LogLines(len(want))
+	if len(got) != len(want) {
+		t.Fatalf("access log: %q, want %q", got, want)
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], want[i]) {
+			t.Errorf("access log line %d: %q, want %q", i, got[i], want[i])
+		}
+	}
+}
+
+func TestHeaderTimeout(t *testing.T) {
+	p, up := start(t, proxytest.Edge{AccessLog: flags, Manager: "request_headers_timeout: 0.1s"}, mirror)
+	idle, slow := p.Dial(), p.Dial()
+	if r := idle.Do(get("/")); r.StatusCode != 200 {
+		t.Fatal(r)
+	}
+	slow.Send("GET / HTTP/1.1\r\nhost: a.test\r\nx: ")
+	r := slow.Response("GET")
+	if r.StatusCode != 408 || !r.Close {
+		t.Errorf("a slow head: %v", r)
+	}
+	slow.ExpectClosed()
+	if r := idle.Do(get("/")); r.StatusCode != 200 {
+		t.Errorf("an idle connection: %v", r)
+	}
+	wantLog(t, p, "GET 200 - via_upstream", "GET 408 - request_header_timeout", "GET 200")
+	if n := p.Counter("http.test.downstream_rq_header_timeout"); n != 1 {
+		t.Errorf("downstream_rq_header_timeout is %d", n)
+	}
+	if n := len(up.Requests()); n != 2 {
+		t.Errorf("the upstream got %d requests", n)
+	}
+}
+
+// TestSlowHeadDrip: a byte now and then does not put the limit off.
+func TestSlowHeadDrip(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{Manager: "request_headers_timeout: 0.2s"}, mirror)
+	c := p.Dial()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if c.TrySend("G"[:1]) != nil {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-stop:
+				return
+			}
+		}
+	}()
+	if r := c.Response("GET"); r.StatusCode != 408 {
+		t.Errorf("%v", r)
+	}
+	close(stop)
+	<-done
+}
+
+func TestBodyTimeouts(t *testing.T) {
+	for _, tt := range []struct{ name, manager, log, counter string }{
+		{"request", "request_timeout: 0.1s", "POST 408 - request_overall_timeout", "downstream_rq_timeout"},
+		{"idle", "stream_idle_timeout: 0.1s", "POST 408 SI stream_idle_timeout", "downstream_rq_idle_timeout"},
+		{"duration", "common_http_protocol_options: {max_stream_duration: 0.1s}", "POST 408 DT max_duration_timeout", "downstream_rq_max_duration_reached"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, up := start(t, proxytest.Edge{AccessLog: flags, Manager: tt.manager}, hold)
+			c := p.Dial()
+			c.Send(post("/", "half", "content-length: 8"))
+			r := c.Response("POST")
+			if r.StatusCode != 408 || !r.Close {
+				t.Errorf("%v", r)
+			}
+			c.ExpectClosed()
+			wantLog(t, p, tt.log)
+			if n := p.Counter("http.test." + tt.counter); n != 1 {
+				t.Errorf("%s is %d", tt.counter, n)
+			}
+			if got := up.Requests(); len(got) != 0 {
+				t.Errorf("the upstream got a whole request: %q", got)
+			}
+			p.WaitGauge("cluster.up.upstream_cx_active", 0)
+		})
+	}
+}
+
+// TestResponseTimeouts: the request is whole and the upstream does not answer.
+func TestResponseTimeouts(t *testing.T) {
+	for _, tt := range []struct{ name, manager, log string }{
+		{"idle", "stream_idle_timeout: 0.1s", "GET 504 SI stream_idle_timeout"},
+		{"duration", "common_http_protocol_options: {max_stream_duration: 0.1s}", "GET 504 DT max_duration_timeout"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, _ := start(t, proxytest.Edge{AccessLog: flags, Manager: tt.manager}, hold)
+			c := p.Dial()
+			if r := c.Do(get("/")); r.StatusCode != 504 {
+				t.Errorf("%v", r)
+			}
+			wantLog(t, p, tt.log)
+			p.WaitGauge("cluster.up.upstream_cx_active", 0)
+		})
+	}
+}
+
+// TestStallMidResponse: an upstream that stops in a response's midst breaks the
+// client's connection off; what the client has does not look whole.
+func TestStallMidResponse(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{AccessLog: flags, Manager: "stream_idle_timeout: 0.1s"}, func(s *proxytest.Session) {
+		if _, err := s.Request(); err == nil {
+			_ = s.Send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+			_ = s.Gone()
+		}
+	})
+	c := p.Dial()
+	c.Send(get("/"))
+	if got, _ := c.ReadAll(); strings.Contains(got, "\r\n0\r\n") {
+		t.Errorf("the client got %q", got)
+	}
+	wantLog(t, p, "GET 200 SI stream_idle_timeout")
+}
+
+func TestUpstreamEndsMidBody(t *testing.T) {
+	for _, tt := range []struct {
+		name, response string
+		reset          bool
+	}{
+		{"length", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc", false},
+		{"chunks", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", false},
+		{"chunk", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc", false},
+		{"trailers", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx: y\r\n", false},
+		{"reset", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc", true},
+		{"large length", "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nabc", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			more := make(chan struct{})
+			p, _ := start(t, proxytest.Edge{AccessLog: flags}, func(s *proxytest.Session) {
+				if _, err := s.Request(); err != nil {
+					return
+				}
+				_ = s.Send(tt.response)
+				s.Hold(more)
+				if tt.reset {
+					_ = s.Reset()
+				}
+			})
+			c := p.Dial()
+			c.Send(get("/"))
+			head := c.ReadHead()
+			close(more)
+			rest, reset := c.ReadAll()
+			if !reset || strings.Contains(rest, "\r\n0\r\n") {
+				t.Errorf("the client got %q and reset %v", head+rest, reset)
+			}
+			line := p.LogLines(1)
+			if len(line) != 1 || !strings.HasPrefix(line[0], "GET 200 UC") && !strings.HasPrefix(line[0], "GET 200 UR") && !strings.HasPrefix(line[0], "GET 200 UPE") {
+				t.Errorf("access log: %q", line)
+			}
+		})
+	}
+}
+
+// TestUpstreamBodyBadAtOnce: as long as nothing was sent there is an answer.
+func TestUpstreamBodyBadAtOnce(t *testing.T) {
+	for _, tt := range []struct {
+		body   string
+		status int
+		log    string
+	}{
+		{"3\r\nabc\r\nzz\r\n", 502, "GET 502 UPE "},
+		{"3\nabc\r\n", 502, "GET 502 UPE "},
+		{"ffffffffffffffffff\r\n", 502, "GET 502 UPE "},
+	} {
+		p, _ := start(t, proxytest.Edge{AccessLog: flags}, proxytest.Answer("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"+tt.body))
+		c := p.Dial()
+		if r := c.Do(get("/")); r.StatusCode != tt.status || !r.Close || r.Err != nil {
+			t.Errorf("%q: %v", tt.body, r)
+		}
+		c.ExpectClosed()
+		wantLog(t, p, tt.log)
+		p.WaitGauge("cluster.up.upstream_cx_active", 0)
+	}
+}
+
+func TestClientGone(t *testing.T) {
+	for _, how := range []string{"close", "reset"} {
+		t.Run(how, func(t *testing.T) {
+			gone := make(chan struct{})
+			p, up := start(t, proxytest.Edge{AccessLog: flags}, func(s *proxytest.Session) {
+				hold(s)
+				close(gone)
+			})
+			c := p.Dial()
+			c.Send(get("/"))
+			up.WaitRequests(1)
+			if how == "reset" {
+				c.Reset()
+			} else {
+				c.Close()
+			}
+			<-gone
+			wantLog(t, p, "GET 0 DC downstream_remote_disconnect")
+			p.WaitCounter("http.test.downstream_cx_destroy_remote", 1)
+			p.WaitGauge("http.test.downstream_rq_active", 0)
+			p.WaitCounter("cluster.up.upstream_rq_tx_reset", 1)
+		})
+	}
+}
+
+// TestClientGoneMidUpload: what the upstream has of the request is not whole.
+func TestClientGoneMidUpload(t *testing.T) {
+	got := make(chan string, 1)
+	p, up := start(t, proxytest.Edge{AccessLog: flags}, func(s *proxytest.Session) {
+		b, _ := s.ReadAll()
+		got <- b
+	})
+	c := p.Dial()
+	c.Send(post("/", "3\r\nabc\r\n", "transfer-encoding: chunked"))
+	up.WaitConnections(1)
+	c.Close()
+	if b := <-got; strings.HasSuffix(b, "0\r\n\r\n") {
+		t.Errorf("the upstream got %q", b)
+	}
+	wantLog(t, p, "POST 0 DC downstream_remote_disconnect")
+}
+
+func TestHalfClosed(t *testing.T) {
+	release := make(chan struct{})
+	p, up := start(t, proxytest.Edge{}, func(s *proxytest.Session) {
+		if _, err := s.Request(); err != nil {
+			return
+		}
+		s.Hold(release)
+		_ = s.Send(proxytest.OK("late"))
+	})
+	c := p.Dial()
+	c.Send(get("/"))
+	c.CloseWrite()
+	up.WaitRequests(1)
+	close(release)
+	if got, reset := c.ReadAll(); reset || !strings.HasSuffix(got, "\r\n\r\nlate") {
+		t.Errorf("the client got %q, reset %v", got, reset)
+	}
+}
+
+// TestHalfClosedLongResponse: a response that has begun is not cut off by the
+// grace's end.
+func TestHalfClosedLongResponse(t *testing.T) {
+	first := make(chan struct{})
+	p, _ := start(t, proxytest.Edge{}, func(s *proxytest.Session) {
+		if _, err := s.Request(); err != nil {
+			return
+		}
+		_ = s.Send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst")
+		<-first
+		grace := time.NewTimer(1200 * time.Millisecond)
+		defer grace.Stop()
+		<-grace.C
+		_ = s.Send("again")
+	})
+	c := p.Dial()
+	c.Send(get("/"))
+	c.CloseWrite()
+	head := c.ReadHead()
+	close(first)
+	if got, reset := c.ReadAll(); reset || got != "firstagain" {
+		t.Errorf("the client got %q, reset %v", head+got, reset)
+	}
+}
+
+func TestContinue(t *testing.T) {
+	p, up := start(t, proxytest.Edge{}, mirror)
+	c := p.Dial()
+	for i := range 2 {
+		c.Send(post("/", "", "content-length: 3", "expect: 100-continue"))
+		if got := c.ReadHead(); got != "HTTP/1.1 100 Continue\r\n\r\n" {
+			t.Fatalf("%q", got)
+		}
+		c.Send("abc")
+		if r := c.Response("POST"); !strings.HasSuffix(r.Content, "|abc") {
+			t.Error(r)
+		}
+		if got := up.WaitRequests(i + 1)[i]; proxytest.Field(got, "expect") != "" {
+			t.Errorf("the upstream got %q", got)
+		}
+	}
+	// A client that does not wait.
+	c.Send(post("/", "abc", "content-length: 3", "expect: 100-continue"))
+	head := c.ReadHead()
+	if strings.HasPrefix(head, "HTTP/1.1 100 ") {
+		head = c.ReadHead()
+	}
+	if !strings.HasPrefix(head, "HTTP/1.1 200 ") {
+		t.Errorf("%q", head)
+	}
+	c.ReadN(len("POST / HTTP/1.1|abc"))
+	// A refusal before the body: the client need not send it.
+	c2 := p.Dial()
+	c2.Send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nexpect: 100-continue\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n")
+	c2.ReadHead()
+}
+
+func TestContinueRefused(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, direct_response: {status: 403}}`}, mirror)
+	c := p.Dial()
+	c.Send(post("/", "", "content-length: 3", "expect: 100-continue"))
+	if r := c.Response("POST"); r.StatusCode != 403 || !r.Close {
+		t.Errorf("%v", r)
+	}
+	c.ExpectClosed()
+}
+
+func TestContinueProxied(t *testing.T) {
+	p, up := start(t, proxytest.Edge{Manager: "proxy_100_continue: true"}, func(s *proxytest.Session) {
+		head, err := s.Head()
+		if err != nil {
+			return
+		}
+		_ = s.Send("HTTP/1.1 100 Continue\r\nx-mine: 1\r\n\r\n")
+		body, _ := s.ReadN(3)
+		s.Note(head + body)
+		_ = s.Send(proxytest.OK("ok"))
+		_ = s.Gone()
+	})
+	c := p.Dial()
+	c.Send(post("/", "", "content-length: 3", "expect: 100-continue"))
+	if got := c.ReadHead(); !strings.HasPrefix(got, "HTTP/1.1 100 Continue\r\n") {
+		t.Fatalf("%q", got)
+	}
+	c.Send("abc")
+	if r := c.Response("POST"); r.Content != "ok" {
+		t.Error(r)
+	}
+	if got := up.WaitRequests(1)[0]; proxytest.Field(got, "expect") != "100-continue" || !strings.HasSuffix(got, "abc") {
+		t.Errorf("the upstream got %q", got)
+	}
+}
+
+func TestInterim(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{Manager: "http_protocol_options: {accept_http_10: true}"}, func(s *proxytest.Session) {
+		for {
+			if _, err := s.Request(); err != nil {
+				return
+			}
+			_ = s.Send("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", proxytest.OK("ok"))
+		}
+	})
+	c := p.Dial()
+	c.Send(get("/"))
+	if got := c.ReadHead(); got != "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" {
+		t.Errorf("%q", got)
+	}
+	if r := c.Response("GET"); r.Content != "ok" {
+		t.Error(r)
+	}
+	c = p.Dial()
+	c.Send("GET / HTTP/1.0\r\nhost: a\r\n\r\n")
+	if got, _ := c.ReadAll(); !strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n") {
+		t.Errorf("an HTTP/1.0 client got %q", got)
+	}
+}
+
+// TestInterimFlood: an upstream may not send interim responses without end.
+func TestInterimFlood(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{}, func(s *proxytest.Session) {
+		if _, err := s.Request(); err != nil {
+			return
+		}
+		flood := strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 1000)
+		for range 10_000 {
+			if s.Send(flood) != nil {
+				return
+			}
+		}
+	})
+	c := p.Dial()
+	c.Send(get("/"))
+	for n := 0; ; n++ {
+		if head := c.ReadHead(); !strings.HasPrefix(head, "HTTP/1.1 103 ") {
+			if !strings.HasPrefix(head, "HTTP/1.1 502 ") {
+				t.Errorf("%q", head)
+			}
+			break
+		}
+		if n > 1000 {
+			t.Fatal("the client got more than 1000 interim responses")
+		}
+	}
+}
+
+func TestEarlyReply(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, direct_response: {status: 413}}`}, mirror)
+	// What is there already is thrown away.
+	c := p.Dial()
+	c.Send(post("/", "abc", "content-length: 3") + get("/"))
+	if r := c.Response("POST"); r.StatusCode != 413 {
+		t.Error(r)
+	}
+	// What is not costs the connection, but not the response.
+	c = p.Dial()
+	c.Send(post("/", strings.Repeat("x", 1000), "content-length: 1000000"))
+	if r := c.Response("POST"); r.StatusCode != 413 || !r.Close {
+		t.Errorf("%v", r)
+	}
+	for range 30 {
+		if c.TrySend(strings.Repeat("x", 16<<10)) != nil {
+			break
+		}
+	}
+	c.CloseWrite()
+	if got, reset := c.ReadAll(); got != "" || reset {
+		t.Errorf("got %q, reset %v", got, reset)
+	}
+}
+
+func TestEarlyUpstreamReply(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{AccessLog: flags}, func(s *proxytest.Session) {
+		if _, err := s.Head(); err == nil {
+			_ = s.Send("HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig")
+		}
+		_ = s.Gone()
+	})
+	c := p.Dial()
+	c.Send(post("/", strings.Repeat("x", 1000), "content-length: 100000000"))
+	r := c.Response("POST")
+	if r.StatusCode != 413 || r.Content != "big" || r.Err != nil {
+		t.Errorf("%v", r)
+	}
+	c.CloseWrite()
+	if got, reset := c.ReadAll(); got != "" || reset {
+		t.Errorf("got %q, reset %v", got, reset)
+	}
+	wantLog(t, p, "POST 413 - via_upstream")
+	p.WaitGauge("cluster.up.upstream_cx_active", 0)
+}
+
+func TestMaxRequests(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{Manager: "common_http_protocol_options: {max_requests_per_connection: 3}"}, mirror)
+	c := p.Dial()
+	c.Send(strings.Repeat(get("/"), 5))
+	for i := range 3 {
+		if r := c.Response("GET"); r.StatusCode != 200 || r.Close != (i == 2) {
+			t.Errorf("response %d: %v, close %v", i, r, r.Close)
+		}
+	}
+	c.ExpectClosed()
+	if n := p.Counter("http.test.downstream_cx_max_requests_reached"); n != 1 {
+		t.Errorf("downstream_cx_max_requests_reached is %d", n)
+	}
+}
+
+func TestConnectionTimeouts(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{Manager: "common_http_protocol_options: {idle_timeout: 0.1s}"}, mirror)
+	c, unused := p.Dial(), p.Dial()
+	if r := c.Do(get("/")); r.StatusCode != 200 {
+		t.Error(r)
+	}
+	c.ExpectClosed()
+	unused.ExpectClosed()
+	p.WaitCounter("http.test.downstream_cx_idle_timeout", 2)
+
+	p, _ = start(t, proxytest.Edge{Manager: "common_http_protocol_options: {max_connection_duration: 0.1s}"}, mirror)
+	c = p.Dial()
+	if r := c.Do(get("/")); r.StatusCode != 200 {
+		t.Error(r)
+	}
+	c.ExpectClosed()
+	p.WaitCounter("http.test.downstream_cx_max_duration_reached", 1)
+}
+
+// TestMaxDurationBusy: a connection that is past its time finishes its request.
+func TestMaxDurationBusy(t *testing.T) {
+	release := make(chan struct{})
+	p, up := start(t, proxytest.Edge{Manager: "common_http_protocol_options: {max_connection_duration: 0.05s}"}, func(s *proxytest.Session) {
+		if _, err := s.Request(); err == nil {
+			s.Hold(release)
+			_ = s.Send(proxytest.OK("ok"))
+			_ = s.Gone()
+		}
+	})
+	c := p.Dial()
+	c.Send(get("/"))
+	up.WaitRequests(1)
+	over := time.NewTimer(100 * time.Millisecond)
+	defer over.Stop()
+	<-over.C
+	close(release)
+	if r := c.Response("GET"); r.StatusCode != 200 || !r.Close {
+		t.Errorf("%v, close %v", r, r.Close)
+	}
+	c.ExpectClosed()
+}
+
+func TestDrain(t *testing.T) {
+	release := make(chan struct{})
+	p, up := start(t, proxytest.Edge{}, func(s *proxytest.Session) {
+		for {
+			r, err := s.Request()
+			if err != nil {
+				return
+			}
+			if strings.HasPrefix(r, "GET /slow ") {
+				s.Hold(release)
+			}
+			if s.Send(proxytest.OK("ok")) != nil {
+				return
+			}
+		}
+	})
+	idle, busy := p.Dial(), p.Dial()
+	if r := idle.Do(get("/")); r.Close {
+		t.Error("a response before the drain announces the end")
+	}
+	busy.Send(get("/slow"))
+	up.WaitRequests(2)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), proxytest.Patience)
+		defer cancel()
+		p.Drain(ctx)
+	})
+	// An idle connection may still send for a moment; it is told then.
+	for {
+		r := idle.Do(get("/"))
+		if r.StatusCode != 200 {
+			t.Fatal(r)
+		}
+		if r.Close {
+			break
+		}
+	}
+	idle.ExpectClosed()
+	close(release)
+	if r := busy.Response("GET"); r.StatusCode != 200 || !r.Close {
+		t.Errorf("%v, close %v", r, r.Close)
+	}
+	busy.ExpectClosed()
+	idle.Close()
+	busy.Close()
+	wg.Wait()
+}
+
+// TestDrainUnderLoad: no request fails while the proxy drains.
+func TestDrainUnderLoad(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{}, mirror)
+	addr := p.Addr()
+	var wg sync.WaitGroup
+	warm := make(chan struct{}, 8)
+	for range 8 {
+		c := proxytest.Dial(t, addr)
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				if i == 20 {
+					warm <- struct{}{}
+				}
+				c.Send(get(fmt.Sprintf("/%d", i)))
+				r := c.Response("GET")
+				if r.StatusCode != 200 {
+					t.Errorf("request %d: %v", i, r)
+				}
+				if r.Close {
+					c.Close()
+					return
+				}
+			}
+		})
+	}
+	for range 8 {
+		<-warm
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), proxytest.Patience)
+	defer cancel()
+	p.Drain(ctx)
+	wg.Wait()
+}
