@@ -26,6 +26,15 @@ type Message struct {
 	Length int64
 	// Trailer, if not nil, is filled in by the time Body has ended.
 	Trailer *header.Map
+	// Spelling, if not nil, knows how the peer wrote the names of fields, for a
+	// codec that writes them on as they came.
+	Spelling Spelling
+}
+
+// Spelling tells how field names were written.
+type Spelling interface {
+	// Of returns the name as it was written, nil if it was not.
+	Of(n header.Name) []byte
 }
 
 // A Stream is one request and its response.

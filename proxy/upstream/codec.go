@@ -16,10 +16,10 @@ func (o *HTTPOptions) codec() h1.Options {
 	}
 }
 
-// Names says how request field names are written.
-func (c *Cluster) Names() h1.Names {
+// Case says how request field names are written.
+func (c *Cluster) Case() h1.Case {
 	if c.HTTP.HTTP1.KeyFormat == KeyProperCase {
-		return h1.Names{Case: h1.ProperCase}
+		return h1.ProperCase
 	}
-	return h1.Names{}
+	return h1.LowerCase
 }

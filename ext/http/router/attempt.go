@@ -146,7 +146,7 @@ func (q *request) send() error {
 	if q.route.Forward.Connect != nil && s.Upgrade {
 		return nil // The payload itself goes upstream.
 	}
-	err := q.client.Open(&s.Request, &h1.Request{Upgrade: s.Upgrade, Names: q.cluster.Names(), Progress: nil})
+	err := q.client.Open(&s.Request, &h1.Request{Upgrade: s.Upgrade, Case: q.cluster.Case()})
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func (sh *shadow) exchange(c *h1.Client, st *upstream.Stats) error {
 	if sh.body != nil {
 		req.Body, req.Length = stream.NewBytes(sh.body), int64(len(sh.body))
 	}
-	if err := c.Open(&req, &h1.Request{Names: sh.up.Cluster().Names()}); err != nil {
+	if err := c.Open(&req, &h1.Request{Case: sh.up.Cluster().Case()}); err != nil {
 		return err
 	}
 	if req.Body == nil {

@@ -267,12 +267,20 @@ func appendGRPCTimeout(dst []byte, d time.Duration) []byte {
 // streamError tells an error of the stream itself in the words of its owner.
 func streamError(err error) error {
 	var up *uploadError
-	if !errors.As(err, &up) {
+	var src *h1.SourceError
+	cause := err
+	switch {
+	case errors.As(err, &up):
+		cause = up.err
+	case errors.As(err, &src):
+		cause = src.Err
+	default:
 		return err
 	}
 	var bad *h1.Error
 	var own *stream.Error
-	if errors.As(err, &bad) || errors.As(err, &own) {
+	var interrupted *engine.Interrupted
+	if errors.As(cause, &bad) || errors.As(cause, &own) || errors.As(cause, &interrupted) {
 		return err
 	}
 	return stream.ErrDownstreamGone

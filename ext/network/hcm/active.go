@@ -32,6 +32,7 @@ type active struct {
 	total      engine.Timer // max_stream_duration
 	request    engine.Timer // request_timeout
 	halfClosed engine.Timer
+	periodic   engine.Timer // access_log_flush_interval
 
 	served    bool // counted as a request
 	responded bool // the response's head may have left
@@ -59,6 +60,7 @@ func (w *worker) take(t *engine.Task, k *connection) *active {
 		a.total.Init(w.loop, func() { a.interrupt(errMaxDuration) })
 		a.request.Init(w.loop, func() { a.interrupt(errRequestTime) })
 		a.halfClosed.Init(w.loop, func() { a.abandon() })
+		a.periodic.Init(w.loop, a.logProgress)
 	}
 	a.conn = k
 	a.server.Attach(k.ends(), &w.m.cfg.codec)
@@ -78,7 +80,7 @@ func (w *worker) put(a *active) {
 		w.free = append(w.free, a)
 		return
 	}
-	for _, t := range []*engine.Timer{&a.idle, &a.total, &a.request, &a.halfClosed} {
+	for _, t := range []*engine.Timer{&a.idle, &a.total, &a.request, &a.halfClosed, &a.periodic} {
 		t.Release()
 	}
 }
@@ -90,7 +92,7 @@ func (a *active) reset(t *engine.Task) {
 	a.served, a.responded, a.abandoned, a.ended, a.upgrading = false, false, false, false, false
 	a.chain = &a.conn.m.chain
 	a.table = a.conn.m.table.Load()
-	a.resp = h1.Response{Names: a.conn.m.cfg.names}
+	a.resp = h1.Response{Case: a.conn.m.cfg.nameCase}
 }
 
 func (a *active) interrupt(err error) {
@@ -137,6 +139,9 @@ func (a *active) arm() {
 	if total > 0 {
 		a.total.Set(int64(total))
 	}
+	if d := cfg.logInterval; d > 0 {
+		a.periodic.Set(int64(d))
+	}
 }
 
 func (a *active) disarm() {
@@ -144,6 +149,7 @@ func (a *active) disarm() {
 	a.total.Stop()
 	a.request.Stop()
 	a.halfClosed.Stop()
+	a.periodic.Stop()
 }
 
 // Moved keeps the stream from being idle.
@@ -175,7 +181,7 @@ func (a *active) Inform(_ *stream.Stream, h *header.Map) error {
 	if a.Info.Protocol == streaminfo.HTTP10 {
 		return nil
 	}
-	return a.server.Inform(h, a.resp.Names)
+	return a.server.Inform(h, a.resp.Case)
 }
 
 // finish settles the stream: log, statistics, filters that wait for the end.
@@ -187,8 +193,27 @@ func (a *active) finish() {
 	}
 	a.served = false
 	k, i := a.conn, &a.Info
-	now := engine.Nano()
-	i.Duration = time.Duration(now - a.start)
+	a.measure()
+	a.end()
+	k.stats.RqActive.Dec()
+	k.stats.RqTime.Record(uint64(i.Duration.Milliseconds()))
+	if i.Status > 0 && a.responded {
+		k.stats.count(i.Status)
+	}
+	a.log(accesslog.DownstreamEnd)
+}
+
+// logProgress writes a record of a stream that goes on.
+func (a *active) logProgress() {
+	a.measure()
+	a.log(accesslog.DownstreamPeriodic)
+	a.periodic.Set(int64(a.conn.m.cfg.logInterval))
+}
+
+// measure brings what is counted of the stream up to date.
+func (a *active) measure() {
+	i := &a.Info
+	i.Duration = time.Duration(engine.Nano() - a.start)
 	head, body, _ := a.server.Sent()
 	if a.responded {
 		i.HeaderSent, i.BodySent = uint64(head), body
@@ -199,13 +224,6 @@ func (a *active) finish() {
 		i.HeaderReceived = uint64(h.Size)
 	}
 	i.WireReceived = i.HeaderReceived + i.BodyReceived
-	a.end()
-	k.stats.RqActive.Dec()
-	k.stats.RqTime.Record(uint64(i.Duration.Milliseconds()))
-	if i.Status > 0 && a.responded {
-		k.stats.count(i.Status)
-	}
-	a.log(accesslog.DownstreamEnd)
 }
 
 func (a *active) log(typ accesslog.Type) {

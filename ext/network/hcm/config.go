@@ -12,6 +12,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -113,12 +114,11 @@ func (b *builder) codec() error {
 	}
 	switch f := o.GetHeaderKeyFormat().GetHeaderFormat().(type) {
 	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_:
-		cfg.names.Case = h1.ProperCase
+		cfg.nameCase = h1.ProperCase
 	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter:
-		if f.StatefulFormatter.GetTypedConfig().MessageName() != "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig" {
-			return fmt.Errorf("http_protocol_options.header_key_format.stateful_formatter: %s is not supported: use preserve_case", f.StatefulFormatter.GetTypedConfig().MessageName())
+		if err := b.preserveCase(f.StatefulFormatter); err != nil {
+			return fmt.Errorf("http_protocol_options.header_key_format.stateful_formatter: %w", err)
 		}
-		cfg.preserveCase, cfg.codec.PreserveCase = true, true
 	}
 	cfg.serverName = p.GetServerName()
 	if cfg.serverName == "" {
@@ -126,6 +126,21 @@ func (b *builder) codec() error {
 	}
 	cfg.serverHeader = serverHeader(p.GetServerHeaderTransformation())
 	cfg.maxRequests = uint64(common.GetMaxRequestsPerConnection().GetValue())
+	return nil
+}
+
+func (b *builder) preserveCase(f *corev3.TypedExtensionConfig) error {
+	var p preservecasev3.PreserveCaseFormatterConfig
+	if err := f.GetTypedConfig().UnmarshalTo(&p); err != nil {
+		return fmt.Errorf("%s is not supported: use envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig", f.GetTypedConfig().MessageName())
+	}
+	if p.GetForwardReasonPhrase() {
+		return errors.New("forward_reason_phrase: not supported: reason phrases are the standard ones; remove the field")
+	}
+	b.cfg.codec.PreserveCase = true
+	if p.GetFormatterTypeOnEnvoyHeaders() == preservecasev3.PreserveCaseFormatterConfig_PROPER_CASE {
+		b.cfg.nameCase = h1.ProperCase
+	}
 	return nil
 }
 
@@ -243,6 +258,7 @@ func (b *builder) accessLogs() error {
 	}
 	o := b.proto.GetAccessLogOptions()
 	b.cfg.logNewRequest = o.GetFlushAccessLogOnNewRequest() || b.proto.GetFlushAccessLogOnNewRequest()
+	b.cfg.logTunnel = o.GetFlushLogOnTunnelSuccessfullyEstablished()
 	b.cfg.logInterval = orDuration(o.GetAccessLogFlushInterval(), orDuration(b.proto.GetAccessLogFlushInterval(), 0))
 	return nil
 }

@@ -58,8 +58,7 @@ type worker struct {
 // config holds the settings of the message that are plain data.
 type config struct {
 	codec             h1.Options
-	names             h1.Names
-	preserveCase      bool
+	nameCase          h1.Case
 	serverName        string
 	serverHeader      serverHeader
 	idleTimeout       time.Duration
@@ -94,6 +93,7 @@ type config struct {
 	replies           *localReplies
 	xfcc              xfcc
 	logNewRequest     bool
+	logTunnel         bool
 	logInterval       time.Duration
 }
 

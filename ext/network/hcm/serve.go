@@ -26,9 +26,6 @@ func (a *active) serve() ending {
 	a.Info.RequestTrailer = a.Request.Trailer
 	a.Random = k.rand.next()
 	a.resp.Progress = a
-	if k.m.cfg.preserveCase {
-		a.resp.Names.Spelling = nil // Set once the response's own spelling is known.
-	}
 	k.stats.UnderscoreDropped.Add(uint64(hd.Underscored))
 	k.conn.Socket.Watch(k)
 	ok := false
@@ -67,7 +64,7 @@ func (a *active) expect(hd *h1.Head) {
 		var h header.Map
 		h.Add(header.Status, "100")
 		a.conn.stats.Rq1xx.Inc()
-		return a.server.Inform(&h, a.resp.Names)
+		return a.server.Inform(&h, a.resp.Case)
 	})
 }
 
@@ -126,6 +123,10 @@ func (a *active) respond() ending {
 		k.upgraded = true
 		k.stats.CxUpgradesTotal.Inc()
 		k.stats.CxUpgrades.Inc()
+		if k.m.cfg.logTunnel {
+			a.measure()
+			a.log(accesslog.DownstreamTunnelSuccessfullyEstablished)
+		}
 	}
 	connect := string(a.Request.Header.Get(header.Method)) == http.MethodConnect
 	if a.upgrading && !a.resp.Tunnel {

@@ -45,13 +45,17 @@ type Request struct {
 	// Upgrade tells that the request asks to leave HTTP.
 	Upgrade  bool
 	Progress Progress
-	Names    Names
+	// Case is as in Response.
+	Case Case
 }
 
 // Open builds the request's head. It is sent with the first piece of the body,
 // or by Flush.
 func (c *Client) Open(m *stream.Message, r *Request) error {
-	c.framing = Framing{Close: r.Close, Upgrade: r.Upgrade, Case: r.Names.Case, Spelling: r.Names.Spelling}
+	c.framing = Framing{Close: r.Close, Upgrade: r.Upgrade, Case: r.Case}
+	if c.opts.PreserveCase {
+		c.framing.Spelling = spelled(m)
+	}
 	method := m.Header.Get(header.Method)
 	f := &c.framing
 	switch {
@@ -160,6 +164,9 @@ func (c *Client) ReadResponse(m *stream.Message, h *header.Map) error {
 func (c *Client) begin(m *stream.Message, h *header.Map) {
 	hd := c.parser.Head()
 	*m = stream.Message{Header: h, Length: max(hd.ContentLength, 0)}
+	if c.opts.PreserveCase {
+		m.Spelling = c.parser.Spelling()
+	}
 	f := framedByNone
 	switch {
 	case hd.Tunnel, hd.UntilClose:
@@ -182,10 +189,6 @@ func (c *Client) begin(m *stream.Message, h *header.Map) {
 
 // Head returns what the response's head said apart from its fields.
 func (c *Client) Head() *Head { return c.parser.Head() }
-
-// Spelling returns the response's names as the server spelled them, if the
-// options ask for it.
-func (c *Client) Spelling() *Spelling { return c.parser.Spelling() }
 
 // Received returns how many bytes of the response's body were read.
 func (c *Client) Received() uint64 { return c.body.bytes }

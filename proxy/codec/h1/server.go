@@ -106,6 +106,9 @@ func (s *Server) begin(m *stream.Message, h *header.Map) {
 	s.isHead = string(h.Get(header.Method)) == "HEAD"
 	s.continued = !hd.Expect100
 	*m = stream.Message{Header: h, Length: max(hd.ContentLength, 0)}
+	if s.opts.PreserveCase {
+		m.Spelling = s.parser.Spelling()
+	}
 	f := framedByNone
 	switch {
 	case hd.Chunked:
@@ -155,19 +158,19 @@ func (s *Server) NoTunnel() bool {
 }
 
 // Inform sends an interim response.
-func (s *Server) Inform(h *header.Map, names Names) error {
+func (s *Server) Inform(h *header.Map, c Case) error {
 	s.out.begin(nil)
 	var err error
-	if s.out.buf, err = AppendResponse(s.out.buf, h, &Framing{Case: names.Case, Spelling: names.Spelling}); err != nil {
+	if s.out.buf, err = AppendResponse(s.out.buf, h, &Framing{Case: c}); err != nil {
 		return err
 	}
 	return s.out.flush()
 }
 
-// Names say how field names are written.
-type Names struct {
-	Case     Case
-	Spelling *Spelling
+// spelled returns how the names of a message were spelled where it came from.
+func spelled(m *stream.Message) *Spelling {
+	s, _ := m.Spelling.(*Spelling) // Of another protocol there is none.
+	return s
 }
 
 // Response is how a response is to be sent.
@@ -181,7 +184,9 @@ type Response struct {
 	Reason []byte
 	// Progress, if set, is told of each piece of the body.
 	Progress Progress
-	Names    Names
+	// Case is how field names are written. If the options preserve case, a name
+	// that the message spells is written like that.
+	Case Case
 }
 
 // WriteResponse sends a response and reports whether the connection must be
@@ -205,7 +210,10 @@ func (s *Server) WriteResponse(m *stream.Message, status int, r *Response) (clos
 
 // frame decides how the response is framed (RFC 9112 §6).
 func (s *Server) frame(m *stream.Message, status int, r *Response) (f Framing, hasBody bool) {
-	f = Framing{Close: r.Close, Reason: r.Reason, Case: r.Names.Case, Spelling: r.Names.Spelling}
+	f = Framing{Close: r.Close, Reason: r.Reason, Case: r.Case}
+	if s.opts.PreserveCase {
+		f.Spelling = spelled(m)
+	}
 	http10 := s.head != nil && s.head.Minor == 0
 	hasBody = m.Body != nil
 	switch {
