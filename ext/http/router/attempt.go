@@ -264,7 +264,7 @@ func (q *request) abandon() {
 	q.leave(false)
 	q.stopTry()
 	q.complete = false
-	q.s.Info.Status = 0
+	q.s.Info.Status, q.s.Info.StatusDetails = 0, ""
 	q.replay.rewind()
 	q.forget(false)
 }

@@ -193,10 +193,12 @@ func TestShortResponse(t *testing.T) {
 		p := start(t, proxytest.Edge{}, up(u))
 		c := p.Dial()
 		c.Send(get)
-		if got, wasReset := c.ReadAll(); !wasReset || strings.HasSuffix(got, "0\r\n\r\n") {
+		// If nothing was sent yet there is an error to tell, else only a reset.
+		got, wasReset := c.ReadAll()
+		if !wasReset && !strings.HasPrefix(got, "HTTP/1.1 50") || strings.HasSuffix(got, "0\r\n\r\n") {
 			t.Errorf("%q: looks whole: %q", head, got)
 		}
-		has(t, "log", p.LogLines(1)[0], "200 U")
+		has(t, "log", p.LogLines(1)[0], " U")
 		p.WaitCounter("cluster.up.upstream_rq_rx_reset", 1)
 		atRest(t, p)
 	}

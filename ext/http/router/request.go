@@ -145,7 +145,6 @@ func (q *request) deliver(status int) error {
 	q.try.Stop()
 	q.up.Stats.Response(status)
 	q.passed = true
-	s.Info.StatusDetails = "via_upstream"
 	s.Response.Header = &q.head
 	s.Info.Response = &q.head
 	if q.tunnel {

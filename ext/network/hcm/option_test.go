@@ -111,7 +111,7 @@ func TestUpstreamFailures(t *testing.T) {
 		log    string
 	}{
 		{"closes", func(s *proxytest.Session) { _, _ = s.Request() }, "GET 503 UC upstream_reset_before_response_started{connection_termination}"},
-		{"resets", func(s *proxytest.Session) { _, _ = s.Request(); _ = s.Reset() }, "GET 503 UR upstream_reset_before_response_started{remote_reset}"},
+		{"resets", func(s *proxytest.Session) { _, _ = s.Request(); _ = s.Reset() }, "GET 503 UC upstream_reset_before_response_started{connection_termination}"},
 		{"nonsense", proxytest.Answer("nonsense\r\n\r\n"), "GET 502 UPE "},
 		{"two lengths", proxytest.Answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab"), "GET 502 UPE "},
 		{"both", proxytest.Answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"), "GET 502 UPE "},
