@@ -132,6 +132,9 @@ func (c *Conn) Run(t *engine.Task) {
 	}
 }
 
+// Owner returns who is told when the connection is gone.
+func (c *Conn) Owner() Owner { return c.owner }
+
 // Busy reports whether a task serves the connection.
 func (c *Conn) Busy() bool { return c.busy }
 

@@ -223,8 +223,18 @@ func (l *Listener) Start() error {
 	return err
 }
 
-// Update replaces the configuration for connections to come.
-func (l *Listener) Update(c *Config) { l.config.Store(c) }
+// Update replaces the configuration: connections to come have the new one, those
+// of the old are asked to finish.
+func (l *Listener) Update(c *Config) {
+	l.config.Store(c)
+	l.each(func(w *worker) {
+		w.conns.Each(func(k *conn.Conn) {
+			if o, ok := k.Owner().(*owner); ok && o.cfg != c {
+				k.Drain()
+			}
+		})
+	})
+}
 
 // Name returns the listener's name.
 func (l *Listener) Name() string { return l.opts.Name }

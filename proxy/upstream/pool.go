@@ -241,7 +241,8 @@ func (p *httpPool) dial(t *engine.Task, breaker *Resource) (*Conn, error) {
 	sock, addr, err := p.connect(t)
 	if err == nil {
 		c.Socket, c.Transport = sock, sock
-		c.Info = &streaminfo.Connection{Remote: addr, DirectRemote: addr, Start: time.Now(), TransportProtocol: "raw_buffer"}
+		local := sock.LocalAddr()
+		c.Info = &streaminfo.Connection{Local: local, DirectLocal: local, Remote: addr, DirectRemote: addr, Start: time.Now(), TransportProtocol: "raw_buffer"}
 		err = p.handshake(t, c)
 	}
 	if err != nil {

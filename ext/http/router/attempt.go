@@ -57,8 +57,8 @@ func (q *request) staleConn() bool {
 	if q.conn == nil || q.conn.Fresh() || q.client.Head().Size > 0 {
 		return false
 	}
-	if q.s.Request.Body != nil && !q.replay.rewindable() {
-		return false
+	if q.s.Request.Body != nil && !q.s.Upgrade && (q.replay.src == nil || !q.replay.rewindable()) {
+		return false // Some of it may be gone.
 	}
 	return idempotent(q.s.Request.Header.Get(header.Method))
 }
@@ -125,7 +125,7 @@ func (q *request) connected(fresh bool) {
 	i := &q.s.Info
 	i.Upstream.Remote = q.host.Address
 	if c := q.conn.Info; c != nil {
-		i.Upstream.Remote = c.Remote
+		i.Upstream.Local, i.Upstream.Remote = c.Local, c.Remote
 		i.Upstream.TLS = c.TLS
 		i.Upstream.ConnectionID = c.ID
 	}

@@ -73,7 +73,7 @@ func atRest(t *testing.T, p *proxytest.Proxy) {
 	for _, g := range []string{
 		"upstream_rq_active", "upstream_rq_pending_active",
 		"circuit_breakers.default.rq_open", "circuit_breakers.default.rq_pending_open",
-		"circuit_breakers.default.rq_retry_open", "circuit_breakers.default.cx_open",
+		"circuit_breakers.default.rq_retry_open",
 	} {
 		p.WaitGauge("cluster.up."+g, 0)
 	}

@@ -41,6 +41,9 @@ func (r *retryState) begin(q *request, h *header.Map) {
 	if h.HasEnvoy() {
 		r.ask(p, h)
 	}
+	if p != nil && len(p.RequestHeaders) > 0 && !matchesAny(p, h) {
+		r.on = 0 // Only such requests may be tried again, whoever asks.
+	}
 }
 
 // ask takes what the request's headers ask for.
@@ -55,9 +58,6 @@ func (r *retryState) ask(p *route.RetryPolicy, h *header.Map) {
 	}
 	if asked && p == nil {
 		r.left = 1
-	}
-	if p != nil && len(p.RequestHeaders) > 0 && !matchesAny(p, h) {
-		r.on = 0 // Only such requests may be tried again, whoever asks.
 	}
 	if v := h.Get(header.XEnvoyMaxRetries); v != nil && r.on != 0 {
 		if n, err := strconv.ParseUint(string(v), 10, 32); err == nil {

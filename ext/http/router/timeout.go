@@ -117,8 +117,11 @@ func (q *request) stopTimers() {
 func (q *request) forget(all bool) {
 	t := q.s.Task()
 	err := t.Pending()
+	if err == nil {
+		return
+	}
 	var up *uploadError
-	if err != nil && (isTryLimit(err) || errors.As(err, &up) || all && errors.Is(err, errTimeout)) {
+	if isTryLimit(err) || errors.As(err, &up) || all && errors.Is(err, errTimeout) {
 		t.Clear()
 	}
 }

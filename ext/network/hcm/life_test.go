@@ -230,7 +230,7 @@ func TestClientGone(t *testing.T) {
 			wantLog(t, p, "GET 0 DC downstream_remote_disconnect")
 			p.WaitCounter("http.test.downstream_cx_destroy_remote", 1)
 			p.WaitGauge("http.test.downstream_rq_active", 0)
-			p.WaitCounter("cluster.up.upstream_rq_cancelled", 1)
+			p.WaitCounter("cluster.up.upstream_rq_tx_reset", 1)
 		})
 	}
 }
