@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -74,12 +75,12 @@ func listenForSignals() (signals chan os.Signal, stop func()) {
 	return signals, func() { signal.Stop(signals) }
 }
 
-// runEngines runs engines until signals or they themselves end it, and closes them unless it was told to end
-// at once.
+// runEngines runs engines until signals or they themselves end it. Each is closed when it has drained; if it was
+// told to end at once, those that have not are left to the end of the process.
 func runEngines(cmd *cobra.Command, log *slog.Logger, signals <-chan os.Signal, reopenLog func() error, engines []named) error {
 	parts := make([]life.Part, 0, len(engines))
 	for _, e := range engines {
-		parts = append(parts, life.Part{Name: e.name, Server: e, Listens: e.Listeners(), Calls: e.Calls()})
+		parts = append(parts, life.Part{Name: e.name, Server: closing{e}, Listens: e.Listeners(), Calls: e.Calls()})
 	}
 	reopen := func() error {
 		errs := []error{reopenLog()}
@@ -88,11 +89,16 @@ func runEngines(cmd *cobra.Command, log *slog.Logger, signals <-chan os.Signal, 
 		}
 		return errors.Join(errs...)
 	}
-	err := life.Run(cmd.Context(), log, signals, reopen, parts...)
-	if !errors.Is(err, life.ErrSecondSignal) {
-		closeAll(engines)
-	}
-	return err
+	return life.Run(cmd.Context(), log, signals, reopen, parts...)
+}
+
+// closing is an engine that closes when it has drained. What it calls drains after it, and would otherwise wait
+// for the connections that this one keeps for further requests.
+type closing struct{ engine }
+
+func (c closing) Run(ctx context.Context) error {
+	defer c.Close()
+	return c.engine.Run(ctx)
 }
 
 func closeAll(engines []named) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,8 +26,10 @@ import (
 type fakeStarter struct {
 	checked, started [][]string // pieces as name=content
 	options          *flags.Proxy
-	events           []string
 	run              func(ctx context.Context) error
+
+	mu     sync.Mutex // engines close when they end, each by itself
+	events []string
 }
 
 func (s *fakeStarter) read(bootstrap []document) ([]string, error) {
@@ -61,11 +64,15 @@ type fakeEngine struct {
 }
 
 func (e *fakeEngine) Run(ctx context.Context) error { return e.run(ctx) }
-func (e *fakeEngine) Close()                        { e.events = append(e.events, "close "+e.name) }
-func (e *fakeEngine) AdminAddr() string             { return "127.0.0.1:9901" }
-func (e *fakeEngine) Listeners() []string           { return []string{"127.0.0.1:8080", "127.0.0.1:8443"} }
-func (e *fakeEngine) Calls() []string               { return nil }
-func (e *fakeEngine) ReopenLogs() error             { return nil }
+func (e *fakeEngine) Close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.events = append(e.events, "close "+e.name)
+}
+func (e *fakeEngine) AdminAddr() string   { return "127.0.0.1:9901" }
+func (e *fakeEngine) Listeners() []string { return []string{"127.0.0.1:8080", "127.0.0.1:8443"} }
+func (e *fakeEngine) Calls() []string     { return nil }
+func (e *fakeEngine) ReopenLogs() error   { return nil }
 
 // runWith executes "weir ARGS..." with the commands that need a starter.
 func runWith(s starter, stdin string, args ...string) (stdout, stderr string, err error) {

@@ -5,6 +5,7 @@
 //
 //   - a block "```yaml bootstrap" is loaded by "weir proxy --mode validate", which must accept it; a block
 //     "```yaml bootstrap refused" must be refused, and the "```text" block after it is what is said;
+//   - in the README of an extension, a block "```yaml" is a fragment, which is completed first;
 //   - in a block "```console", each line "$ curl ..." is sent to the quickstart (in an example's README: to the
 //     example), each line "$ weir ..." is run, and what stands below it is compared with what comes. A line
 //     "..." stands for any lines, and "..." within a line for any text. Other commands ("$ make ...") are for

@@ -135,3 +135,20 @@ func TestBlocksAreClosedAndKnown(t *testing.T) {
 		}
 	}
 }
+
+func TestComplete(t *testing.T) {
+	for _, tt := range []struct{ fragment, want string }{
+		{"name: x\ntyped_config:\n  a: b\n", "\n                  - name: x\n                    typed_config:\n                      a: b\n                  - name: envoy.filters.http.router\n"},
+		{"name: x\nload_assignment: {}\n", "\n    - name: x\n      load_assignment: {}\n"},
+		{"access_log:\n- name: x\n", "\n                access_log:\n                - name: x\n                http_filters:\n"},
+		{"typed_per_filter_config: {}\n", "\n                      typed_per_filter_config: {}\n  clusters:\n"},
+		{"lb_policy: RANDOM\n", "\n      lb_policy: RANDOM\n"},
+	} {
+		if got, err := Complete(tt.fragment); err != nil || !strings.Contains(got, tt.want) {
+			t.Errorf("%q: %v\n%s", tt.fragment, err, got)
+		}
+	}
+	if got, err := Complete("codec_type: AUTO\n"); err == nil {
+		t.Errorf("completed to:\n%s", got)
+	}
+}

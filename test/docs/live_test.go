@@ -24,10 +24,17 @@ func TestBootstraps(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, b := range blocks {
-			if !b.Is("yaml", "bootstrap") {
+			extension := strings.HasPrefix(name, "ext/")
+			if !b.Is("yaml", "bootstrap") && !(extension && b.Is("yaml")) {
 				continue
 			}
 			tested++
+			if !b.Is("yaml", "bootstrap") {
+				if b.Text, err = Complete(b.Text); err != nil {
+					t.Errorf("%s:%d: %v", name, b.Line, err)
+					continue
+				}
+			}
 			file := filepath.Join(t.TempDir(), "envoy.yaml")
 			if err := os.WriteFile(file, []byte(b.Text), 0o644); err != nil {
 				t.Fatal(err)

@@ -227,3 +227,18 @@ func TestProxyProcess(t *testing.T) {
 		t.Errorf("status %d after SIGINT", status)
 	}
 }
+
+// TestKeptConnectionsDoNotHoldUpTheEnd: once the edge has drained, the connections that it keeps to the sidecar
+// are closed, and are nothing for the sidecar to wait for.
+func TestKeptConnectionsDoNotHoldUpTheEnd(t *testing.T) {
+	f, p := quickstart(t)
+	curl(t, f, "curl -s http://127.0.0.1:8080/users/42")
+	began := time.Now()
+	p.Signal(syscall.SIGTERM)
+	if status := p.Wait(20 * time.Second); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("took %v: somebody waited for a connection that nobody uses", took)
+	}
+}
