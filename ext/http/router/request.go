@@ -214,7 +214,7 @@ func (q *request) settle() {
 		}
 	case q.passed:
 		q.w.stats.ResetAfter.Inc()
-		if q.failed == nil && q.conn.Socket.HungUp() {
+		if q.failed == nil && (q.conn.Socket.HungUp() || q.client.Broken()) {
 			st.RqRxReset.Inc()
 		} else {
 			st.RqTxReset.Inc()

@@ -200,6 +200,9 @@ func (c *Client) ResponseDone() bool {
 	return (s >= 200 || s == 101) && c.body.done()
 }
 
+// Broken reports whether the response ended before its end, or went wrong.
+func (c *Client) Broken() bool { return c.body.err != nil && c.body.err != io.EOF }
+
 // Reusable reports whether the connection can carry another request: the
 // response has ended, nothing follows it, and the server keeps it open.
 func (c *Client) Reusable() bool {

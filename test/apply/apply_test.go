@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package all_test
+// Package apply holds the tests of configuration that changes while the proxy
+// serves.
+package apply
 
 import (
 	"fmt"
