@@ -164,3 +164,27 @@ func TestPoison(t *testing.T) {
 		t.Logf("%d connections for 20 requests", n)
 	}
 }
+
+// TestRefusedConfigurations: what cannot be honoured is refused, with the field
+// and what to do.
+func TestRefusedConfigurations(t *testing.T) {
+	const xff = "original_ip_detection_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig, "
+	for _, tt := range []struct{ manager, want string }{
+		{"codec_type: HTTP2", "codec_type"},
+		{"upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: WebSocket}]", "upgrade_configs[1]"},
+		{"use_remote_address: true\n" + xff + "}}]", "original_ip_detection_extensions"},
+		{xff + "xff_num_trusted_hops: 1, xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}}]", "original_ip_detection_extensions[0]"},
+		{"internal_address_config: {cidr_ranges: [{address_prefix: x, prefix_len: 8}]}", "cidr_ranges[0]"},
+		{"http_protocol_options: {" + strings.Replace(preserve, "PreserveCaseFormatterConfig", "PreserveCaseFormatterConfig, forward_reason_phrase: true", 1) + "}", "forward_reason_phrase"},
+		{"early_header_mutation_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation}}]", "early_header_mutation_extensions"},
+		{"path_normalization_options: {}", "path_normalization_options"},
+		{"proxy_status_config: {}", "proxy_status_config"},
+	} {
+		_, err := proxytest.TryStart(t, proxytest.Edge{Manager: tt.manager}.YAML(), proxytest.Options{
+			Extensions: extensions(), Backends: map[string]string{"up": "127.0.0.1:1"},
+		})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", tt.manager, err)
+		}
+	}
+}

@@ -138,6 +138,9 @@ func (a *active) detect(h *header.Map) (address.Addr, bool, bool) {
 			a.Reply(stream.Reply{Status: status, Details: "rejecting_because_detection_failed"})
 			return remote, false, false
 		}
+		if d.appends() {
+			a.appendXFF(h)
+		}
 		if ip.IsValid() {
 			return ip, trusted, true
 		}
