@@ -188,3 +188,35 @@ func TestRefusedConfigurations(t *testing.T) {
 		}
 	}
 }
+
+// TestOddResponses are right, if unusual, or wrong in a way that has one reading.
+func TestOddResponses(t *testing.T) {
+	for _, tt := range []struct {
+		name, request, response, head, rest string
+	}{
+		{"204 with length 0", get("/"), "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 204 No Content\r\n", ""},
+		{"304 with chunked", get("/"), "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n", ""},
+		{"205", get("/"), "HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 205 Reset Content\r\n", ""},
+		{"no reason", get("/"), "HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\n", "ok"},
+		{"no reason with space", get("/"), "HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\n", "ok"},
+		{"other status", get("/"), "HTTP/1.1 299 Odd\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 299 ", "ok"},
+		{"status 600", get("/"), "HTTP/1.1 600 Odd\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 ", ""},
+		{"1.0", get("/"), "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\n", "ok"},
+		{"get with a body", "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi", proxytest.OK("ok"), "HTTP/1.1 200 OK\r\n", "ok"},
+		{"empty host", "GET / HTTP/1.1\r\nhost:\r\n\r\n", proxytest.OK("ok"), "HTTP/1.1 200 OK\r\n", "ok"},
+		{"options star", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", proxytest.OK("ok"), "HTTP/1.1 404 Not Found\r\n", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, _ := start(t, proxytest.Edge{}, proxytest.Answer(tt.response))
+			c := p.Dial()
+			c.Send(tt.request)
+			head := c.ReadHead()
+			if !strings.HasPrefix(head, tt.head) {
+				t.Errorf("%q", head)
+			}
+			if got := c.ReadN(len(tt.rest)); got != tt.rest {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
