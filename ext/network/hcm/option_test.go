@@ -175,6 +175,20 @@ func TestPoison(t *testing.T) {
 	}
 }
 
+// TestRefusedCase: the cluster's formatter is as strict as the manager's.
+func TestRefusedCase(t *testing.T) {
+	for _, field := range []string{"forward_reason_phrase: true", "formatter_type_on_envoy_headers: PROPER_CASE"} {
+		o := strings.Replace(preserve, "PreserveCaseFormatterConfig", "PreserveCaseFormatterConfig, "+field, 1)
+		_, err := proxytest.TryStart(t, proxytest.Edge{Cluster: h1Options(o)}.YAML(), proxytest.Options{
+			Extensions: extensions(), Backends: map[string]string{"up": "127.0.0.1:1"},
+		})
+		name, _, _ := strings.Cut(field, ":")
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
 // TestRefusedConfigurations: what cannot be honoured is refused, with the field
 // and what to do.
 func TestRefusedConfigurations(t *testing.T) {
