@@ -413,3 +413,17 @@ func TestMany(t *testing.T) {
 	p.WaitGauge("http.test.downstream_rq_active", 0)
 	p.WaitGauge("cluster.up.upstream_rq_active", 0)
 }
+
+// TestCloseAsked: nothing behind a request that ends its connection is served.
+func TestCloseAsked(t *testing.T) {
+	p, up := start(t, proxytest.Edge{}, mirror)
+	c := p.Dial()
+	c.Send(get("/", "connection: close") + get("/hidden"))
+	if r := c.Response("GET"); r.StatusCode != 200 || !r.Close {
+		t.Errorf("%v", r)
+	}
+	c.ExpectClosed()
+	if got := up.Requests(); len(got) != 1 || proxytest.Field(got[0], "connection") != "" {
+		t.Errorf("the upstream got %q", got)
+	}
+}
