@@ -69,6 +69,52 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// TestStaleSocket: the file that a killed process has left is replaced, that of
+// one that still listens is not.
+func TestStaleSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.SetUnlinkOnClose(false)
+	e := proxytest.Edge{Address: "{pipe: {path: " + path + "}}"}
+	o := proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": "127.0.0.1:1"}}
+	if _, err := proxytest.TryStart(t, e.YAML(), o); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("a path on which somebody listens: %v", err)
+	}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e.Routes = "- {match: {prefix: /}, direct_response: {status: 200}}"
+	proxytest.Start(t, e.YAML(), o)
+	ok(t, path)
+}
+
+// TestRefusedLeavesNothingBound: of a bootstrap that is refused no socket stays.
+func TestRefusedLeavesNothingBound(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := strings.Cut(addr, ":")
+	good := "{socket_address: {address: 127.0.0.1, port_value: " + port + "}}"
+	// The second listener cannot be bound: the address is none of this machine's.
+	yaml := strings.Replace(proxytest.Edge{Address: good}.YAML(), "  clusters:\n",
+		"  - name: second\n    address: {socket_address: {address: 192.0.2.1, port_value: 0}}\n    filter_chains: [{filters: [{name: hcm, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: x, http_filters: [{{router}}], route_config: {}}}]}]\n  clusters:\n", 1)
+	if _, err := proxytest.TryStart(t, yaml, proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": "127.0.0.1:1"}}); err == nil {
+		t.Fatal("the second listener was bound")
+	}
+	if conn, err := net.Dial("tcp", addr); err == nil {
+		_ = conn.Close()
+		t.Error("the first listener is still bound")
+	}
+}
+
 func TestNotBound(t *testing.T) {
 	p := start(t, proxytest.Edge{Listener: "bind_to_port: false"}, 1)
 	if got := p.Listeners(); len(got) != 0 {
@@ -217,5 +263,58 @@ func TestStopAccepting(t *testing.T) {
 	if conn, err := net.Dial("tcp", p.Addr()); err == nil {
 		_ = conn.Close()
 		t.Error("the listener still takes connections")
+	}
+}
+
+// TestNoDescriptors: a process that has no descriptors left counts what it cannot
+// take, and takes it once it has.
+func TestNoDescriptors(t *testing.T) {
+	p := start(t, proxytest.Edge{Listener: "stat_prefix: l"}, 1)
+	ok(t, p.Addr()) // What is opened once is open.
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+			t.Error(err)
+		}
+	})
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := uint64(f.Fd()) // The lowest number: the client gets it, the proxy no other.
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: free + 1, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	c := p.Dial()
+	c.Send(request)
+	proxytest.Eventually(t, "downstream_listener_accept_failed", func() (uint64, bool) {
+		m, _ := p.Metric("listener.l.downstream_listener_accept_failed")
+		return m.Count, m.Count > 0
+	})
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if r := c.Response("GET"); r.StatusCode != 200 {
+		t.Errorf("%v", r)
+	}
+}
+
+func TestAccessLog(t *testing.T) {
+	p := start(t, proxytest.Edge{Listener: `access_log:
+- name: file
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+    path: {{log}}
+    log_format: {text_format_source: {inline_string: "%ACCESS_LOG_TYPE% %BYTES_RECEIVED%\n"}}
+`}, 1)
+	ok(t, p.Addr())
+	if got, want := p.LogLines(1)[0], fmt.Sprintf("TcpConnectionEnd %d", len(request)); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -3,10 +3,7 @@
 package hcm_test
 
 import (
-	"context"
-	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -296,308 +293,93 @@ func TestHalfClosedLongResponse(t *testing.T) {
 	}
 }
 
-func TestContinue(t *testing.T) {
-	p, up := start(t, proxytest.Edge{}, mirror)
-	c := p.Dial()
-	for i := range 2 {
-		c.Send(post("/", "", "content-length: 3", "expect: 100-continue"))
-		if got := c.ReadHead(); got != "HTTP/1.1 100 Continue\r\n\r\n" {
-			t.Fatalf("%q", got)
-		}
-		c.Send("abc")
-		if r := c.Response("POST"); !strings.HasSuffix(r.Content, "|abc") {
-			t.Error(r)
-		}
-		if got := up.WaitRequests(i + 1)[i]; proxytest.Field(got, "expect") != "" {
-			t.Errorf("the upstream got %q", got)
-		}
-	}
-	// A client that does not wait.
-	c.Send(post("/", "abc", "content-length: 3", "expect: 100-continue"))
-	head := c.ReadHead()
-	if strings.HasPrefix(head, "HTTP/1.1 100 ") {
-		head = c.ReadHead()
-	}
-	if !strings.HasPrefix(head, "HTTP/1.1 200 ") {
-		t.Errorf("%q", head)
-	}
-	c.ReadN(len("POST / HTTP/1.1|abc"))
-	// A refusal before the body: the client need not send it.
-	c2 := p.Dial()
-	c2.Send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nexpect: 100-continue\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n")
-	c2.ReadHead()
+func after(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	<-t.C
 }
 
-func TestContinueRefused(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, direct_response: {status: 403}}`}, mirror)
-	c := p.Dial()
-	c.Send(post("/", "", "content-length: 3", "expect: 100-continue"))
-	if r := c.Response("POST"); r.StatusCode != 403 || !r.Close {
-		t.Errorf("%v", r)
-	}
-	c.ExpectClosed()
-}
-
-func TestContinueProxied(t *testing.T) {
-	p, up := start(t, proxytest.Edge{Manager: "proxy_100_continue: true"}, func(s *proxytest.Session) {
-		head, err := s.Head()
+// TestRequestTimeoutOver: the limit on a request does not count once the request
+// is there, nor for what follows an upgrade.
+func TestRequestTimeoutOver(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{Manager: "request_timeout: 0.1s\nupgrade_configs: [{upgrade_type: websocket}]"}, func(s *proxytest.Session) {
+		r, err := s.Request()
 		if err != nil {
 			return
 		}
-		_ = s.Send("HTTP/1.1 100 Continue\r\nx-mine: 1\r\n\r\n")
-		body, _ := s.ReadN(3)
-		s.Note(head + body)
-		_ = s.Send(proxytest.OK("ok"))
-		_ = s.Gone()
-	})
-	c := p.Dial()
-	c.Send(post("/", "", "content-length: 3", "expect: 100-continue"))
-	if got := c.ReadHead(); !strings.HasPrefix(got, "HTTP/1.1 100 Continue\r\n") {
-		t.Fatalf("%q", got)
-	}
-	c.Send("abc")
-	if r := c.Response("POST"); r.Content != "ok" {
-		t.Error(r)
-	}
-	if got := up.WaitRequests(1)[0]; proxytest.Field(got, "expect") != "100-continue" || !strings.HasSuffix(got, "abc") {
-		t.Errorf("the upstream got %q", got)
-	}
-}
-
-func TestInterim(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{Manager: "http_protocol_options: {accept_http_10: true}"}, func(s *proxytest.Session) {
-		for {
-			if _, err := s.Request(); err != nil {
-				return
-			}
-			_ = s.Send("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", proxytest.OK("ok"))
-		}
-	})
-	c := p.Dial()
-	c.Send(get("/"))
-	if got := c.ReadHead(); got != "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" {
-		t.Errorf("%q", got)
-	}
-	if r := c.Response("GET"); r.Content != "ok" {
-		t.Error(r)
-	}
-	c = p.Dial()
-	c.Send("GET / HTTP/1.0\r\nhost: a\r\n\r\n")
-	if got, _ := c.ReadAll(); !strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n") {
-		t.Errorf("an HTTP/1.0 client got %q", got)
-	}
-}
-
-// TestInterimFlood: an upstream may not send interim responses without end.
-func TestInterimFlood(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{}, func(s *proxytest.Session) {
-		if _, err := s.Request(); err != nil {
+		after(250 * time.Millisecond)
+		if strings.HasPrefix(r, "GET /ws ") {
+			_ = s.Send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+			after(250 * time.Millisecond)
+			_ = s.Send("still here")
 			return
 		}
-		flood := strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 1000)
-		for range 10_000 {
-			if s.Send(flood) != nil {
-				return
-			}
+		_ = s.Send(proxytest.OK("late"))
+	})
+	if r := p.Do(post("/", "abc", "content-length: 3")); r.StatusCode != 200 || r.Content != "late" {
+		t.Errorf("%v", r)
+	}
+	c := p.Dial()
+	c.Send(websocket)
+	if r := c.Response("GET"); r.StatusCode != 101 {
+		t.Fatal(r)
+	}
+	if got, reset := c.ReadAll(); got != "still here" || reset {
+		t.Errorf("%q, reset %v", got, reset)
+	}
+}
+
+// TestIdleMoves: a body that moves, in whichever direction, keeps the stream
+// from being idle.
+func TestIdleMoves(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{Manager: "stream_idle_timeout: 0.3s\nupgrade_configs: [{upgrade_type: websocket}]"}, func(s *proxytest.Session) {
+		r, err := s.Request()
+		if err != nil {
+			return
+		}
+		if strings.HasPrefix(r, "GET /ws ") {
+			_ = s.Send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+			b, _ := s.ReadN(8)
+			_ = s.Send(b)
+			return
+		}
+		_ = s.Send("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n")
+		for range 8 {
+			after(100 * time.Millisecond)
+			_ = s.Send("d")
 		}
 	})
+	drip := func(c *proxytest.Client) {
+		for range 8 {
+			after(100 * time.Millisecond)
+			c.Send("u")
+		}
+	}
+	c := p.Dial()
+	c.Send(post("/", "", "content-length: 8"))
+	drip(c)
+	if r := c.Response("POST"); r.StatusCode != 200 || r.Content != "dddddddd" {
+		t.Errorf("%v %v", r, r.Err)
+	}
+	c = p.Dial()
+	c.Send(websocket)
+	c.ReadHead()
+	drip(c)
+	if got, reset := c.ReadAll(); got != "uuuuuuuu" || reset {
+		t.Errorf("%q, reset %v", got, reset)
+	}
+}
+
+// TestSlowReader: a client that takes nothing of its response holds nothing for
+// ever.
+func TestSlowReader(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{AccessLog: flags, Manager: "stream_idle_timeout: 0.2s"}, proxytest.Answer(proxytest.OK(strings.Repeat("x", 32<<20))))
 	c := p.Dial()
 	c.Send(get("/"))
-	for n := 0; ; n++ {
-		if head := c.ReadHead(); !strings.HasPrefix(head, "HTTP/1.1 103 ") {
-			if !strings.HasPrefix(head, "HTTP/1.1 502 ") {
-				t.Errorf("%q", head)
-			}
-			break
-		}
-		if n > 1000 {
-			t.Fatal("the client got more than 1000 interim responses")
-		}
-	}
-}
-
-func TestEarlyReply(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, direct_response: {status: 413}}`}, mirror)
-	// What is there already is thrown away.
-	c := p.Dial()
-	c.Send(post("/", "abc", "content-length: 3") + get("/"))
-	if r := c.Response("POST"); r.StatusCode != 413 {
-		t.Error(r)
-	}
-	// What is not costs the connection, but not the response.
-	c = p.Dial()
-	c.Send(post("/", strings.Repeat("x", 1000), "content-length: 1000000"))
-	if r := c.Response("POST"); r.StatusCode != 413 || !r.Close {
-		t.Errorf("%v", r)
-	}
-	for range 30 {
-		if c.TrySend(strings.Repeat("x", 16<<10)) != nil {
-			break
-		}
-	}
-	c.CloseWrite()
-	if got, reset := c.ReadAll(); got != "" || reset {
-		t.Errorf("got %q, reset %v", got, reset)
-	}
-}
-
-func TestEarlyUpstreamReply(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{AccessLog: flags}, func(s *proxytest.Session) {
-		if _, err := s.Head(); err == nil {
-			_ = s.Send("HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig")
-		}
-		_ = s.Gone()
-	})
-	c := p.Dial()
-	c.Send(post("/", strings.Repeat("x", 1000), "content-length: 100000000"))
-	r := c.Response("POST")
-	if r.StatusCode != 413 || r.Content != "big" || r.Err != nil {
-		t.Errorf("%v", r)
-	}
-	c.CloseWrite()
-	if got, reset := c.ReadAll(); got != "" || reset {
-		t.Errorf("got %q, reset %v", got, reset)
-	}
-	wantLog(t, p, "POST 413 - via_upstream")
+	wantLog(t, p, "GET 200 SI stream_idle_timeout")
+	p.WaitGauge("http.test.downstream_cx_active", 0)
 	p.WaitGauge("cluster.up.upstream_cx_active", 0)
-}
-
-func TestMaxRequests(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{Manager: "common_http_protocol_options: {max_requests_per_connection: 3}"}, mirror)
-	c := p.Dial()
-	c.Send(strings.Repeat(get("/"), 5))
-	for i := range 3 {
-		if r := c.Response("GET"); r.StatusCode != 200 || r.Close != (i == 2) {
-			t.Errorf("response %d: %v, close %v", i, r, r.Close)
-		}
+	if n := p.Counter("http.test.downstream_cx_destroy_active_rq"); n != 1 {
+		t.Errorf("downstream_cx_destroy_active_rq is %d", n)
 	}
-	c.ExpectClosed()
-	if n := p.Counter("http.test.downstream_cx_max_requests_reached"); n != 1 {
-		t.Errorf("downstream_cx_max_requests_reached is %d", n)
-	}
-}
-
-func TestConnectionTimeouts(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{Manager: "common_http_protocol_options: {idle_timeout: 0.1s}"}, mirror)
-	c, unused := p.Dial(), p.Dial()
-	if r := c.Do(get("/")); r.StatusCode != 200 {
-		t.Error(r)
-	}
-	c.ExpectClosed()
-	unused.ExpectClosed()
-	p.WaitCounter("http.test.downstream_cx_idle_timeout", 2)
-
-	p, _ = start(t, proxytest.Edge{Manager: "common_http_protocol_options: {max_connection_duration: 0.1s}"}, mirror)
-	c = p.Dial()
-	if r := c.Do(get("/")); r.StatusCode != 200 {
-		t.Error(r)
-	}
-	c.ExpectClosed()
-	p.WaitCounter("http.test.downstream_cx_max_duration_reached", 1)
-}
-
-// TestMaxDurationBusy: a connection that is past its time finishes its request.
-func TestMaxDurationBusy(t *testing.T) {
-	release := make(chan struct{})
-	p, up := start(t, proxytest.Edge{Manager: "common_http_protocol_options: {max_connection_duration: 0.05s}"}, func(s *proxytest.Session) {
-		if _, err := s.Request(); err == nil {
-			s.Hold(release)
-			_ = s.Send(proxytest.OK("ok"))
-			_ = s.Gone()
-		}
-	})
-	c := p.Dial()
-	c.Send(get("/"))
-	up.WaitRequests(1)
-	over := time.NewTimer(100 * time.Millisecond)
-	defer over.Stop()
-	<-over.C
-	close(release)
-	if r := c.Response("GET"); r.StatusCode != 200 || !r.Close {
-		t.Errorf("%v, close %v", r, r.Close)
-	}
-	c.ExpectClosed()
-}
-
-func TestDrain(t *testing.T) {
-	release := make(chan struct{})
-	p, up := start(t, proxytest.Edge{}, func(s *proxytest.Session) {
-		for {
-			r, err := s.Request()
-			if err != nil {
-				return
-			}
-			if strings.HasPrefix(r, "GET /slow ") {
-				s.Hold(release)
-			}
-			if s.Send(proxytest.OK("ok")) != nil {
-				return
-			}
-		}
-	})
-	idle, busy := p.Dial(), p.Dial()
-	if r := idle.Do(get("/")); r.Close {
-		t.Error("a response before the drain announces the end")
-	}
-	busy.Send(get("/slow"))
-	up.WaitRequests(2)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), proxytest.Patience)
-		defer cancel()
-		p.Drain(ctx)
-	})
-	// An idle connection may still send for a moment; it is told then.
-	for {
-		r := idle.Do(get("/"))
-		if r.StatusCode != 200 {
-			t.Fatal(r)
-		}
-		if r.Close {
-			break
-		}
-	}
-	idle.ExpectClosed()
-	close(release)
-	if r := busy.Response("GET"); r.StatusCode != 200 || !r.Close {
-		t.Errorf("%v, close %v", r, r.Close)
-	}
-	busy.ExpectClosed()
-	idle.Close()
-	busy.Close()
-	wg.Wait()
-}
-
-// TestDrainUnderLoad: no request fails while the proxy drains.
-func TestDrainUnderLoad(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{}, mirror)
-	addr := p.Addr()
-	var wg sync.WaitGroup
-	warm := make(chan struct{}, 8)
-	for range 8 {
-		c := proxytest.Dial(t, addr)
-		wg.Go(func() {
-			for i := 0; ; i++ {
-				if i == 20 {
-					warm <- struct{}{}
-				}
-				c.Send(get(fmt.Sprintf("/%d", i)))
-				r := c.Response("GET")
-				if r.StatusCode != 200 {
-					t.Errorf("request %d: %v", i, r)
-				}
-				if r.Close {
-					c.Close()
-					return
-				}
-			}
-		})
-	}
-	for range 8 {
-		<-warm
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), proxytest.Patience)
-	defer cancel()
-	p.Drain(ctx)
-	wg.Wait()
 }

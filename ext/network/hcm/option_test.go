@@ -142,25 +142,105 @@ func TestUpstreamFailures(t *testing.T) {
 	wantLog(t, p, "GET 503 UF upstream_reset_before_response_started{remote_connection_failure|")
 }
 
-// TestPoison: bytes that an upstream sends behind a response are nobody's.
+// TestPoison: bytes that an upstream sends behind a response are nobody's, be they
+// there with it or come while the connection is idle.
 func TestPoison(t *testing.T) {
-	p, up := start(t, proxytest.Edge{}, func(s *proxytest.Session) {
-		for {
-			if _, err := s.Request(); err != nil {
-				return
+	const evil = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
+	for _, later := range []bool{false, true} {
+		p, up := start(t, proxytest.Edge{}, func(s *proxytest.Session) {
+			for {
+				if _, err := s.Request(); err != nil {
+					return
+				}
+				if later {
+					_ = s.Send(proxytest.OK("good"))
+					_ = s.Send(evil)
+				} else if s.Send(proxytest.OK("good")+evil) != nil {
+					return
+				}
 			}
-			if s.Send(proxytest.OK("good"), "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil") != nil {
-				return
+		})
+		c := p.Dial()
+		for i := range 20 {
+			if r := c.Do(get("/")); r.Content != "good" {
+				t.Fatalf("response %d: %v", i, r)
+			}
+			if later {
+				p.WaitGauge("cluster.up.upstream_cx_active", 0)
 			}
 		}
-	})
-	c := p.Dial()
-	for i := range 20 {
-		if r := c.Do(get("/")); r.Content == "evil" {
-			t.Fatalf("response %d: %v", i, r)
+		if n := up.Connections(); n != 20 {
+			t.Errorf("%d connections for 20 requests", n)
 		}
 	}
-	if n := up.Connections(); n < 20 {
-		t.Logf("%d connections for 20 requests", n)
+}
+
+// TestRefusedCase: the cluster's formatter is as strict as the manager's.
+func TestRefusedCase(t *testing.T) {
+	for _, field := range []string{"forward_reason_phrase: true", "formatter_type_on_envoy_headers: PROPER_CASE"} {
+		o := strings.Replace(preserve, "PreserveCaseFormatterConfig", "PreserveCaseFormatterConfig, "+field, 1)
+		_, err := proxytest.TryStart(t, proxytest.Edge{Cluster: h1Options(o)}.YAML(), proxytest.Options{
+			Extensions: extensions(), Backends: map[string]string{"up": "127.0.0.1:1"},
+		})
+		name, _, _ := strings.Cut(field, ":")
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+// TestRefusedConfigurations: what cannot be honoured is refused, with the field
+// and what to do.
+func TestRefusedConfigurations(t *testing.T) {
+	const xff = "original_ip_detection_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig, "
+	for _, tt := range []struct{ manager, want string }{
+		{"codec_type: HTTP2", "codec_type"},
+		{"upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: WebSocket}]", "upgrade_configs[1]"},
+		{"use_remote_address: true\n" + xff + "}}]", "original_ip_detection_extensions"},
+		{xff + "xff_num_trusted_hops: 1, xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}}]", "original_ip_detection_extensions[0]"},
+		{"internal_address_config: {cidr_ranges: [{address_prefix: x, prefix_len: 8}]}", "cidr_ranges[0]"},
+		{"http_protocol_options: {" + strings.Replace(preserve, "PreserveCaseFormatterConfig", "PreserveCaseFormatterConfig, forward_reason_phrase: true", 1) + "}", "forward_reason_phrase"},
+		{"early_header_mutation_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation}}]", "early_header_mutation_extensions"},
+		{"path_normalization_options: {}", "path_normalization_options"},
+		{"proxy_status_config: {}", "proxy_status_config"},
+	} {
+		_, err := proxytest.TryStart(t, proxytest.Edge{Manager: tt.manager}.YAML(), proxytest.Options{
+			Extensions: extensions(), Backends: map[string]string{"up": "127.0.0.1:1"},
+		})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", tt.manager, err)
+		}
+	}
+}
+
+// TestOddResponses are right, if unusual, or wrong in a way that has one reading.
+func TestOddResponses(t *testing.T) {
+	for _, tt := range []struct {
+		name, request, response, head, rest string
+	}{
+		{"204 with length 0", get("/"), "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 204 No Content\r\n", ""},
+		{"304 with chunked", get("/"), "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n", ""},
+		{"205", get("/"), "HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 205 Reset Content\r\n", ""},
+		{"no reason", get("/"), "HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\n", "ok"},
+		{"no reason with space", get("/"), "HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\n", "ok"},
+		{"other status", get("/"), "HTTP/1.1 299 Odd\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 299 ", "ok"},
+		{"status 600", get("/"), "HTTP/1.1 600 Odd\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 ", ""},
+		{"1.0", get("/"), "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\n", "ok"},
+		{"get with a body", "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi", proxytest.OK("ok"), "HTTP/1.1 200 OK\r\n", "ok"},
+		{"empty host", "GET / HTTP/1.1\r\nhost:\r\n\r\n", proxytest.OK("ok"), "HTTP/1.1 200 OK\r\n", "ok"},
+		{"options star", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", proxytest.OK("ok"), "HTTP/1.1 404 Not Found\r\n", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, _ := start(t, proxytest.Edge{}, proxytest.Answer(tt.response))
+			c := p.Dial()
+			c.Send(tt.request)
+			head := c.ReadHead()
+			if !strings.HasPrefix(head, tt.head) {
+				t.Errorf("%q", head)
+			}
+			if got := c.ReadN(len(tt.rest)); got != tt.rest {
+				t.Errorf("%q", got)
+			}
+		})
 	}
 }

@@ -32,7 +32,7 @@ func (a *active) serve() ending {
 	if a.prepare(hd) && a.admit(hd) {
 		a.arm()
 		a.expect(hd)
-		if d := k.m.cfg.requestTimeout; d > 0 && a.Request.Body != nil {
+		if d := k.m.cfg.requestTimeout; d > 0 && a.Request.Body != nil && !a.upgrading {
 			a.request.Set(int64(d))
 		}
 		if k.m.cfg.logNewRequest {
@@ -131,6 +131,11 @@ func (a *active) respond() ending {
 	connect := string(a.Request.Header.Get(header.Method)) == http.MethodConnect
 	if a.upgrading && !a.resp.Tunnel {
 		a.server.NoTunnel()
+	}
+	if a.Replied() && len(a.Info.Upstream.HostsAttempted) == 0 && !a.server.RequestDone() {
+		// Nobody reads the request's body: if it is there and short, the connection
+		// need not end.
+		a.server.Finish()
 	}
 	early := !a.server.RequestDone() && !a.resp.Tunnel
 	if early {
@@ -257,6 +262,7 @@ func (a *active) refused(status int, details string, flags streaminfo.Flags, bod
 
 // breakOff ends a stream that has no answer.
 func (a *active) breakOff() {
+	a.conn.broken = true
 	a.conn.stats.RqTxReset.Inc()
 	a.conn.conn.Socket.Reset()
 }
@@ -294,6 +300,7 @@ func (a *active) failed(err error) {
 		a.conn.stats.RqRxReset.Inc()
 	}
 	a.conn.stats.RqTxReset.Inc()
+	a.conn.broken = true
 	a.conn.conn.Socket.Reset()
 }
 
