@@ -180,9 +180,9 @@ func (s *Session) Head() (string, error) { return readHead(s.r) }
 
 // ReadN reads exactly n bytes.
 func (s *Session) ReadN(n int) (string, error) {
-	b := make([]byte, n)
-	k, err := io.ReadFull(s.r, b)
-	return string(b[:k]), err
+	var b strings.Builder // Grows with what is there: n may be anything a client has written.
+	_, err := io.CopyN(&b, s.r, int64(n))
+	return b.String(), err
 }
 
 // ReadAll reads until the proxy closes its side.

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package listener_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"weir.dev/weir/ext/all"
+	"weir.dev/weir/proxy/proxytest"
+)
+
+const request = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n"
+
+func start(t *testing.T, e proxytest.Edge, loops int) *proxytest.Proxy {
+	t.Helper()
+	up := proxytest.NewUpstream(t, proxytest.Answer(proxytest.OK("ok")))
+	return proxytest.Start(t, e.YAML(), proxytest.Options{
+		Extensions: all.Extensions(), Backends: map[string]string{"up": up.Addr()}, Concurrency: loops,
+	})
+}
+
+func ok(t *testing.T, addr string) {
+	t.Helper()
+	c := proxytest.Dial(t, addr)
+	defer c.Close()
+	if r := c.Do(request); r.StatusCode != 200 {
+		t.Errorf("%s: %v", addr, r)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	p := start(t, proxytest.Edge{Listener: "additional_addresses: [{address: {socket_address: {address: \"::1\", port_value: 0}}}, {address: {socket_address: {address: 127.0.0.2, port_value: 0}}}]"}, 3)
+	all := p.Listeners()
+	if len(all) != 3 {
+		t.Fatalf("%q", all)
+	}
+	for _, a := range all {
+		if strings.HasSuffix(a, ":0") {
+			t.Errorf("%s has no port", a)
+		}
+		for range 8 { // The kernel spreads them over the loops.
+			ok(t, a)
+		}
+	}
+	p = start(t, proxytest.Edge{Address: "{pipe: {path: " + path + ", mode: 0640}}", AccessLog: "%DOWNSTREAM_LOCAL_ADDRESS%", Manager: "use_remote_address: true"}, 2)
+	for range 4 {
+		ok(t, path)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if got := p.LogLines(1)[0]; got != path {
+		t.Errorf("local address %q", got)
+	}
+	p.Close()
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket's file is left: %v", err)
+	}
+}
+
+func TestNotBound(t *testing.T) {
+	p := start(t, proxytest.Edge{Listener: "bind_to_port: false"}, 1)
+	if got := p.Listeners(); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestTaken(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	_, port, _ := strings.Cut(ln.Addr().String(), ":")
+	_, err = proxytest.TryStart(t, proxytest.Edge{Address: "{socket_address: {address: 127.0.0.1, port_value: " + port + "}}"}.YAML(), proxytest.Options{
+		Extensions: all.Extensions(), Backends: map[string]string{"up": "127.0.0.1:1"},
+	})
+	if err == nil || !strings.Contains(err.Error(), port) || !strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestRefusedFields(t *testing.T) {
+	for _, tt := range []struct{ listener, want string }{
+		{"socket_options: [{level: 1, name: 9, int_value: 1, state: STATE_LISTENING}]", "socket_options[0]"},
+		{"use_original_dst: true", "use_original_dst"},
+		{"udp_listener_config: {}", "udp_listener_config"},
+		{"enable_mptcp: true", "enable_mptcp"},
+	} {
+		_, err := proxytest.TryStart(t, proxytest.Edge{Listener: tt.listener}.YAML(), proxytest.Options{
+			Extensions: all.Extensions(), Backends: map[string]string{"up": "127.0.0.1:1"},
+		})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", tt.listener, err)
+		}
+	}
+}
+
+func TestSocketOptions(t *testing.T) {
+	p := start(t, proxytest.Edge{Listener: "socket_options: [{level: 1, name: 9, int_value: 1}]\ntcp_keepalive: {keepalive_time: 30}\ntcp_backlog_size: 16\nfreebind: true\ntcp_fast_open_queue_length: 4"}, 1)
+	ok(t, p.Addr())
+}
+
+func limits(key string, n int) string {
+	return fmt.Sprintf("layered_runtime: {layers: [{name: l, static_layer: {%q: %d}}]}", key, n)
+}
+
+func TestLimits(t *testing.T) {
+	for key, counter := range map[string]string{
+		"envoy.resource_limits.listener.test.connection_limit": "downstream_cx_overflow",
+		"overload.global_downstream_max_connections":           "downstream_global_cx_overflow",
+	} {
+		p := start(t, proxytest.Edge{Bootstrap: limits(key, 2), Listener: "stat_prefix: l"}, 1)
+		a, b := p.Dial(), p.Dial()
+		a.Do(request)
+		b.Do(request)
+		c := p.Dial()
+		c.ExpectClosed()
+		p.WaitCounter("listener.l."+counter, 1)
+		a.Close()
+		p.WaitGauge("listener.l.downstream_cx_active", 1)
+		ok(t, p.Addr())
+		if r := b.Do(request); r.StatusCode != 200 {
+			t.Error(r)
+		}
+	}
+}
+
+func TestChains(t *testing.T) {
+	up := proxytest.NewUpstream(t, proxytest.Answer(proxytest.OK("ok")))
+	// The listener of Edge has one chain; here it takes another source only.
+	yaml := strings.Replace(proxytest.Edge{Listener: "stat_prefix: l"}.YAML(), "- filters:", "- filter_chain_match: {source_prefix_ranges: [{address_prefix: 192.0.2.0, prefix_len: 24}]}\n      filters:", 1)
+	p := proxytest.Start(t, yaml, proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": up.Addr()}})
+	c := p.Dial()
+	c.ExpectClosed()
+	p.WaitCounter("listener.l.no_filter_chain_match", 1)
+	p.WaitGauge("listener.l.downstream_cx_active", 0)
+}
+
+// TestUpdateUnderLoad changes the configuration again and again under requests,
+// none of which may fail.
+func TestUpdateUnderLoad(t *testing.T) {
+	p := start(t, proxytest.Edge{}, 2)
+	addr := p.Addr()
+	var stop atomic.Bool
+	var served atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 6 {
+		wg.Go(func() {
+			c := proxytest.Dial(t, addr)
+			defer func() { c.Close() }()
+			for n := 0; !stop.Load(); n++ {
+				c.Send(request)
+				r := c.Response("GET")
+				if r.StatusCode != 200 || r.Content != "ok" {
+					t.Errorf("%v", r)
+				}
+				served.Add(1)
+				if r.Close || i%2 == 0 && n%5 == 0 {
+					c.Close()
+					c = proxytest.Dial(t, addr)
+				}
+			}
+		})
+	}
+	for i := range 30 {
+		e := proxytest.Edge{Manager: fmt.Sprintf("server_name: s%d", i), Listener: fmt.Sprintf("listener_filters_timeout: %ds", i+1)}
+		if problems := p.Update(e.YAML()); len(problems) > 0 {
+			t.Errorf("update %d: %v", i, problems)
+		}
+		goal := served.Load() + 20
+		proxytest.Eventually(t, "requests served", func() (int64, bool) { n := served.Load(); return n, n >= goal })
+	}
+	stop.Store(true)
+	wg.Wait()
+	if got := p.Addr(); got != addr {
+		t.Errorf("the listener moved from %s to %s", addr, got)
+	}
+	if r := p.Do(request); r.Header.Get("server") != "s29" {
+		t.Errorf("%v", r)
+	}
+}
+
+// TestStopAccepting: connections that the kernel has taken are served still.
+func TestStopAccepting(t *testing.T) {
+	p := start(t, proxytest.Edge{}, 2)
+	var conns []*proxytest.Client
+	for range 20 {
+		c := p.Dial()
+		c.Send(request)
+		conns = append(conns, c)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), proxytest.Patience)
+		defer cancel()
+		p.Drain(ctx)
+	})
+	for _, c := range conns {
+		if r := c.Response("GET"); r.StatusCode != 200 {
+			t.Error(r)
+		}
+		c.Close()
+	}
+	wg.Wait()
+	if conn, err := net.Dial("tcp", p.Addr()); err == nil {
+		_ = conn.Close()
+		t.Error("the listener still takes connections")
+	}
+}
