@@ -3,6 +3,7 @@
 package router_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -102,5 +103,39 @@ func TestTimeoutMidway(t *testing.T) {
 				atRest(t, p)
 			})
 		}
+	}
+}
+
+// TestTimeoutSlowClient: the limit holds too where the client does not read.
+func TestTimeoutSlowClient(t *testing.T) {
+	const size = 64 << 20
+	u := proxytest.NewUpstream(t, func(s *proxytest.Session) {
+		_, _ = s.Request()
+		_ = s.Send(fmt.Sprintf("HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n", size), strings.Repeat("x", size))
+	})
+	p := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, route: {cluster: up, timeout: 0.2s}}`}, up(u))
+	c := p.Dial()
+	c.Send(get)
+	check(t, "log", p.LogLines(1)[0], "200 UT response_timeout 1")
+	atRest(t, p)
+}
+
+// TestGRPCStreamDuration: grpc-timeout bounds the stream where the route says so.
+func TestGRPCStreamDuration(t *testing.T) {
+	for _, c := range []struct{ duration, asked string }{
+		{"grpc_timeout_header_max: 0s", "50m"},
+		{"grpc_timeout_header_max: 0.05s", "1H"},
+		{"grpc_timeout_header_max: 0s, grpc_timeout_header_offset: 8.95s", "9S"},
+	} {
+		u := proxytest.NewUpstream(t, silent)
+		p := start(t, proxytest.Edge{
+			Routes: "- {match: {prefix: /}, route: {cluster: up, max_stream_duration: {" + c.duration + "}}}",
+		}, up(u))
+		res := p.Do("GET / HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\ngrpc-timeout: " + c.asked + "\r\n\r\n")
+		if res.StatusCode != 200 || res.Header.Get("Grpc-Status") == "" {
+			t.Errorf("%+v: %v", c, res)
+		}
+		has(t, "log", p.LogLines(1)[0], "DT max_duration_timeout")
+		atRest(t, p)
 	}
 }
