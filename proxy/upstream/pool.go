@@ -111,6 +111,7 @@ func (w *Worker) Connect(t *engine.Task, h *Host, p ResourcePriority) (c *Conn, 
 		pool = &httpPool{worker: w, host: h, loop: t.Loop(), all: map[*Conn]struct{}{}, drained: !h.InCluster()}
 		local.Pool = pool
 	}
+	pool.host = h // A logical host's address may be another by now.
 	if c := pool.takeIdle(); c != nil {
 		return c, false, nil
 	}
