@@ -139,3 +139,41 @@ func TestGRPCStreamDuration(t *testing.T) {
 		atRest(t, p)
 	}
 }
+
+// TestTimeoutAltResponse: who asks for it gets 204 instead of 504.
+func TestTimeoutAltResponse(t *testing.T) {
+	u := proxytest.NewUpstream(t, silent)
+	p := start(t, proxytest.Edge{Manager: internal, Routes: `- {match: {prefix: /}, route: {cluster: up, timeout: 0.05s}}`}, up(u))
+	res := p.Do("GET / HTTP/1.1\r\nhost: a\r\nx-envoy-upstream-rq-timeout-alt-response: 1\r\n\r\n")
+	if res.StatusCode != 204 || res.Content != "" {
+		t.Errorf("%v", res)
+	}
+	check(t, "log", p.LogLines(1)[0], "204 UT response_timeout 1")
+	if strings.Contains(u.Requests()[0], "alt-response") {
+		t.Errorf("%q", u.Requests()[0])
+	}
+}
+
+// TestTunnelDuration: a tunnel has no time-out, but its cluster may bound it.
+func TestTunnelDuration(t *testing.T) {
+	u := proxytest.NewUpstream(t, func(s *proxytest.Session) {
+		_, _ = s.Request()
+		_ = s.Send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello")
+		_ = s.Gone()
+	})
+	p := start(t, proxytest.Edge{
+		Routes:  "- {match: {prefix: /}, route: {cluster: up, timeout: 0.05s, upgrade_configs: [{upgrade_type: websocket}]}}",
+		Cluster: "common_http_protocol_options: {max_stream_duration: 0.3s}",
+	}, up(u))
+	c := p.Dial()
+	c.Send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+	if res := c.Response("GET"); res.StatusCode != 101 {
+		t.Fatalf("%v", res)
+	}
+	check(t, "tunnel", c.ReadN(5), "hello")
+	c.ExpectClosed()
+	check(t, "log", p.LogLines(1)[0], "101 UMSDR upstream_max_stream_duration_reached 1")
+	p.WaitCounter("cluster.up.upstream_rq_timeout", 0)
+	atRest(t, p)
+	p.WaitGauge("cluster.up.upstream_cx_active", 0)
+}
