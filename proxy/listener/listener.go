@@ -13,8 +13,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"weir.dev/weir/proxy/address"
@@ -171,6 +175,7 @@ func (l *Listener) statName() string {
 
 // bind opens a socket per loop on the address. Port 0 is settled by the first.
 func (l *Listener) bind(a address.Addr) error {
+	removeStale(a)
 	shared := !l.opts.Socket.ReusePort || a.IsUnix()
 	for i, w := range l.workers {
 		var fd int
@@ -197,6 +202,26 @@ func (l *Listener) bind(a address.Addr) error {
 	}
 	l.bound = append(l.bound, a)
 	return nil
+}
+
+// removeStale removes the file of a Unix domain socket on which nobody listens any
+// more: what a process that was killed has left.
+func removeStale(a address.Addr) {
+	if !a.IsUnix() || strings.HasPrefix(a.Path(), "@") {
+		return
+	}
+	info, err := os.Lstat(a.Path())
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return // Binding will tell what is wrong, if anything.
+	}
+	c, err := net.DialTimeout("unix", a.Path(), time.Second)
+	if err == nil {
+		_ = c.Close() // Somebody listens: binding will fail.
+		return
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		engine.RemoveUnix(a)
+	}
 }
 
 func (l *Listener) closeSockets() {

@@ -69,6 +69,52 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// TestStaleSocket: the file that a killed process has left is replaced, that of
+// one that still listens is not.
+func TestStaleSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.SetUnlinkOnClose(false)
+	e := proxytest.Edge{Address: "{pipe: {path: " + path + "}}"}
+	o := proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": "127.0.0.1:1"}}
+	if _, err := proxytest.TryStart(t, e.YAML(), o); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("a path on which somebody listens: %v", err)
+	}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e.Routes = "- {match: {prefix: /}, direct_response: {status: 200}}"
+	proxytest.Start(t, e.YAML(), o)
+	ok(t, path)
+}
+
+// TestRefusedLeavesNothingBound: of a bootstrap that is refused no socket stays.
+func TestRefusedLeavesNothingBound(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := strings.Cut(addr, ":")
+	good := "{socket_address: {address: 127.0.0.1, port_value: " + port + "}}"
+	// The second listener cannot be bound: the address is none of this machine's.
+	yaml := strings.Replace(proxytest.Edge{Address: good}.YAML(), "  clusters:\n",
+		"  - name: second\n    address: {socket_address: {address: 192.0.2.1, port_value: 0}}\n    filter_chains: [{filters: [{name: hcm, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: x, http_filters: [{{router}}], route_config: {}}}]}]\n  clusters:\n", 1)
+	if _, err := proxytest.TryStart(t, yaml, proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": "127.0.0.1:1"}}); err == nil {
+		t.Fatal("the second listener was bound")
+	}
+	if conn, err := net.Dial("tcp", addr); err == nil {
+		_ = conn.Close()
+		t.Error("the first listener is still bound")
+	}
+}
+
 func TestNotBound(t *testing.T) {
 	p := start(t, proxytest.Edge{Listener: "bind_to_port: false"}, 1)
 	if got := p.Listeners(); len(got) != 0 {

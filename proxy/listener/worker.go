@@ -36,7 +36,11 @@ func (w *worker) stop() {
 	for _, s := range w.socks {
 		s.Close()
 	}
-	w.socks = nil
+	// Those that were bound and never given to the loop.
+	for _, fd := range w.fds[len(w.socks):] {
+		engine.CloseFD(fd)
+	}
+	w.socks, w.fds = nil, nil
 }
 
 // acceptor takes the connections of one socket.

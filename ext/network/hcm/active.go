@@ -58,12 +58,13 @@ func (w *worker) take(t *engine.Task, k *connection) *active {
 		a = new(active)
 		a.idle.Init(w.loop, func() { a.interrupt(errStreamIdle) })
 		a.total.Init(w.loop, func() { a.interrupt(errMaxDuration) })
-		a.request.Init(w.loop, func() { a.interrupt(errRequestTime) })
+		a.request.Init(w.loop, a.requestLate)
 		a.halfClosed.Init(w.loop, func() { a.abandon() })
 		a.periodic.Init(w.loop, a.logProgress)
 	}
 	a.conn = k
 	a.server.Attach(k.ends(), &w.m.cfg.codec)
+	a.server.OnBody(a)
 	a.reset(t)
 	return a
 }
@@ -98,6 +99,13 @@ func (a *active) reset(t *engine.Task) {
 func (a *active) interrupt(err error) {
 	if t := a.Task(); t != nil {
 		t.Interrupt(err)
+	}
+}
+
+// requestLate ends a stream whose request has not arrived whole in time.
+func (a *active) requestLate() {
+	if !a.server.RequestDone() && !a.responded {
+		a.interrupt(errRequestTime)
 	}
 }
 
@@ -167,7 +175,8 @@ func (a *active) disarm() {
 	a.periodic.Stop()
 }
 
-// Moved keeps the stream from being idle.
+// Moved keeps the stream from being idle: part of the request or of the response
+// has moved.
 func (a *active) Moved(int) {
 	if a.idleFor > 0 {
 		a.idle.Set(a.idleFor)

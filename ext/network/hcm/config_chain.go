@@ -163,6 +163,12 @@ func newDetector(e *corev3.TypedExtensionConfig) (detector, error) {
 			d.trusted = append(d.trusted, p)
 		}
 		d.recurse = len(d.trusted) > 0
+		if d.recurse && d.hops > 0 {
+			return nil, errors.New("xff_num_trusted_hops and xff_trusted_cidrs cannot both be set: remove one")
+		}
+		if s := c.GetSkipXffAppend(); s != nil {
+			d.append = !s.GetValue()
+		}
 		return d, nil
 	case *customheaderv3.CustomHeaderConfig:
 		d := &headerDetector{name: header.NewName(c.GetHeaderName()), trusted: c.GetAllowExtensionToSetAddressAsTrusted()}

@@ -24,6 +24,7 @@ type connection struct {
 	lapse    lapse
 	draining bool
 	remote   bool // the client closed
+	broken   bool // it ends in the midst of a stream
 	upgraded bool
 	a        *active // the stream being served, or nil
 }
@@ -168,7 +169,7 @@ func (k *connection) Closed(c *conn.Conn) {
 	} else {
 		st.CxDestroyLocal.Inc()
 	}
-	if k.a != nil {
+	if k.broken || k.a != nil {
 		st.CxDestroyActive.Inc()
 	}
 	if k.upgraded {

@@ -17,6 +17,8 @@ type detector interface {
 	// detect returns the address, an invalid one if it cannot tell, whether it
 	// may be believed to be internal, and a status if the request is refused.
 	detect(h *header.Map, remote address.Addr) (ip address.Addr, trusted bool, status int)
+	// appends reports whether the peer is then to be told of in x-forwarded-for.
+	appends() bool
 }
 
 // xffDetector takes the address from x-forwarded-for
@@ -27,7 +29,11 @@ type xffDetector struct {
 	// the last that is none of them.
 	trusted []netip.Prefix
 	recurse bool
+	// append is skip_xff_append: false; Envoy's default is not to append here.
+	append bool
 }
+
+func (d *xffDetector) appends() bool { return d.append }
 
 func (d *xffDetector) detect(h *header.Map, remote address.Addr) (address.Addr, bool, int) {
 	if len(d.trusted) > 0 {
@@ -72,6 +78,8 @@ type headerDetector struct {
 	trusted bool
 	reject  int // status if there is no address; 0 goes on
 }
+
+func (d *headerDetector) appends() bool { return false }
 
 func (d *headerDetector) detect(h *header.Map, _ address.Addr) (address.Addr, bool, int) {
 	ip, ok := parseIP(bytes.TrimSpace(h.Get(d.name)))

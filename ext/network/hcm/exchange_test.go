@@ -363,3 +363,53 @@ func TestUntilClose(t *testing.T) {
 		}
 	}
 }
+
+// TestHTTP10NoHost: without a default there is no host to route by.
+func TestHTTP10NoHost(t *testing.T) {
+	p, up := start(t, proxytest.Edge{AccessLog: flags, Manager: "http_protocol_options: {accept_http_10: true}"}, mirror)
+	c := p.Dial()
+	c.Send("GET / HTTP/1.0\r\n\r\n")
+	if r := c.Response("GET"); r.StatusCode != 400 {
+		t.Errorf("%v", r)
+	}
+	c.ExpectClosed() // There was no keep-alive.
+	if n := len(up.Received()); n > 0 {
+		t.Errorf("the upstream got %q", up.Received())
+	}
+	if line := p.LogLines(1)[0]; !strings.Contains(line, "missing_host_header") {
+		t.Errorf("access log: %q", line)
+	}
+}
+
+// TestMany: several loops, clients and pooled connections, bodies both ways; each
+// client gets its own.
+func TestMany(t *testing.T) {
+	up := proxytest.NewUpstream(t, mirror)
+	p := proxytest.Start(t, proxytest.Edge{}.YAML(), proxytest.Options{
+		Extensions: extensions(), Backends: map[string]string{"up": up.Addr()}, Concurrency: 3,
+	})
+	addr := p.Addr()
+	done := make(chan string, 12)
+	for i := range 12 {
+		go func() {
+			c := proxytest.Dial(t, addr)
+			for n := range 60 {
+				body := strings.Repeat(fmt.Sprintf("%d.%d ", i, n), 1+n*i*20)
+				c.Send(post("/", body, fmt.Sprintf("content-length: %d", len(body))))
+				r := c.Response("POST")
+				if want := "POST / HTTP/1.1|" + body; r.Content != want || r.Err != nil {
+					done <- fmt.Sprintf("client %d, request %d: status %d, %d bytes, want %d, %v", i, n, r.StatusCode, len(r.Content), len(want), r.Err)
+					return
+				}
+			}
+			done <- ""
+		}()
+	}
+	for range 12 {
+		if problem := <-done; problem != "" {
+			t.Error(problem)
+		}
+	}
+	p.WaitGauge("http.test.downstream_rq_active", 0)
+	p.WaitGauge("cluster.up.upstream_rq_active", 0)
+}

@@ -51,6 +51,10 @@ var headerRules = []struct {
 
 	{"detection xff", "original_ip_detection_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig, xff_num_trusted_hops: 1}}]\ninternal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}",
 		[]string{"x-forwarded-for: 10.0.0.1, 1.2.3.4"}, []string{"x-envoy-internal: -"}},
+	{"detection xff appends", "original_ip_detection_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig, skip_xff_append: false}}]",
+		[]string{"x-forwarded-for: 1.2.3.4"}, []string{"x-forwarded-for: 1.2.3.4,127.0.0.1"}},
+	{"detection by proxies", "original_ip_detection_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig, xff_trusted_cidrs: {cidrs: [{address_prefix: 127.0.0.0, prefix_len: 8}, {address_prefix: 10.0.0.0, prefix_len: 8}]}}}]",
+		[]string{"x-forwarded-for: 9.9.9.9, 1.2.3.4, 10.0.0.1"}, []string{"x-forwarded-for: 9.9.9.9, 1.2.3.4, 10.0.0.1", "x-client: 1.2.3.4"}},
 	{"detection header", "original_ip_detection_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig, header_name: x-real, allow_extension_to_set_address_as_trusted: true}}]\ninternal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}",
 		[]string{"x-real: 10.1.2.3"}, []string{"x-envoy-internal: true"}},
 
@@ -72,7 +76,7 @@ const node = "node: {id: node-1, cluster: edge}"
 func TestHeaderRules(t *testing.T) {
 	for _, tt := range headerRules {
 		t.Run(tt.name, func(t *testing.T) {
-			p, up := start(t, proxytest.Edge{Bootstrap: node, Manager: tt.manager}, mirror)
+			p, up := start(t, proxytest.Edge{Bootstrap: node, Manager: tt.manager, Host: "request_headers_to_add: [{header: {key: x-client, value: \"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\"}}]"}, mirror)
 			if r := p.Do(get("/", tt.send...)); r.StatusCode != 200 {
 				t.Fatal(r)
 			}

@@ -601,3 +601,94 @@ func TestDrainUnderLoad(t *testing.T) {
 	p.Drain(ctx)
 	wg.Wait()
 }
+
+func after(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	<-t.C
+}
+
+// TestRequestTimeoutOver: the limit on a request does not count once the request
+// is there, nor for what follows an upgrade.
+func TestRequestTimeoutOver(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{Manager: "request_timeout: 0.1s\nupgrade_configs: [{upgrade_type: websocket}]"}, func(s *proxytest.Session) {
+		r, err := s.Request()
+		if err != nil {
+			return
+		}
+		after(250 * time.Millisecond)
+		if strings.HasPrefix(r, "GET /ws ") {
+			_ = s.Send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+			after(250 * time.Millisecond)
+			_ = s.Send("still here")
+			return
+		}
+		_ = s.Send(proxytest.OK("late"))
+	})
+	if r := p.Do(post("/", "abc", "content-length: 3")); r.StatusCode != 200 || r.Content != "late" {
+		t.Errorf("%v", r)
+	}
+	c := p.Dial()
+	c.Send(websocket)
+	if r := c.Response("GET"); r.StatusCode != 101 {
+		t.Fatal(r)
+	}
+	if got, reset := c.ReadAll(); got != "still here" || reset {
+		t.Errorf("%q, reset %v", got, reset)
+	}
+}
+
+// TestIdleMoves: a body that moves, in whichever direction, keeps the stream
+// from being idle.
+func TestIdleMoves(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{Manager: "stream_idle_timeout: 0.3s\nupgrade_configs: [{upgrade_type: websocket}]"}, func(s *proxytest.Session) {
+		r, err := s.Request()
+		if err != nil {
+			return
+		}
+		if strings.HasPrefix(r, "GET /ws ") {
+			_ = s.Send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+			b, _ := s.ReadN(8)
+			_ = s.Send(b)
+			return
+		}
+		_ = s.Send("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n")
+		for range 8 {
+			after(100 * time.Millisecond)
+			_ = s.Send("d")
+		}
+	})
+	drip := func(c *proxytest.Client) {
+		for range 8 {
+			after(100 * time.Millisecond)
+			c.Send("u")
+		}
+	}
+	c := p.Dial()
+	c.Send(post("/", "", "content-length: 8"))
+	drip(c)
+	if r := c.Response("POST"); r.StatusCode != 200 || r.Content != "dddddddd" {
+		t.Errorf("%v %v", r, r.Err)
+	}
+	c = p.Dial()
+	c.Send(websocket)
+	c.ReadHead()
+	drip(c)
+	if got, reset := c.ReadAll(); got != "uuuuuuuu" || reset {
+		t.Errorf("%q, reset %v", got, reset)
+	}
+}
+
+// TestSlowReader: a client that takes nothing of its response holds nothing for
+// ever.
+func TestSlowReader(t *testing.T) {
+	p, _ := start(t, proxytest.Edge{AccessLog: flags, Manager: "stream_idle_timeout: 0.2s"}, proxytest.Answer(proxytest.OK(strings.Repeat("x", 32<<20))))
+	c := p.Dial()
+	c.Send(get("/"))
+	wantLog(t, p, "GET 200 SI stream_idle_timeout")
+	p.WaitGauge("http.test.downstream_cx_active", 0)
+	p.WaitGauge("cluster.up.upstream_cx_active", 0)
+	if n := p.Counter("http.test.downstream_cx_destroy_active_rq"); n != 1 {
+		t.Errorf("downstream_cx_destroy_active_rq is %d", n)
+	}
+}

@@ -164,3 +164,59 @@ func TestPoison(t *testing.T) {
 		t.Logf("%d connections for 20 requests", n)
 	}
 }
+
+// TestRefusedConfigurations: what cannot be honoured is refused, with the field
+// and what to do.
+func TestRefusedConfigurations(t *testing.T) {
+	const xff = "original_ip_detection_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig, "
+	for _, tt := range []struct{ manager, want string }{
+		{"codec_type: HTTP2", "codec_type"},
+		{"upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: WebSocket}]", "upgrade_configs[1]"},
+		{"use_remote_address: true\n" + xff + "}}]", "original_ip_detection_extensions"},
+		{xff + "xff_num_trusted_hops: 1, xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}}]", "original_ip_detection_extensions[0]"},
+		{"internal_address_config: {cidr_ranges: [{address_prefix: x, prefix_len: 8}]}", "cidr_ranges[0]"},
+		{"http_protocol_options: {" + strings.Replace(preserve, "PreserveCaseFormatterConfig", "PreserveCaseFormatterConfig, forward_reason_phrase: true", 1) + "}", "forward_reason_phrase"},
+		{"early_header_mutation_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation}}]", "early_header_mutation_extensions"},
+		{"path_normalization_options: {}", "path_normalization_options"},
+		{"proxy_status_config: {}", "proxy_status_config"},
+	} {
+		_, err := proxytest.TryStart(t, proxytest.Edge{Manager: tt.manager}.YAML(), proxytest.Options{
+			Extensions: extensions(), Backends: map[string]string{"up": "127.0.0.1:1"},
+		})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", tt.manager, err)
+		}
+	}
+}
+
+// TestOddResponses are right, if unusual, or wrong in a way that has one reading.
+func TestOddResponses(t *testing.T) {
+	for _, tt := range []struct {
+		name, request, response, head, rest string
+	}{
+		{"204 with length 0", get("/"), "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 204 No Content\r\n", ""},
+		{"304 with chunked", get("/"), "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n", ""},
+		{"205", get("/"), "HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 205 Reset Content\r\n", ""},
+		{"no reason", get("/"), "HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\n", "ok"},
+		{"no reason with space", get("/"), "HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\n", "ok"},
+		{"other status", get("/"), "HTTP/1.1 299 Odd\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 299 ", "ok"},
+		{"status 600", get("/"), "HTTP/1.1 600 Odd\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 ", ""},
+		{"1.0", get("/"), "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\n", "ok"},
+		{"get with a body", "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi", proxytest.OK("ok"), "HTTP/1.1 200 OK\r\n", "ok"},
+		{"empty host", "GET / HTTP/1.1\r\nhost:\r\n\r\n", proxytest.OK("ok"), "HTTP/1.1 200 OK\r\n", "ok"},
+		{"options star", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", proxytest.OK("ok"), "HTTP/1.1 404 Not Found\r\n", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, _ := start(t, proxytest.Edge{}, proxytest.Answer(tt.response))
+			c := p.Dial()
+			c.Send(tt.request)
+			head := c.ReadHead()
+			if !strings.HasPrefix(head, tt.head) {
+				t.Errorf("%q", head)
+			}
+			if got := c.ReadN(len(tt.rest)); got != tt.rest {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}

@@ -19,6 +19,11 @@ import (
 // the request is refused. The order is Envoy's.
 func (a *active) prepare(hd *h1.Head) bool {
 	h, cfg := a.Request.Header, &a.conn.m.cfg
+	if !h.Has(header.Authority) {
+		// Only HTTP/1.0 may leave it out; the codec has put in a configured default.
+		a.Reply(stream.Reply{Status: http.StatusBadRequest, Details: "missing_host_header"})
+		return false
+	}
 	connect := string(h.Get(header.Method)) == http.MethodConnect
 	if !connect && !a.canonicalPath(h) {
 		return false
@@ -137,6 +142,9 @@ func (a *active) detect(h *header.Map) (address.Addr, bool, bool) {
 			a.conn.stats.RqIPRejected.Inc()
 			a.Reply(stream.Reply{Status: status, Details: "rejecting_because_detection_failed"})
 			return remote, false, false
+		}
+		if d.appends() {
+			a.appendXFF(h)
 		}
 		if ip.IsValid() {
 			return ip, trusted, true

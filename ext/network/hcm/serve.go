@@ -32,7 +32,7 @@ func (a *active) serve() ending {
 	if a.prepare(hd) && a.admit(hd) {
 		a.arm()
 		a.expect(hd)
-		if d := k.m.cfg.requestTimeout; d > 0 && a.Request.Body != nil {
+		if d := k.m.cfg.requestTimeout; d > 0 && a.Request.Body != nil && !a.upgrading {
 			a.request.Set(int64(d))
 		}
 		if k.m.cfg.logNewRequest {
@@ -257,6 +257,7 @@ func (a *active) refused(status int, details string, flags streaminfo.Flags, bod
 
 // breakOff ends a stream that has no answer.
 func (a *active) breakOff() {
+	a.conn.broken = true
 	a.conn.stats.RqTxReset.Inc()
 	a.conn.conn.Socket.Reset()
 }
@@ -292,6 +293,7 @@ func (a *active) failed(err error) {
 		a.conn.stats.RqRxReset.Inc()
 	}
 	a.conn.stats.RqTxReset.Inc()
+	a.conn.broken = true
 	a.conn.conn.Socket.Reset()
 }
 

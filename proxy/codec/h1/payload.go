@@ -30,6 +30,8 @@ type payload struct {
 	// before, if set, runs once before the first read that would wait: to send
 	// 100 (Continue).
 	before func() error
+	// progress, if set, is told of each piece that arrives. Its owner keeps it.
+	progress Progress
 
 	piece []byte // decoded ahead by Ready
 	ahead bool
@@ -109,6 +111,9 @@ func (p *payload) decode() []byte {
 		in.r = in.w
 	}
 	p.bytes += uint64(len(b))
+	if p.progress != nil && len(b) > 0 {
+		p.progress.Moved(len(b))
+	}
 	return b
 }
 
@@ -140,6 +145,9 @@ func (p *payload) read() error {
 func (p *payload) moved(n int) {
 	p.left -= int64(n)
 	p.bytes += uint64(n)
+	if p.progress != nil {
+		p.progress.Moved(n)
+	}
 	if p.left == 0 {
 		p.err = io.EOF
 	}

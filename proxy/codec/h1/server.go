@@ -48,6 +48,7 @@ func (s *Server) Attach(e Ends, o *Options) {
 
 // Detach gives the buffers back.
 func (s *Server) Detach() {
+	s.body.progress = nil
 	s.in.begin()
 	s.in.release()
 	s.out.release()
@@ -128,6 +129,10 @@ func (s *Server) begin(m *stream.Message, h *header.Map) {
 
 // Head returns what the present request's head said apart from its fields.
 func (s *Server) Head() *Head { return s.head }
+
+// OnBody has p told of each piece of the requests' bodies that arrives, until
+// Detach.
+func (s *Server) OnBody(p Progress) { s.body.progress = p }
 
 // OnContinue sets what is done when the body of a request that expects 100
 // (Continue) is first waited for.
