@@ -9,9 +9,9 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	dnsclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
-	gaiv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/getaddrinfo/v3"
+	addrinfov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/getaddrinfo/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/tcp/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -48,7 +48,7 @@ func TestLedgerIsComplete(t *testing.T) {
 	var all []protoreflect.MessageDescriptor
 	for _, m := range []proto.Message{
 		&clusterv3.Cluster{}, &corev3.BindConfig{}, &httpv3.HttpProtocolOptions{}, &tcpv3.TcpProtocolOptions{},
-		&dnsv3.DnsCluster{}, &caresv3.CaresDnsResolverConfig{}, &gaiv3.GetAddrInfoDnsResolverConfig{},
+		&dnsclusterv3.DnsCluster{}, &caresv3.CaresDnsResolverConfig{}, &addrinfov3.GetAddrInfoDnsResolverConfig{},
 	} {
 		all = append(all, m.ProtoReflect().Descriptor())
 	}

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/miekg/dns"
-
 	"weir.dev/weir/proxy/proxytest"
 )
 
@@ -21,28 +19,41 @@ func nameServer(t *testing.T, addr *atomic.Pointer[string]) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	started, done := make(chan struct{}), make(chan struct{})
-	srv := &dns.Server{PacketConn: conn, NotifyStartedFunc: func() { close(started) }, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
-		m := new(dns.Msg)
-		m.SetReply(r)
-		if q := r.Question[0]; q.Qtype == dns.TypeA {
-			m.Answer = []dns.RR{&dns.A{
-				Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET},
-				A:   netip.MustParseAddr(*addr.Load()).AsSlice(),
-			}}
-		}
-		_ = w.WriteMsg(m) // Who asked may be gone.
-	})}
+	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = srv.ActivateAndServe() // It ends by Shutdown.
+		b := make([]byte, 4096)
+		for {
+			n, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = conn.WriteTo(answer(b[:n], netip.MustParseAddr(*addr.Load())), from) // Who asked may be gone.
+		}
 	}()
-	<-started
 	t.Cleanup(func() {
-		_ = srv.Shutdown()
+		_ = conn.Close()
 		<-done
 	})
 	return conn.LocalAddr().String()
+}
+
+// answer makes the reply to a query (RFC 1035 §4.1): its question, and the address if
+// it asks for one of IPv4.
+func answer(query []byte, addr netip.Addr) []byte {
+	end := 12
+	for query[end] != 0 {
+		end += int(query[end]) + 1
+	}
+	end += 5 // The root label, type and class.
+	out := append([]byte(nil), query[:end]...)
+	copy(out[2:], []byte{0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0})
+	if query[end-3] == 1 {
+		out[7] = 1
+		out = append(out, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
+		out = append(out, addr.AsSlice()...)
+	}
+	return out
 }
 
 // TestNames: hosts are found by name, followed when the name moves, and connections
