@@ -265,3 +265,56 @@ func TestStopAccepting(t *testing.T) {
 		t.Error("the listener still takes connections")
 	}
 }
+
+// TestNoDescriptors: a process that has no descriptors left counts what it cannot
+// take, and takes it once it has.
+func TestNoDescriptors(t *testing.T) {
+	p := start(t, proxytest.Edge{Listener: "stat_prefix: l"}, 1)
+	ok(t, p.Addr()) // What is opened once is open.
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+			t.Error(err)
+		}
+	})
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := uint64(f.Fd()) // The lowest number: the client gets it, the proxy no other.
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: free + 1, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	c := p.Dial()
+	c.Send(request)
+	proxytest.Eventually(t, "downstream_listener_accept_failed", func() (uint64, bool) {
+		m, _ := p.Metric("listener.l.downstream_listener_accept_failed")
+		return m.Count, m.Count > 0
+	})
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if r := c.Response("GET"); r.StatusCode != 200 {
+		t.Errorf("%v", r)
+	}
+}
+
+func TestAccessLog(t *testing.T) {
+	p := start(t, proxytest.Edge{Listener: `access_log:
+- name: file
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+    path: {{log}}
+    log_format: {text_format_source: {inline_string: "%ACCESS_LOG_TYPE% %BYTES_RECEIVED%\n"}}
+`}, 1)
+	ok(t, p.Addr())
+	if got, want := p.LogLines(1)[0], fmt.Sprintf("TcpConnectionEnd %d", len(request)); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

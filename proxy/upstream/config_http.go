@@ -9,8 +9,10 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/tcp/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -157,11 +159,20 @@ func (k *compiler) http1(path string, o *corev3.Http1ProtocolOptions) {
 	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_:
 		h.KeyFormat = KeyProperCase
 	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter:
-		const name = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
-		if got := f.StatefulFormatter.GetTypedConfig().MessageName(); got != name {
-			k.fail(path+".header_key_format.stateful_formatter", fmt.Sprintf("formatter %q is not known", got), "use "+name)
-		}
+		k.preserveCase(path+".header_key_format.stateful_formatter", f.StatefulFormatter.GetTypedConfig())
 		h.KeyFormat = KeyPreserveCase
+	}
+}
+
+func (k *compiler) preserveCase(path string, cfg *anypb.Any) {
+	var p preservecasev3.PreserveCaseFormatterConfig
+	switch err := cfg.UnmarshalTo(&p); {
+	case err != nil:
+		k.fail(path, fmt.Sprintf("formatter %q is not known", cfg.MessageName()), "use "+string(p.ProtoReflect().Descriptor().FullName()))
+	case p.GetForwardReasonPhrase():
+		k.fail(path+".typed_config.forward_reason_phrase", "reason phrases are the standard ones", "remove the field")
+	case p.GetFormatterTypeOnEnvoyHeaders() != preservecasev3.PreserveCaseFormatterConfig_DEFAULT:
+		k.fail(path+".typed_config.formatter_type_on_envoy_headers", "names added here are in lower case", "remove the field")
 	}
 }
 

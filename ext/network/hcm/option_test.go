@@ -142,26 +142,50 @@ func TestUpstreamFailures(t *testing.T) {
 	wantLog(t, p, "GET 503 UF upstream_reset_before_response_started{remote_connection_failure|")
 }
 
-// TestPoison: bytes that an upstream sends behind a response are nobody's.
+// TestPoison: bytes that an upstream sends behind a response are nobody's, be they
+// there with it or come while the connection is idle.
 func TestPoison(t *testing.T) {
-	p, up := start(t, proxytest.Edge{}, func(s *proxytest.Session) {
-		for {
-			if _, err := s.Request(); err != nil {
-				return
+	const evil = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
+	for _, later := range []bool{false, true} {
+		p, up := start(t, proxytest.Edge{}, func(s *proxytest.Session) {
+			for {
+				if _, err := s.Request(); err != nil {
+					return
+				}
+				if later {
+					_ = s.Send(proxytest.OK("good"))
+					_ = s.Send(evil)
+				} else if s.Send(proxytest.OK("good")+evil) != nil {
+					return
+				}
 			}
-			if s.Send(proxytest.OK("good"), "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil") != nil {
-				return
+		})
+		c := p.Dial()
+		for i := range 20 {
+			if r := c.Do(get("/")); r.Content != "good" {
+				t.Fatalf("response %d: %v", i, r)
+			}
+			if later {
+				p.WaitGauge("cluster.up.upstream_cx_active", 0)
 			}
 		}
-	})
-	c := p.Dial()
-	for i := range 20 {
-		if r := c.Do(get("/")); r.Content == "evil" {
-			t.Fatalf("response %d: %v", i, r)
+		if n := up.Connections(); n != 20 {
+			t.Errorf("%d connections for 20 requests", n)
 		}
 	}
-	if n := up.Connections(); n < 20 {
-		t.Logf("%d connections for 20 requests", n)
+}
+
+// TestRefusedCase: the cluster's formatter is as strict as the manager's.
+func TestRefusedCase(t *testing.T) {
+	for _, field := range []string{"forward_reason_phrase: true", "formatter_type_on_envoy_headers: PROPER_CASE"} {
+		o := strings.Replace(preserve, "PreserveCaseFormatterConfig", "PreserveCaseFormatterConfig, "+field, 1)
+		_, err := proxytest.TryStart(t, proxytest.Edge{Cluster: h1Options(o)}.YAML(), proxytest.Options{
+			Extensions: extensions(), Backends: map[string]string{"up": "127.0.0.1:1"},
+		})
+		name, _, _ := strings.Cut(field, ":")
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", field, err)
+		}
 	}
 }
 

@@ -132,6 +132,11 @@ func (a *active) respond() ending {
 	if a.upgrading && !a.resp.Tunnel {
 		a.server.NoTunnel()
 	}
+	if a.Replied() && len(a.Info.Upstream.HostsAttempted) == 0 && !a.server.RequestDone() {
+		// Nobody reads the request's body: if it is there and short, the connection
+		// need not end.
+		a.server.Finish()
+	}
 	early := !a.server.RequestDone() && !a.resp.Tunnel
 	if early {
 		k.stats.RqEarly.Inc()
