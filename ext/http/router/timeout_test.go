@@ -109,11 +109,12 @@ func TestTimeoutMidway(t *testing.T) {
 // TestTimeoutSlowClient: the limit holds too where the client does not read.
 func TestTimeoutSlowClient(t *testing.T) {
 	const size = 64 << 20
+	body := strings.Repeat("x", size)
 	u := proxytest.NewUpstream(t, func(s *proxytest.Session) {
 		_, _ = s.Request()
-		_ = s.Send(fmt.Sprintf("HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n", size), strings.Repeat("x", size))
+		_ = s.Send(fmt.Sprintf("HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n", size), body)
 	})
-	p := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, route: {cluster: up, timeout: 0.2s}}`}, up(u))
+	p := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, route: {cluster: up, timeout: 0.5s}}`}, up(u))
 	c := p.Dial()
 	c.Send(get)
 	check(t, "log", p.LogLines(1)[0], "200 UT response_timeout 1")
