@@ -5,6 +5,7 @@ package stream
 import (
 	"bytes"
 	"net/http"
+	"time"
 
 	"weir.dev/weir/proxy/header"
 )
@@ -16,6 +17,38 @@ var grpcPrefix = []byte("application/grpc")
 func IsGRPC(contentType []byte) bool {
 	rest, ok := bytes.CutPrefix(contentType, grpcPrefix)
 	return ok && (len(rest) == 0 || rest[0] == '+' || rest[0] == ';')
+}
+
+// ParseGRPCTimeout reads the value of grpc-timeout: at most eight digits and a unit
+// (the gRPC specification's PROTOCOL-HTTP2). It is false for anything else.
+func ParseGRPCTimeout(v []byte) (time.Duration, bool) {
+	if len(v) < 2 || len(v) > 9 {
+		return 0, false
+	}
+	n := time.Duration(0)
+	for _, c := range v[:len(v)-1] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + time.Duration(c-'0')
+	}
+	unit := time.Duration(0)
+	switch v[len(v)-1] {
+	case 'H':
+		// The longest that fits is 292 years.
+		n, unit = min(n, 2_000_000), time.Hour
+	case 'M':
+		unit = time.Minute
+	case 'S':
+		unit = time.Second
+	case 'm':
+		unit = time.Millisecond
+	case 'u':
+		unit = time.Microsecond
+	case 'n':
+		unit = time.Nanosecond
+	}
+	return n * unit, unit > 0
 }
 
 func (s *Stream) isGRPC() bool {

@@ -74,6 +74,7 @@ func (k *compiler) typedHTTP(path string, m *httpv3.HttpProtocolOptions) {
 		h1, h2 = e.GetHttpProtocolOptions(), e.GetHttp2ProtocolOptions()
 		if h2 != nil {
 			h.Version = UseHTTP2
+			k.noHTTP2(path + ".http2_protocol_options")
 		}
 	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
 		path += ".use_downstream_protocol_config"
@@ -116,9 +117,15 @@ func (k *compiler) deprecatedHTTP(overruled bool) {
 			"set protocol_selection: USE_DOWNSTREAM_PROTOCOL or remove one")
 	case h2 != nil:
 		h.Version = UseHTTP2
+		k.noHTTP2("http2_protocol_options")
 	}
 	k.http1("http_protocol_options", h1)
 	k.http2("http2_protocol_options", h2)
+}
+
+// noHTTP2 refuses what would otherwise be HTTP/1 in silence.
+func (k *compiler) noHTTP2(path string) {
+	k.fail(path, "HTTP/2 to upstreams is not supported yet", "use http_protocol_options")
 }
 
 func (k *compiler) commonHTTP(o *corev3.HttpProtocolOptions) {

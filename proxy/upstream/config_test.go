@@ -101,19 +101,9 @@ func TestCompile(t *testing.T) {
 					c.HTTP.HTTP1.KeyFormat == upstream.KeyProperCase && c.HTTP.HTTP1.Trailers
 			},
 		},
-		"typed http/2": {
-			typed(`"explicit_http_config":{"http2_protocol_options":{"max_concurrent_streams":7}}`),
-			func(c *upstream.Config) bool {
-				return c.HTTP.Version == upstream.UseHTTP2 && c.HTTP.HTTP2.MaxConcurrentStreams == 7 && c.HTTP.HTTP2.HPACKTableSize == 4096
-			},
-		},
 		"typed auto": {
 			typed(`"auto_config":{}`),
 			func(c *upstream.Config) bool { return c.HTTP.Version == upstream.UseALPN },
-		},
-		"deprecated http/2": {
-			`"http2_protocol_options":{}`,
-			func(c *upstream.Config) bool { return c.HTTP.Version == upstream.UseHTTP2 },
 		},
 		"deprecated downstream protocol": {
 			`"protocol_selection":"USE_DOWNSTREAM_PROTOCOL","http2_protocol_options":{},"common_http_protocol_options":{"idle_timeout":"0s"}`,
@@ -180,6 +170,9 @@ func TestRefused(t *testing.T) {
 		"a transport":             {`"name":"c","transport_socket":{"name":"envoy.transport_sockets.tls","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + ip, "transport_socket", "not known"},
 		"the apple resolver":      {`"name":"c","type":"STRICT_DNS","typed_dns_resolver_config":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + endpoint("a"), "typed_dns_resolver_config.typed_config", "not supported"},
 		"UDP":                     {`"name":"c","load_assignment":{"cluster_name":"c","endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"protocol":"UDP","address":"127.0.0.1","port_value":80}}}}]}]}`, "load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.protocol", "TCP"},
+		"HTTP/2":                  {`"name":"c","http2_protocol_options":{},` + ip, "http2_protocol_options", "not supported yet"},
+		"typed HTTP/2":            {`"name":"c","typed_extension_protocol_options":{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":{"@type":"type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions","explicit_http_config":{"http2_protocol_options":{}}}},` + ip, "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].explicit_http_config.http2_protocol_options", "not supported yet"},
+		"a pool per downstream":   {`"name":"c","connection_pool_per_downstream_connection":true,` + ip, "connection_pool_per_downstream_connection", "shared"},
 		"a timeout of nothing":    {`"name":"c","connect_timeout":"0s",` + ip, "connect_timeout", "greater than 0"},
 		"an unknown options name": {`"name":"c","typed_extension_protocol_options":{"x":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + ip, "typed_extension_protocol_options[x]", "not known"},
 	}

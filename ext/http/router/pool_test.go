@@ -199,7 +199,9 @@ func TestShortResponse(t *testing.T) {
 			t.Errorf("%q: looks whole: %q", head, got)
 		}
 		has(t, "log", p.LogLines(1)[0], " U")
-		p.WaitCounter("cluster.up.upstream_rq_rx_reset", 1)
+		if !strings.Contains(head, "zz") { // Of nonsense it is chance who ends it first.
+			p.WaitCounter("cluster.up.upstream_rq_rx_reset", 1)
+		}
 		atRest(t, p)
 	}
 }

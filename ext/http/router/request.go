@@ -49,6 +49,7 @@ type request struct {
 	complete bool  // the request was sent whole, or will not be any further
 	ended    int64 // when the client's request was complete; 0 is not yet
 	failed   error // what its own time limits ended the request with
+	quiet    bool  // a time-out is answered with 204
 	skip     func(*upstream.Host) bool
 
 	total    engine.Timer // the route's time-out
@@ -103,6 +104,8 @@ func (q *request) run() error {
 func (q *request) prepare() {
 	h, info, f := q.s.Request.Header, &q.s.Info, q.w.f
 	q.limits = q.timeouts(h)
+	q.quiet = h.Has(header.XEnvoyUpstreamRqTimeoutAltResponse)
+	h.Del(header.XEnvoyUpstreamRqTimeoutAltResponse)
 	q.retry.begin(q, h)
 	if q.s.Info.Attempts = 1; q.route.VirtualHost != nil && q.route.VirtualHost.IncludeRequestAttemptCount && !f.suppress {
 		h.SetInt(header.XEnvoyAttemptCount, 1)
@@ -148,7 +151,7 @@ func (q *request) deliver(status int) error {
 	s.Response.Header = &q.head
 	s.Info.Response = &q.head
 	if q.tunnel {
-		q.stopTimers()
+		q.total.Stop()
 	}
 	q.finishHead()
 	return nil
@@ -191,7 +194,7 @@ func (q *request) end() {
 	q.up.Drop()
 	q.s, q.route, q.cluster, q.up, q.host = nil, nil, nil, nil, nil
 	q.tunnel, q.complete, q.passed = false, false, false
-	q.ended, q.failed = 0, nil
+	q.ended, q.failed, q.quiet = 0, nil, false
 	if len(q.w.free) < maxFree {
 		q.w.free = append(q.w.free, q)
 		return

@@ -277,11 +277,20 @@ func (q *request) pause(out *outcome) time.Duration {
 		}
 	}
 	st.RqRetryBackoffExponential.Inc()
-	interval := base << min(r.tries, 16)
-	if interval <= 0 || interval > most {
-		interval = most
+	return time.Duration(rand.Int64N(int64(interval(base, most, r.tries))))
+}
+
+// interval is the time of which the pause before a retry, counted from 1, is a random
+// part: base, twice base, and so on up to most.
+func interval(base, most time.Duration, retry int) time.Duration {
+	d := base
+	for range min(retry-1, 64) {
+		if d >= most/2 {
+			return most
+		}
+		d *= 2
 	}
-	return time.Duration(rand.Int64N(int64(interval)) + 1)
+	return max(min(d, most), 1)
 }
 
 // maxDrain is how much of a response that is not wanted is read so that its
@@ -346,9 +355,12 @@ func (q *request) failure(out *outcome) error {
 	default:
 		return q.upstreamError(out)
 	}
-	st.Response(e.Status)
 	told := *e
 	told.Header = q.localHead
+	if q.quiet && told.Flags == streaminfo.UpstreamRequestTimeout {
+		told.Status, told.Body = http.StatusNoContent, ""
+	}
+	st.Response(told.Status)
 	return &told
 }
 

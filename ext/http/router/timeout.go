@@ -213,10 +213,10 @@ func milliseconds(h *header.Map, n header.Name) (time.Duration, bool) {
 	return time.Duration(ms) * time.Millisecond, true
 }
 
-// grpcTimeout reads grpc-timeout: at most eight digits and a unit.
+// grpcTimeout is the limit that grpc-timeout asks for.
 func grpcTimeout(h *header.Map, most, offset time.Duration) time.Duration {
 	v := h.Get(header.GRPCTimeout)
-	d := parseGRPCTimeout(v)
+	d, _ := stream.ParseGRPCTimeout(v)
 	if d > 0 && offset > 0 && offset < d {
 		d -= offset
 	}
@@ -224,35 +224,6 @@ func grpcTimeout(h *header.Map, most, offset time.Duration) time.Duration {
 		return most
 	}
 	return d
-}
-
-func parseGRPCTimeout(v []byte) time.Duration {
-	if len(v) < 2 || len(v) > 9 {
-		return 0
-	}
-	n := int64(0)
-	for _, c := range v[:len(v)-1] {
-		if c < '0' || c > '9' {
-			return 0
-		}
-		n = n*10 + int64(c-'0')
-	}
-	d := time.Duration(n)
-	switch v[len(v)-1] {
-	case 'H':
-		return d * time.Hour
-	case 'M':
-		return d * time.Minute
-	case 'S':
-		return d * time.Second
-	case 'm':
-		return d * time.Millisecond
-	case 'u':
-		return d * time.Microsecond
-	case 'n':
-		return d
-	}
-	return 0
 }
 
 // appendGRPCTimeout writes a time-out in the finest unit in which it has at most

@@ -3,6 +3,7 @@
 package router_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -103,4 +104,77 @@ func TestTimeoutMidway(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestTimeoutSlowClient: the limit holds too where the client does not read.
+func TestTimeoutSlowClient(t *testing.T) {
+	const size = 64 << 20
+	body := strings.Repeat("x", size)
+	u := proxytest.NewUpstream(t, func(s *proxytest.Session) {
+		_, _ = s.Request()
+		_ = s.Send(fmt.Sprintf("HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n", size), body)
+	})
+	p := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, route: {cluster: up, timeout: 0.5s}}`}, up(u))
+	c := p.Dial()
+	c.Send(get)
+	check(t, "log", p.LogLines(1)[0], "200 UT response_timeout 1")
+	atRest(t, p)
+}
+
+// TestGRPCStreamDuration: grpc-timeout bounds the stream where the route says so.
+func TestGRPCStreamDuration(t *testing.T) {
+	for _, c := range []struct{ duration, asked string }{
+		{"grpc_timeout_header_max: 0s", "50m"},
+		{"grpc_timeout_header_max: 0.05s", "1H"},
+		{"grpc_timeout_header_max: 0s, grpc_timeout_header_offset: 8.95s", "9S"},
+	} {
+		u := proxytest.NewUpstream(t, silent)
+		p := start(t, proxytest.Edge{
+			Routes: "- {match: {prefix: /}, route: {cluster: up, max_stream_duration: {" + c.duration + "}}}",
+		}, up(u))
+		res := p.Do("GET / HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\ngrpc-timeout: " + c.asked + "\r\n\r\n")
+		if res.StatusCode != 200 || res.Header.Get("Grpc-Status") == "" {
+			t.Errorf("%+v: %v", c, res)
+		}
+		has(t, "log", p.LogLines(1)[0], "DT max_duration_timeout")
+		atRest(t, p)
+	}
+}
+
+// TestTimeoutAltResponse: who asks for it gets 204 instead of 504.
+func TestTimeoutAltResponse(t *testing.T) {
+	u := proxytest.NewUpstream(t, silent)
+	p := start(t, proxytest.Edge{Manager: internal, Routes: `- {match: {prefix: /}, route: {cluster: up, timeout: 0.05s}}`}, up(u))
+	res := p.Do("GET / HTTP/1.1\r\nhost: a\r\nx-envoy-upstream-rq-timeout-alt-response: 1\r\n\r\n")
+	if res.StatusCode != 204 || res.Content != "" {
+		t.Errorf("%v", res)
+	}
+	check(t, "log", p.LogLines(1)[0], "204 UT response_timeout 1")
+	if strings.Contains(u.Requests()[0], "alt-response") {
+		t.Errorf("%q", u.Requests()[0])
+	}
+}
+
+// TestTunnelDuration: a tunnel has no time-out, but its cluster may bound it.
+func TestTunnelDuration(t *testing.T) {
+	u := proxytest.NewUpstream(t, func(s *proxytest.Session) {
+		_, _ = s.Request()
+		_ = s.Send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello")
+		_ = s.Gone()
+	})
+	p := start(t, proxytest.Edge{
+		Routes:  "- {match: {prefix: /}, route: {cluster: up, timeout: 0.05s, upgrade_configs: [{upgrade_type: websocket}]}}",
+		Cluster: "common_http_protocol_options: {max_stream_duration: 0.3s}",
+	}, up(u))
+	c := p.Dial()
+	c.Send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+	if res := c.Response("GET"); res.StatusCode != 101 {
+		t.Fatalf("%v", res)
+	}
+	check(t, "tunnel", c.ReadN(5), "hello")
+	c.ExpectClosed()
+	check(t, "log", p.LogLines(1)[0], "101 UMSDR upstream_max_stream_duration_reached 1")
+	p.WaitCounter("cluster.up.upstream_rq_timeout", 0)
+	atRest(t, p)
+	p.WaitGauge("cluster.up.upstream_cx_active", 0)
 }

@@ -144,7 +144,7 @@ func (a *active) arm() {
 	total := cfg.maxStream
 	if r := a.Route(); r != nil && r.Forward != nil {
 		a.idleFor = int64(r.Forward.IdleTimeout.Or(cfg.streamIdle))
-		total = r.Forward.MaxStreamDuration.Or(total)
+		total = a.duration(r.Forward, total)
 	}
 	if a.idleFor > 0 {
 		a.idle.Set(a.idleFor)
@@ -155,6 +155,21 @@ func (a *active) arm() {
 	if d := cfg.logInterval; d > 0 {
 		a.periodic.Set(int64(d))
 	}
+}
+
+// duration is how long the stream may take by its route; by is the manager's limit.
+func (a *active) duration(f *route.Forward, by time.Duration) time.Duration {
+	asked, ok := stream.ParseGRPCTimeout(a.Request.Header.Get(header.GRPCTimeout))
+	if !ok || !f.UsesMaxStreamDuration || !f.GRPCTimeoutMax.Set {
+		return f.MaxStreamDuration.Or(by)
+	}
+	if most := f.GRPCTimeoutMax.Value; most > 0 {
+		asked = min(asked, most)
+	}
+	if offset := f.GRPCTimeoutOffset.Or(0); asked > 0 {
+		asked = max(asked-offset, time.Millisecond)
+	}
+	return asked
 }
 
 func (a *active) disarm() {

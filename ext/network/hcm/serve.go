@@ -272,6 +272,7 @@ func (a *active) breakOff() {
 func (a *active) failed(err error) {
 	i := &a.Info
 	var src *h1.SourceError
+	var own *stream.Error
 	switch {
 	case errors.Is(err, stream.ErrDownstreamGone):
 		i.Flags |= streaminfo.DownstreamConnectionTermination
@@ -285,15 +286,12 @@ func (a *active) failed(err error) {
 		i.Flags |= streaminfo.DurationTimeout
 		i.StatusDetails = "max_duration_timeout"
 		a.conn.stats.RqMaxDuration.Inc()
+	case errors.As(err, &own): // Such as a time limit, whichever side was waited for.
+		i.Flags |= own.Flags
+		i.StatusDetails = own.Details
 	case errors.As(err, &src):
-		var e *stream.Error
-		if errors.As(err, &e) {
-			i.Flags |= e.Flags
-			i.StatusDetails = e.Details
-		} else {
-			i.StatusDetails = "upstream_reset_after_response_started"
-			i.Flags |= streaminfo.UpstreamConnectionTermination
-		}
+		i.StatusDetails = "upstream_reset_after_response_started"
+		i.Flags |= streaminfo.UpstreamConnectionTermination
 	default:
 		i.Flags |= streaminfo.DownstreamConnectionTermination
 		i.StatusDetails = "downstream_remote_disconnect"
