@@ -34,7 +34,6 @@ type Filter struct {
 	// respectTimeout takes the expected time-out that a proxy in front has
 	// written.
 	respectTimeout bool
-	strict         []header.Name
 	stats          *stats.Sharded[Stats]
 	workers        []worker
 }

@@ -38,14 +38,14 @@ func (u *upload) Run(t *engine.Task) {
 	if u.stopped {
 		return
 	}
-	var err error
 	if u.raw {
-		if err = q.client.SendTunnel(q.s.Request.Body); err == nil {
-			err = q.conn.Socket.CloseWrite()
+		if q.client.SendTunnel(q.s.Request.Body) == nil {
+			// An error means that the socket is gone, which its reader sees.
+			_ = q.conn.Socket.CloseWrite()
 		}
-		return // Either side's end is seen by whoever reads it.
+		return
 	}
-	err = q.client.SendBody(&q.s.Request)
+	err := q.client.SendBody(&q.s.Request)
 	if u.stopped {
 		return
 	}
