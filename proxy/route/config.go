@@ -84,7 +84,7 @@ func Compile(rc *routev3.RouteConfiguration, ctx Context) (*Table, []Problem) {
 	if ctx.ReadFile == nil {
 		ctx.ReadFile = os.ReadFile
 	}
-	c := &compiler{ctx: ctx, problems: &[]Problem{}, seen: map[Problem]bool{}}
+	c := &compiler{ctx: ctx, problems: &[]Problem{}, seen: map[Problem]bool{}, shared: &sharing{forwards: map[forwardKey]*Forward{}}}
 	c.validate(rc)
 	t := c.table(rc)
 	for _, p := range *c.problems {
@@ -103,6 +103,7 @@ type compiler struct {
 	problems *[]Problem
 	seen     map[Problem]bool
 	scratch  *sync.Pool
+	shared   *sharing
 	maxBody  uint64
 }
 
@@ -184,10 +185,11 @@ func (c *compiler) table(rc *routev3.RouteConfiguration) *Table {
 		response: c.mutations("response", rc.GetResponseHeadersToAdd(), rc.GetResponseHeadersToRemove()),
 		filters:  c.filters(rc.GetTypedPerFilterConfig()),
 	}
+	c.shared.root = below(nil, root)
 	mirrors := c.mirrors(rc.GetRequestMirrorPolicies())
 	for i, v := range rc.GetVirtualHosts() {
 		vc := c.at("virtual_hosts[%d]", i)
-		vh := vc.virtualHost(v, t, root, mirrors)
+		vh := vc.virtualHost(v, t, mirrors)
 		t.VirtualHosts = append(t.VirtualHosts, vh)
 		for j, d := range v.GetDomains() {
 			if err := t.hosts.add(d, vh); err != nil {

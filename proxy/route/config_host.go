@@ -28,7 +28,7 @@ type inherited struct {
 	buffer  uint64
 }
 
-func (c *compiler) virtualHost(v *routev3.VirtualHost, t *Table, root *level, mirrors []Mirror) *VirtualHost {
+func (c *compiler) virtualHost(v *routev3.VirtualHost, t *Table, mirrors []Mirror) *VirtualHost {
 	vh := &VirtualHost{
 		Name:                          v.GetName(),
 		Table:                         t,
@@ -48,7 +48,7 @@ func (c *compiler) virtualHost(v *routev3.VirtualHost, t *Table, root *level, mi
 	}
 	in := &inherited{
 		vh:      vh,
-		levels:  []*level{root, own},
+		levels:  below(c.shared.root, own),
 		mirrors: c.mirrors(v.GetRequestMirrorPolicies()),
 		buffer:  c.bufferLimit(v.GetPerRequestBufferLimitBytes(), v.GetRequestBodyBufferLimit(), NoLimit),
 	}

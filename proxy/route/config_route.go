@@ -29,7 +29,7 @@ func (c *compiler) route(rc *routev3.Route, in *inherited) *Route {
 		response: c.mutations("response", rc.GetResponseHeadersToAdd(), rc.GetResponseHeadersToRemove()),
 		filters:  c.filters(rc.GetTypedPerFilterConfig()),
 	}
-	r.levels = append(append(r.levels, in.levels...), own)
+	r.levels = below(in.levels, own)
 	if d := rc.GetDecorator(); d != nil {
 		r.Decorator = &Decorator{Operation: d.GetOperation(), Propagate: boolOr(d.GetPropagate(), true)}
 	}
@@ -43,6 +43,7 @@ func (c *compiler) route(rc *routev3.Route, in *inherited) *Route {
 	switch a := rc.GetAction().(type) {
 	case *routev3.Route_Route:
 		c.at("route").forward(a.Route, r, in, tpl)
+		c.share(r, a.Route, in)
 	case *routev3.Route_Redirect:
 		r.Redirect = c.at("redirect").redirect(a.Redirect)
 	case *routev3.Route_DirectResponse:
