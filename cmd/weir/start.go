@@ -39,7 +39,7 @@ func (p proxies) Check(pieces []document, o *flags.Proxy, log *slog.Logger) erro
 // collecting more often costs no time, and idle connections cost less memory.
 func lean() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(30)
+		debug.SetGCPercent(20)
 	}
 }
 

@@ -19,7 +19,7 @@ type Loop struct {
 	id      int
 	ep, efd int
 	gen     uint32
-	sources []source // by file descriptor
+	sources []*[pageSize]source // by file descriptor, in pages
 	now     int64
 	wheel   wheel
 
@@ -52,6 +52,10 @@ type Loop struct {
 	done       chan struct{}
 	onPanic    func(v any, stack []byte)
 }
+
+// pageSize is how many descriptors a page of sources is for: pages, because a
+// table that grew as a whole would leave its old self behind.
+const pageSize = 1024
 
 // source is what a descriptor's events go to: a connection or a listener.
 type source struct {
@@ -264,7 +268,7 @@ func (l *Loop) handle(evs []event) {
 			l.takePosted()
 			continue
 		}
-		s := &l.sources[ev.fd]
+		s := &l.sources[ev.fd/pageSize][ev.fd%pageSize]
 		if s.gen != ev.gen {
 			continue // Closed meanwhile.
 		}
@@ -332,20 +336,37 @@ func (l *Loop) resume(t *Task) {
 
 // register gives a descriptor to the loop.
 func (l *Loop) register(fd int, s source, mask uint32) error {
-	for fd >= len(l.sources) {
-		l.sources = append(l.sources, make([]source, max(1024, len(l.sources)))...)
+	for fd/pageSize >= len(l.sources) {
+		l.sources = append(l.sources, nil)
+	}
+	page := l.sources[fd/pageSize]
+	if page == nil {
+		page = new([pageSize]source)
+		l.sources[fd/pageSize] = page
 	}
 	l.gen++
 	s.gen = l.gen
-	l.sources[fd] = s
+	page[fd%pageSize] = s
 	if err := epollAdd(l.ep, fd, mask, l.gen); err != nil {
-		l.sources[fd] = source{}
+		l.forget(fd)
 		return err
 	}
 	return nil
 }
 
-func (l *Loop) forget(fd int) { l.sources[fd] = source{} }
+func (l *Loop) forget(fd int) { l.sources[fd/pageSize][fd%pageSize] = source{} }
+
+// each calls f for every source; f may forget it.
+func (l *Loop) each(f func(s *source)) {
+	for _, page := range l.sources {
+		if page == nil {
+			continue
+		}
+		for i := range page {
+			f(&page[i])
+		}
+	}
+}
 
 // startClose interrupts everything; run returns once the tasks have ended.
 func (l *Loop) startClose() {
@@ -353,14 +374,13 @@ func (l *Loop) startClose() {
 	for _, t := range l.all {
 		t.Wake()
 	}
-	for fd := range l.sources {
-		s := &l.sources[fd]
+	l.each(func(s *source) {
 		if s.listener != nil {
 			s.listener.Close()
 		} else if s.conn != nil {
 			s.conn.abort(ErrClosed)
 		}
-	}
+	})
 }
 
 func (l *Loop) shut() {
@@ -368,11 +388,11 @@ func (l *Loop) shut() {
 	l.closed = true
 	l.posted = nil
 	l.mu.Unlock()
-	for fd := range l.sources {
-		if c := l.sources[fd].conn; c != nil {
-			c.Close()
+	l.each(func(s *source) {
+		if s.conn != nil {
+			s.conn.Close()
 		}
-	}
+	})
 	for _, t := range l.free {
 		l.end(t)
 	}
