@@ -21,10 +21,6 @@ const (
 	Message = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog"
 )
 
-// path is where file access logs to the same stream go too, so that they share
-// its buffers.
-const path = "/dev/stderr"
-
 // New returns the constructor of the sinks, for the Sinks of an
 // [accesslog.Context]: the stream is one of files, formats are compiled by
 // loader.
@@ -34,25 +30,6 @@ func New(files *logfile.Set, loader *format.Loader) func(config *anypb.Any) (acc
 		if err := config.UnmarshalTo(m); err != nil {
 			return nil, fmt.Errorf("typed_config: %w", err)
 		}
-		f, err := compile(m, loader)
-		if err != nil {
-			return nil, err
-		}
-		w, err := files.Writer(path)
-		if err != nil {
-			return nil, err
-		}
-		return logfile.NewSink(w, f), nil
+		return files.Stream("/dev/stderr", m.GetLogFormat(), loader)
 	}
-}
-
-func compile(m *streamv3.StderrAccessLog, loader *format.Loader) (*format.Format, error) {
-	if m.GetLogFormat() == nil {
-		return format.Compile(format.Default, loader.Options)
-	}
-	f, err := loader.Load(m.GetLogFormat())
-	if err != nil {
-		return nil, fmt.Errorf("log_format: %w", err)
-	}
-	return f, nil
 }
