@@ -244,6 +244,9 @@ func (l *Loop) wait(evs []event, ns int64) int {
 	if l.raw && l.idle < idleWaits {
 		n, _ := rawWait(l.ep, evs, ms)
 		if n == 0 && ms != 0 {
+			if l.idle == idleWaits-1 {
+				l.trim()
+			}
 			l.idle++ // A time-out, or the runtime's monitor calling every 10 ms.
 		} else {
 			l.idle = 0
@@ -256,6 +259,27 @@ func (l *Loop) wait(evs []event, ns int64) int {
 	}
 	return n
 }
+
+// trim gives most of what is kept for reuse to the collector, once a burst is
+// over.
+func (l *Loop) trim() {
+	for len(l.free) > keptTasks {
+		last := len(l.free) - 1
+		l.end(l.free[last])
+		l.free[last] = nil
+		l.free = l.free[:last]
+	}
+	if len(l.bufs) > keptBuffers {
+		clear(l.bufs[keptBuffers:])
+		l.bufs = l.bufs[:keptBuffers]
+	}
+}
+
+// What a loop keeps when it is idle.
+const (
+	keptTasks   = 64
+	keptBuffers = 64
+)
 
 // idleWaits is after how many empty waits in a row a loop stops holding its
 // processor: about 50 ms.
