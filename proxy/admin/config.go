@@ -7,15 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"strconv"
-	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"weir.dev/weir/proxy/match"
 )
 
 // A Config says where and how the endpoints are served.
@@ -53,11 +52,11 @@ func ParseConfig(p *bootstrapv3.Admin) (Config, bool, error) {
 	}
 	c.ProfilePath = p.GetProfilePath()
 	for i, m := range p.GetAllowPaths() {
-		f, err := parseMatcher(m)
+		f, err := match.CompileString(m)
 		if err != nil {
 			return c, false, fmt.Errorf("admin.allow_paths[%d]: %w", i, err)
 		}
-		c.AllowPaths = append(c.AllowPaths, f)
+		c.AllowPaths = append(c.AllowPaths, f.Match)
 	}
 	if len(p.GetSocketOptions()) > 0 {
 		return c, false, errors.New("admin.socket_options: is not supported; leave it out")
@@ -126,33 +125,4 @@ func (c *Config) parseAddress(a *corev3.Address) error {
 	}
 	c.Network, c.Address = "tcp", net.JoinHostPort(s.GetAddress(), strconv.Itoa(int(s.GetPortValue())))
 	return nil
-}
-
-// parseMatcher compiles a StringMatcher over paths.
-func parseMatcher(m *matcherv3.StringMatcher) (func(string) bool, error) {
-	fold := func(s string) string { return s }
-	if m.GetIgnoreCase() {
-		fold = strings.ToLower
-	}
-	switch v := m.GetMatchPattern().(type) {
-	case *matcherv3.StringMatcher_Exact:
-		want := fold(v.Exact)
-		return func(s string) bool { return fold(s) == want }, nil
-	case *matcherv3.StringMatcher_Prefix:
-		want := fold(v.Prefix)
-		return func(s string) bool { return strings.HasPrefix(fold(s), want) }, nil
-	case *matcherv3.StringMatcher_Suffix:
-		want := fold(v.Suffix)
-		return func(s string) bool { return strings.HasSuffix(fold(s), want) }, nil
-	case *matcherv3.StringMatcher_Contains:
-		want := fold(v.Contains)
-		return func(s string) bool { return strings.Contains(fold(s), want) }, nil
-	case *matcherv3.StringMatcher_SafeRegex:
-		re, err := regexp.Compile(`\A(?:` + v.SafeRegex.GetRegex() + `)\z`)
-		if err != nil {
-			return nil, fmt.Errorf("safe_regex: %w", err)
-		}
-		return re.MatchString, nil
-	}
-	return nil, errors.New("is empty or custom; give exact, prefix, suffix, contains or safe_regex")
 }

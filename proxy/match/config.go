@@ -30,11 +30,14 @@ func CompileString(c *matcherv3.StringMatcher) (*String, error) {
 		return newString(contains, p.Contains, c.IgnoreCase), nil
 	case *matcherv3.StringMatcher_SafeRegex:
 		re, err := CompileRegex(p.SafeRegex)
-		return &String{kind: regex, re: re}, err
+		if err != nil {
+			return nil, fmt.Errorf("safe_regex: %w", err)
+		}
+		return &String{kind: regex, re: re}, nil
 	case *matcherv3.StringMatcher_Custom:
 		return nil, fmt.Errorf("custom: string matcher %q is not supported", p.Custom.GetName())
 	}
-	return nil, fmt.Errorf("string matcher has no pattern: set exact, prefix, suffix, contains or safe_regex")
+	return nil, fmt.Errorf("string matcher is empty, it has no pattern: set exact, prefix, suffix, contains or safe_regex")
 }
 
 // compileXDSString compiles the same matcher in xDS's own package.

@@ -4,12 +4,12 @@ package stats
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
-	"strings"
 
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"weir.dev/weir/proxy/match"
 )
 
 // ParseConfig compiles stats_config of an Envoy bootstrap (envoy.config.metrics.v3.StatsConfig); nil gives the defaults.
@@ -32,9 +32,11 @@ func ParseConfig(p *metricsv3.StatsConfig) (*Config, error) {
 	for i, b := range p.GetHistogramBucketSettings() {
 		at := fmt.Sprintf("stats_config.histogram_bucket_settings[%d]", i)
 		rule := bucketRule{bounds: slices.Clone(b.GetBuckets())}
-		if rule.match, err = parseMatcher(b.GetMatch()); err != nil {
+		m, err := match.CompileString(b.GetMatch())
+		if err != nil {
 			return nil, fmt.Errorf("%s.match: %w", at, err)
 		}
+		rule.match = m.Match
 		slices.Sort(rule.bounds)
 		if len(rule.bounds) == 0 {
 			return nil, fmt.Errorf("%s.buckets: is empty; give at least one upper bound", at)
@@ -112,11 +114,11 @@ func parseHidden(m *metricsv3.StatsMatcher) (func(string) bool, error) {
 	any := func(field string, list *matcherv3.ListStringMatcher) (func(string) bool, error) {
 		all := make([]func(string) bool, 0, len(list.GetPatterns()))
 		for i, p := range list.GetPatterns() {
-			f, err := parseMatcher(p)
+			f, err := match.CompileString(p)
 			if err != nil {
 				return nil, fmt.Errorf("stats_config.stats_matcher.%s.patterns[%d]: %w", field, i, err)
 			}
-			all = append(all, f)
+			all = append(all, f.Match)
 		}
 		if len(all) == 0 {
 			return nil, fmt.Errorf("stats_config.stats_matcher.%s.patterns: is empty; give at least one", field)
@@ -138,36 +140,4 @@ func parseHidden(m *metricsv3.StatsMatcher) (func(string) bool, error) {
 		return nil, fmt.Errorf("stats_config.stats_matcher: is empty; give reject_all, exclusion_list or inclusion_list")
 	}
 	return func(string) bool { return false }, nil
-}
-
-// parseMatcher compiles a StringMatcher over names.
-func parseMatcher(m *matcherv3.StringMatcher) (func(string) bool, error) {
-	fold := func(s string) string { return s }
-	if m.GetIgnoreCase() {
-		fold = strings.ToLower
-	}
-	switch v := m.GetMatchPattern().(type) {
-	case *matcherv3.StringMatcher_Exact:
-		want := fold(v.Exact)
-		return func(s string) bool { return fold(s) == want }, nil
-	case *matcherv3.StringMatcher_Prefix:
-		want := fold(v.Prefix)
-		return func(s string) bool { return strings.HasPrefix(fold(s), want) }, nil
-	case *matcherv3.StringMatcher_Suffix:
-		want := fold(v.Suffix)
-		return func(s string) bool { return strings.HasSuffix(fold(s), want) }, nil
-	case *matcherv3.StringMatcher_Contains:
-		want := fold(v.Contains)
-		return func(s string) bool { return strings.Contains(fold(s), want) }, nil
-	case *matcherv3.StringMatcher_SafeRegex:
-		// ignore_case has no effect for safe_regex, and the whole name must match (envoy.type.matcher.v3.StringMatcher).
-		re, err := regexp.Compile(`\A(?:` + v.SafeRegex.GetRegex() + `)\z`)
-		if err != nil {
-			return nil, fmt.Errorf("safe_regex: %w", err)
-		}
-		return re.MatchString, nil
-	case *matcherv3.StringMatcher_Custom:
-		return nil, fmt.Errorf("custom: matching by the extension %q is not supported; use exact, prefix, suffix, contains or safe_regex", v.Custom.GetName())
-	}
-	return nil, fmt.Errorf("is empty; give exact, prefix, suffix, contains or safe_regex")
 }
