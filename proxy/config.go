@@ -199,7 +199,8 @@ func (p *Proxy) upstreamContext() *upstream.Context {
 	node := p.node()
 	c := &upstream.Context{
 		Policies: p.opts.Extensions.Policies, Discoveries: p.opts.Extensions.Discoveries,
-		Bind: p.opts.Bootstrap.GetClusterManager().GetUpstreamBindConfig(),
+		Bind:      p.opts.Bootstrap.GetClusterManager().GetUpstreamBindConfig(),
+		Transport: p.upstreamTransport,
 	}
 	c.Local.Region, c.Local.Zone, c.Local.SubZone = node.Region, node.Zone, node.SubZone
 	return c

@@ -304,6 +304,18 @@ func (p *Proxy) transport(t *corev3.TransportSocket) (listener.TransportFactory,
 	return nil, unknown(t.GetTypedConfig())
 }
 
+func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport, error) {
+	for i := range p.opts.Extensions.UpstreamTransport {
+		e := &p.opts.Extensions.UpstreamTransport[i]
+		if cfg, ok, err := decode(t.GetTypedConfig(), e.Config); err != nil {
+			return nil, err
+		} else if ok {
+			return e.New(cfg, p.services)
+		}
+	}
+	return nil, unknown(t.GetTypedConfig())
+}
+
 // decode reads the configuration if it is of the type of want.
 func decode(a *anypb.Any, want proto.Message) (proto.Message, bool, error) {
 	if a == nil || a.MessageName() != want.ProtoReflect().Descriptor().FullName() {

@@ -66,6 +66,14 @@ type Transport struct {
 	New    func(cfg proto.Message, s *Services) (listener.TransportFactory, error)
 }
 
+// UpstreamTransport is an upstream transport socket extension
+// (envoy.transport_sockets.*). A nil transport is bytes as they are.
+type UpstreamTransport struct {
+	Name   string
+	Config proto.Message
+	New    func(cfg proto.Message, s *Services) (upstream.Transport, error)
+}
+
 // AccessLog is an access log extension (envoy.access_loggers.*).
 type AccessLog struct {
 	Name string
@@ -111,7 +119,9 @@ type Registry struct {
 	Network   []NetworkFilter
 	Listener  []ListenerFilter
 	Transport []Transport
-	AccessLog []AccessLog
+	// UpstreamTransport are the transport sockets of clusters, apart from raw_buffer.
+	UpstreamTransport []UpstreamTransport
+	AccessLog         []AccessLog
 	// AccessLogFilter are the access log filters beyond Envoy's own.
 	AccessLogFilter []AccessLogFilter
 	// Policies and Discoveries are the load balancing policies and the kinds of

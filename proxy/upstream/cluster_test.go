@@ -12,6 +12,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
+	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 )
@@ -335,13 +336,20 @@ func TestPicksDuringChanges(t *testing.T) {
 	r.run()
 }
 
+// named is a transport that only has a name.
+type named string
+
+func (named) Wrap(*engine.Task, *upstream.Conn, *upstream.TransportOptions) error { return nil }
+
+func (named) Secure() bool { return false }
+
 func TestTransportByMetadata(t *testing.T) {
 	cx := testContext()
 	cx.Transport = func(s *corev3.TransportSocket) (upstream.Transport, error) {
 		if s.GetName() == "bad" {
 			return nil, errors.New("bad configuration")
 		}
-		return "made of " + s.GetName(), nil
+		return named(s.GetName()), nil
 	}
 	endpoint := func(md string) string {
 		return `{"endpoint":{"address":{"socket_address":{"address":"10.0.0.` + fmt.Sprint(len(md)) + `","port_value":80}}},"metadata":{"filter_metadata":{"envoy.transport_socket_match":{` + md + `}}}}`
@@ -357,7 +365,7 @@ func TestTransportByMetadata(t *testing.T) {
 	}
 	r := newRig(t, 1)
 	<-update(t, r, cfg)
-	for i, want := range []upstream.Transport{"made of tls", "made of plain", nil} {
+	for i, want := range []upstream.Transport{named("tls"), named("plain"), nil} {
 		if got := r.Get("c").Set().Hosts[i].Transport.Transport; got != want {
 			t.Errorf("host %d has %v, want %v", i, got, want)
 		}

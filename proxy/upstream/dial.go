@@ -101,9 +101,9 @@ func (c *Cluster) dialOptions(dst address.Addr) *engine.DialOptions {
 }
 
 func (p *httpPool) handshake(t *engine.Task, c *Conn) error {
-	tr, ok := p.host.Transport.Transport.(HandshakingTransport)
-	if !ok {
+	tr := p.host.Transport.Transport
+	if tr == nil {
 		return nil // Cleartext.
 	}
-	return tr.Wrap(t, c)
+	return tr.Wrap(t, c, nil)
 }

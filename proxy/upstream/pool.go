@@ -11,6 +11,7 @@ import (
 
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
 )
@@ -58,12 +59,6 @@ func (e *ConnectError) Reason() string {
 // Timeout reports whether the connection took too long.
 func (e *ConnectError) Timeout() bool { return errors.Is(e.Err, engine.ErrDialTimeout) }
 
-// A HandshakingTransport is what a Transport must be able to do for pools: wrap a
-// new connection, waiting on the task.
-type HandshakingTransport interface {
-	Wrap(t *engine.Task, c *Conn) error
-}
-
 // httpPool is one loop's HTTP/1 connections to one host.
 type httpPool struct {
 	worker  *Worker
@@ -87,7 +82,7 @@ type waiter struct {
 // belongs to one loop.
 type Conn struct {
 	Socket    *engine.Conn
-	Transport h1.Transport
+	Transport conn.Transport
 	Info      *streaminfo.Connection
 
 	pool     *httpPool
@@ -229,7 +224,7 @@ func (p *httpPool) pass(c *Conn, err error) bool {
 // Ends returns the connection as the codec sees it.
 func (c *Conn) Ends() h1.Ends {
 	e := h1.Ends{Transport: c.Transport, Loop: c.pool.loop}
-	if c.Transport == h1.Transport(c.Socket) {
+	if c.Transport == conn.Transport(c.Socket) {
 		e.Socket = c.Socket
 	}
 	return e

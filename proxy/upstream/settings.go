@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
 )
 
@@ -239,9 +240,31 @@ type Preconnect struct {
 	PerUpstreamRatio, PredictiveRatio float64
 }
 
-// Transport is what a transport socket factory made of its configuration. The pools
-// assert it to what they dial with.
-type Transport any
+// A Transport is a compiled upstream transport socket: it secures each new
+// connection before its first use.
+type Transport interface {
+	// Wrap replaces c.Transport, shaking hands on the task, and fills in what is
+	// then known in c.Info. The connection is closed if it returns an error.
+	Wrap(t *engine.Task, c *Conn, o *TransportOptions) error
+	// Secure reports whether what crosses the wire is encrypted.
+	Secure() bool
+}
+
+// TransportOptions are what one request, or one downstream connection, asks of the
+// transport socket of its upstream connection. Connections are shared only by those
+// that ask the same. Nil asks for nothing.
+type TransportOptions struct {
+	// ServerName is sent as SNI in place of the configured one (auto_sni).
+	ServerName string
+	// VerifyNames are names of which the host's certificate must have one
+	// (auto_san_validation).
+	VerifyNames []string
+	// ALPN are the protocols to offer in place of the configured ones.
+	ALPN []string
+	// Downstream is the connection that a PROXY protocol header tells of; nil
+	// if it tells of none. It makes the connection unfit to be shared.
+	Downstream *streaminfo.Connection
+}
 
 // TransportConfig names a transport socket; a nil Transport is cleartext (raw_buffer).
 type TransportConfig struct {
