@@ -12,8 +12,9 @@ type index struct {
 	fields []uint32 // number of the newest entry, by the hash of the field
 	names  []uint32 // the same, by the hash of the name
 	links  []link   // beside the table's entries
-	// seen has marks of the fields that were last sent without being inserted.
-	seen [64]uint16
+	// seen has marks of the fields that were last sent without being inserted:
+	// sets of four marks of 16 bits, the newest in the low ones.
+	seen [32]uint64
 }
 
 // link has what belongs to one entry.
@@ -82,12 +83,14 @@ func (t *table) named(e *entry, n header.Name) bool {
 // again reports whether the field with this hash was sent shortly before, and
 // remembers it: what never comes again is not worth an entry.
 func (x *index) again(h uint32) bool {
-	mark := &x.seen[h&uint32(len(x.seen)-1)]
-	m := uint16(h>>16) | 1
-	if *mark == m {
-		return true
+	set := &x.seen[h&uint32(len(x.seen)-1)]
+	mark := uint64(h>>16 | 1)
+	for w := *set; w != 0; w >>= 16 {
+		if w&0xffff == mark {
+			return true
+		}
 	}
-	*mark = m
+	*set = *set<<16 | mark
 	return false
 }
 
