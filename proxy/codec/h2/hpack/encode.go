@@ -76,8 +76,10 @@ func (e *Encoder) Begin(dst []byte) []byte {
 	e.resized = false
 	n, lowest := min(e.own.get(), e.peer.get()), e.lowest.get()
 	if lowest < n && lowest < e.table.max {
-		dst = appendInteger(dst, 0x20, 5, lowest)
-		e.table.resize(lowest)
+		// The smallest size between two blocks must be signalled. 0 signals it,
+		// too, and x/net takes a second update only while the table is empty.
+		dst = append(dst, 0x20)
+		e.table.resize(0)
 	}
 	if n != e.table.max || lowest == n {
 		dst = appendInteger(dst, 0x20, 5, n)

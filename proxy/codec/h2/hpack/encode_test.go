@@ -141,6 +141,7 @@ func TestEncoderTableSize(t *testing.T) {
 		{"ours smaller", []change{{own, 31}}, "3f00"},
 		{"down and up", []change{{peer, 0}, {peer, 4096}}, "203fe11f"},
 		{"down and half up", []change{{peer, 0}, {peer, 100}}, "203f45"},
+		{"down and half down", []change{{peer, 100}, {peer, 200}}, "203fa901"},
 		{"up and down", []change{{own, 8192}, {peer, 8192}, {peer, 4096}}, "3fe11f"},
 		{"down twice", []change{{peer, 100}, {peer, 0}}, "20"},
 	} {

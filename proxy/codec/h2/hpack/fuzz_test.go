@@ -39,6 +39,11 @@ func FuzzDecode(f *testing.F) {
 				continue
 			}
 			if err == nil {
+				// Two updates are allowed (RFC 7541 §4.2), but x/net takes the second
+				// only while the table is empty.
+				if strings.Contains(xerr.Error(), "size update MUST occur") && len(block) > 1 && block[0]&0xe0 == 0x20 {
+					return
+				}
 				t.Fatalf("x/net: %v, ours %v", xerr, got)
 			}
 			// What x/net takes though RFC 7541 does not, or need not: integers of
