@@ -186,7 +186,7 @@ func (c *Client) settled() {
 func (c *Client) goingAway(last uint32, _ frame.Code) {
 	err := &codec.ResetError{Code: uint32(frame.RefusedStream), Refused: true, Reason: "GOAWAY"}
 	first := !c.goAway.draining
-	c.goAway.draining = true
+	c.goAway.draining, c.goAway.remote = true, true
 	c.table.each(func(s *exchange) {
 		if s.id > last && s.err == nil {
 			c.forget(s)
@@ -204,7 +204,6 @@ func (c *Client) over(err error, _ bool) {
 	if errors.Is(err, ErrClosed) {
 		err = nil
 	}
-	c.settled()
 	c.w.Closed(c, err)
 }
 

@@ -105,7 +105,7 @@ func (s *ClientStream) sendHead(end bool) error {
 	if _, err := s.turn(0); err != nil {
 		return err
 	}
-	if c.goAway.draining {
+	if c.goAway.remote {
 		c.pass(&s.exchange)
 		return &codec.ResetError{Code: uint32(frame.RefusedStream), Refused: true, Reason: "GOAWAY"}
 	}
@@ -113,6 +113,9 @@ func (s *ClientStream) sendHead(end bool) error {
 	s.id = c.next
 	c.next += 2
 	c.last = s.id
+	if c.next > frame.MaxWindow-2 {
+		defer c.drain() // RFC 9113 §5.1.1: no number is left.
+	}
 	s.sendWindow = c.peer.window
 	c.table.put(&s.exchange)
 	c.keep.opening()

@@ -80,7 +80,6 @@ type conn struct {
 
 	serving bool // frames are being handled
 	within  bool // Serve runs
-	yielded bool
 	server  *engine.Task
 	closer  *engine.Task
 
@@ -98,6 +97,7 @@ type goAway struct {
 	last     uint32 // the highest stream that is
 	graceful bool   // a first GOAWAY announced it
 	draining bool
+	remote   bool // the peer has sent one
 	timer    engine.Timer
 }
 
@@ -204,6 +204,7 @@ func (c *conn) lost(err error) {
 		}
 	})
 	c.grantAll()
+	c.role.settled()
 }
 
 // fail ends the connection for something the peer did: it is told by a GOAWAY.

@@ -60,10 +60,8 @@ var (
 	errStreamID     = &ConnectionError{Code: frame.ProtocolError, Reason: "stream identifier of the wrong side"}
 	errHeadersLate  = &ConnectionError{Code: frame.StreamClosed, Reason: "HEADERS on a closed stream"}
 	errDataLate     = &ConnectionError{Code: frame.StreamClosed, Reason: "DATA on a closed stream"}
-	errCompression  = &ConnectionError{Code: frame.CompressionError, Reason: "malformed header block"}
 	errConnWindow   = &ConnectionError{Code: frame.FlowControlError, Reason: "connection window exceeded"}
 	errOverflow     = &ConnectionError{Code: frame.FlowControlError, Reason: "window grown beyond 2^31-1"}
-	errGoAwayID     = &ConnectionError{Code: frame.ProtocolError, Reason: "GOAWAY with a larger stream than before"}
 	errMessage      = &ConnectionError{Code: frame.ProtocolError, Reason: "malformed message"}
 	errPings        = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "too many control frames in the outbound queue"}
 	errFrames       = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "too many frames in the outbound queue"}
@@ -87,7 +85,6 @@ func invalid(reason string) *codec.Error {
 // protocol, the others are refused by an answer.
 var (
 	errName        = invalid("malformed field name")
-	errUpper       = invalid("field name in upper case")
 	errValue       = invalid("field value with a character that it may not have")
 	errHopByHop    = invalid("field that belongs to a connection")
 	errTE          = invalid("te other than trailers")

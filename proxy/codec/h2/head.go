@@ -148,12 +148,16 @@ func (b *builder) field(n header.Name, v []byte, sensitive bool) {
 			b.fail(errName)
 			return
 		}
-		b.add(n, v, sensitive)
+		if b.section != sectionTrailer || codec.TrailerAllowed(n) {
+			b.add(n, v, sensitive)
+		}
 		return
 	}
 	switch kinds[n.ID()] {
 	case kindPlain:
-		b.add(n, v, sensitive)
+		if b.section != sectionTrailer || codec.TrailerAllowed(n) {
+			b.add(n, v, sensitive)
+		}
 	case kindRefused:
 		b.fail(errHopByHop)
 	case kindDropped:

@@ -150,6 +150,7 @@ func (o *Options) limits() limits {
 type Stats struct {
 	DroppedUnderscores  stats.Counter `stat:"dropped_headers_with_underscores"`
 	GoAwaySent          stats.Counter `stat:"goaway_sent"`
+	GoAwayGraceful      stats.Counter `stat:"goaway_graceful_sent"`
 	HeaderOverflow      stats.Counter `stat:"header_overflow"`
 	NoStream            stats.Counter `stat:"headers_cb_no_stream"`
 	EmptyFlood          stats.Counter `stat:"inbound_empty_frames_flood"`

@@ -141,7 +141,13 @@ func (f *flusher) Run(*engine.Task) {
 		o.bufs = o.spare[:0]
 		o.n, o.flying = 0, n
 		o.gen++
+		c.st.PendingSendBytes.Add(int64(n))
+		c.st.OutboundFrames.Add(int64(frames))
+		c.st.OutboundControl.Add(int64(control))
 		err := c.write(bufs)
+		c.st.PendingSendBytes.Add(-int64(n))
+		c.st.OutboundFrames.Add(-int64(frames))
+		c.st.OutboundControl.Add(-int64(control))
 		for i, b := range bufs {
 			c.loop.PutBuffer(b)
 			bufs[i] = nil

@@ -166,14 +166,11 @@ func (c *Server) answer(r *ServerStream, err *codec.Error, end bool) {
 	case errUnderscore:
 		c.st.RejectedUnderscores.Inc()
 	}
-	c.guard.glitch(1)
-	if c.err != nil {
-		c.put(r)
-		return
-	}
 	r.header.Reset()
 	r.header.AddInt(idStatusName, int64(err.Status))
 	r.exchange.writeResponse(&r.header, false, -1, true)
+	// It waits for no room, so it counts like an answer to a PING.
+	c.control()
 	if !end {
 		c.refuse(r, frame.NoError)
 		return
@@ -222,7 +219,7 @@ func (c *Server) settled() {}
 
 // goingAway notes that the client will send no more requests.
 func (c *Server) goingAway(_ uint32, code frame.Code) {
-	c.goAway.draining = true
+	c.goAway.draining, c.goAway.remote = true, true
 	if code != frame.NoError {
 		c.lost(&ConnectionError{Code: code, Remote: true})
 	}

@@ -18,11 +18,12 @@ func (c *conn) drain() {
 		return
 	}
 	c.goAway.draining = true
-	if c.client || !c.settings.received {
+	if c.client {
 		c.drained()
 		return
 	}
 	c.goAway.graceful = true
+	c.st.GoAwayGraceful.Inc()
 	c.writeGoAway(frame.MaxWindow, frame.NoError, "")
 	c.sendPing(drainPing)
 	c.goAway.timer.Set(drainWait)
