@@ -154,7 +154,8 @@ func (k *siteConn) Request(s *ServerStream) {
 
 func (k *siteConn) Gone(s *ServerStream, err error) {
 	k.gone = append(k.gone, err.Error())
-	if j := s.Owner().(*siteJob); j.task != nil {
+	j := s.Owner().(*siteJob)
+	if j.gone = true; j.task != nil {
 		j.task.Interrupt(stream.ErrDownstreamGone)
 	}
 }
@@ -164,6 +165,7 @@ type siteJob struct {
 	site *site
 	s    *ServerStream
 	task *engine.Task
+	gone bool
 }
 
 func (j *siteJob) Run(t *engine.Task) {
@@ -175,7 +177,9 @@ func (j *siteJob) Run(t *engine.Task) {
 		*j = siteJob{}
 		x.free = append(x.free, j)
 	}()
-	j.site.serve(t, j.s)
+	if !j.gone {
+		j.site.serve(t, j.s)
+	}
 }
 
 // Gone makes a site the owner of its connections.
@@ -234,3 +238,5 @@ func (*specTB) Cleanup(func())            {}
 func (*specTB) Errorf(f string, a ...any) { fmt.Fprintf(os.Stderr, f+"\n", a...) }
 func (*specTB) Error(a ...any)            { fmt.Fprintln(os.Stderr, a...) }
 func (*specTB) Fatal(a ...any)            { fmt.Fprintln(os.Stderr, a...); os.Exit(1) }
+
+var pathName = header.Path
