@@ -99,6 +99,12 @@ func (s *exchange) turn(want int) (int, error) {
 	}
 }
 
+// mustWait reports whether turn would wait with DATA.
+func (s *exchange) mustWait() bool {
+	c := s.c
+	return s.sendErr() == nil && (s.sendWindow <= 0 || c.blocked(1) != nil || c.granted > 0 || !c.room.empty() || !c.window.empty())
+}
+
 // blocked returns the list to wait in, nil if nothing is in the way.
 func (c *conn) blocked(want int) *waitList {
 	switch {
