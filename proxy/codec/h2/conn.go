@@ -199,6 +199,9 @@ func (c *conn) lost(err error) {
 	c.block.reset(c)
 	c.table.each(func(s *exchange) {
 		c.forget(s)
+		if s.err != nil {
+			return // Reset here, and told so.
+		}
 		s.fail(err)
 		if s.live {
 			c.role.gone(s, err)

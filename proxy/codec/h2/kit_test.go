@@ -216,7 +216,7 @@ func hello(_ *engine.Task, s *ServerStream) { _ = reply(s, 200, "hello", "conten
 func serveSpec(port string) {
 	t := &specTB{}
 	r := newRig(t)
-	x := r.siteAt("127.0.0.1:"+port, Options{}, func(_ *engine.Task, s *ServerStream) {
+	x := r.siteAt("127.0.0.1:"+port, Options{KeepStreamOnError: os.Getenv("H2SPEC_KEEP") != "", AllowConnect: true}, func(_ *engine.Task, s *ServerStream) {
 		if b := s.Message().Body; b != nil {
 			for {
 				if _, err := b.Next(); err != nil {
