@@ -5,6 +5,8 @@ package upstream
 import (
 	"math/rand/v2"
 	"sync/atomic"
+
+	"weir.dev/weir/proxy/codec/h2"
 )
 
 // A view is one host set with a balancer of one loop.
@@ -28,8 +30,11 @@ type Worker struct {
 	rand    *rand.Rand
 	// busy counts what still uses the cluster on this loop; retired, once set, is
 	// called when that is nothing any more.
-	busy    int
-	retired func()
+	busy       int
+	exchanges  []*exchange1 // to be used again
+	exchanges2 []*exchange2
+	streams    *h2.Stats // nil unless the cluster may speak HTTP/2
+	retired    func()
 }
 
 // Hold notes that something on the loop uses the cluster: a replaced cluster keeps
