@@ -328,6 +328,7 @@ func (c *Cluster) close(end bool) {
 					w.drain(h)
 				}
 			}
+			w.hostsLeft()
 			if end {
 				return
 			}
