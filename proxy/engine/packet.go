@@ -352,6 +352,25 @@ func (s *PacketSocket) readBatch() bool {
 	return full
 }
 
+// Transparent is the option to send from addresses that are not the host's own.
+// It needs CAP_NET_ADMIN.
+func Transparent(v6 bool) SocketOption {
+	if v6 {
+		return SocketOption{Level: unix.SOL_IPV6, Name: unix.IPV6_TRANSPARENT, Int: 1}
+	}
+	return SocketOption{Level: unix.SOL_IP, Name: unix.IP_TRANSPARENT, Int: 1}
+}
+
+// CheckTransparent returns why Transparent cannot be used here, or nil.
+func CheckTransparent() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open socket: %w", err)
+	}
+	defer closeFD(fd)
+	return Transparent(false).apply(fd)
+}
+
 func sysRecvmmsg(fd int, h *mmsghdr, n int) (int, syscall.Errno) {
 	r, _, e := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(h)), uintptr(n), 0, 0, 0)
 	return int(r), e
