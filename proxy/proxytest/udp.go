@@ -141,6 +141,13 @@ func (u *UDPUpstream) Got() (datagrams, sources int) {
 	return u.got, len(u.from)
 }
 
+// From is where the last datagram came from.
+func (u *UDPUpstream) From() netip.AddrPort {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.last
+}
+
 // Push sends a datagram to the address that the last one came from.
 func (u *UDPUpstream) Push(p string) {
 	u.t.Helper()
