@@ -131,6 +131,7 @@ type use struct {
 	worker  *upstream.Worker
 	limit   *upstream.Resource
 	stats   *upstreamStats
+	left    bool // the cluster was replaced or removed
 }
 
 // Receive forwards a client's datagram.
@@ -163,7 +164,10 @@ func (f *filter) begin(k key, down *engine.PacketSocket, d *engine.Datagram) *se
 		return nil
 	}
 	h := f.choose(u, d)
-	if h == nil {
+	switch {
+	case u.left:
+		return f.begin(k, down, d) // The choice brought to light that there is another cluster.
+	case h == nil:
 		u.worker.Stats.CxNoneHealthy.Inc()
 		return nil
 	}
@@ -174,6 +178,9 @@ func (f *filter) begin(k key, down *engine.PacketSocket, d *engine.Datagram) *se
 // is one.
 func (f *filter) move(s *session, d *engine.Datagram) *session {
 	h := f.choose(s.use, d)
+	if s.ending {
+		return f.begin(s.key, s.down, d) // The choice brought to light that the host is gone.
+	}
 	if h == nil || h.Health() == upstream.Unhealthy || h.Same(s.host) {
 		return s
 	}
@@ -189,7 +196,11 @@ func (f *filter) balance(k key, down *engine.PacketSocket, d *engine.Datagram) {
 		return
 	}
 	h := f.choose(u, d)
-	if h == nil {
+	switch {
+	case u.left:
+		f.balance(k, down, d) // As in begin.
+		return
+	case h == nil:
 		u.worker.Stats.CxNoneHealthy.Inc()
 		return
 	}
@@ -270,6 +281,7 @@ func (u *use) HostsLeft(*upstream.Worker) {
 
 // leave ends the use of a cluster that was replaced or removed.
 func (u *use) leave() {
+	u.left = true
 	u.worker.Unwatch(u)
 	delete(u.filter.watched, u)
 	if u.filter.uses[u.cluster.Name] == u {
