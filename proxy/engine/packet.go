@@ -67,6 +67,8 @@ type PacketSocket struct {
 	muted   bool // not read any more
 	local   netip.AddrPort
 	lost    uint32 // the kernel's count of datagrams dropped
+	// failures counts the reads in a row that failed.
+	failures int
 }
 
 // ListenPacket opens a UDP socket for datagrams of any sender, which no loop
@@ -333,13 +335,18 @@ func (s *PacketSocket) readBatch() bool {
 	switch e {
 	case 0:
 	case unix.EAGAIN:
+		s.failures = 0
 		return false
 	case unix.EINTR:
 		return true
 	default:
 		s.handler.ReceiveFailed(s, e)
-		return true // The error is taken; what stands behind it is not.
+		// The error is taken, and datagrams may stand behind it. One that does not go
+		// away must not keep the loop busy.
+		s.failures++
+		return s.failures < maxBatches
 	}
+	s.failures = 0
 	full := n == b.slots
 	l.receiving = true
 	for i := 0; i < n && s.fd >= 0; i++ {
