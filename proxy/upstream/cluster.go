@@ -345,6 +345,7 @@ func (c *Cluster) close(end bool) {
 					w.drain(h)
 				}
 			}
+			w.hostsLeft()
 			if end {
 				return
 			}
