@@ -242,7 +242,7 @@ func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, erro
 	}
 	cx := &listener.Context{
 		Network:   func(f *listenerv3.Filter) (conn.Filter, conn.Factory, error) { return p.networkFilter(f, in) },
-		Listener:  p.listenerFilter,
+		Listener:  func(f *listenerv3.ListenerFilter) (listener.Filter, error) { return p.listenerFilter(f, in) },
 		Transport: p.transport,
 		AccessLog: p.services.AccessLogs.Load,
 		Runtime:   p.runtime,
@@ -280,13 +280,13 @@ func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn
 	return nil, nil, unknown(f.GetTypedConfig())
 }
 
-func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter) (listener.Filter, error) {
+func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.Filter, error) {
 	for i := range p.opts.Extensions.Listener {
 		e := &p.opts.Extensions.Listener[i]
 		if cfg, ok, err := decode(f.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
-			return e.New(cfg, p.services)
+			return e.New(cfg, in)
 		}
 	}
 	return nil, unknown(f.GetTypedConfig())

@@ -55,7 +55,7 @@ type NetworkFilter struct {
 type ListenerFilter struct {
 	Name   string
 	Config proto.Message
-	New    func(cfg proto.Message, s *Services) (listener.Filter, error)
+	New    func(cfg proto.Message, c *Network) (listener.Filter, error)
 }
 
 // Transport is a downstream transport socket extension
@@ -169,7 +169,7 @@ type HTTP struct {
 	Own func(close func())
 }
 
-// Network is what a network filter is made with.
+// Network is what a network filter or a listener filter is made with.
 type Network struct {
 	*Services
 	// Listener names the listener.
