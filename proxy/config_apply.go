@@ -9,6 +9,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -304,7 +305,15 @@ func (p *Proxy) transport(t *corev3.TransportSocket) (listener.TransportFactory,
 	return nil, unknown(t.GetTypedConfig())
 }
 
+// upstreamTransport compiles the transport socket of a cluster, or one within it;
+// raw_buffer is nil.
 func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport, error) {
+	if _, raw, err := decode(t.GetTypedConfig(), &rawbufferv3.RawBuffer{}); raw || err != nil {
+		return nil, err
+	}
+	if t.GetTypedConfig() == nil && t.GetName() == "envoy.transport_sockets.raw_buffer" {
+		return nil, nil
+	}
 	for i := range p.opts.Extensions.UpstreamTransport {
 		e := &p.opts.Extensions.UpstreamTransport[i]
 		if cfg, ok, err := decode(t.GetTypedConfig(), e.Config); err != nil {

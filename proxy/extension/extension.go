@@ -9,6 +9,7 @@ package extension
 import (
 	"log/slog"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -142,6 +143,9 @@ type Services struct {
 	Runtime    match.Runtime
 	Health     *Health
 	Node       Node
+	// UpstreamTransport compiles a transport socket within another; raw_buffer
+	// is nil.
+	UpstreamTransport func(*corev3.TransportSocket) (upstream.Transport, error)
 	// AccessLogs compiles access logs.
 	AccessLogs *accesslog.Context
 	// Log returns the logger of a component, such as "upstream".

@@ -33,7 +33,7 @@ var (
 // begins with initial bytes. The slice is look's to change and is gone when look
 // returns.
 func Peek(t *engine.Task, c *conn.Conn, initial int, look func(b []byte) (want int, err error)) error {
-	size, want := initial, 1
+	size, want := max(initial, 64), 1
 	for {
 		n, more, err := peekOnce(t.Loop(), c, size, want, look)
 		if err != nil || more == 0 {
