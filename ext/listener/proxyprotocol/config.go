@@ -37,9 +37,7 @@ func newFilter(cfg proto.Message, c *extension.Network) (listener.Filter, error)
 	if f.rules, err = rules(m.GetRules()); err != nil {
 		return nil, err
 	}
-	if f.pass, err = pass(m.GetPassThroughTlvs()); err != nil {
-		return nil, fmt.Errorf("pass_through_tlvs.%w", err)
-	}
+	f.pass = pass(m.GetPassThroughTlvs())
 	for i, v := range m.GetDisallowedVersions() {
 		switch v {
 		case corev3.ProxyProtocolConfig_V1:
@@ -67,9 +65,6 @@ func newFilter(cfg proto.Message, c *extension.Network) (listener.Filter, error)
 func rules(list []*proxyprotocolv3.ProxyProtocol_Rule) (map[byte]rule, error) {
 	out := map[byte]rule{}
 	for i, r := range list {
-		if r.GetTlvType() > 255 {
-			return nil, fmt.Errorf("rules[%d].tlv_type: %d is above 255", i, r.GetTlvType())
-		}
 		p := r.GetOnTlvPresent()
 		if p == nil {
 			continue // As in Envoy, a rule without an effect.
@@ -85,25 +80,21 @@ func rules(list []*proxyprotocolv3.ProxyProtocol_Rule) (map[byte]rule, error) {
 		default:
 			return nil, fmt.Errorf("rules[%d].on_tlv_present.value_string_encoding: %d is not known", i, e)
 		}
-		out[byte(r.GetTlvType())] = to
+		out[byte(r.GetTlvType())] = to // Envoy's message allows for no more than 255.
 	}
 	return out, nil
 }
 
 // pass tells which TLVs are kept for those who write a header upstream.
-func pass(m *corev3.ProxyProtocolPassThroughTLVs) (func(byte) bool, error) {
+func pass(m *corev3.ProxyProtocolPassThroughTLVs) (in [256]bool) {
 	if m == nil {
-		return func(byte) bool { return false }, nil
+		return in
 	}
-	if m.GetMatchType() == corev3.ProxyProtocolPassThroughTLVs_INCLUDE_ALL {
-		return func(byte) bool { return true }, nil
+	for i := range in {
+		in[i] = m.GetMatchType() == corev3.ProxyProtocolPassThroughTLVs_INCLUDE_ALL
 	}
-	var in [256]bool
-	for i, t := range m.GetTlvType() {
-		if t > 255 {
-			return nil, fmt.Errorf("tlv_type[%d]: %d is above 255", i, t)
-		}
-		in[t] = true
+	for _, t := range m.GetTlvType() {
+		in[byte(t)] = true
 	}
-	return func(t byte) bool { return in[t] }, nil
+	return in
 }

@@ -58,7 +58,7 @@ type filter struct {
 	disallowed [3]bool // by version
 	inState    bool
 	rules      map[byte]rule
-	pass       func(tlv byte) bool
+	pass       [256]bool // by type of TLV
 	stats      *stats.Sharded[Stats]
 	errors     *stats.Sharded[errorStats]
 }
@@ -195,7 +195,7 @@ func (f *filter) apply(info *streaminfo.Connection, h *proxyproto.Header) {
 		if r, ok := f.rules[v.Type]; ok {
 			f.store(info, r, v.Value)
 		}
-		if f.pass(v.Type) {
+		if f.pass[v.Type] {
 			keep = append(keep, proxyproto.TLV{Type: v.Type, Value: bytes.Clone(v.Value)})
 		}
 	}

@@ -50,9 +50,6 @@ func (k *maker) newTransport(cfg proto.Message, s *extension.Services) (upstream
 	if err := m.ValidateAll(); err != nil {
 		return nil, err
 	}
-	if m.GetTransportSocket() == nil {
-		return nil, errors.New("transport_socket: is required: name what follows the header, such as envoy.transport_sockets.raw_buffer")
-	}
 	t := &transport{v2: m.GetConfig().GetVersion() == corev3.ProxyProtocolConfig_V2, unspecified: m.GetAllowUnspecifiedAddress()}
 	var err error
 	if t.inner, err = s.UpstreamTransport(m.GetTransportSocket()); err != nil {
@@ -68,18 +65,13 @@ func (k *maker) newTransport(cfg proto.Message, s *extension.Services) (upstream
 func (t *transport) tlvs(m *corev3.ProxyProtocolConfig, l *format.Loader) error {
 	if p := m.GetPassThroughTlvs(); p != nil {
 		t.passAll = p.GetMatchType() == corev3.ProxyProtocolPassThroughTLVs_INCLUDE_ALL
-		for i, n := range p.GetTlvType() {
-			if n > 255 {
-				return fmt.Errorf("pass_through_tlvs.tlv_type[%d]: %d is above 255", i, n)
-			}
-			t.pass[n] = true
+		for _, n := range p.GetTlvType() {
+			t.pass[byte(n)] = true // Envoy's message allows for no more than 255.
 		}
 	}
 	for i, e := range m.GetAddedTlvs() {
 		a := added{TLV: proxyproto.TLV{Type: byte(e.GetType()), Value: e.GetValue()}}
 		switch {
-		case e.GetType() > 255:
-			return fmt.Errorf("added_tlvs[%d].type: %d is above 255", i, e.GetType())
 		case len(e.GetValue()) > 0 && e.GetFormatString() != nil:
 			return fmt.Errorf("added_tlvs[%d]: only one of value and format_string may be set", i)
 		case len(e.GetValue()) > 65535:
