@@ -3,6 +3,8 @@
 package proxyprotocol_test
 
 import (
+	"net"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -193,5 +195,68 @@ func TestConfig(t *testing.T) {
 		if _, err := proxytest.TryStart(t, proxytest.Told(filter(fields), ""), options(t)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", fields, err)
 		}
+	}
+}
+
+// TestStreams: what a header tells is told of each stream of its connection.
+func TestStreams(t *testing.T) {
+	up := proxytest.NewUpstream(t, proxytest.Answer(proxytest.OK("ok")))
+	e := proxytest.Edge{
+		Listener:  "listener_filters:\n" + filter(", rules: [{tlv_type: 1, on_tlv_present: {key: a}}]"),
+		AccessLog: told,
+		Manager:   "use_remote_address: true",
+	}
+	p := proxytest.Start(t, e.YAML(), proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": up.Addr()}})
+	c := p.Dial()
+	c.Send(v2(t, proxyproto.TLV{Type: 1, Value: []byte("x")}))
+	for range 2 {
+		if r := c.Do("GET / HTTP/1.1\r\nhost: a\r\n\r\n"); r.StatusCode != 200 {
+			t.Fatal(r)
+		}
+	}
+	for _, line := range p.LogLines(2) {
+		if want := "[2001:db8::1]:1 [2001:db8::2]:2 127.0.0.1 x - -"; line != want {
+			t.Errorf("%q, want %q", line, want)
+		}
+	}
+	if got := up.Requests()[0]; !strings.Contains(got, "\nx-forwarded-for: 2001:db8::1\r") {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestMemory: a client that announces much and sends little costs little.
+func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector has memory of its own")
+	}
+	p := proxytest.Start(t, proxytest.Told(filter(""), ""), options(t))
+	used := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	const n = 400
+	dial := func() {
+		c, err := net.Dial("tcp", p.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		if _, err := c.Write([]byte(v2(t)[:14] + "\xff\xff" + v2(t)[16:])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dial()
+	p.WaitGauge("listener.l.downstream_pre_cx_active", 1)
+	before := used()
+	for range n {
+		dial()
+	}
+	p.WaitGauge("listener.l.downstream_pre_cx_active", n+1)
+	if each := (used() - before) / n; each > 24<<10 {
+		t.Errorf("%d bytes for each connection", each)
+	} else {
+		t.Logf("%d bytes for each connection", each)
 	}
 }
