@@ -248,7 +248,7 @@ func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, erro
 		AccessLog: p.services.AccessLogs.Load,
 		Runtime:   p.runtime,
 		Warn: func(field, reason string) {
-			p.log("config").Warn("a field of the listener has no effect", "listener", l.GetName(), "field", field, "reason", reason)
+			p.log("config").Warn("a field of the listener is not taken as it stands", "listener", l.GetName(), "field", field, "reason", reason)
 		},
 	}
 	var err error

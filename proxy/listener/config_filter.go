@@ -9,6 +9,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
 	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -33,13 +34,40 @@ func filters(p *listenerv3.Listener, c *Context, cfg *Config) error {
 		}
 	}
 	proxied, err := useProxyProto(p)
-	if err != nil || !proxied {
+	if err != nil {
 		return err
 	}
-	if err := implied(cfg, c, "envoy.filters.listener.proxy_protocol", &proxyprotocolv3.ProxyProtocol{}); err != nil {
-		return fmt.Errorf("use_proxy_proto: %w", err)
+	if proxied {
+		if err := implied(cfg, c, "envoy.filters.listener.proxy_protocol", &proxyprotocolv3.ProxyProtocol{}); err != nil {
+			return fmt.Errorf("use_proxy_proto: %w", err)
+		}
+	}
+	if !needsInspector(p) {
+		return nil
+	}
+	c.Warn("filter_chains", "what they match needs the listener filter envoy.filters.listener.tls_inspector, which is put last: add it to listener_filters where it should be")
+	if err := implied(cfg, c, "envoy.filters.listener.tls_inspector", &tlsinspectorv3.TlsInspector{}); err != nil {
+		return fmt.Errorf("filter_chains: a match needs the listener filter envoy.filters.listener.tls_inspector: %w", err)
 	}
 	return nil
+}
+
+// needsInspector tells whether a filter chain matches what only the TLS inspector
+// finds, while there is none. Envoy decides it so.
+func needsInspector(p *listenerv3.Listener) bool {
+	for _, f := range p.GetListenerFilters() {
+		if f.GetTypedConfig().MessageIs(&tlsinspectorv3.TlsInspector{}) {
+			return false
+		}
+	}
+	for _, ch := range p.GetFilterChains() {
+		m := ch.GetFilterChainMatch()
+		named := len(m.GetServerNames()) > 0 || len(m.GetApplicationProtocols()) > 0
+		if m.GetTransportProtocol() == "tls" || m.GetTransportProtocol() == "" && named {
+			return true
+		}
+	}
+	return false
 }
 
 func implied(cfg *Config, c *Context, name string, m proto.Message) error {

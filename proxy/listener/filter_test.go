@@ -64,7 +64,7 @@ func TestUnsupportedFilter(t *testing.T) {
 
 // TestNoChain: what no chain takes is no connection in the statistics.
 func TestNoChain(t *testing.T) {
-	p := proxytest.Start(t, proxytest.Told("", "", "{transport_protocol: tls}"), proxytest.Options{Extensions: proxytest.WithTeller(t, all.Extensions(), "")})
+	p := proxytest.Start(t, proxytest.Told("", "", "{destination_port: 1}"), proxytest.Options{Extensions: proxytest.WithTeller(t, all.Extensions(), "")})
 	p.Dial().ExpectClosed()
 	p.WaitCounter("listener.l.no_filter_chain_match", 1)
 	for _, name := range []string{"downstream_cx_total", "downstream_cx_destroy"} {

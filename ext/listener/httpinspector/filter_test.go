@@ -13,7 +13,8 @@ import (
 func start(t *testing.T, filters, fields string) *proxytest.Proxy {
 	t.Helper()
 	return proxytest.Start(t, proxytest.Told(filters, fields,
-		"{application_protocols: [http/1.0]}", "{application_protocols: [http/1.1]}", "{application_protocols: [h2c]}", "{}",
+		"{transport_protocol: raw_buffer, application_protocols: [http/1.0]}", "{transport_protocol: raw_buffer, application_protocols: [http/1.1]}",
+		"{transport_protocol: raw_buffer, application_protocols: [h2c]}", "{transport_protocol: raw_buffer}",
 	), proxytest.Options{Extensions: proxytest.WithTeller(t, all.Extensions(), "%FILTER_CHAIN_NAME%")})
 }
 

@@ -102,6 +102,18 @@ func TestChains(t *testing.T) {
 	}
 }
 
+// TestImplied: chains that match what only this filter finds have it, as in Envoy.
+func TestImplied(t *testing.T) {
+	p := start(t, proxytest.Told("", "", "{server_names: [a.test]}", "{transport_protocol: raw_buffer}"))
+	for send, want := range map[string]string{hello(t, "a.test"): "c0 a.test", "GET /": "c1 -"} {
+		c := p.Dial()
+		c.Send(send)
+		if got := c.ReadN(len(want)); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestFingerprints(t *testing.T) {
 	p := start(t, proxytest.Told(inspector(", enable_ja3_fingerprinting: true, enable_ja4_fingerprinting: true, initial_read_buffer_size: 256"), ""))
 	c := p.Dial()
