@@ -21,7 +21,13 @@ import (
 	"weir.dev/weir/ext/lb/leastrequest"
 	"weir.dev/weir/ext/lb/random"
 	"weir.dev/weir/ext/lb/roundrobin"
+	"weir.dev/weir/ext/listener/httpinspector"
+	"weir.dev/weir/ext/listener/localratelimit"
+	"weir.dev/weir/ext/listener/originaldst"
+	listenerproxyprotocol "weir.dev/weir/ext/listener/proxyprotocol"
+	"weir.dev/weir/ext/listener/tlsinspector"
 	"weir.dev/weir/ext/network/hcm"
+	"weir.dev/weir/ext/transport/proxyprotocol"
 	"weir.dev/weir/ext/transport/rawbuffer"
 	"weir.dev/weir/ext/udp/udpproxy"
 	"weir.dev/weir/proxy/extension"
@@ -47,8 +53,18 @@ func Extensions() *extension.Registry {
 		UDP: []extension.UDPFilter{
 			udpproxy.Extension(),
 		},
+		Listener: []extension.ListenerFilter{
+			httpinspector.Extension(),
+			localratelimit.Extension(),
+			originaldst.Extension(),
+			listenerproxyprotocol.Extension(),
+			tlsinspector.Extension(),
+		},
 		Transport: []extension.Transport{
 			rawbuffer.Extension(),
+		},
+		UpstreamTransport: []extension.UpstreamTransport{
+			proxyprotocol.Extension(),
 		},
 		AccessLog: []extension.AccessLog{
 			{Name: file.Name, Message: file.Message, New: file.New},
