@@ -17,6 +17,7 @@ import (
 	"weir.dev/weir/ext/http/fault"
 	"weir.dev/weir/ext/http/grpchttp1bridge"
 	"weir.dev/weir/ext/http/grpchttp1reversebridge"
+	"weir.dev/weir/ext/http/grpcjsontranscoder"
 	"weir.dev/weir/ext/http/grpcstats"
 	"weir.dev/weir/ext/http/grpcweb"
 	"weir.dev/weir/ext/http/headermutation"
@@ -42,6 +43,7 @@ func Extensions() *extension.Registry {
 			fault.Extension(),
 			grpchttp1bridge.Extension(),
 			grpchttp1reversebridge.Extension(),
+			grpcjsontranscoder.Extension(),
 			grpcstats.Extension(),
 			grpcweb.Extension(),
 			headermutation.Extension(),
