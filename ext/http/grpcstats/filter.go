@@ -37,6 +37,7 @@ type state struct {
 	s        *stream.Stream
 	method   *grpcstat.Method
 	grpc     bool
+	sent     bool  // the request is complete
 	answered int64 // when the response's head came
 	messages Messages
 	request  counted
@@ -54,6 +55,8 @@ func (f *Filter) Request(s *stream.Stream) error {
 	if s.Request.Body != nil && !s.Upgrade {
 		st.request = counted{body: s.Request.Body, st: st}
 		s.Request.Body = &st.request
+	} else {
+		st.sent = true
 	}
 	return nil
 }
@@ -78,10 +81,11 @@ func (f *Filter) Response(s *stream.Stream) error {
 	return nil
 }
 
-// timed records how long the upstream took from the end of the request.
+// timed records how long the upstream took from the end of the request, if the
+// request has ended.
 func (st *state) timed() {
 	t := &st.s.Info.Timing
-	if st.f.upstream && !st.s.Replied() && t.UpstreamLastTx > 0 && t.UpstreamFirstRx > 0 {
+	if st.f.upstream && st.sent && !st.s.Replied() {
 		since := st.s.Task().Loop().Now() - st.answered
 		st.method.Time(time.Duration(t.UpstreamFirstRx - t.UpstreamLastTx + since))
 	}
@@ -116,6 +120,9 @@ func (c *counted) Next() ([]byte, error) {
 	p, err := c.body.Next()
 	if !c.answer || c.messages {
 		c.count(c.track.Inspect(p))
+	}
+	if err == io.EOF && !c.answer {
+		c.st.sent = true
 	}
 	if err == io.EOF && c.answer && !c.done {
 		c.done = true
