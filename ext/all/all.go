@@ -15,6 +15,11 @@ import (
 	"weir.dev/weir/ext/http/buffer"
 	"weir.dev/weir/ext/http/cors"
 	"weir.dev/weir/ext/http/fault"
+	"weir.dev/weir/ext/http/grpchttp1bridge"
+	"weir.dev/weir/ext/http/grpchttp1reversebridge"
+	"weir.dev/weir/ext/http/grpcjsontranscoder"
+	"weir.dev/weir/ext/http/grpcstats"
+	"weir.dev/weir/ext/http/grpcweb"
 	"weir.dev/weir/ext/http/headermutation"
 	"weir.dev/weir/ext/http/healthcheck"
 	"weir.dev/weir/ext/http/router"
@@ -43,6 +48,11 @@ func Extensions() *extension.Registry {
 			buffer.Extension(),
 			cors.Extension(),
 			fault.Extension(),
+			grpchttp1bridge.Extension(),
+			grpchttp1reversebridge.Extension(),
+			grpcjsontranscoder.Extension(),
+			grpcstats.Extension(),
+			grpcweb.Extension(),
 			headermutation.Extension(),
 			healthcheck.Extension(),
 			router.Extension(),
