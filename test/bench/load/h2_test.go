@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"weir.dev/weir/test/bench/backend"
+	"weir.dev/weir/test/bench/peer"
 )
 
 // serveHTTP runs handler on one of net/http's servers, in HTTP/2 as well: by ALPN, or by prior knowledge in cleartext.
@@ -28,6 +29,15 @@ func serveHTTP(t *testing.T, secure bool, handler http.HandlerFunc, change func(
 	s.Config.ErrorLog = quiet()
 	s.EnableHTTP2 = secure
 	s.TLS = &tls.Config{NextProtos: []string{"h2", "http/1.1"}}
+	made, err := peer.NewCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(made.Chain, made.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.TLS.Certificates = []tls.Certificate{pair}
 	if change != nil {
 		change(s)
 	}
@@ -197,7 +207,7 @@ func TestHandshakesAreFull(t *testing.T) {
 		End:   func() error { edges = append(edges, "end"); return nil },
 	})
 	whole(t, res, err)
-	if resumed.Load() > 0 || hellos.Load() != served.Load() || served.Load() < int64(res.Answered) {
+	if resumed.Load() > 0 || hellos.Load() < served.Load() || served.Load() < int64(res.Answered) {
 		t.Errorf("%d handshakes and %d requests, %d resumed, %d answers", hellos.Load(), served.Load(), resumed.Load(), res.Answered)
 	}
 	if strings.Join(edges, " ") != "start end" {

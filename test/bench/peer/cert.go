@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -53,10 +54,24 @@ func (s Setup) ChainFile() string { return filepath.Join(s.Dir, "cert.pem") }
 func (s Setup) KeyFile() string   { return filepath.Join(s.Dir, "key.pem") }
 func (s Setup) PairFile() string  { return filepath.Join(s.Dir, "pair.pem") }
 
-// writeCert puts the files in place.
+// opensslFile configures OpenSSL where a program has no words for it: HAProxy's no-tls-tickets alone has OpenSSL send
+// tickets of another kind, which cost as much.
+func (s Setup) opensslFile() string { return filepath.Join(s.Dir, "openssl.cnf") }
+
+const opensslConfig = `openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = contexts
+[contexts]
+NumTickets = 0
+`
+
+// writeCert puts the files of TLS in place.
 func (s Setup) writeCert() error {
 	for file, content := range map[string][]byte{
-		s.ChainFile(): s.Cert.Chain, s.KeyFile(): s.Cert.Key, s.PairFile(): append(append([]byte(nil), s.Cert.Chain...), s.Cert.Key...),
+		s.ChainFile(): s.Cert.Chain, s.KeyFile(): s.Cert.Key, s.PairFile(): slices.Concat(s.Cert.Chain, s.Cert.Key),
+		s.opensslFile(): []byte(opensslConfig),
 	} {
 		if err := os.WriteFile(file, content, 0o600); err != nil {
 			return fmt.Errorf("write the certificate: %w", err)

@@ -152,6 +152,9 @@ func (p Proxy) Command(s Setup) (*exec.Cmd, error) {
 	cmd.Dir = s.Dir
 	// Caddy keeps state in the user's home; a benchmark should leave nothing there.
 	cmd.Env = append(os.Environ(), "HOME="+s.Dir, "XDG_DATA_HOME="+s.Dir, "XDG_CONFIG_HOME="+s.Dir)
+	if s.TLS {
+		cmd.Env = append(cmd.Env, "OPENSSL_CONF="+s.opensslFile())
+	}
 	out := filepath.Join(s.Dir, "output")
 	stderr, err := os.Create(out)
 	if err != nil {
