@@ -23,6 +23,7 @@ import (
 	"weir.dev/weir/ext/lb/roundrobin"
 	"weir.dev/weir/ext/network/hcm"
 	"weir.dev/weir/ext/transport/rawbuffer"
+	"weir.dev/weir/ext/udp/udpproxy"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
@@ -42,6 +43,9 @@ func Extensions() *extension.Registry {
 		},
 		Network: []extension.NetworkFilter{
 			hcm.Extension(),
+		},
+		UDP: []extension.UDPFilter{
+			udpproxy.Extension(),
 		},
 		Transport: []extension.Transport{
 			rawbuffer.Extension(),

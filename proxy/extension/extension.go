@@ -58,6 +58,13 @@ type ListenerFilter struct {
 	New    func(cfg proto.Message, s *Services) (listener.Filter, error)
 }
 
+// UDPFilter is a UDP listener filter extension (envoy.filters.udp_listener.*).
+type UDPFilter struct {
+	Name   string
+	Config proto.Message
+	New    func(cfg proto.Message, c *Network) (listener.PacketFactory, error)
+}
+
 // Transport is a downstream transport socket extension
 // (envoy.transport_sockets.*). A nil factory is bytes as they are.
 type Transport struct {
@@ -118,6 +125,7 @@ type Registry struct {
 	HTTP      []HTTPFilter
 	Network   []NetworkFilter
 	Listener  []ListenerFilter
+	UDP       []UDPFilter
 	Transport []Transport
 	// UpstreamTransport are the transport sockets of clusters, apart from raw_buffer.
 	UpstreamTransport []UpstreamTransport

@@ -10,10 +10,11 @@ import (
 
 // Field is one name and value of a Map, as it stands at one index.
 type Field struct {
-	name  string
-	value string
-	id    ID
-	dead  bool
+	name   string
+	value  string
+	id     ID
+	dead   bool
+	secret bool
 }
 
 // Name returns the field's name in lower case.
@@ -24,6 +25,9 @@ func (f *Field) Value() []byte { return bytesOf(f.value) }
 
 // Live reports whether the field has not been deleted.
 func (f *Field) Live() bool { return !f.dead }
+
+// Sensitive reports whether the field was added by AddSensitive.
+func (f *Field) Sensitive() bool { return f.secret }
 
 // IsPseudo reports whether the field is a pseudo-header field.
 func (f *Field) IsPseudo() bool {
@@ -142,6 +146,15 @@ func (m *Map) AddBytes(n Name, value []byte) { m.push(n, m.keep(value)) }
 // message: for codecs, which own the buffer.
 func (m *Map) AddView(n Name, value []byte) { m.push(n, view(value)) }
 
+// AddSensitive is AddView for a field that the peer sent as never indexed: no
+// hop may put it into a compression table (RFC 7541 §6.2.3, §7.1.3).
+func (m *Map) AddSensitive(n Name, value []byte) {
+	before := len(m.fields)
+	if m.push(n, view(value)); len(m.fields) > before {
+		m.fields[before].secret = true
+	}
+}
+
 // AddInt appends a field with a decimal value.
 func (m *Map) AddInt(n Name, value int64) { m.push(n, m.keepInt(value)) }
 
@@ -223,7 +236,10 @@ func (m *Map) CopyTo(dst *Map) {
 		if f.id == none {
 			name = dst.keep(bytesOf(name))
 		}
-		dst.push(Name{name, f.id}, dst.keep(bytesOf(f.value)))
+		before := len(dst.fields)
+		if dst.push(Name{name, f.id}, dst.keep(bytesOf(f.value))); len(dst.fields) > before {
+			dst.fields[before].secret = f.secret
+		}
 	}
 }
 

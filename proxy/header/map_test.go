@@ -111,3 +111,33 @@ func TestMapDoesNotAllocate(t *testing.T) {
 		t.Fatalf("%v allocations", n)
 	}
 }
+
+func TestSensitive(t *testing.T) {
+	var m, c Map
+	m.AddView(Accept, []byte("a"))
+	m.AddSensitive(Authorization, []byte("b"))
+	m.AddSensitive(NewName("x-key"), []byte("c"))
+	m.CopyTo(&c)
+	for i, want := range []bool{false, true, true} {
+		if m.Fields()[i].Sensitive() != want || c.Fields()[i].Sensitive() != want {
+			t.Errorf("field %d: sensitive %t, in the copy %t, want %t", i, m.Fields()[i].Sensitive(), c.Fields()[i].Sensitive(), want)
+		}
+	}
+	m.Reset()
+	m.AddView(Accept, nil)
+	if m.Fields()[0].Sensitive() {
+		t.Error("a field is sensitive after Reset")
+	}
+}
+
+func TestNameOf(t *testing.T) {
+	for _, s := range []string{":path", "te", "x-unknown"} {
+		n := NewName(s)
+		if got := NameOf(n.ID(), []byte(s)); got != n {
+			t.Errorf("NameOf(%d, %q) = %v", n.ID(), s, got)
+		}
+	}
+	if got := NameOf(Accept.ID(), nil); got != Accept {
+		t.Errorf("NameOf of accept = %v", got)
+	}
+}

@@ -54,6 +54,15 @@ func Resolve(b []byte) Name {
 	return Name{s: s}
 }
 
+// NameOf returns a name that was resolved before, for a codec whose table keeps
+// the ID: the constant of a well-known name, or else a view of b.
+func NameOf(id ID, b []byte) Name {
+	if id != none && id < numIDs {
+		return Name{s: names[id], id: id}
+	}
+	return Name{s: view(b)}
+}
+
 // table is a perfect hash of the well-known names: no two share a slot, so one
 // probe and one comparison decide.
 type table struct {

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package h2
+
+import (
+	"weir.dev/weir/proxy/codec/h2/frame"
+)
+
+// drainWait is how long the answer to the PING of a drain is waited for, in
+// nanoseconds.
+const drainWait = 1_000_000_000
+
+// drain announces the end (RFC 9113 §6.8): at first with the highest stream number
+// there is, so that no request that is on its way is lost, and once a PING has gone
+// there and back with the last one.
+func (c *conn) drain() {
+	if c.goAway.draining || c.err != nil {
+		return
+	}
+	c.goAway.draining = true
+	if c.client {
+		c.drained()
+		return
+	}
+	c.goAway.graceful = true
+	c.st.GoAwayGraceful.Inc()
+	c.writeGoAway(frame.MaxWindow, frame.NoError, "")
+	c.sendPing(drainPing)
+	c.goAway.timer.Set(drainWait)
+}
+
+// drained sends the last GOAWAY; the connection ends with its last stream.
+func (c *conn) drained() {
+	if c.err != nil || c.goAway.sent {
+		return
+	}
+	c.goAway.graceful = false
+	c.goAway.timer.Stop()
+	last := c.last
+	if c.client {
+		last = 0 // The last of the server's, which has none.
+	}
+	c.sendGoAway(last, frame.NoError, "")
+	c.endIfIdle()
+}
+
+// sendGoAway sends the final GOAWAY: streams above last are not taken.
+func (c *conn) sendGoAway(last uint32, code frame.Code, debug string) {
+	c.goAway.sent, c.goAway.draining = true, true
+	if !c.client {
+		c.goAway.last = last
+	}
+	c.writeGoAway(last, code, debug)
+}
+
+func (c *conn) writeGoAway(last uint32, code frame.Code, debug string) {
+	c.st.GoAwaySent.Inc()
+	c.sendSettings()
+	b := c.out.reserve(frame.HeaderLen + 8 + len(debug))
+	c.out.commit(frame.AppendGoAway(b, last, code, debug))
+	c.kick()
+}
+
+// terminate ends the connection with a code that says why.
+func (c *conn) terminate(code frame.Code, debug string) {
+	if c.err != nil {
+		return
+	}
+	if code == frame.NoError {
+		c.goAway.draining = true
+		c.drained()
+		return
+	}
+	c.fail(&ConnectionError{Code: code, Reason: debug})
+	if c.within && !c.serving {
+		c.wakeEnd()
+	}
+}
+
+// endIfIdle ends a connection that takes no more streams and has none.
+func (c *conn) endIfIdle() {
+	if c.live > 0 || c.err != nil || !c.goAway.sent && !(c.client && c.goAway.draining) {
+		return
+	}
+	c.lost(ErrClosed)
+	c.kick()
+	if c.within && !c.serving {
+		c.wakeEnd()
+	} else {
+		c.settle()
+	}
+}
+
+// trim gives up memory that an idle connection does not need.
+func (c *conn) trim() {
+	if c.live > 0 {
+		return
+	}
+	c.table.trim()
+	c.resets = recent{}
+	c.out.bufs, c.out.spare = nil, nil
+	if len(c.in.carry) == 0 {
+		c.in.carry = nil
+	}
+	c.read.crumbs, c.read.arena = nil, nil
+	c.role.trim()
+}
+
+// trimAfter is how long a connection is idle before it gives memory up, in
+// nanoseconds.
+const trimAfter = 1_000_000_000
