@@ -23,6 +23,10 @@ func haproxyConfig(s Setup) (string, error) {
 	if s.TLS {
 		b.WriteString("  tune.ssl.cachesize 0\n")
 	}
+	if s.Mode == GRPC {
+		// The default of 64 KiB halts a stream of messages every few hundred.
+		b.WriteString("  tune.h2.initial-window-size 1048576\n")
+	}
 	switch s.Mode {
 	case UDP:
 		return "", fmt.Errorf("it does not carry UDP")
