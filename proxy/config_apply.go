@@ -9,9 +9,11 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/listener"
@@ -19,9 +21,21 @@ import (
 	"weir.dev/weir/xds"
 )
 
+// server is a listener, of connections or of datagrams.
+type server interface {
+	Start() error
+	StopAccepting()
+	Drain()
+	Close()
+	// Active is how many connections or sessions there are.
+	Active() int64
+	Name() string
+	Addresses() []address.Addr
+}
+
 // running is a listener with what it was made of.
 type running struct {
-	l      *listener.Listener
+	l      server
 	proto  *listenerv3.Listener
 	owned  []func()
 	active bool
@@ -194,12 +208,12 @@ func (p *Proxy) updateListener(name string, l *listenerv3.Listener) error {
 		return err
 	}
 	if old != nil && sameSockets(old.proto, l) {
-		old.l.Update(c.config)
+		c.update(old.l)
 		// Streams of the old configuration may still count in its statistics.
 		old.owned, old.proto = append(old.owned, c.owned...), l
 		return nil
 	}
-	made, err := listener.New(p.loops, *c.options, c.config, p.limits, p.store, p.log("conn_handler"))
+	made, err := p.newListener(c)
 	if err != nil {
 		for _, f := range c.owned {
 			f()
@@ -224,14 +238,34 @@ func socketsOf(l *listenerv3.Listener) *listenerv3.Listener {
 		Address: l.GetAddress(), AdditionalAddresses: l.GetAdditionalAddresses(), StatPrefix: l.GetStatPrefix(),
 		DeprecatedV1: l.GetDeprecatedV1(), BindToPort: l.GetBindToPort(), TcpBacklogSize: l.GetTcpBacklogSize(), //nolint:staticcheck // Still found in people's files.
 		EnableReusePort: l.GetEnableReusePort(), Transparent: l.GetTransparent(), Freebind: l.GetFreebind(),
-		TcpFastOpenQueueLength: l.GetTcpFastOpenQueueLength(), SocketOptions: l.GetSocketOptions(), TcpKeepalive: l.GetTcpKeepalive(),
+		UdpListenerConfig: l.GetUdpListenerConfig(), TcpFastOpenQueueLength: l.GetTcpFastOpenQueueLength(), SocketOptions: l.GetSocketOptions(), TcpKeepalive: l.GetTcpKeepalive(),
 	}
 }
 
+// compiledListener has either options and config or, for UDP, their packet kind.
 type compiledListener struct {
-	options *listener.Options
-	config  *listener.Config
-	owned   []func()
+	options       *listener.Options
+	config        *listener.Config
+	packetOptions *listener.PacketOptions
+	packetConfig  *listener.PacketConfig
+	owned         []func()
+}
+
+// update gives a running listener with the same sockets the configuration.
+func (c *compiledListener) update(l server) {
+	switch l := l.(type) {
+	case *listener.Listener:
+		l.Update(c.config)
+	case *listener.PacketListener:
+		l.Update(c.packetConfig)
+	}
+}
+
+func (p *Proxy) newListener(c *compiledListener) (server, error) {
+	if c.packetConfig != nil {
+		return listener.NewPacket(p.loops, *c.packetOptions, c.packetConfig, p.limits, p.store, p.log("conn_handler"))
+	}
+	return listener.New(p.loops, *c.options, c.config, p.limits, p.store, p.log("conn_handler"))
 }
 
 func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, error) {
@@ -240,24 +274,51 @@ func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, erro
 		Services: p.services, Listener: l.GetName(), Draining: p.draining,
 		Own: func(f func()) { c.owned = append(c.owned, f) },
 	}
+	warn := func(field, reason string) {
+		p.log("config").Warn("a field of the listener is not taken as it stands", "listener", l.GetName(), "field", field, "reason", reason)
+	}
+	var err error
+	if listener.IsPacket(l) {
+		c.packetOptions, c.packetConfig, err = listener.CompilePacket(l, &listener.PacketContext{
+			Filter: func(f *listenerv3.ListenerFilter) (listener.PacketFactory, error) { return p.packetFilter(f, in) },
+			Warn:   warn,
+		})
+		return c.orClosed(err)
+	}
 	cx := &listener.Context{
 		Network:   func(f *listenerv3.Filter) (conn.Filter, conn.Factory, error) { return p.networkFilter(f, in) },
-		Listener:  p.listenerFilter,
+		Listener:  func(f *listenerv3.ListenerFilter) (listener.Filter, error) { return p.listenerFilter(f, in) },
 		Transport: p.transport,
 		AccessLog: p.services.AccessLogs.Load,
 		Runtime:   p.runtime,
-		Warn: func(field, reason string) {
-			p.log("config").Warn("a field of the listener has no effect", "listener", l.GetName(), "field", field, "reason", reason)
-		},
+		Warn:      warn,
 	}
-	var err error
-	if c.options, c.config, err = listener.Compile(l, cx); err != nil {
-		for _, f := range c.owned {
-			f()
+	c.options, c.config, err = listener.Compile(l, cx)
+	return c.orClosed(err)
+}
+
+// orClosed returns what was compiled or, if err tells that it could not be, closes
+// what was made so far.
+func (c *compiledListener) orClosed(err error) (*compiledListener, error) {
+	if err == nil {
+		return c, nil
+	}
+	for _, f := range c.owned {
+		f()
+	}
+	return nil, err
+}
+
+func (p *Proxy) packetFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.PacketFactory, error) {
+	for i := range p.opts.Extensions.UDP {
+		e := &p.opts.Extensions.UDP[i]
+		if cfg, ok, err := decode(f.GetTypedConfig(), e.Config); err != nil {
+			return nil, err
+		} else if ok {
+			return e.New(cfg, in)
 		}
-		return nil, err
 	}
-	return c, nil
+	return nil, unknown(f.GetTypedConfig())
 }
 
 func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn.Filter, conn.Factory, error) {
@@ -280,13 +341,13 @@ func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn
 	return nil, nil, unknown(f.GetTypedConfig())
 }
 
-func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter) (listener.Filter, error) {
+func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.Filter, error) {
 	for i := range p.opts.Extensions.Listener {
 		e := &p.opts.Extensions.Listener[i]
 		if cfg, ok, err := decode(f.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
-			return e.New(cfg, p.services)
+			return e.New(cfg, in)
 		}
 	}
 	return nil, unknown(f.GetTypedConfig())
@@ -304,7 +365,15 @@ func (p *Proxy) transport(t *corev3.TransportSocket) (listener.TransportFactory,
 	return nil, unknown(t.GetTypedConfig())
 }
 
+// upstreamTransport compiles the transport socket of a cluster, or one within it;
+// raw_buffer is nil.
 func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport, error) {
+	if _, raw, err := decode(t.GetTypedConfig(), &rawbufferv3.RawBuffer{}); raw || err != nil {
+		return nil, err
+	}
+	if t.GetTypedConfig() == nil && t.GetName() == "envoy.transport_sockets.raw_buffer" {
+		return nil, nil
+	}
 	for i := range p.opts.Extensions.UpstreamTransport {
 		e := &p.opts.Extensions.UpstreamTransport[i]
 		if cfg, ok, err := decode(t.GetTypedConfig(), e.Config); err != nil {

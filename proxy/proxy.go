@@ -242,7 +242,7 @@ func (p *Proxy) Drain(ctx context.Context) {
 	for _, r := range all {
 		r.l.StopAccepting()
 	}
-	p.log("main").Info("draining: listeners are closed, requests in flight finish", "connections", p.limits.Active(), "drain_time", p.opts.DrainTime)
+	p.log("main").Info("draining: listeners are closed, requests in flight finish", "connections", p.open(all), "drain_time", p.opts.DrainTime)
 	spread := min(gradualDrain, p.opts.DrainTime/4)
 	if p.opts.DrainImmediately {
 		spread = 0
@@ -251,10 +251,10 @@ func (p *Proxy) Drain(ctx context.Context) {
 	defer tell.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for p.limits.Active() > 0 {
+	for p.open(all) > 0 {
 		select {
 		case <-ctx.Done():
-			p.log("main").Warn("the drain time is over: connections still open are closed", "connections", p.limits.Active())
+			p.log("main").Warn("the drain time is over: connections still open are closed", "connections", p.open(all))
 			return
 		case <-tell.C:
 			for _, r := range all {
@@ -264,6 +264,18 @@ func (p *Proxy) Drain(ctx context.Context) {
 		}
 	}
 	p.log("main").Info("drained: no connection is open")
+}
+
+// open counts the downstream connections of the process and the UDP sessions of
+// these listeners.
+func (p *Proxy) open(all []*running) int64 {
+	n := p.limits.Active()
+	for _, r := range all {
+		if l, ok := r.l.(*listener.PacketListener); ok {
+			n += l.Active()
+		}
+	}
+	return n
 }
 
 // draining tells a connection whether its next response is to announce the end:

@@ -27,15 +27,18 @@ type Transport interface {
 	Write(p []byte) (int, error)
 	Write2(a, b []byte) error
 	Ready() bool
+	// CloseWrite tells the peer that nothing more is sent.
+	CloseWrite() error
 }
 
 // Ends are the two views of one connection that a codec works on.
 type Ends struct {
 	Transport Transport
-	// Socket is set if the transport's bytes are the socket's, so that the
-	// kernel may move bodies.
-	Socket *engine.Conn
-	Loop   *engine.Loop
+	Socket    *engine.Conn
+	// Plain tells that the transport's bytes are the socket's, so that the kernel
+	// may move bodies.
+	Plain bool
+	Loop  *engine.Loop
 }
 
 // Progress is told when part of a body has moved.
@@ -108,6 +111,8 @@ type ServerStream interface {
 	// Head returns what the request's head said apart from its fields; nil
 	// before there is one.
 	Head() *Head
+	// OnBody has p told of each piece of the request's body that arrives.
+	OnBody(p Progress)
 	// OnContinue sets what is done when the body of a request that expects 100
 	// (Continue) is first waited for.
 	OnContinue(f func() error)

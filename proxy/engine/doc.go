@@ -9,6 +9,10 @@
 // less than a hundred nanoseconds, and a connection that is idle holds neither
 // a task nor a buffer.
 //
+// Datagrams need no tasks: a [PacketSocket] is read in batches, each datagram is
+// handled on the loop at once, and what is sent meanwhile goes out with the rest of
+// the batch.
+//
 // Rules for code that runs on a task:
 //
 //   - It may call everything here that takes a Task or belongs to its loop.

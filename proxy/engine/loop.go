@@ -34,6 +34,11 @@ type Loop struct {
 	bufs  [][]byte
 	pipes []pipe
 
+	incoming            *packetBatch // nil until a datagram comes
+	outgoing            *packetQueue // nil until one is sent
+	receiving           bool         // datagrams are being handled: what is sent waits for the rest
+	unread, unreadSpare []*PacketSocket
+
 	raw     bool
 	idle    int // empty waits in a row
 	closing bool
@@ -57,10 +62,12 @@ type Loop struct {
 // table that grew as a whole would leave its old self behind.
 const pageSize = 1024
 
-// source is what a descriptor's events go to: a connection or a listener.
+// source is what a descriptor's events go to: a connection, a listener or a
+// datagram socket.
 type source struct {
 	conn     *Conn
 	listener *Listener
+	packet   *PacketSocket
 	gen      uint32
 }
 
@@ -219,10 +226,11 @@ func (l *Loop) run() {
 		l.beat.Add(1)
 		l.now = Nano()
 		l.handle(evs[:n])
+		l.readOn()
 		l.wheel.advance(l.now)
 		l.runTasks()
 		next = 0
-		if len(l.runq) == 0 {
+		if len(l.runq) == 0 && len(l.unread) == 0 {
 			next = l.wheel.until(l.now)
 		}
 		l.beat.Add(1)
@@ -300,6 +308,8 @@ func (l *Loop) handle(evs []event) {
 			s.conn.event(ev.events)
 		} else if s.listener != nil {
 			s.listener.accept()
+		} else if s.packet != nil {
+			s.packet.event()
 		}
 	}
 }
@@ -415,6 +425,8 @@ func (l *Loop) shut() {
 	l.each(func(s *source) {
 		if s.conn != nil {
 			s.conn.Close()
+		} else if s.packet != nil {
+			s.packet.Close()
 		}
 	})
 	for _, t := range l.free {

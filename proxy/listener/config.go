@@ -51,7 +51,10 @@ func Compile(p *listenerv3.Listener, c *Context) (*Options, *Config, error) {
 		}
 		c.Warn(pr.Path, pr.Reason)
 	}
-	o, err := options(p)
+	if p.GetUdpListenerConfig() != nil {
+		return nil, nil, errors.New("udp_listener_config: the listener's address is one of TCP: set address.socket_address.protocol to UDP, or remove the field")
+	}
+	o, err := options(p, corev3.SocketAddress_TCP)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -67,12 +70,9 @@ func Compile(p *listenerv3.Listener, c *Context) (*Options, *Config, error) {
 	if d := p.GetListenerFiltersTimeout(); d != nil {
 		cfg.FiltersTimeout = d.AsDuration()
 	}
-	for i, f := range p.GetListenerFilters() {
-		lf, err := c.Listener(f)
-		if err != nil {
-			return nil, nil, fmt.Errorf("listener_filters[%d] (%s): %w", i, f.GetName(), err)
-		}
-		cfg.Filters = append(cfg.Filters, lf)
+	cfg.UseOriginalDst = p.GetUseOriginalDst().GetValue()
+	if err := filters(p, c, cfg); err != nil {
+		return nil, nil, err
 	}
 	if err := accessLogs(p, c, cfg); err != nil {
 		return nil, nil, err
@@ -106,6 +106,7 @@ func accessLogs(p *listenerv3.Listener, c *Context, cfg *Config) error {
 	}
 	cfg.Closed = func(shard int, k *conn.Conn) {
 		info := &streaminfo.Stream{Conn: k.Info, Start: k.Info.Start, Duration: time.Since(k.Info.Start), Remote: k.Info.Remote}
+		info.Metadata = k.Info.Metadata
 		info.WireReceived, info.WireSent = k.Socket.Received, k.Socket.Sent
 		info.BodyReceived, info.BodySent = k.Socket.Received, k.Socket.Sent
 		for _, l := range logs {
@@ -115,7 +116,7 @@ func accessLogs(p *listenerv3.Listener, c *Context, cfg *Config) error {
 	return nil
 }
 
-func options(p *listenerv3.Listener) (*Options, error) {
+func options(p *listenerv3.Listener, protocol corev3.SocketAddress_Protocol) (*Options, error) {
 	o := &Options{Name: p.GetName(), BindToPort: true}
 	if d := p.GetDeprecatedV1(); d.GetBindToPort() != nil { //nolint:staticcheck // Still found in people's files.
 		o.BindToPort = d.GetBindToPort().GetValue()
@@ -144,14 +145,14 @@ func options(p *listenerv3.Listener) (*Options, error) {
 		}
 		o.Socket.Options = append(o.Socket.Options, opt)
 	}
-	a, err := ParseAddress(p.GetAddress())
+	a, err := parseAddress(p.GetAddress(), protocol)
 	if err != nil {
 		return nil, fmt.Errorf("address: %w", err)
 	}
 	o.Addresses = append(o.Addresses, a)
 	o.UnixMode = p.GetAddress().GetPipe().GetMode()
 	for i, x := range p.GetAdditionalAddresses() {
-		a, err := ParseAddress(x.GetAddress())
+		a, err := parseAddress(x.GetAddress(), protocol)
 		if err != nil {
 			return nil, fmt.Errorf("additional_addresses[%d].address: %w", i, err)
 		}
@@ -167,15 +168,22 @@ func socketOption(s *corev3.SocketOption) (engine.SocketOption, error) {
 	return engine.SocketOption{Level: int(s.GetLevel()), Name: int(s.GetName()), Int: int(s.GetIntValue()), Bytes: s.GetBufValue()}, nil
 }
 
-// ParseAddress reads the address that a socket is bound to.
+// ParseAddress reads the address that a socket of TCP is bound to.
 func ParseAddress(a *corev3.Address) (address.Addr, error) {
+	return parseAddress(a, corev3.SocketAddress_TCP)
+}
+
+func parseAddress(a *corev3.Address, protocol corev3.SocketAddress_Protocol) (address.Addr, error) {
 	switch v := a.GetAddress().(type) {
 	case *corev3.Address_Pipe:
+		if protocol != corev3.SocketAddress_TCP {
+			return address.Addr{}, fmt.Errorf("pipe: the listener's other addresses are of %s, so this must be too: use socket_address", protocol)
+		}
 		return address.Unix(v.Pipe.GetPath()), nil
 	case *corev3.Address_SocketAddress:
 		s := v.SocketAddress
-		if s.GetProtocol() != corev3.SocketAddress_TCP {
-			return address.Addr{}, fmt.Errorf("protocol: %s is not supported yet: use TCP", s.GetProtocol())
+		if s.GetProtocol() != protocol {
+			return address.Addr{}, fmt.Errorf("protocol: %s does not fit: use %s, as the listener's first address", s.GetProtocol(), protocol)
 		}
 		if s.GetNamedPort() != "" || s.GetResolverName() != "" {
 			return address.Addr{}, errors.New("named_port and resolver_name are not supported: use port_value and an IP address")

@@ -14,6 +14,8 @@ import (
 
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec/h2"
+	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stats"
 )
 
@@ -22,8 +24,10 @@ import (
 // otherwise.
 type Cluster struct {
 	Settings
-	// Codec is how responses are parsed.
+	// Codec is how HTTP/1 is spoken; how HTTP/2 is stands in HTTP.HTTP2.
 	Codec h1.Options
+	// SNIHeader is HTTP.SNIHeader, the zero Name if there is none.
+	SNIHeader header.Name
 
 	resources [2]*Resources
 	workers   []*Worker
@@ -32,6 +36,7 @@ type Cluster struct {
 	discovery Discovery
 	stats     *stats.Sharded[Stats]
 	members   *stats.Sharded[memberStats]
+	streams   *stats.Sharded[h2.Stats] // nil unless HTTP/2 may be spoken
 	scopes    []*stats.Scope
 	config    *Config
 
@@ -159,6 +164,12 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	scope := o.Stats.Scope("cluster." + cmp.Or(c.AltStatName, c.Name))
 	c.stats = stats.Register[Stats](scope, len(o.Loops))
 	c.members = stats.Register[memberStats](scope, 1)
+	if n := c.HTTP.SNIHeader; n != "" {
+		c.SNIHeader = header.NewName(n)
+	}
+	if c.HTTP.Version != UseHTTP1 {
+		c.streams = stats.Register[h2.Stats](scope.Scope("http2."), len(o.Loops))
+	}
 	for p := range c.resources {
 		at := scope.Scope("circuit_breakers." + ResourcePriority(p).String())
 		c.scopes = append(c.scopes, at)
@@ -168,6 +179,9 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	table := c.policy.Build(c.set)
 	for i := range o.Loops {
 		w := &Worker{cluster: c, loop: i, Stats: c.stats.At(i), rand: rand.New(rand.NewPCG(c.seeds(), 0))}
+		if c.streams != nil {
+			w.streams = c.streams.At(i)
+		}
 		w.next.Store(&view{set: c.set, balancer: table.Balancer(&Env{Loop: i, Seed: c.seeds(), Stats: w.Stats})})
 		c.workers = append(c.workers, w)
 	}
@@ -268,6 +282,9 @@ func (c *Cluster) publish(hosts []*Host) {
 	table := c.policy.Build(set)
 	for i, w := range c.workers {
 		env := &Env{Loop: i, Seed: c.seeds(), Stats: w.Stats}
+		if c.streams != nil {
+			w.streams = c.streams.At(i)
+		}
 		w.next.Store(&view{set: set, balancer: table.Balancer(env), membership: c.membership})
 		c.loops[i].Post(func() { w.adopt() })
 	}
@@ -328,6 +345,7 @@ func (c *Cluster) close(end bool) {
 					w.drain(h)
 				}
 			}
+			w.hostsLeft()
 			if end {
 				return
 			}

@@ -6,7 +6,12 @@ import "weir.dev/weir/proxy/codec/h1"
 
 // codec returns the options for parsing responses.
 func (o *HTTPOptions) codec() h1.Options {
+	names := h1.LowerCase
+	if o.HTTP1.KeyFormat == KeyProperCase {
+		names = h1.ProperCase
+	}
 	return h1.Options{
+		Case:               names,
 		MaxHeadBytes:       int(o.MaxResponseHeadersKB) << 10,
 		MaxHeaders:         int(o.MaxHeaders),
 		EnableTrailers:     o.HTTP1.Trailers,
@@ -14,12 +19,4 @@ func (o *HTTPOptions) codec() h1.Options {
 		AllowCustomMethods: true,
 		PreserveCase:       o.HTTP1.KeyFormat == KeyPreserveCase,
 	}
-}
-
-// Case says how request field names are written.
-func (c *Cluster) Case() h1.Case {
-	if c.HTTP.HTTP1.KeyFormat == KeyProperCase {
-		return h1.ProperCase
-	}
-	return h1.LowerCase
 }

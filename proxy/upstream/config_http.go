@@ -3,7 +3,6 @@
 package upstream
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 
@@ -14,6 +13,8 @@ import (
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/tcp/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"weir.dev/weir/proxy/codec/h2/config"
 )
 
 const (
@@ -28,7 +29,6 @@ func (k *compiler) http() {
 	o.TCPIdleTimeout = 10 * time.Minute
 	o.HTTP = HTTPOptions{
 		IdleTimeout: time.Hour, MaxHeaders: 100, MaxResponseHeadersKB: 60,
-		HTTP2: defaultHTTP2(),
 	}
 	o.MaxRequestsPerConnection = c.GetMaxRequestsPerConnection().GetValue() //nolint:staticcheck // deprecated, still read
 	var typed *httpv3.HttpProtocolOptions
@@ -74,7 +74,6 @@ func (k *compiler) typedHTTP(path string, m *httpv3.HttpProtocolOptions) {
 		h1, h2 = e.GetHttpProtocolOptions(), e.GetHttp2ProtocolOptions()
 		if h2 != nil {
 			h.Version = UseHTTP2
-			k.noHTTP2(path + ".http2_protocol_options")
 		}
 	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
 		path += ".use_downstream_protocol_config"
@@ -117,15 +116,9 @@ func (k *compiler) deprecatedHTTP(overruled bool) {
 			"set protocol_selection: USE_DOWNSTREAM_PROTOCOL or remove one")
 	case h2 != nil:
 		h.Version = UseHTTP2
-		k.noHTTP2("http2_protocol_options")
 	}
 	k.http1("http_protocol_options", h1)
 	k.http2("http2_protocol_options", h2)
-}
-
-// noHTTP2 refuses what would otherwise be HTTP/1 in silence.
-func (k *compiler) noHTTP2(path string) {
-	k.fail(path, "HTTP/2 to upstreams is not supported yet", "use http_protocol_options")
 }
 
 func (k *compiler) commonHTTP(o *corev3.HttpProtocolOptions) {
@@ -176,50 +169,14 @@ func (k *compiler) preserveCase(path string, cfg *anypb.Any) {
 	}
 }
 
-func defaultHTTP2() HTTP2Options {
-	return HTTP2Options{
-		HPACKTableSize: 4096, MaxConcurrentStreams: 1024,
-		InitialStreamWindow: 16 << 20, InitialConnectionWindow: 24 << 20,
-		MaxOutboundFrames: 10000, MaxOutboundControlFrames: 1000,
-		MaxConsecutiveInboundEmptyFrames: 1, MaxInboundPriorityFramesPerStream: 100,
-		MaxInboundWindowUpdateFramesPerDataFrame: 10,
+// http2 compiles the options of HTTP/2, of which the limits of a response's head are
+// those of every protocol.
+func (k *compiler) http2(path string, p *corev3.Http2ProtocolOptions) {
+	o, err := config.Compile(p)
+	if err != nil {
+		k.failErr(path, err)
 	}
-}
-
-func (k *compiler) http2(path string, o *corev3.Http2ProtocolOptions) {
-	h := &k.out.HTTP.HTTP2
-	h.HPACKTableSize = value(o.GetHpackTableSize(), h.HPACKTableSize)
-	h.MaxConcurrentStreams = value(o.GetMaxConcurrentStreams(), h.MaxConcurrentStreams)
-	h.InitialStreamWindow = value(o.GetInitialStreamWindowSize(), h.InitialStreamWindow)
-	h.InitialConnectionWindow = value(o.GetInitialConnectionWindowSize(), h.InitialConnectionWindow)
-	h.AllowConnect = o.GetAllowConnect()
-	h.MaxOutboundFrames = value(o.GetMaxOutboundFrames(), h.MaxOutboundFrames)
-	h.MaxOutboundControlFrames = value(o.GetMaxOutboundControlFrames(), h.MaxOutboundControlFrames)
-	h.MaxConsecutiveInboundEmptyFrames = value(o.GetMaxConsecutiveInboundFramesWithEmptyPayload(), h.MaxConsecutiveInboundEmptyFrames)
-	h.MaxInboundPriorityFramesPerStream = value(o.GetMaxInboundPriorityFramesPerStream(), h.MaxInboundPriorityFramesPerStream)
-	h.MaxInboundWindowUpdateFramesPerDataFrame = value(o.GetMaxInboundWindowUpdateFramesPerDataFrameSent(), h.MaxInboundWindowUpdateFramesPerDataFrame)
-	h.KeepOnStreamError = o.GetStreamErrorOnInvalidHttpMessaging() //nolint:staticcheck // deprecated, still read
-	if v := o.GetOverrideStreamErrorOnInvalidHttpMessage(); v != nil {
-		h.KeepOnStreamError = v.GetValue()
-	}
-	h.MaxHeaderFieldSizeKB = o.GetMaxHeaderFieldSizeKb().GetValue()
-	h.DisableHuffman = o.GetEnableHuffmanEncoding() != nil && !o.GetEnableHuffmanEncoding().GetValue()
-	h.DisallowObsText = o.GetDisallowObsText().GetValue()
-	for i, s := range o.GetCustomSettingsParameters() {
-		id := s.GetIdentifier().GetValue()
-		if id == 1 || id == 3 || id == 4 || id == 2 || id == 8 || id > 1<<16-1 {
-			k.fail(fmt.Sprintf("%s.custom_settings_parameters[%d].identifier", path, i),
-				fmt.Sprintf("setting %d has a field of its own or cannot be set", id), "use the named field")
-		}
-		h.CustomSettings = append(h.CustomSettings, HTTP2Setting{ID: uint16(id), Value: s.GetValue().GetValue()})
-	}
-	if a := o.GetConnectionKeepalive(); a != nil {
-		h.KeepAliveInterval = duration(a.GetInterval(), 0)
-		h.KeepAliveTimeout = duration(a.GetTimeout(), 0)
-		h.KeepAliveIdleInterval = duration(a.GetConnectionIdleInterval(), 0)
-		h.KeepAliveJitterPercent = 15
-		if v := a.GetIntervalJitter(); v != nil {
-			h.KeepAliveJitterPercent = cmp.Or(v.GetValue(), 0)
-		}
-	}
+	h := &k.out.HTTP
+	o.MaxHeadBytes, o.MaxHeaders = int(h.MaxResponseHeadersKB)<<10, int(h.MaxHeaders)
+	h.HTTP2 = o
 }

@@ -110,10 +110,6 @@ func (k *compiler) address(path string, a *corev3.Address) (addr address.Addr, n
 		return address.Unix(v.Pipe.GetPath()), "", 0, true
 	case *corev3.Address_SocketAddress:
 		s := v.SocketAddress
-		if s.GetProtocol() != corev3.SocketAddress_TCP {
-			k.fail(path+".socket_address.protocol", "hosts are reached by TCP", "use TCP")
-			return address.Addr{}, "", 0, false
-		}
 		port = uint16(s.GetPortValue())
 		if ip, err := netip.ParseAddr(s.GetAddress()); err == nil {
 			return address.IP(netip.AddrPortFrom(ip, port)), "", port, true

@@ -157,6 +157,13 @@ func TestCompile(t *testing.T) {
 	}
 }
 
+// TestUDPHosts: the protocol of a host's address is that of whoever reaches it.
+func TestUDPHosts(t *testing.T) {
+	if c, problems := upstream.Compile(parse(t, `{"name":"c","load_assignment":{"cluster_name":"c","endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"protocol":"UDP","address":"127.0.0.1","port_value":53}}}}]}]}}`), testContext()); c == nil {
+		t.Error(problems)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	ip := endpoint("127.0.0.1")
 	tests := map[string]struct{ cluster, path, reason string }{
@@ -169,9 +176,6 @@ func TestRefused(t *testing.T) {
 		"a filter":                {`"name":"c","filters":[{"name":"f"}],` + ip, "filters", "not supported"},
 		"a transport":             {`"name":"c","transport_socket":{"name":"envoy.transport_sockets.tls","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + ip, "transport_socket", "not known"},
 		"the apple resolver":      {`"name":"c","type":"STRICT_DNS","typed_dns_resolver_config":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + endpoint("a"), "typed_dns_resolver_config.typed_config", "not supported"},
-		"UDP":                     {`"name":"c","load_assignment":{"cluster_name":"c","endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"protocol":"UDP","address":"127.0.0.1","port_value":80}}}}]}]}`, "load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.protocol", "TCP"},
-		"HTTP/2":                  {`"name":"c","http2_protocol_options":{},` + ip, "http2_protocol_options", "not supported yet"},
-		"typed HTTP/2":            {`"name":"c","typed_extension_protocol_options":{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":{"@type":"type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions","explicit_http_config":{"http2_protocol_options":{}}}},` + ip, "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].explicit_http_config.http2_protocol_options", "not supported yet"},
 		"a pool per downstream":   {`"name":"c","connection_pool_per_downstream_connection":true,` + ip, "connection_pool_per_downstream_connection", "shared"},
 		"a timeout of nothing":    {`"name":"c","connect_timeout":"0s",` + ip, "connect_timeout", "greater than 0"},
 		"an unknown options name": {`"name":"c","typed_extension_protocol_options":{"x":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + ip, "typed_extension_protocol_options[x]", "not known"},

@@ -11,25 +11,26 @@ import (
 	"weir.dev/weir/proxy/streaminfo"
 )
 
-func (p *httpPool) dial(t *engine.Task, breaker *Resource) (*Conn, error) {
-	cl, st := p.worker.cluster, p.worker.Stats
-	c := &Conn{pool: p, breaker: breaker, used: true}
-	c.idle.Init(p.loop, c.idled)
-	p.all[c] = struct{}{}
-	p.worker.Hold()
-	p.host.AddConnections(1)
+// dial opens a connection, for a pool or without one, that the breaker has let pass.
+func (hp *hostPools) dial(t *engine.Task, p *pool, breaker *Resource, o *TransportOptions) (*Conn, error) {
+	cl, st := hp.worker.cluster, hp.worker.Stats
+	c := &Conn{worker: hp.worker, host: hp.host, loop: hp.loop, pools: hp, pool: p, breaker: breaker, used: true}
+	c.idle.Init(hp.loop, c.idled)
+	hp.all[c] = struct{}{}
+	hp.worker.Hold()
+	c.host.AddConnections(1)
 	st.CxTotal.Inc()
-	st.CxHTTP1Total.Inc()
 	st.CxActive.Inc()
-	local := p.host.Local(p.worker.loop)
+	local := c.host.Local(hp.worker.loop)
 	local.Stats.CxTotal.Inc()
+	if p != nil {
+		p.conns++
+		p.dialing++
+	}
 	start := engine.Nano()
-	sock, addr, err := p.connect(t)
-	if err == nil {
-		c.Socket, c.Transport = sock, sock
-		local := sock.LocalAddr()
-		c.Info = &streaminfo.Connection{Local: local, DirectLocal: local, Remote: addr, DirectRemote: addr, Start: time.Now(), TransportProtocol: "raw_buffer"}
-		err = p.handshake(t, c)
+	addr, err := c.connect(t, o)
+	if p != nil {
+		p.dialing--
 	}
 	if err != nil {
 		c.close(!errors.Is(err, engine.ErrDialTimeout))
@@ -48,21 +49,40 @@ func (p *httpPool) dial(t *engine.Task, breaker *Resource) (*Conn, error) {
 		return nil, &ConnectError{Address: addr, Err: err}
 	}
 	st.CxConnectTime.Record(uint64(engine.Nano()-start) / uint64(time.Millisecond))
-	if d := cl.HTTP.MaxConnectionDuration; d > 0 {
-		jitter := 1 + p.worker.rand.Float64()*cl.HTTP.MaxConnectionDurationJitter/100
-		c.until = p.loop.Now() + int64(float64(d)*jitter)
+	if d := cl.HTTP.MaxConnectionDuration; d > 0 && p != nil {
+		jitter := 1 + hp.worker.rand.Float64()*cl.HTTP.MaxConnectionDurationJitter/100
+		c.until = hp.loop.Now() + int64(float64(d)*jitter)
 	}
 	return c, nil
 }
 
-// connect tries the host's addresses in turn.
-func (p *httpPool) connect(t *engine.Task) (*engine.Conn, address.Addr, error) {
-	cl := p.worker.cluster
-	sock, err := t.Dial(p.host.Address, cl.dialOptions(p.host.Address))
-	if err == nil {
-		return sock, p.host.Address, nil
+// connect dials and shakes hands within the cluster's connect timeout.
+func (c *Conn) connect(t *engine.Task, o *TransportOptions) (address.Addr, error) {
+	sock, addr, err := c.host.dial(t, c.worker.cluster)
+	if err != nil {
+		return addr, err
 	}
-	for _, a := range p.host.Addresses {
+	c.Socket, c.Transport = sock, sock
+	local := sock.LocalAddr()
+	c.Info = &streaminfo.Connection{Local: local, DirectLocal: local, Remote: addr, DirectRemote: addr, Start: time.Now(), TransportProtocol: "raw_buffer"}
+	tr := c.host.Transport.Transport
+	if tr == nil {
+		return addr, nil // Cleartext.
+	}
+	var late engine.Timer
+	late.Init(c.loop, func() { sock.Abort(engine.ErrDialTimeout) })
+	late.Set(int64(c.worker.cluster.ConnectTimeout))
+	defer late.Release()
+	return addr, tr.Wrap(t, c, o)
+}
+
+// dial tries the host's addresses in turn.
+func (h *Host) dial(t *engine.Task, cl *Cluster) (*engine.Conn, address.Addr, error) {
+	sock, err := t.Dial(h.Address, cl.dialOptions(h.Address))
+	if err == nil {
+		return sock, h.Address, nil
+	}
+	for _, a := range h.Addresses {
 		var interrupted *engine.Interrupted
 		if errors.As(err, &interrupted) {
 			break // Nobody wants the connection any more.
@@ -75,7 +95,7 @@ func (p *httpPool) connect(t *engine.Task) (*engine.Conn, address.Addr, error) {
 			err = e
 		}
 	}
-	return nil, p.host.Address, err
+	return nil, h.Address, err
 }
 
 func (c *Cluster) dialOptions(dst address.Addr) *engine.DialOptions {
@@ -98,12 +118,4 @@ func (c *Cluster) dialOptions(dst address.Addr) *engine.DialOptions {
 		o.Options = append(o.Options, engine.KeepAlive{Probes: k.Probes, Time: k.Time, Interval: k.Interval}.Options()...)
 	}
 	return o
-}
-
-func (p *httpPool) handshake(t *engine.Task, c *Conn) error {
-	tr := p.host.Transport.Transport
-	if tr == nil {
-		return nil // Cleartext.
-	}
-	return tr.Wrap(t, c, nil)
 }

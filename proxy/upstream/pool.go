@@ -5,15 +5,12 @@ package upstream
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"weir.dev/weir/proxy/address"
-	"weir.dev/weir/proxy/codec/h1"
-	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
-	"weir.dev/weir/proxy/streaminfo"
 )
 
 var (
@@ -59,63 +56,42 @@ func (e *ConnectError) Reason() string {
 // Timeout reports whether the connection took too long.
 func (e *ConnectError) Timeout() bool { return errors.Is(e.Err, engine.ErrDialTimeout) }
 
-// httpPool is one loop's HTTP/1 connections to one host.
-type httpPool struct {
-	worker  *Worker
-	host    *Host
-	loop    *engine.Loop
-	idle    []*Conn // the last used at the end
-	all     map[*Conn]struct{}
+// A pool is one loop's connections to one host that speak the same and may carry each
+// other's requests.
+type pool struct {
+	*hostPools
+	speak   protocol
+	options *TransportOptions // what its requests ask for, or nil
+	offer   *TransportOptions // what it dials with
+	idle    []*Conn           // of HTTP/1, the last used at the end
+	multi   []*Conn           // of HTTP/2, as long as they take requests
+	conns   int               // open or being dialled
+	dialing int
 	waiting []*waiter
-	drained bool
 }
 
 // waiter is a request that waits for a connection to become free.
 type waiter struct {
 	task *engine.Task
-	conn *Conn
+	x    Exchange
 	err  error
 	done bool
 }
 
-// Conn is one upstream HTTP/1 connection. It carries one request at a time and
-// belongs to one loop.
-type Conn struct {
-	Socket    *engine.Conn
-	Transport conn.Transport
-	Info      *streaminfo.Connection
-
-	pool     *httpPool
-	breaker  *Resource
-	requests uint32
-	until    int64 // the loop's time after which it takes no more requests
-	idle     engine.Timer
-	idleAt   int64 // the loop's time at which it has been idle for too long; 0 is never
-	closed   bool
-	used     bool
-	rx, tx   uint64 // bytes already counted
-}
-
-// Connect returns a connection to the host for one request: an idle one, or a new
-// one, or the next to become free if no more may be opened. fresh tells that it was
-// dialled for this request.
-func (w *Worker) Connect(t *engine.Task, h *Host, p ResourcePriority) (c *Conn, fresh bool, err error) {
-	local := h.Local(w.loop)
-	pool, _ := local.Pool.(*httpPool)
-	if pool == nil {
-		pool = &httpPool{worker: w, host: h, loop: t.Loop(), all: map[*Conn]struct{}{}, drained: !h.InCluster()}
-		local.Pool = pool
+// free returns an exchange on a connection that there is, or nil. Of HTTP/1
+// connections it takes the one that was used last: the others may then shrink away.
+func (p *pool) free() Exchange {
+	for i := 0; i < len(p.multi); {
+		c := p.multi[i]
+		if x := c.stream(); x != nil {
+			return x
+		}
+		if c.retired || c.closed {
+			p.forgetConn(c)
+			continue
+		}
+		i++
 	}
-	pool.host = h // A logical host's address may be another by now.
-	if c := pool.takeIdle(); c != nil {
-		return c, false, nil
-	}
-	return pool.open(t, p)
-}
-
-// takeIdle returns the connection that was used last: the others may then shrink
-// away.
-func (p *httpPool) takeIdle() *Conn {
 	for n := len(p.idle); n > 0; n = len(p.idle) {
 		c := p.idle[n-1]
 		p.idle[n-1] = nil
@@ -126,19 +102,19 @@ func (p *httpPool) takeIdle() *Conn {
 			c.close(true)
 			continue
 		}
-		if c.until > 0 && p.loop.Now() >= c.until {
-			p.worker.Stats.CxMaxDurationReached.Inc()
+		if c.spent() {
 			c.close(false)
 			continue
 		}
 		c.used = true
-		return c
+		return c.exchange()
 	}
 	return nil
 }
 
-// open dials, or waits where no further connection is allowed.
-func (p *httpPool) open(t *engine.Task, prio ResourcePriority) (*Conn, bool, error) {
+// open dials, or waits where no further connection is allowed or one is on its way
+// that will carry many requests.
+func (p *pool) open(t *engine.Task, prio ResourcePriority) (Exchange, bool, error) {
 	st := p.worker.Stats
 	res := p.worker.cluster.Resources(prio)
 	st.RqPendingTotal.Inc()
@@ -149,271 +125,199 @@ func (p *httpPool) open(t *engine.Task, prio ResourcePriority) (*Conn, bool, err
 	defer res.Pending.Release()
 	st.RqPendingActive.Inc()
 	defer st.RqPendingActive.Dec()
-	c, fresh, err := p.wanted(t, res)
+	x, fresh, err := p.wanted(t, res)
 	var failed *ConnectError
 	if errors.As(err, &failed) {
 		st.RqPendingFailureEject.Inc()
 	}
-	return c, fresh, err
+	return x, fresh, err
 }
 
-func (p *httpPool) wanted(t *engine.Task, res *Resources) (*Conn, bool, error) {
+func (p *pool) wanted(t *engine.Task, res *Resources) (Exchange, bool, error) {
+	if p.speak != speakHTTP1 && p.dialing > 0 {
+		x, err := p.wait(t)
+		return x, false, err
+	}
 	if !p.mayOpen(&res.Connections) {
 		p.worker.Stats.CxOverflow.Inc()
-		c, err := p.wait(t)
-		return c, false, err
+		x, err := p.wait(t)
+		return x, false, err
 	}
-	c, err := p.dial(t, &res.Connections)
-	return c, err == nil, err
+	c, err := p.dial(t, p, &res.Connections, p.offer)
+	if err != nil {
+		return nil, false, err
+	}
+	x := p.begin(c)
+	if x == nil {
+		return nil, false, ErrPoolClosed // It ended as soon as it was there.
+	}
+	p.serveWaiting(c)
+	return x, true, nil
+}
+
+// begin takes the first exchange of a new connection.
+func (p *pool) begin(c *Conn) Exchange {
+	if p.speak == speakHTTP2 || p.speak == speakALPN && c.Info.ALPN == "h2" {
+		c.multiplex()
+		p.multi = append(p.multi, c)
+		return c.stream()
+	}
+	c.worker.Stats.CxHTTP1Total.Inc()
+	return c.exchange()
 }
 
 // mayOpen takes one of the connections that the breaker allows. The first to a host
 // is always allowed, as in Envoy, or a loop could starve.
-func (p *httpPool) mayOpen(r *Resource) bool {
+func (p *pool) mayOpen(r *Resource) bool {
 	limit := p.worker.cluster.MaxConnectionsPerHost
-	if limit > 0 && p.host.ActiveConnections() >= limit && len(p.all) > 0 {
+	if limit > 0 && p.host.ActiveConnections() >= limit && p.conns > 0 {
 		return false
 	}
 	if r.TryAcquire() {
 		return true
 	}
-	if len(p.all) > 0 {
+	if p.conns > 0 {
 		return false
 	}
 	r.Acquire()
 	return true
 }
 
-// wait queues for the next connection to become free.
-func (p *httpPool) wait(t *engine.Task) (*Conn, error) {
+// wait queues for the next exchange that becomes free.
+func (p *pool) wait(t *engine.Task) (Exchange, error) {
 	w := &waiter{task: t}
 	p.waiting = append(p.waiting, w)
 	for !w.done {
 		if err := t.Wait(); err != nil {
-			p.forget(w)
-			if w.conn != nil {
-				w.conn.Unused()
+			p.forgetWaiter(w)
+			if w.x != nil {
+				w.x.Unused()
 			}
 			return nil, err
 		}
 	}
-	return w.conn, w.err
+	return w.x, w.err
 }
 
-func (p *httpPool) forget(w *waiter) {
-	for i, x := range p.waiting {
-		if x == w {
-			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
-			return
-		}
-	}
+func (p *pool) forgetWaiter(w *waiter) {
+	p.waiting = slices.DeleteFunc(p.waiting, func(x *waiter) bool { return x == w })
 }
 
-// pass hands a free connection, or an error, to who has waited longest.
-func (p *httpPool) pass(c *Conn, err error) bool {
+// next takes who has waited longest; nil if nobody waits.
+func (p *pool) next() *waiter {
 	if len(p.waiting) == 0 {
-		return false
+		return nil
 	}
 	w := p.waiting[0]
-	p.waiting = p.waiting[1:]
-	w.conn, w.err, w.done = c, err, true
+	p.waiting = slices.Delete(p.waiting, 0, 1)
+	return w
+}
+
+func (w *waiter) wake(x Exchange, err error) {
+	w.x, w.err, w.done = x, err, true
 	w.task.Wake()
+}
+
+// pass hands a free HTTP/1 connection to who has waited longest.
+func (p *pool) pass(c *Conn) bool {
+	w := p.next()
+	if w == nil {
+		return false
+	}
+	w.wake(c.exchange(), nil)
 	return true
 }
 
-// Ends returns the connection as the codec sees it.
-func (c *Conn) Ends() h1.Ends {
-	e := h1.Ends{Transport: c.Transport, Loop: c.pool.loop}
-	if c.Transport == conn.Transport(c.Socket) {
-		e.Socket = c.Socket
-	}
-	return e
-}
-
-// Fresh reports whether no request was sent on the connection before.
-func (c *Conn) Fresh() bool { return c.requests == 0 }
-
-// Release gives the connection back after a request. reuse tells that the exchange
-// was complete and the connection may carry another.
-func (c *Conn) Release(reuse bool) {
-	if c.closed {
-		return
-	}
-	p := c.pool
-	c.requests++
-	c.account()
-	if limit := p.worker.cluster.MaxRequestsPerConnection; limit > 0 && c.requests >= limit && reuse {
-		p.worker.Stats.CxMaxRequests.Inc()
-		reuse = false
-	}
-	old := c.until > 0 && p.loop.Now() >= c.until
-	if old && reuse {
-		p.worker.Stats.CxMaxDurationReached.Inc()
-	}
-	if !reuse || old {
-		c.close(c.Socket.HungUp())
-		return
-	}
-	if p.pass(c, nil) { // Those who waited before a drain are still served.
-		return
-	}
-	if p.drained || !p.host.InCluster() {
-		c.close(false)
-		return
-	}
-	c.used = false
-	if !c.Socket.Idle(c) {
-		c.close(true) // It spoke or closed after its response.
-		return
-	}
-	p.idle = append(p.idle, c)
-	c.rest()
-}
-
-// rest arms the timer of an idle connection.
-func (c *Conn) rest() {
-	now, at := c.pool.loop.Now(), int64(0)
-	if d := c.pool.worker.cluster.HTTP.IdleTimeout; d > 0 {
-		at = now + int64(d)
-	}
-	c.idleAt = at
-	if c.until > 0 && (at == 0 || c.until < at) {
-		at = c.until
-	}
-	if at > 0 {
-		c.idle.Set(max(at-now, 1))
-	}
-}
-
-// Abort closes the connection in the midst of a request.
-func (c *Conn) Abort() {
-	if c.closed {
-		return
-	}
-	st, remote := c.pool.worker.Stats, c.Socket.HungUp()
-	st.CxDestroyWithActiveRq.Inc()
-	if remote {
-		st.CxDestroyRemoteWithActiveRq.Inc()
-	} else {
-		st.CxDestroyLocalWithActiveRq.Inc()
-	}
-	c.close(remote)
-}
-
-// Unused gives the connection back without a request.
-func (c *Conn) Unused() {
-	c.requests--
-	c.Release(true)
-}
-
-// account adds what crossed the wire since the last time to the statistics.
-func (c *Conn) account() {
-	st := c.pool.worker.Stats
-	st.CxRxBytesTotal.Add(c.Socket.Received - c.rx)
-	st.CxTxBytesTotal.Add(c.Socket.Sent - c.tx)
-	c.rx, c.tx = c.Socket.Received, c.Socket.Sent
-}
-
-// Ready is called when an idle connection can be read: the host closed it, or it
-// spoke unasked, which makes it unfit.
-func (c *Conn) Ready(*engine.Conn) {
-	c.pool.dropIdle(c)
-	c.close(true)
-}
-
-func (c *Conn) idled() {
-	if c.used || c.closed {
-		return
-	}
-	if now := c.pool.loop.Now(); c.idleAt > 0 && now >= c.idleAt {
-		c.pool.worker.Stats.CxIdleTimeout.Inc()
-	} else {
-		c.pool.worker.Stats.CxMaxDurationReached.Inc()
-	}
-	c.pool.dropIdle(c)
-	c.close(false)
-}
-
-func (p *httpPool) dropIdle(c *Conn) {
-	for i, x := range p.idle {
-		if x == c {
-			p.idle = append(p.idle[:i], p.idle[i+1:]...)
-			return
+// serveWaiting gives the streams that an HTTP/2 connection has to those who wait, and
+// has another dialled if they are not enough.
+func (p *pool) serveWaiting(c *Conn) {
+	for c.multi != nil && len(p.waiting) > 0 {
+		x := c.stream()
+		if x == nil {
+			break
 		}
+		p.next().wake(x, nil)
+	}
+	p.refill()
+}
+
+// fail tells all who wait.
+func (p *pool) fail(err error) {
+	for w := p.next(); w != nil; w = p.next() {
+		w.wake(nil, err)
 	}
 }
 
-// close ends the connection and lets a waiting request open another in its place.
-func (c *Conn) close(remote bool) {
-	if c.closed {
+// forgetConn takes a connection out of those that are free.
+func (p *pool) forgetConn(c *Conn) {
+	is := func(x *Conn) bool { return x == c }
+	if c.multi != nil {
+		p.multi = slices.DeleteFunc(p.multi, is)
 		return
 	}
-	c.closed = true
-	p, st := c.pool, c.pool.worker.Stats
-	if c.Socket != nil {
-		c.account()
-		c.Socket.Close()
-		st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
-	}
-	st.CxDestroy.Inc()
-	if remote {
-		st.CxDestroyRemote.Inc()
-	} else {
-		st.CxDestroyLocal.Inc()
-	}
-	c.idle.Release()
-	delete(p.all, c)
-	st.CxActive.Dec()
-	p.host.AddConnections(-1)
-	c.breaker.Release()
-	p.refill()
-	p.worker.Drop()
+	p.idle = slices.DeleteFunc(p.idle, is)
 }
 
-// refill opens a connection for the request that has waited longest, now that one
-// more is allowed.
-func (p *httpPool) refill() {
-	if len(p.waiting) == 0 {
+// gone settles a connection that has closed: a waiting request may open another in its
+// place.
+func (p *pool) gone(c *Conn) {
+	p.forgetConn(c)
+	p.conns--
+	p.refill()
+	if p.conns == 0 && len(p.waiting) == 0 {
+		p.drop(p)
+	}
+}
+
+// refill opens a connection for the request that has waited longest, if one more is
+// allowed.
+func (p *pool) refill() {
+	if len(p.waiting) == 0 || p.speak != speakHTTP1 && p.dialing > 0 {
 		return
 	}
 	p.worker.Hold()
 	p.loop.Go(engine.RunnerFunc(func(t *engine.Task) {
 		defer p.worker.Drop()
 		res := &p.worker.cluster.Resources(DefaultPriority).Connections
-		if len(p.waiting) == 0 || !p.mayOpen(res) {
+		if len(p.waiting) == 0 || p.speak != speakHTTP1 && p.dialing > 0 || !p.mayOpen(res) {
 			return
 		}
-		c, err := p.dial(t, res)
+		c, err := p.dial(t, p, res, p.offer)
 		if err != nil {
-			p.pass(nil, err)
+			p.refused(err)
 			return
 		}
-		if !p.pass(c, nil) {
-			c.Unused()
+		x := p.begin(c)
+		if w := p.next(); w != nil && x != nil {
+			w.wake(x, nil)
+		} else if x != nil {
+			x.Unused()
 		}
+		p.serveWaiting(c)
 	}))
 }
 
-// Drain lets what runs, and who waits, finish and closes idle connections.
-func (p *httpPool) Drain() {
-	p.drained = true
-	for _, c := range p.idle {
+// refused tells those who wait for a connection that it could not be made: one of
+// them, or all where one would have served them all.
+func (p *pool) refused(err error) {
+	if p.speak != speakHTTP1 {
+		p.fail(err)
+		return
+	}
+	if w := p.next(); w != nil {
+		w.wake(nil, err)
+	}
+}
+
+// drain lets what runs, and who waits, finish and closes idle connections.
+func (p *pool) drain() {
+	for _, c := range slices.Clone(p.idle) {
 		c.Socket.NotIdle()
 		c.close(false)
 	}
 	p.idle = nil
-}
-
-// Close closes all connections at once: requests on them fail.
-func (p *httpPool) Close() {
-	drained := p.drained
-	p.Drain()
-	p.drained = drained
-	for p.pass(nil, ErrPoolClosed) {
+	for _, c := range slices.Clone(p.multi) {
+		c.retire()
 	}
-	for c := range p.all {
-		if c.Socket != nil {
-			c.Socket.Abort(ErrPoolClosed)
-		}
-	}
+	p.multi = nil
 }

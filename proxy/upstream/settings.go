@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
 )
@@ -107,7 +108,7 @@ type HTTPOptions struct {
 	AutoSNI, AutoSANValidation bool
 	SNIHeader                  string
 	HTTP1                      HTTP1Options
-	HTTP2                      HTTP2Options
+	HTTP2                      h2.Options
 }
 
 // KeyFormat says how HTTP/1 header names are written.
@@ -135,34 +136,6 @@ type HTTP1Options struct {
 	// KeepOnStreamError keeps a connection open after an invalid message where the
 	// protocol allows it.
 	KeepOnStreamError bool
-}
-
-// HTTP2Options are Envoy's Http2ProtocolOptions; sizes in bytes.
-type HTTP2Options struct {
-	HPACKTableSize                           uint32 // 4096
-	MaxConcurrentStreams                     uint32 // 1024
-	InitialStreamWindow                      uint32 // 16 MiB
-	InitialConnectionWindow                  uint32 // 24 MiB
-	AllowConnect                             bool
-	MaxOutboundFrames                        uint32 // 10000
-	MaxOutboundControlFrames                 uint32 // 1000
-	MaxConsecutiveInboundEmptyFrames         uint32 // 1
-	MaxInboundPriorityFramesPerStream        uint32 // 100
-	MaxInboundWindowUpdateFramesPerDataFrame uint32 // 10
-	KeepOnStreamError                        bool
-	MaxHeaderFieldSizeKB                     uint32 // 0 is the head's limit
-	DisableHuffman                           bool
-	DisallowObsText                          bool
-	CustomSettings                           []HTTP2Setting
-	KeepAliveInterval, KeepAliveTimeout      time.Duration // 0 interval is no keep-alive
-	KeepAliveJitterPercent                   float64
-	KeepAliveIdleInterval                    time.Duration
-}
-
-// HTTP2Setting is one custom entry of the SETTINGS frame.
-type HTTP2Setting struct {
-	ID    uint16
-	Value uint32
 }
 
 // BindConfig is where upstream connections come from.
@@ -250,6 +223,10 @@ type Transport interface {
 	Secure() bool
 }
 
+// PerDownstream is a Transport that may tell the host of the downstream connection,
+// which its connections can then not be shared by.
+type PerDownstream interface{ PerDownstream() bool }
+
 // TransportOptions are what one request, or one downstream connection, asks of the
 // transport socket of its upstream connection. Connections are shared only by those
 // that ask the same. Nil asks for nothing.
@@ -261,6 +238,8 @@ type TransportOptions struct {
 	VerifyNames []string
 	// ALPN are the protocols to offer in place of the configured ones.
 	ALPN []string
+	// FallbackALPN are the protocols to offer where none are configured.
+	FallbackALPN []string
 	// Downstream is the connection that a PROXY protocol header tells of; nil
 	// if it tells of none. It makes the connection unfit to be shared.
 	Downstream *streaminfo.Connection

@@ -4,7 +4,10 @@ package upstream
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
+
+	"weir.dev/weir/proxy/codec/h2"
 )
 
 // A view is one host set with a balancer of one loop.
@@ -28,8 +31,35 @@ type Worker struct {
 	rand    *rand.Rand
 	// busy counts what still uses the cluster on this loop; retired, once set, is
 	// called when that is nothing any more.
-	busy    int
-	retired func()
+	busy       int
+	exchanges  []*exchange1 // to be used again
+	exchanges2 []*exchange2
+	streams    *h2.Stats // nil unless the cluster may speak HTTP/2
+	retired    func()
+	watchers   []MemberWatcher
+}
+
+// A MemberWatcher is told that hosts left a cluster, for what is kept of them
+// outside of their pools.
+type MemberWatcher interface {
+	// HostsLeft runs on the worker's loop, perhaps within Pick, when hosts left the
+	// cluster; if the cluster itself was replaced or removed, all have.
+	HostsLeft(w *Worker)
+}
+
+// Watch has m told of hosts that leave.
+func (w *Worker) Watch(m MemberWatcher) { w.watchers = append(w.watchers, m) }
+
+// Unwatch ends Watch.
+func (w *Worker) Unwatch(m MemberWatcher) {
+	w.watchers = slices.DeleteFunc(slices.Clone(w.watchers), func(x MemberWatcher) bool { return x == m })
+}
+
+// hostsLeft tells the watchers, who may end their watch.
+func (w *Worker) hostsLeft() {
+	for _, m := range w.watchers {
+		m.HostsLeft(w)
+	}
 }
 
 // Hold notes that something on the loop uses the cluster: a replaced cluster keeps
@@ -145,6 +175,7 @@ func (w *Worker) adopt() *view {
 			w.drain(h)
 		}
 	}
+	w.hostsLeft()
 	return v
 }
 

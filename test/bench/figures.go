@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"weir.dev/weir/test/bench/peer"
@@ -32,6 +33,12 @@ func newTable(s scenario.Scenario, proxies []peer.Proxy) *table {
 		t.Others = []string{"MiB/s", "% of core"}
 	case scenario.PerConn:
 		t.Unit = "KiB/connection"
+	case scenario.PerHandshake:
+		t.Unit = "CPU us/handshake"
+		t.Others = []string{"handshakes/s", "% of core"}
+	case scenario.PerMessage:
+		t.Unit = "CPU us/message"
+		t.Others = []string{"messages/s", "% of core", "messages/CPU s"}
 	}
 	if s.Load.Rate > 0 {
 		t.Others = append(t.Others, "p50 us", "p99 us", "max us", "client late p99 us")
@@ -51,6 +58,9 @@ func newTable(s scenario.Scenario, proxies []peer.Proxy) *table {
 		return p + ", " + v.Name
 	}
 	for _, p := range proxies {
+		if len(s.Peers) > 0 && p.Name != "weir" && !slices.Contains(s.Peers, p.Name) {
+			continue
+		}
 		for _, v := range variants {
 			if v.Only != "" && v.Only != p.Name {
 				continue
@@ -76,9 +86,12 @@ func (t *table) add(row *report.Row, s scenario.Scenario, o outcome) {
 	var main float64
 	var others []float64
 	switch s.Figure {
-	case scenario.PerRequest:
+	case scenario.PerRequest, scenario.PerHandshake, scenario.PerMessage:
 		main = cpu * 1e6 / float64(o.Answered)
 		others = []float64{float64(o.Answered) / wall, 100 * cpu / wall}
+		if s.Figure == scenario.PerMessage {
+			others = append(others, float64(o.Answered)/cpu)
+		}
 	case scenario.PerGiB:
 		main = cpu * 1e3 / (float64(o.Bytes) / (1 << 30))
 		others = []float64{float64(o.Bytes) / (1 << 20) / wall, 100 * cpu / wall}

@@ -19,7 +19,7 @@ import (
 // install adds the Debian packages of the proxies that are missing, when root, and stops the services that their
 // installation starts; services that were there before are left alone. It is an error if something stays missing.
 func install(names []string) error {
-	var missing []string
+	var missing, modules []string
 	for _, p := range peer.All("") {
 		if p.Package == "" || !slices.Contains(names, p.Name) {
 			continue
@@ -27,11 +27,20 @@ func install(names []string) error {
 		if _, err := p.Path(); err != nil {
 			missing = append(missing, p.Package)
 		}
+		for file, pkg := range p.Modules {
+			if _, err := os.Stat(file); err != nil {
+				modules = append(modules, pkg)
+			}
+		}
 	}
-	if len(missing) == 0 {
+	if len(modules) > 0 && os.Geteuid() != 0 && len(missing) == 0 {
+		fmt.Fprintf(os.Stderr, "bench: %s not installed: what needs it is not counted\n", strings.Join(modules, ", "))
 		return nil
 	}
-	apt := append([]string{"install", "-y", "--no-install-recommends"}, missing...)
+	if len(missing)+len(modules) == 0 {
+		return nil
+	}
+	apt := slices.Concat([]string{"install", "-y", "--no-install-recommends"}, missing, modules)
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%s not installed: run as root, or apt-get %s, or leave them out of -proxies",
 			strings.Join(missing, ", "), strings.Join(apt, " "))

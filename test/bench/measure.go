@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -40,6 +39,7 @@ type bench struct {
 	options
 	self    string
 	proxies []peer.Proxy
+	cert    peer.Certificate
 	backend *exec.Cmd
 	addr    netip.AddrPort
 }
@@ -74,6 +74,9 @@ func measure(ctx context.Context, o options, out io.Writer) (err error) {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	if err := raiseFiles(); err != nil {
+		return err
+	}
+	if b.cert, err = peer.NewCertificate(); err != nil {
 		return err
 	}
 	if err := b.startBackend(); err != nil {
@@ -152,7 +155,7 @@ func (b *bench) scenario(ctx context.Context, s scenario.Scenario) (report.Table
 // sample starts a proxy, measures it once and stops it.
 func (b *bench) sample(ctx context.Context, s scenario.Scenario, p peer.Proxy, v scenario.Variant) (outcome, []string, error) {
 	setup := v.Setup
-	setup.Backend = b.addr
+	setup.Backend, setup.Mode, setup.TLS, setup.Cert = b.addr, s.Mode, s.TLS, b.cert
 	var err error
 	if setup.Listen, err = freePort(); err != nil {
 		return outcome{}, nil, err
@@ -168,6 +171,9 @@ func (b *bench) sample(ctx context.Context, s scenario.Scenario, p peer.Proxy, v
 	defer stop()
 	j := job{Load: s.Load, Park: s.Figure == scenario.PerConn, Settle: time.Second, Proxy: cmd.Process.Pid, Backend: b.backend.Process.Pid}
 	j.Load.Addr = setup.Listen.String()
+	if s.TLS {
+		j.Load.Cert = b.cert.DER
+	}
 	j.Load.Measure = seconds(b.Seconds)
 	j.Load.Warmup = min(j.Load.Measure/2, time.Second)
 	o, err := b.load(ctx, j)
@@ -257,46 +263,6 @@ func start(ctx context.Context, p peer.Proxy, s peer.Setup) (*exec.Cmd, func(), 
 		return nil, nil, fmt.Errorf("%s %w; it says: %.500s", p.Name, err, bytes.Join(bytes.Fields(said), []byte(" ")))
 	}
 	return cmd, stop, nil
-}
-
-// ready asks until the last host and route answers.
-func ready(ctx context.Context, s peer.Setup, ended <-chan struct{}) error {
-	url := "http://" + s.Listen.String()
-	if s.Routes > 0 {
-		url += peer.Route(s.Routes-1) + "100"
-	} else {
-		url += "/100"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return fmt.Errorf("cannot be asked: %w", err)
-	}
-	req.Host = "bench.test"
-	if s.Hosts > 0 {
-		req.Host = peer.Host(s.Hosts - 1)
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
-	last := "nothing"
-	for stop := time.Now().Add(startLimit); time.Now().Before(stop); {
-		select {
-		case <-ended:
-			return fmt.Errorf("ended by itself")
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			last = err.Error()
-			continue
-		}
-		res.Body.Close()
-		if res.StatusCode == http.StatusOK {
-			return nil
-		}
-		last = res.Status
-	}
-	return fmt.Errorf("does not answer within %v: %s", startLimit, last)
 }
 
 // freePort finds a port that was free a moment ago.

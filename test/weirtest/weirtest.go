@@ -53,6 +53,9 @@ func build() (dir string, err error) {
 	return dir, os.Setenv(binaryVariable, binary)
 }
 
+// Binary is the path of the binary.
+func Binary() string { return os.Getenv(binaryVariable) }
+
 // Run runs a command line to its end and returns what it printed, on both outputs, and its exit status.
 func Run(t *testing.T, stdin string, args ...string) (output string, status int) {
 	t.Helper()

@@ -3,9 +3,11 @@
 package router
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/codec/h1"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
@@ -33,6 +35,8 @@ const (
 	resetConnectTime       // nor in time
 	resetTermination       // the connection ended before a response
 	resetProtocol          // the host answered nonsense
+	resetRemote            // the host broke the exchange off
+	resetRefused           // the host did so before it looked at the request
 	resetTry               // a time limit of the try
 	resetStream            // the stream itself ended: time-out, client gone
 )
@@ -54,7 +58,7 @@ func (q *request) attempt() outcome {
 const maxStale = 16
 
 func (q *request) staleConn() bool {
-	if q.conn == nil || q.conn.Fresh() || q.client.Head().Size > 0 {
+	if q.client == nil || q.client.Fresh() || q.client.Head().Size > 0 {
 		return false
 	}
 	if q.s.Request.Body != nil && !q.s.Upgrade && (q.replay.src == nil || !q.replay.rewindable()) {
@@ -83,24 +87,20 @@ func (q *request) once() outcome {
 	}
 	q.host = host
 	q.note(host)
-	conn, fresh, err := q.up.Connect(t, host, q.priority())
+	x, fresh, err := q.up.Connect(t, host, q.connectOptions())
 	if err != nil {
 		return outcome{err: err, reset: connectReset(err)}
 	}
-	q.conn = conn
 	if !q.cluster.Resources(q.priority()).Requests.TryAcquire() {
 		st.RqPendingOverflow.Inc()
-		conn.Unused()
-		q.conn = nil
+		x.Unused()
 		return outcome{err: upstream.ErrOverflow, reset: resetOverflow}
 	}
-	q.counted = true
+	q.client, q.counted = x, true
 	st.RqActive.Inc()
 	host.AddRequests(1)
 	st.RqTotal.Inc()
 	host.Local(q.up.Loop()).Stats.RqTotal.Inc()
-	q.client.Attach(conn.Ends(), &q.cluster.Codec)
-	q.attached = true
 	q.connected(fresh)
 	q.armTry()
 	if err := q.send(); err != nil {
@@ -109,13 +109,57 @@ func (q *request) once() outcome {
 	return q.receive()
 }
 
+// connectOptions says what the request asks of its connection.
+func (q *request) connectOptions() *upstream.ConnectOptions {
+	o := &q.connect
+	*o = upstream.ConnectOptions{Priority: q.priority(), Downstream: q.s.Info.Protocol}
+	tr := q.host.Transport.Transport
+	if tr == nil {
+		return o
+	}
+	http := &q.cluster.HTTP
+	if http.AutoSNI || http.AutoSANValidation {
+		name := string(hostname(q.sniSource()))
+		if http.AutoSNI {
+			q.secure.ServerName = name
+			o.Transport = &q.secure
+		}
+		if http.AutoSANValidation {
+			q.secure.VerifyNames = append(q.secure.VerifyNames[:0], name)
+			o.Transport = &q.secure
+		}
+	}
+	if p, ok := tr.(upstream.PerDownstream); ok && p.PerDownstream() {
+		q.secure.Downstream = q.s.Info.Conn
+		o.Transport = &q.secure
+	}
+	return o
+}
+
+// sniSource returns the value that the server name is taken from.
+func (q *request) sniSource() []byte {
+	if n := q.cluster.SNIHeader; n != (header.Name{}) {
+		if v := q.s.Request.Header.Get(n); v != nil {
+			return v
+		}
+	}
+	return q.s.Request.Header.Get(header.Authority)
+}
+
+// hostname cuts the port off.
+func hostname(authority []byte) []byte {
+	if i := bytes.LastIndexByte(authority, ':'); i >= 0 && bytes.IndexByte(authority[i:], ']') < 0 {
+		authority = authority[:i]
+	}
+	return bytes.Trim(authority, "[]")
+}
+
 // note writes down which host is tried.
 func (q *request) note(h *upstream.Host) {
 	u := &q.s.Info.Upstream
 	u.HostName, u.HostAddress, u.HostMetadata, u.Locality = h.Hostname, h.Address, h.Metadata, h.Locality
 	q.tried = append(q.tried, h.Address)
 	u.HostsAttempted = q.tried
-	u.Protocol = streaminfo.HTTP11
 	if q.retry.enabled() {
 		q.pick.Attempted = append(q.pick.Attempted, h)
 	}
@@ -124,9 +168,10 @@ func (q *request) note(h *upstream.Host) {
 func (q *request) connected(fresh bool) {
 	i := &q.s.Info
 	i.Upstream.Remote = q.host.Address
-	if c := q.conn.Info; c != nil {
+	if c := q.client.Connection(); c != nil {
 		i.Upstream.Local, i.Upstream.Remote = c.Local, c.Remote
 		i.Upstream.TLS = c.TLS
+		i.Upstream.Protocol = q.client.Protocol()
 		i.Upstream.ConnectionID = c.ID
 	}
 	now := q.loop.Now()
@@ -147,7 +192,8 @@ func (q *request) send() error {
 	if q.route.Forward.Connect != nil && s.Upgrade {
 		return nil // The payload itself goes upstream.
 	}
-	err := q.client.Open(&s.Request, &h1.Request{Upgrade: s.Upgrade, Case: q.cluster.Case()})
+	q.ask = codec.Request{Upgrade: s.Upgrade}
+	err := q.client.Open(&s.Request, &q.ask)
 	if err != nil {
 		return err
 	}
@@ -261,7 +307,8 @@ func (q *request) openTunnel() outcome {
 // abandon drops the try at hand so that another can be made.
 func (q *request) abandon() {
 	q.stopUpload()
-	q.leave(false)
+	q.complete = false // Whatever came of it, the connection carries no other.
+	q.leave()
 	q.stopTry()
 	q.complete = false
 	q.s.Info.Status, q.s.Info.StatusDetails = 0, ""
@@ -307,7 +354,7 @@ func connectReset(err error) reset {
 
 // resetOf sorts an error of sending.
 func resetOf(err error) reset {
-	var src *h1.SourceError
+	var src *codec.SourceError
 	var interrupted *engine.Interrupted
 	switch {
 	case isTryLimit(err):
@@ -320,14 +367,19 @@ func resetOf(err error) reset {
 
 // receiveReset sorts an error of the exchange.
 func (q *request) receiveReset(err error) reset {
-	var bad *h1.Error
-	var src *h1.SourceError
+	var bad *codec.Error
+	var src *codec.SourceError
+	var remote *codec.ResetError
 	var interrupted *engine.Interrupted
 	switch {
 	case errors.As(err, &src), errors.As(err, &interrupted):
 	case errors.As(err, &bad):
 		q.up.Stats.CxProtocolError.Inc()
 		return resetProtocol
+	case errors.As(err, &remote) && remote.Refused:
+		return resetRefused
+	case remote != nil:
+		return resetRemote
 	case errors.Is(err, h1.ErrIncomplete):
 		return resetTermination
 	}

@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stream"
@@ -75,14 +75,14 @@ func (sh *shadow) Run(t *engine.Task) {
 		st.CxNoneHealthy.Inc()
 		return
 	}
-	conn, _, err := sh.up.Connect(t, host, upstream.DefaultPriority)
+	x, _, err := sh.up.Connect(t, host, &upstream.ConnectOptions{})
 	if err != nil {
 		return
 	}
 	res := &sh.up.Cluster().Resources(upstream.DefaultPriority).Requests
 	if !res.TryAcquire() {
 		st.RqPendingOverflow.Inc()
-		conn.Unused()
+		x.Unused()
 		return
 	}
 	st.RqActive.Inc()
@@ -94,26 +94,19 @@ func (sh *shadow) Run(t *engine.Task) {
 	}()
 	st.RqTotal.Inc()
 	host.Local(sh.up.Loop()).Stats.RqTotal.Inc()
-	var client h1.Client
-	client.Attach(conn.Ends(), &sh.up.Cluster().Codec)
-	ok := sh.exchange(&client, st) == nil
-	reuse := ok && client.Reusable()
-	midway := !client.ResponseDone()
-	client.Detach()
-	if midway {
+	ok := sh.exchange(x, st) == nil
+	if !x.ResponseDone() {
 		st.RqTxReset.Inc()
-		conn.Abort()
-		return
 	}
-	conn.Release(reuse)
+	x.Release(ok)
 }
 
-func (sh *shadow) exchange(c *h1.Client, st *upstream.Stats) error {
+func (sh *shadow) exchange(c upstream.Exchange, st *upstream.Stats) error {
 	req := stream.Message{Header: &sh.header}
 	if sh.body != nil {
 		req.Body, req.Length = stream.NewBytes(sh.body), int64(len(sh.body))
 	}
-	if err := c.Open(&req, &h1.Request{Case: sh.up.Cluster().Case()}); err != nil {
+	if err := c.Open(&req, &codec.Request{}); err != nil {
 		return err
 	}
 	if req.Body == nil {

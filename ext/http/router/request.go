@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/address"
-	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
@@ -32,15 +32,16 @@ type request struct {
 	meta    []upstream.MetadataCriterion
 
 	// The try at hand.
-	host     *upstream.Host
-	conn     *upstream.Conn
-	client   h1.Client
-	attached bool
-	head     header.Map // of the response
-	counted  bool       // as an active request of host, cluster and breaker
-	begun    int64      // when it began
-	tunnel   bool
-	passed   bool // the response is the filters' and the client's now
+	host    *upstream.Host
+	client  upstream.Exchange // nil before there is a connection
+	connect upstream.ConnectOptions
+	ask     codec.Request
+	secure  upstream.TransportOptions
+	head    header.Map // of the response
+	counted bool       // as an active request of host, cluster and breaker
+	begun   int64      // when it began
+	tunnel  bool
+	passed  bool // the response is the filters' and the client's now
 
 	tried    []address.Addr // every host tried, in order
 	upload   upload
@@ -180,7 +181,7 @@ func (q *request) end() {
 	q.stopUpload()
 	q.cast() // Of a request that failed before it could be sent.
 	q.settle()
-	q.leave(q.attached && q.complete && q.client.Reusable())
+	q.leave()
 	q.tried = q.tried[:0]
 	q.forget(true)
 	if q.replay.over {
@@ -188,6 +189,8 @@ func (q *request) end() {
 	}
 	q.replay.reset()
 	q.head.Reset()
+	q.connect = upstream.ConnectOptions{}
+	q.secure = upstream.TransportOptions{VerifyNames: q.secure.VerifyNames[:0]}
 	q.pick = upstream.PickContext{Attempted: q.pick.Attempted[:0]}
 	q.release()
 	q.retry = retryState{}
@@ -206,7 +209,7 @@ func (q *request) end() {
 
 // settle counts how the exchange ended.
 func (q *request) settle() {
-	if q.conn == nil || !q.attached || q.tunnel {
+	if q.client == nil || q.tunnel {
 		return
 	}
 	st := q.up.Stats
@@ -217,7 +220,7 @@ func (q *request) settle() {
 		}
 	case q.passed:
 		q.w.stats.ResetAfter.Inc()
-		if q.failed == nil && (q.conn.Socket.HungUp() || q.client.Broken()) {
+		if q.failed == nil && (q.client.HungUp() || q.client.Broken()) {
 			st.RqRxReset.Inc()
 		} else {
 			st.RqTxReset.Inc()
@@ -225,35 +228,24 @@ func (q *request) settle() {
 	}
 }
 
-// leave ends the try at hand: the connection goes back to its pool, or is
-// closed unless keep.
-func (q *request) leave(keep bool) {
+// leave ends the try at hand and gives the connection back.
+func (q *request) leave() {
 	if q.counted {
 		q.counted = false
 		q.cluster.Resources(q.priority()).Requests.Release()
 		q.up.Stats.RqActive.Dec()
 		q.host.AddRequests(-1)
 	}
-	if q.conn != nil {
-		info := &q.s.Info.Upstream
-		info.WireReceived += q.client.Received()
-		head, body, _ := q.client.Sent()
-		info.HeaderSent += uint64(head)
-		info.WireSent += uint64(head) + body
-		info.HeaderReceived += uint64(q.client.Head().Size)
-		info.WireReceived += uint64(q.client.Head().Size)
+	if q.client == nil {
+		return
 	}
-	midway := q.attached && !q.tunnel && !q.client.ResponseDone()
-	if q.attached {
-		q.attached = false
-		q.client.Detach()
-	}
-	switch {
-	case q.conn == nil:
-	case midway:
-		q.conn.Abort()
-	default:
-		q.conn.Release(keep)
-	}
-	q.conn = nil
+	info := &q.s.Info.Upstream
+	head, body, _ := q.client.Sent()
+	size := uint64(q.client.Head().Size)
+	info.HeaderSent += uint64(head)
+	info.WireSent += uint64(head) + body
+	info.HeaderReceived += size
+	info.WireReceived += size + q.client.Received()
+	q.client.Release(q.complete)
+	q.client = nil
 }

@@ -165,6 +165,9 @@ func (r *retryState) wantsReset(q *request, why reset) bool {
 	if r.on&(route.Retry5xx|route.RetryGatewayError|route.RetryReset) != 0 {
 		return true
 	}
+	if why == resetRefused && r.on&route.RetryRefusedStream != 0 {
+		return true
+	}
 	_, _, begun := q.client.Sent()
 	return r.on&route.RetryResetBeforeRequest != 0 && !begun
 }
@@ -300,14 +303,14 @@ const maxDrain = 64 << 10
 // drain reads what is there of a response that is not wanted.
 func (q *request) drain() {
 	b := q.s.Response.Body
-	if !q.attached || b == nil || q.s.Response.Header != &q.head {
+	if q.client == nil || b == nil || q.s.Response.Header != &q.head {
 		return
 	}
 	for n := 0; n < maxDrain && b.Ready(); {
 		p, err := b.Next()
 		n += len(p)
 		if err == io.EOF {
-			q.leave(q.complete && q.client.Reusable())
+			q.leave()
 			return
 		}
 		if err != nil {
@@ -320,8 +323,8 @@ func (q *request) drain() {
 func (q *request) countReset(out *outcome) {
 	st := q.up.Stats
 	switch {
-	case q.conn == nil:
-	case out.reset == resetTermination:
+	case q.client == nil:
+	case out.reset == resetTermination, out.reset == resetRemote, out.reset == resetRefused:
 		st.RqRxReset.Inc()
 	default:
 		st.RqTxReset.Inc()
@@ -340,7 +343,7 @@ func (q *request) failure(out *outcome) error {
 		st.Response(http.StatusServiceUnavailable)
 		return out.err
 	case resetStream:
-		if q.conn == nil && q.host != nil {
+		if q.client == nil && q.host != nil {
 			st.RqCancelled.Inc()
 		}
 		q.countReset(out)
@@ -375,6 +378,8 @@ var reasons = map[reset]struct {
 	resetConnectTime: {"connection timeout", streaminfo.UpstreamConnectionFailure, 503},
 	resetTermination: {"connection termination", streaminfo.UpstreamConnectionTermination, 503},
 	resetProtocol:    {"protocol error", streaminfo.UpstreamProtocolError, 502},
+	resetRemote:      {"remote reset", streaminfo.UpstreamRemoteReset, 503},
+	resetRefused:     {"remote refused stream reset", streaminfo.UpstreamRemoteReset, 503},
 }
 
 func (q *request) upstreamError(out *outcome) error {

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stream"
@@ -79,7 +79,7 @@ func (q *request) armTry() {
 		q.duration.Set(int64(d))
 	}
 	if d := q.limits.tryIdle; d > 0 {
-		q.heard, q.heardAt = q.conn.Socket.Received+q.conn.Socket.Sent, q.loop.Now()
+		q.heard, q.heardAt = q.client.Traffic(), q.loop.Now()
 		q.silence.Set(int64(d) / 4)
 	}
 }
@@ -87,11 +87,11 @@ func (q *request) armTry() {
 // listen looks whether anything has moved on the connection. It looks four times
 // in the time allowed, so that no byte needs to be told of.
 func (q *request) listen() {
-	if q.s == nil || q.conn == nil {
+	if q.s == nil || q.client == nil {
 		return
 	}
 	limit := int64(q.limits.tryIdle)
-	if n := q.conn.Socket.Received + q.conn.Socket.Sent; n != q.heard {
+	if n := q.client.Traffic(); n != q.heard {
 		q.heard, q.heardAt = n, q.loop.Now()
 	}
 	if q.loop.Now()-q.heardAt >= limit {
@@ -245,7 +245,7 @@ func appendGRPCTimeout(dst []byte, d time.Duration) []byte {
 // streamError tells an error of the stream itself in the words of its owner.
 func streamError(err error) error {
 	var up *uploadError
-	var src *h1.SourceError
+	var src *codec.SourceError
 	cause := err
 	switch {
 	case errors.As(err, &up):
@@ -255,7 +255,7 @@ func streamError(err error) error {
 	default:
 		return err
 	}
-	var bad *h1.Error
+	var bad *codec.Error
 	var own *stream.Error
 	var interrupted *engine.Interrupted
 	if errors.As(cause, &bad) || errors.As(cause, &own) || errors.As(cause, &interrupted) {

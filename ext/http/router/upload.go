@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 
-	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/stream"
 )
@@ -39,10 +39,8 @@ func (u *upload) Run(t *engine.Task) {
 		return
 	}
 	if u.raw {
-		if q.client.SendTunnel(q.s.Request.Body) == nil {
-			// An error means that the socket is gone, which its reader sees.
-			_ = q.conn.Socket.CloseWrite()
-		}
+		// An error means that the connection is gone, which its reader sees.
+		_ = q.client.SendTunnel(q.s.Request.Body)
 		return
 	}
 	err := q.client.SendBody(&q.s.Request)
@@ -53,7 +51,7 @@ func (u *upload) Run(t *engine.Task) {
 		q.sent()
 		return
 	}
-	var src *h1.SourceError
+	var src *codec.SourceError
 	if errors.As(err, &src) {
 		// The request itself is broken off; the host must not take it for whole.
 		q.s.Task().Interrupt(&uploadError{src.Err})

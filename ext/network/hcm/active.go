@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/accesslog"
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
@@ -20,12 +22,14 @@ import (
 type active struct {
 	stream.Stream
 	conn   *connection
-	server h1.Server
+	server codec.ServerStream
+	h1     h1.Server
+	multi  *h2.ServerStream // nil on HTTP/1
 	head   header.Map
 	table  *route.Table
 	chain  *stream.Chain
 	start  int64 // loop time
-	resp   h1.Response
+	resp   codec.Response
 
 	idle       engine.Timer // stream_idle_timeout
 	idleFor    int64
@@ -34,9 +38,10 @@ type active struct {
 	halfClosed engine.Timer
 	periodic   engine.Timer // access_log_flush_interval
 
-	used      bool // there is something to wipe
-	served    bool // counted as a request
-	responded bool // the response's head may have left
+	gone      error // why an HTTP/2 client no longer wants the response
+	used      bool  // there is something to wipe
+	served    bool  // counted as a request
+	responded bool  // the response's head may have left
 	abandoned bool
 	ended     bool // the filters know that the stream is over
 	upgrading bool
@@ -50,7 +55,7 @@ var (
 )
 
 // take returns a stream for a connection.
-func (w *worker) take(t *engine.Task, k *connection) *active {
+func (w *worker) take(k *connection) *active {
 	var a *active
 	if n := len(w.free); n > 0 {
 		a = w.free[n-1]
@@ -64,9 +69,6 @@ func (w *worker) take(t *engine.Task, k *connection) *active {
 		a.periodic.Init(w.loop, a.logProgress)
 	}
 	a.conn = k
-	a.server.Attach(k.ends(), &w.m.cfg.codec)
-	a.server.OnBody(a)
-	a.ready(t)
 	return a
 }
 
@@ -74,8 +76,7 @@ func (w *worker) take(t *engine.Task, k *connection) *active {
 const maxFreeStreams = 1024
 
 func (w *worker) put(a *active) {
-	a.server.Detach()
-	a.conn = nil
+	a.conn, a.server, a.multi = nil, nil, nil
 	if len(w.free) < maxFreeStreams {
 		w.free = append(w.free, a)
 		return
@@ -98,7 +99,7 @@ func (a *active) ready(t *engine.Task) {
 	a.served, a.responded, a.abandoned, a.ended, a.upgrading = false, false, false, false, false
 	a.chain = &a.conn.m.chain
 	a.table = a.conn.m.table.Load()
-	a.resp = h1.Response{Case: a.conn.m.cfg.nameCase}
+	a.resp = codec.Response{}
 }
 
 func (a *active) interrupt(err error) {
@@ -132,7 +133,11 @@ func (a *active) info(p streaminfo.Protocol) {
 	i.Remote = k.conn.Info.Remote
 	a.served = true
 	k.stats.RqTotal.Inc()
-	k.stats.RqHTTP1Total.Inc()
+	if p >= streaminfo.HTTP2 {
+		k.stats.RqHTTP2Total.Inc()
+	} else {
+		k.stats.RqHTTP1Total.Inc()
+	}
 	k.stats.RqActive.Inc()
 	k.conn.Info.Requests++
 }
@@ -186,6 +191,14 @@ func (a *active) Moved(int) {
 	if a.idleFor > 0 {
 		a.idle.Set(a.idleFor)
 	}
+	a.standing()
+}
+
+// standing gives a client that has closed its sending side another moment.
+func (a *active) standing() {
+	if a.halfClosed.Active() {
+		a.halfClosed.Set(int64(halfSentGrace))
+	}
 }
 
 // Match finds the stream's route.
@@ -206,17 +219,14 @@ func (a *active) Match(s *stream.Stream) *route.Route {
 }
 
 // Inform sends an interim response, unless the client cannot take one.
-func (a *active) Inform(_ *stream.Stream, h *header.Map) error {
-	if a.Info.Protocol == streaminfo.HTTP10 {
-		return nil
-	}
-	return a.server.Inform(h, a.resp.Case)
-}
+func (a *active) Inform(_ *stream.Stream, h *header.Map) error { return a.server.Inform(h) }
 
 // finish settles the stream: log, statistics, filters that wait for the end.
 func (a *active) finish() {
 	a.disarm()
-	a.conn.conn.Socket.Unwatch()
+	if a.multi == nil {
+		a.conn.conn.Socket.Unwatch()
+	}
 	if !a.served {
 		return
 	}
@@ -224,6 +234,9 @@ func (a *active) finish() {
 	k, i := a.conn, &a.Info
 	a.measure()
 	a.end()
+	if a.resp.Tunnel {
+		k.stats.CxUpgrades.Dec()
+	}
 	k.stats.RqActive.Dec()
 	k.stats.RqTime.Record(uint64(i.Duration.Milliseconds()))
 	if i.Status > 0 && a.responded {

@@ -18,7 +18,10 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec/h2"
+	h2config "weir.dev/weir/proxy/codec/h2/config"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/match"
@@ -61,11 +64,12 @@ func New(p *hcmv3.HttpConnectionManager, c *extension.Network) (*Manager, error)
 		return nil, err
 	}
 	m.stats = stats.Register[Stats](b.scope, len(c.Loops))
+	m.h2 = stats.Register[h2.Stats](c.Stats.Scope("http2."), len(c.Loops))
 	c.Own(m.Close)
 	m.workers = make([]worker, len(c.Loops))
 	for i := range m.workers {
 		w := &m.workers[i]
-		w.m, w.loop, w.stats, w.rand = m, c.Loops[i], m.stats.At(i), newRandom()
+		w.m, w.loop, w.stats, w.h2, w.rand = m, c.Loops[i], m.stats.At(i), m.h2.At(i), newRandom()
 	}
 	return m, nil
 }
@@ -90,8 +94,12 @@ func (b *builder) build() error {
 func (b *builder) codec() error {
 	p, cfg := b.proto, &b.cfg
 	switch p.GetCodecType() {
-	case hcmv3.HttpConnectionManager_HTTP2, hcmv3.HttpConnectionManager_HTTP3:
-		return fmt.Errorf("codec_type: %s is not supported yet: use AUTO or HTTP1", p.GetCodecType())
+	case hcmv3.HttpConnectionManager_HTTP1:
+		cfg.kind = onlyHTTP1
+	case hcmv3.HttpConnectionManager_HTTP2:
+		cfg.kind = onlyHTTP2
+	case hcmv3.HttpConnectionManager_HTTP3:
+		return errors.New("codec_type: HTTP3 is not supported yet: use AUTO, HTTP1 or HTTP2")
 	default:
 	}
 	common, o := p.GetCommonHttpProtocolOptions(), p.GetHttpProtocolOptions()
@@ -105,16 +113,22 @@ func (b *builder) codec() error {
 		AllowCustomMethods:   o.GetAllowCustomMethods(),
 		EnableTrailers:       o.GetEnableTrailers(),
 	}
+	var err error
+	if cfg.codecH2, err = h2config.Compile(p.GetHttp2ProtocolOptions()); err != nil {
+		return fmt.Errorf("http2_protocol_options.%w", err)
+	}
+	cfg.codecH2.MaxHeadBytes, cfg.codecH2.MaxHeaders = cfg.codec.MaxHeadBytes, cfg.codec.MaxHeaders
 	switch common.GetHeadersWithUnderscoresAction() {
 	case corev3.HttpProtocolOptions_REJECT_REQUEST:
-		cfg.codec.Underscores = h1.UnderscoresReject
+		cfg.codec.Underscores = codec.UnderscoresReject
 	case corev3.HttpProtocolOptions_DROP_HEADER:
-		cfg.codec.Underscores = h1.UnderscoresDrop
+		cfg.codec.Underscores = codec.UnderscoresDrop
 	default:
 	}
+	cfg.codecH2.Underscores = cfg.codec.Underscores
 	switch f := o.GetHeaderKeyFormat().GetHeaderFormat().(type) {
 	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_:
-		cfg.nameCase = h1.ProperCase
+		cfg.codec.Case = h1.ProperCase
 	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter:
 		if err := b.preserveCase(f.StatefulFormatter); err != nil {
 			return fmt.Errorf("http_protocol_options.header_key_format.stateful_formatter: %w", err)
@@ -139,7 +153,7 @@ func (b *builder) preserveCase(f *corev3.TypedExtensionConfig) error {
 	}
 	b.cfg.codec.PreserveCase = true
 	if p.GetFormatterTypeOnEnvoyHeaders() == preservecasev3.PreserveCaseFormatterConfig_PROPER_CASE {
-		b.cfg.nameCase = h1.ProperCase
+		b.cfg.codec.Case = h1.ProperCase
 	}
 	return nil
 }

@@ -7,25 +7,29 @@ import (
 	"io"
 	"time"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
 )
 
-// connection is one downstream HTTP/1 connection. While it is idle this is all
-// there is of it.
+// connection is one downstream connection. While it is idle this is all there is of
+// it.
 type connection struct {
 	*worker
 	conn  *conn.Conn
+	multi *h2.Server   // nil unless it speaks HTTP/2
 	timer engine.Timer // closes the connection while it is idle
 	until int64        // the loop's time at which the connection is to end; 0 is never
 	// lapse is why the timer runs.
 	lapse    lapse
 	draining bool
-	remote   bool // the client closed
-	broken   bool // it ends in the midst of a stream
-	upgraded bool
+	counted  bool    // as one of HTTP/1
+	ending   bool    // it was told to end after what is in flight
+	remote   bool    // the client closed
+	broken   bool    // it ends in the midst of a stream
 	a        *active // the stream being served, or nil
 }
 
@@ -61,7 +65,7 @@ func (k *connection) rest() {
 // expire closes the connection: it has been idle for too long, or open for too
 // long. One that is busy is left to end after its stream.
 func (k *connection) expire() {
-	if k.a != nil {
+	if k.busy() {
 		return
 	}
 	switch k.lapse {
@@ -72,28 +76,57 @@ func (k *connection) expire() {
 	default:
 		k.stats.CxIdleTimeout.Inc()
 	}
+	if k.multi != nil && !k.ending {
+		k.drainStreams()
+		k.timer.Set(int64(drainGrace))
+		return
+	}
 	k.conn.Close()
 }
 
+// busy reports whether a stream is being served.
+func (k *connection) busy() bool { return k.a != nil || k.multi != nil && k.multi.Streams() > 0 }
+
 // Serve serves requests until there is nothing to read.
-func (k *connection) Serve(t *engine.Task, c *conn.Conn) bool {
+func (k *connection) Serve(t *engine.Task, _ *conn.Conn) bool {
+	if k.multi == nil {
+		if keep := k.serveHTTP1(t); k.multi == nil {
+			return keep
+		}
+	}
+	return k.multi.Serve(t)
+}
+
+// serveHTTP1 serves the requests of HTTP/1, unless the connection turns out to be one
+// of HTTP/2.
+func (k *connection) serveHTTP1(t *engine.Task) bool {
 	k.timer.Stop()
-	a := k.take(t, k)
+	a := k.take(k)
 	k.a = a
+	a.server = &a.h1
+	a.h1.Attach(k.ends(), &k.m.cfg.codec)
+	a.h1.OnBody(a)
+	a.ready(t)
 	defer func() {
 		if a.used { // A panic came between.
 			a.finish()
 			a.wipe()
 		}
 		k.a = nil
+		a.h1.Detach()
 		k.put(a)
 	}()
 	for {
-		err := a.server.ReadRequest(t, k.m.headTimeout(), &a.Request, &a.head)
+		err := a.h1.ReadRequest(t, k.m.headTimeout(), &a.Request, &a.head)
 		if err == h1.ErrIdle {
 			k.rest()
 			return true
 		}
+		if err == h1.ErrPreface && k.switches() {
+			k.speakHTTP2(a.h1.Rest())
+			return true
+		}
+		k.countHTTP1()
 		a.used = true
 		var end ending
 		if err != nil {
@@ -139,7 +172,10 @@ func (m *Manager) headTimeout() time.Duration {
 // after a moment's grace.
 func (k *connection) Drain(*conn.Conn) {
 	k.draining = true
-	if k.a == nil {
+	if k.multi != nil {
+		k.drainStreams()
+	}
+	if !k.busy() {
 		k.timer.Release()
 		k.rest()
 	}
@@ -167,7 +203,13 @@ func (k *connection) Closed(c *conn.Conn) {
 	k.timer.Release()
 	st := k.stats
 	st.CxActive.Dec()
-	st.CxHTTP1Active.Dec()
+	switch {
+	case k.multi != nil:
+		st.CxHTTP2Active.Dec()
+		k.multi.Close(io.EOF)
+	case k.counted:
+		st.CxHTTP1Active.Dec()
+	}
 	st.CxDestroy.Inc()
 	if k.remote || c.Socket.HungUp() {
 		st.CxDestroyRemote.Inc()
@@ -176,9 +218,6 @@ func (k *connection) Closed(c *conn.Conn) {
 	}
 	if k.broken || k.a != nil {
 		st.CxDestroyActive.Inc()
-	}
-	if k.upgraded {
-		st.CxUpgrades.Dec()
 	}
 	st.CxRxBytes.Add(c.Socket.Received)
 	st.CxTxBytes.Add(c.Socket.Sent)
@@ -196,30 +235,33 @@ func (k *connection) HungUp(_ *engine.Conn, gone bool) {
 		k.a.abandon()
 		return
 	}
-	if !k.a.responded {
+	if !k.a.resp.Tunnel { // Which has two halves by right.
 		k.a.halfClosed.Set(int64(halfCloseGrace))
+		if k.a.responded {
+			k.a.standing()
+		}
 	}
 }
 
-// halfCloseGrace is how long a stream waits for its response to begin after its
-// client has closed its sending side. Envoy ends it at once; scripts that send a
-// request and the end of their stream together would never see a response. Once
-// the response has begun, a client that is gone answers it with a reset.
-const halfCloseGrace = time.Second
+// halfCloseGrace is how long a stream may stand still after its client has closed
+// its sending side. Envoy ends it at once; scripts that send a request and the end
+// of their stream together would never see a response. Once it has begun a stream
+// has halfSentGrace; as long as it moves, a client that is gone answers it with a
+// reset.
+const (
+	halfCloseGrace = time.Second
+	halfSentGrace  = 3 * time.Second
+)
 
 // ends returns the connection as the codec sees it.
-func (k *connection) ends() h1.Ends {
-	e := h1.Ends{Transport: k.conn.Transport, Loop: k.loop}
-	if k.conn.Plain() {
-		e.Socket = k.conn.Socket
-	}
-	return e
+func (k *connection) ends() codec.Ends {
+	return codec.Ends{Transport: k.conn.Transport, Socket: k.conn.Socket, Plain: k.conn.Plain(), Loop: k.loop}
 }
 
 // refuse answers a request that could not be read.
 func (a *active) refuse(err error) ending {
 	k := a.conn
-	var bad *h1.Error
+	var bad *codec.Error
 	switch {
 	case errors.As(err, &bad):
 		k.stats.CxProtocolError.Inc()

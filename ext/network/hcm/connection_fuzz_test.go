@@ -33,7 +33,7 @@ func FuzzConnection(f *testing.F) {
 	}
 	f.Add([]byte(get("/") + post("/", "abc", "content-length: 3") + post("/", "1\r\na\r\n0\r\nx: y\r\n\r\n", "transfer-encoding: chunked") + websocket))
 	up := proxytest.NewUpstream(f, mirror)
-	p := startAt(f, proxytest.Edge{Manager: allPaths + "use_remote_address: true\nstream_idle_timeout: 2s\n" +
+	p := startAt(f, proxytest.Edge{Manager: allPaths + "codec_type: HTTP1\nuse_remote_address: true\nstream_idle_timeout: 2s\n" +
 		"http_protocol_options: {accept_http_10: true, enable_trailers: true, allow_chunked_length: true}\nupgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT}]\n" + replies}, up)
 	addr := p.Addr()
 	f.Fuzz(func(t *testing.T, in []byte) {

@@ -18,6 +18,7 @@ import (
 
 	"weir.dev/weir/proxy/accesslog"
 	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/route"
@@ -36,6 +37,7 @@ type Manager struct {
 	table   atomic.Pointer[route.Table]
 	logs    []*accesslog.Log
 	stats   *stats.Sharded[Stats]
+	h2      *stats.Sharded[h2.Stats]
 	log     *slog.Logger
 	workers []worker
 	node    node
@@ -49,6 +51,7 @@ type worker struct {
 	m     *Manager
 	loop  *engine.Loop
 	stats *Stats
+	h2    *h2.Stats
 	free  []*active
 	rand  random
 	clock clock
@@ -57,8 +60,9 @@ type worker struct {
 
 // config holds the settings of the message that are plain data.
 type config struct {
+	kind              codecKind
 	codec             h1.Options
-	nameCase          h1.Case
+	codecH2           h2.Options
 	serverName        string
 	serverHeader      serverHeader
 	idleTimeout       time.Duration
@@ -132,12 +136,11 @@ func (m *Manager) New(c *conn.Conn) conn.Handler {
 	k := &connection{worker: w, conn: c}
 	w.stats.CxTotal.Inc()
 	w.stats.CxActive.Inc()
-	w.stats.CxHTTP1Total.Inc()
-	w.stats.CxHTTP1Active.Inc()
 	k.timer.Init(w.loop, k.expire)
 	if m.cfg.maxConnection > 0 {
 		k.until = w.loop.Now() + int64(m.cfg.maxConnection)
 	}
+	k.settle()
 	k.rest()
 	return k
 }
@@ -146,4 +149,7 @@ func (m *Manager) New(c *conn.Conn) conn.Handler {
 func (m *Manager) SetTable(t *route.Table) { m.table.Store(t) }
 
 // Close ends the manager's statistics.
-func (m *Manager) Close() { m.stats.Close() }
+func (m *Manager) Close() {
+	m.stats.Close()
+	m.h2.Close()
+}

@@ -194,7 +194,6 @@ func TestRefusedCase(t *testing.T) {
 func TestRefusedConfigurations(t *testing.T) {
 	const xff = "original_ip_detection_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig, "
 	for _, tt := range []struct{ manager, want string }{
-		{"codec_type: HTTP2", "codec_type"},
 		{"upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: WebSocket}]", "upgrade_configs[1]"},
 		{"use_remote_address: true\n" + xff + "}}]", "original_ip_detection_extensions"},
 		{xff + "xff_num_trusted_hops: 1, xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}}]", "original_ip_detection_extensions[0]"},

@@ -8,7 +8,7 @@ import (
 	"net/netip"
 
 	"weir.dev/weir/proxy/address"
-	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
@@ -17,7 +17,7 @@ import (
 // prepare makes the request's head fit to be trusted: canonical path and host,
 // who the client is, which headers it may send. It replies and returns false if
 // the request is refused. The order is Envoy's.
-func (a *active) prepare(hd *h1.Head) bool {
+func (a *active) prepare(hd *codec.Head) bool {
 	h, cfg := a.Request.Header, &a.conn.m.cfg
 	if !h.Has(header.Authority) {
 		// Only HTTP/1.0 may leave it out; the codec has put in a configured default.

@@ -115,7 +115,7 @@ var refusals = []struct {
 }
 
 func TestRefused(t *testing.T) {
-	p, up := start(t, proxytest.Edge{AccessLog: "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%"}, proxytest.Answer(proxytest.OK("")))
+	p, up := start(t, proxytest.Edge{Manager: "codec_type: HTTP1", AccessLog: "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%"}, proxytest.Answer(proxytest.OK("")))
 	for i, tt := range refusals {
 		t.Run(tt.name, func(t *testing.T) {
 			c := p.Dial()
@@ -176,7 +176,7 @@ var badBodies = []struct{ name, body string }{
 }
 
 func TestRefusedBody(t *testing.T) {
-	p, up := start(t, proxytest.Edge{AccessLog: "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%"}, func(s *proxytest.Session) {
+	p, up := start(t, proxytest.Edge{Manager: "codec_type: HTTP1", AccessLog: "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%"}, func(s *proxytest.Session) {
 		// It answers only what is whole.
 		if _, err := s.Request(); err == nil {
 			_ = s.Send(proxytest.OK(""))

@@ -7,7 +7,7 @@ import (
 	"net/http"
 
 	"weir.dev/weir/proxy/accesslog"
-	"weir.dev/weir/proxy/codec/h1"
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stream"
@@ -17,17 +17,15 @@ import (
 // serve takes one request from its head to the end of its response.
 func (a *active) serve() ending {
 	k, hd := a.conn, a.server.Head()
-	p := streaminfo.HTTP11
-	if hd.Minor == 0 {
-		p = streaminfo.HTTP10
-	}
-	a.info(p)
+	a.info(hd.Version)
 	a.Info.Request = a.Request.Header
 	a.Info.RequestTrailer = a.Request.Trailer
 	a.Random = k.rand.next()
 	a.resp.Progress = a
 	k.stats.UnderscoreDropped.Add(uint64(hd.Underscored))
-	k.conn.Socket.Watch(k)
+	if a.multi == nil {
+		k.conn.Socket.Watch(k)
+	}
 	ok := false
 	if a.prepare(hd) && a.admit(hd) {
 		a.arm()
@@ -51,7 +49,7 @@ func (a *active) serve() ending {
 
 // expect arranges that a client that waits for 100 (Continue) gets it when the
 // body is first wanted, unless the upstream is to decide.
-func (a *active) expect(hd *h1.Head) {
+func (a *active) expect(hd *codec.Head) {
 	if !hd.Expect100 || a.Info.Protocol == streaminfo.HTTP10 {
 		return
 	}
@@ -64,12 +62,12 @@ func (a *active) expect(hd *h1.Head) {
 		var h header.Map
 		h.Add(header.Status, "100")
 		a.conn.stats.Rq1xx.Inc()
-		return a.server.Inform(&h, a.resp.Case)
+		return a.server.Inform(&h)
 	})
 }
 
 // admit decides on a request to leave HTTP, and replies if it may not.
-func (a *active) admit(hd *h1.Head) bool {
+func (a *active) admit(hd *codec.Head) bool {
 	connect := string(a.Request.Header.Get(header.Method)) == http.MethodConnect
 	if !hd.Upgrade && !connect {
 		return true
@@ -120,7 +118,7 @@ func (a *active) respond() ending {
 	a.finishHead()
 	a.resp.Tunnel = a.upgrading && a.tunnels()
 	if a.resp.Tunnel {
-		k.upgraded = true
+		a.halfClosed.Stop()
 		k.stats.CxUpgradesTotal.Inc()
 		k.stats.CxUpgrades.Inc()
 		if k.m.cfg.logTunnel {
@@ -141,14 +139,18 @@ func (a *active) respond() ending {
 	if early {
 		k.stats.RqEarly.Inc()
 	}
-	a.resp.Close = k.lastRequest() || !a.server.Head().KeepAlive || early && a.Replied()
-	if connect && !a.resp.Tunnel {
-		// A client may have sent payload already; as requests it would be
+	a.resp.Close = k.lastRequest()
+	if a.multi != nil {
+		if a.resp.Close {
+			k.drainStreams()
+		}
+	} else if !a.server.Head().KeepAlive || early && a.Replied() || connect && !a.resp.Tunnel {
+		// After CONNECT a client may have sent payload already; as requests it would be
 		// somebody else's.
 		a.resp.Close = true
 	}
 	a.responded = true
-	a.halfClosed.Stop()
+	a.standing()
 	a.Info.Timing.DownstreamFirstTx = k.loop.Now() - a.start
 	last, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
 	a.Info.Timing.DownstreamLastTx = k.loop.Now() - a.start
@@ -173,7 +175,7 @@ func (a *active) respond() ending {
 // instead answers for a response whose body failed before any of it was sent. The
 // filters have seen the response that is not sent; they do not see this one.
 func (a *active) instead(err error) ending {
-	var src *h1.SourceError
+	var src *codec.SourceError
 	if !errors.As(err, &src) {
 		a.failed(err)
 		return closes
@@ -185,7 +187,7 @@ func (a *active) instead(err error) ending {
 	var none stream.Chain
 	none.Answer(&a.Stream)
 	a.finishHead()
-	a.resp.Close, a.resp.Reason = true, nil
+	a.resp.Close = true
 	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err != nil {
 		a.failed(err)
 		return closes
@@ -195,7 +197,7 @@ func (a *active) instead(err error) ending {
 
 // bodyError says what an error of the upstream's body means for the client.
 func bodyError(err error) error {
-	var bad *h1.Error
+	var bad *codec.Error
 	var own *stream.Error
 	switch {
 	case errors.As(err, &own):
@@ -235,10 +237,10 @@ func (a *active) linger(t *engine.Task) {
 	k := a.conn
 	c, hd := k.conn, a.server.Head()
 	agreed := hd != nil && !hd.KeepAlive && a.server.RequestDone()
-	if agreed && !a.server.Buffered() && !c.Transport.Ready() {
+	if agreed && !a.h1.Buffered() && !c.Transport.Ready() {
 		return
 	}
-	a.server.Detach()
+	a.h1.Detach()
 	t.Clear()
 	if c.Linger(t, k.m.cfg.delayedClose) {
 		k.stats.CxDelayedClose.Inc()
@@ -262,16 +264,21 @@ func (a *active) refused(status int, details string, flags streaminfo.Flags, bod
 
 // breakOff ends a stream that has no answer.
 func (a *active) breakOff() {
-	a.conn.broken = true
 	a.conn.stats.RqTxReset.Inc()
-	a.conn.conn.Socket.Reset()
+	a.reset()
+}
+
+// reset has the client see that its exchange is over and not complete.
+func (a *active) reset() {
+	a.conn.broken = a.multi == nil
+	a.server.Reset()
 }
 
 // failed notes why a response could not be sent whole. What the client has of
 // it must not look complete, so the connection is reset.
 func (a *active) failed(err error) {
 	i := &a.Info
-	var src *h1.SourceError
+	var src *codec.SourceError
 	var own *stream.Error
 	switch {
 	case errors.Is(err, stream.ErrDownstreamGone):
@@ -298,14 +305,13 @@ func (a *active) failed(err error) {
 		a.conn.stats.RqRxReset.Inc()
 	}
 	a.conn.stats.RqTxReset.Inc()
-	a.conn.broken = true
-	a.conn.conn.Socket.Reset()
+	a.reset()
 }
 
 // Explain turns an error of this package's own limits into a reply.
 func (a *active) Explain(err error) *stream.Error {
 	st := a.conn.stats
-	var bad *h1.Error
+	var bad *codec.Error
 	switch {
 	case errors.Is(err, errStreamIdle):
 		st.RqIdleTimeout.Inc()
@@ -320,7 +326,7 @@ func (a *active) Explain(err error) *stream.Error {
 		if a.server.RequestDone() {
 			status = http.StatusGatewayTimeout
 		}
-		return &stream.Error{Status: status, Flags: streaminfo.DurationTimeout, Details: "max_duration_timeout", Body: "downstream duration timeout"}
+		return &stream.Error{Status: status, Flags: streaminfo.DurationTimeout, Details: "max_duration_timeout", Body: "downstream duration timeout", GRPCStatus: stream.GRPC(4)}
 	case errors.Is(err, errRequestTime):
 		st.RqTimeout.Inc()
 		return &stream.Error{Status: http.StatusRequestTimeout, Details: "request_overall_timeout", Body: "request timeout"}

@@ -10,6 +10,8 @@ type Stats struct {
 	CxActive        stats.Gauge     `stat:"downstream_cx_active"`
 	CxHTTP1Total    stats.Counter   `stat:"downstream_cx_http1_total"`
 	CxHTTP1Active   stats.Gauge     `stat:"downstream_cx_http1_active"`
+	CxHTTP2Total    stats.Counter   `stat:"downstream_cx_http2_total"`
+	CxHTTP2Active   stats.Gauge     `stat:"downstream_cx_http2_active"`
 	CxUpgradesTotal stats.Counter   `stat:"downstream_cx_upgrades_total"`
 	CxUpgrades      stats.Gauge     `stat:"downstream_cx_upgrades_active"`
 	CxDestroy       stats.Counter   `stat:"downstream_cx_destroy"`
@@ -28,6 +30,7 @@ type Stats struct {
 
 	RqTotal        stats.Counter   `stat:"downstream_rq_total"`
 	RqHTTP1Total   stats.Counter   `stat:"downstream_rq_http1_total"`
+	RqHTTP2Total   stats.Counter   `stat:"downstream_rq_http2_total"`
 	RqActive       stats.Gauge     `stat:"downstream_rq_active"`
 	RqCompleted    stats.Counter   `stat:"downstream_rq_completed"`
 	Rq1xx          stats.Counter   `stat:"downstream_rq_1xx"`

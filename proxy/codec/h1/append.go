@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
 )
 
@@ -56,12 +57,10 @@ type Framing struct {
 	// them, else in Case. Spelling may be nil.
 	Case     Case
 	Spelling *Spelling
-	// Reason is the reason phrase; if it is empty it is the standard one.
-	Reason []byte
 }
 
 // AppendRequest appends a request head made of m to dst. It refuses, with an
-// *Error of status 500 and dst unchanged, what no correct head can be made of:
+// *codec.Error of status 500 and dst unchanged, what no correct head can be made of:
 // filters and configuration may put anything into a map.
 func AppendRequest(dst []byte, m *header.Map, f *Framing) ([]byte, error) {
 	method, authority := m.Get(header.Method), m.Get(header.Authority)
@@ -115,10 +114,7 @@ func AppendResponse(dst []byte, m *header.Map, f *Framing) ([]byte, error) {
 	if f.Body != BodyNone && (code < 200 || code == 204) {
 		return dst, errWriteBody
 	}
-	if !validValue(f.Reason) {
-		return dst, errWriteStatus
-	}
-	w := newWriter(dst, m.Size()+4*m.Len()+len(f.Reason))
+	w := newWriter(dst, m.Size()+4*m.Len())
 	if f.HTTP10 {
 		w.text("HTTP/1.0 ")
 	} else {
@@ -126,11 +122,7 @@ func AppendResponse(dst []byte, m *header.Map, f *Framing) ([]byte, error) {
 	}
 	w.bytes(status)
 	w.text(" ")
-	if len(f.Reason) > 0 {
-		w.bytes(f.Reason)
-	} else {
-		w.text(Reason(code))
-	}
+	w.text(Reason(code))
 	w.text("\r\n")
 	if err := w.fields(m, f, false); err != nil {
 		return dst, err
@@ -165,7 +157,7 @@ func buildUnwritten() (t [256]bool) {
 	for _, n := range []header.Name{
 		header.Method, header.Path, header.Authority, header.Scheme, header.Status, header.Protocol,
 		header.Connection, header.KeepAlive, header.ProxyConnection, header.TransferEncoding,
-		header.ContentLength, header.TE, header.Trailer, header.Upgrade, header.HTTP2Settings,
+		header.ContentLength, header.TE, header.Upgrade, header.HTTP2Settings,
 	} {
 		t[n.ID()] = true
 	}
@@ -173,7 +165,7 @@ func buildUnwritten() (t [256]bool) {
 }
 
 // fields writes the fields of a head and the empty line after them.
-func (w *headWriter) fields(m *header.Map, f *Framing, request bool) *Error {
+func (w *headWriter) fields(m *header.Map, f *Framing, request bool) *codec.Error {
 	if f.Body == BodyChunked && f.HTTP10 {
 		return errWriteBody
 	}
@@ -241,7 +233,7 @@ func (w *headWriter) connection(f *Framing, upgrade, te bool) {
 }
 
 // field writes one line.
-func (w *headWriter) field(n header.Name, v []byte, f *Framing) *Error {
+func (w *headWriter) field(n header.Name, v []byte, f *Framing) *codec.Error {
 	if n.ID() == 0 && !lowerName(n.String()) {
 		return errWriteName
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
 )
 
@@ -28,14 +29,14 @@ func TestAppendRequest(t *testing.T) {
 		m    *header.Map
 		f    Framing
 		want string
-		err  *Error
+		err  *codec.Error
 	}{
 		{"plain", get("x-a", "1", "x-a", "2", "x-empty", ""), Framing{}, head + "x-a: 1\r\nx-a: 2\r\nx-empty: \r\n\r\n", nil},
 		{"proper case", get("x-a_b-c9d", "1"), Framing{Case: ProperCase, Body: BodyLength}, "GET /p?q HTTP/1.1\r\nHost: a:80\r\nX-A_B-C9d: 1\r\nContent-Length: 0\r\n\r\n", nil},
 		{"length is the framing's", get("content-length", "7"), Framing{Body: BodyLength, Length: 3}, head + "content-length: 3\r\n\r\n", nil},
 		{"no length", get("content-length", "7", "transfer-encoding", "chunked"), Framing{}, head + "\r\n", nil},
 		{"chunked", get("content-length", "7"), Framing{Body: BodyChunked}, head + "transfer-encoding: chunked\r\n\r\n", nil},
-		{"hop by hop", get("connection", "x", "keep-alive", "x", "proxy-connection", "x", "upgrade", "x", "host", "b", "trailer", "x"), Framing{Close: true}, head + "connection: close\r\n\r\n", nil},
+		{"hop by hop", get("connection", "x", "keep-alive", "x", "proxy-connection", "x", "upgrade", "x", "host", "b", "trailer", "x"), Framing{Close: true}, head + "trailer: x\r\nconnection: close\r\n\r\n", nil},
 		{"upgrade", get("upgrade", "websocket"), Framing{Upgrade: true}, head + "upgrade: websocket\r\nconnection: upgrade\r\n\r\n", nil},
 		{"nothing to upgrade to", get(), Framing{Upgrade: true}, head + "\r\n", nil},
 		{"te", get("te", "trailers"), Framing{}, head + "te: trailers\r\nconnection: te\r\n\r\n", nil},
@@ -78,7 +79,7 @@ func TestAppendRequest(t *testing.T) {
 	}
 }
 
-func checkWritten(t *testing.T, name string, out []byte, err error, want string, wantErr *Error) {
+func checkWritten(t *testing.T, name string, out []byte, err error, want string, wantErr *codec.Error) {
 	t.Helper()
 	if wantErr != nil {
 		if err != error(wantErr) || string(out) != "k" {
@@ -97,10 +98,9 @@ func TestAppendResponse(t *testing.T) {
 		m    *header.Map
 		f    Framing
 		want string
-		err  *Error
+		err  *codec.Error
 	}{
 		{"plain", mapOf(":status", "200", "server", "envoy", "host", "h"), Framing{Body: BodyLength, Length: 100}, "HTTP/1.1 200 OK\r\nserver: envoy\r\nhost: h\r\ncontent-length: 100\r\n\r\n", nil},
-		{"reason", mapOf(":status", "200"), Framing{Reason: []byte("Fine")}, "HTTP/1.1 200 Fine\r\n\r\n", nil},
 		{"unknown status", mapOf(":status", "599"), Framing{Body: BodyChunked}, "HTTP/1.1 599 Unknown\r\ntransfer-encoding: chunked\r\n\r\n", nil},
 		{"last reason", mapOf(":status", "511"), Framing{}, "HTTP/1.1 511 Network Authentication Required\r\n\r\n", nil},
 		{"http 1.0", mapOf(":status", "404"), Framing{HTTP10: true, KeepAlive: true, Body: BodyLength}, "HTTP/1.0 404 Not Found\r\ncontent-length: 0\r\nconnection: keep-alive\r\n\r\n", nil},
@@ -111,7 +111,6 @@ func TestAppendResponse(t *testing.T) {
 		{"bad status", mapOf(":status", "20"), Framing{}, "", errWriteStatus},
 		{"low status", mapOf(":status", "099"), Framing{}, "", errWriteStatus},
 		{"odd status", mapOf(":status", "2\r\n"), Framing{}, "", errWriteStatus},
-		{"bad reason", mapOf(":status", "200"), Framing{Reason: []byte("a\r\nb")}, "", errWriteStatus},
 		{"length in 204", mapOf(":status", "204"), Framing{Body: BodyLength}, "", errWriteBody},
 		{"chunked in 100", mapOf(":status", "100"), Framing{Body: BodyChunked}, "", errWriteBody},
 		{"CRLF in a value", mapOf(":status", "200", "location", "/\r\nset-cookie: a"), Framing{}, "", errWriteValue},

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
 )
 
@@ -40,7 +41,7 @@ type Chunked struct {
 	// dropTrailers is set where trailers are checked and forgotten.
 	dropTrailers bool
 	response     bool
-	underscores  Underscores
+	underscores  codec.Underscores
 	left         int64 // of the chunk
 	extensions   int   // bytes of all extensions so far
 
@@ -51,8 +52,8 @@ type Chunked struct {
 	fields     int
 	scanned    int // bytes of its line at hand known to hold no LF
 
-	failed *Error
-	made   Error
+	failed *codec.Error
+	made   codec.Error
 }
 
 // Reset readies the decoder for the body of a message. Trailer fields go to
@@ -107,9 +108,9 @@ func (c *Chunked) Next(b []byte) (n int, data []byte, done bool, err error) {
 	return n, nil, c.state == chunkDone, nil
 }
 
-func (c *Chunked) fail(e *Error) error {
+func (c *Chunked) fail(e *codec.Error) error {
 	if c.response {
-		c.made = Error{Status: 502, Detail: e.Detail, Reason: e.Reason}
+		c.made = codec.Error{Status: 502, Detail: e.Detail, Reason: e.Reason}
 		e = &c.made
 	}
 	c.state, c.failed = chunkError, e
@@ -117,7 +118,7 @@ func (c *Chunked) fail(e *Error) error {
 }
 
 // step takes one byte of what is neither data nor trailers.
-func (c *Chunked) step(b byte) *Error {
+func (c *Chunked) step(b byte) *codec.Error {
 	switch c.state {
 	case chunkSize:
 		if d := hexDigit[b]; d <= 15 {
@@ -159,7 +160,7 @@ func (c *Chunked) step(b byte) *Error {
 }
 
 // afterSize takes the byte behind the digits of a size.
-func (c *Chunked) afterSize(b byte) *Error {
+func (c *Chunked) afterSize(b byte) *codec.Error {
 	switch b {
 	case '\r':
 		c.state = chunkHeadLF
@@ -174,7 +175,7 @@ func (c *Chunked) afterSize(b byte) *Error {
 }
 
 // afterValue takes the byte behind an extension, or behind a size.
-func (c *Chunked) afterValue(b byte) *Error {
+func (c *Chunked) afterValue(b byte) *codec.Error {
 	if b == '\r' {
 		c.state = chunkHeadLF
 		return nil
@@ -197,7 +198,7 @@ func (c *Chunked) afterValue(b byte) *Error {
 
 // extension takes a byte of *( BWS ";" BWS name [ BWS "=" BWS value ] ), where a
 // value is a token or a quoted string (RFC 9112 §7.1.1).
-func (c *Chunked) extension(b byte) *Error {
+func (c *Chunked) extension(b byte) *codec.Error {
 	if c.state == chunkQuoteEnd || c.state == chunkValue && lowerToken[b] == 0 {
 		return c.afterValue(b)
 	}
@@ -242,7 +243,7 @@ func (c *Chunked) extension(b byte) *Error {
 }
 
 // trailer consumes lines of the trailer section.
-func (c *Chunked) trailer(b []byte) (i int, err *Error) {
+func (c *Chunked) trailer(b []byte) (i int, err *codec.Error) {
 	for {
 		next := 0
 		from := min(i+c.scanned, len(b))
@@ -270,7 +271,7 @@ func (c *Chunked) trailer(b []byte) (i int, err *Error) {
 	}
 }
 
-func (c *Chunked) trailerLine(b []byte, i int) (next int, err *Error) {
+func (c *Chunked) trailerLine(b []byte, i int) (next int, err *codec.Error) {
 	if rest := len(b) - i; rest == 0 || rest == 1 && b[i] == '\r' {
 		return 0, nil
 	}
@@ -285,8 +286,8 @@ func (c *Chunked) trailerLine(b []byte, i int) (next int, err *Error) {
 	if c.fields++; c.fields > c.maxFields {
 		return 0, errMany
 	}
-	if c.underscores != UnderscoresAllow && bytes.IndexByte(b[i:colon], '_') >= 0 {
-		if c.underscores == UnderscoresReject {
+	if c.underscores != codec.UnderscoresAllow && bytes.IndexByte(b[i:colon], '_') >= 0 {
+		if c.underscores == codec.UnderscoresReject {
 			return 0, errUnderscore
 		}
 		return next, nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
 )
 
@@ -39,7 +40,7 @@ func decodeChunked(c *Chunked, trailers *header.Map, in []byte, size int) (strin
 
 type chunkRow struct {
 	in, want string
-	err      *Error
+	err      *codec.Error
 }
 
 // chunkRows are read with at most 3 trailers of 100 bytes.
@@ -156,9 +157,9 @@ func TestChunkedOptions(t *testing.T) {
 		{nil, false, "|", 0},
 		{&Options{}, false, "|", 0},
 		{&Options{EnableTrailers: true}, false, "|a_b=1|c=2|", 0},
-		{&Options{EnableTrailers: true, Underscores: UnderscoresDrop}, false, "|c=2|", 0},
-		{&Options{EnableTrailers: true, Underscores: UnderscoresReject}, false, "", 400},
-		{&Options{EnableTrailers: true, Underscores: UnderscoresReject}, true, "|a_b=1|c=2|", 0},
+		{&Options{EnableTrailers: true, Underscores: codec.UnderscoresDrop}, false, "|c=2|", 0},
+		{&Options{EnableTrailers: true, Underscores: codec.UnderscoresReject}, false, "", 400},
+		{&Options{EnableTrailers: true, Underscores: codec.UnderscoresReject}, true, "|a_b=1|c=2|", 0},
 		{&Options{MaxHeaders: 1}, true, "", 502},
 	} {
 		var c Chunked
@@ -167,7 +168,7 @@ func TestChunkedOptions(t *testing.T) {
 		got, err := decodeChunked(&c, &trailers, []byte(in), len(in))
 		status := 0
 		if err != nil {
-			status = err.(*Error).Status
+			status = err.(*codec.Error).Status
 			if _, _, _, again := c.Next([]byte("5")); again != err {
 				t.Errorf("went on after an error: %v", again)
 			}

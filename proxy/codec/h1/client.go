@@ -5,6 +5,7 @@ package h1
 import (
 	"io"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stream"
 )
@@ -20,15 +21,17 @@ type Client struct {
 	body    payload
 	trailer header.Map
 	framing Framing
+	left    bool
 }
 
 // Attach readies the client for an exchange on a connection.
-func (c *Client) Attach(e Ends, o *Options) {
+func (c *Client) Attach(e codec.Ends, o *Options) {
 	c.in.attach(e)
 	c.out.attach(e)
 	c.in.begin()
 	c.opts = o
 	c.parser.Reset(o)
+	c.left = false
 	c.body.start(&c.in, framedByNone, 0)
 }
 
@@ -38,21 +41,10 @@ func (c *Client) Detach() {
 	c.out.release()
 }
 
-// Request is how a request is to be sent.
-type Request struct {
-	// Close asks the server to end the connection after the response.
-	Close bool
-	// Upgrade tells that the request asks to leave HTTP.
-	Upgrade  bool
-	Progress Progress
-	// Case is as in Response.
-	Case Case
-}
-
 // Open builds the request's head. It is sent with the first piece of the body,
 // or by Flush.
-func (c *Client) Open(m *stream.Message, r *Request) error {
-	c.framing = Framing{Close: r.Close, Upgrade: r.Upgrade, Case: r.Case}
+func (c *Client) Open(m *stream.Message, r *codec.Request) error {
+	c.framing = Framing{Upgrade: r.Upgrade, Case: c.opts.Case}
 	if c.opts.PreserveCase {
 		c.framing.Spelling = spelled(m)
 	}
@@ -71,7 +63,7 @@ func (c *Client) Open(m *stream.Message, r *Request) error {
 	c.out.begin(r.Progress)
 	var err error
 	if c.out.buf, err = AppendRequest(c.out.buf, m.Header, f); err != nil {
-		return &SourceError{err}
+		return &codec.SourceError{Err: err}
 	}
 	c.out.head = len(c.out.buf)
 	return nil
@@ -113,14 +105,19 @@ func (c *Client) trailerOf(m *stream.Message) *header.Map {
 	return m.Trailer
 }
 
-// SendTunnel sends bytes as they come, after the connection has left HTTP.
+// SendTunnel sends bytes as they come, after the connection has left HTTP, and ends
+// this side when they end.
 func (c *Client) SendTunnel(b stream.Body) error {
-	return c.out.body(b, &Framing{}, nil, -1)
+	if err := c.out.body(b, &Framing{}, nil, -1); err != nil {
+		return err
+	}
+	return c.out.closeWrite()
 }
 
 // Tunnel returns the bytes that the server sends as a body that ends with the
 // connection, without a response before them.
 func (c *Client) Tunnel() stream.Body {
+	c.left = true
 	c.body.start(&c.in, framedByClose, -1)
 	c.out.begin(nil)
 	return &c.body
@@ -170,6 +167,7 @@ func (c *Client) begin(m *stream.Message, h *header.Map) {
 	f := framedByNone
 	switch {
 	case hd.Tunnel, hd.UntilClose:
+		c.left = hd.Tunnel
 		f = framedByClose
 		m.Length = -1
 	case hd.HasBody && hd.Chunked:
@@ -188,7 +186,7 @@ func (c *Client) begin(m *stream.Message, h *header.Map) {
 }
 
 // Head returns what the response's head said apart from its fields.
-func (c *Client) Head() *Head { return c.parser.Head() }
+func (c *Client) Head() *codec.Head { return &c.parser.Head().Head }
 
 // Received returns how many bytes of the response's body were read.
 func (c *Client) Received() uint64 { return c.body.bytes }
@@ -202,6 +200,9 @@ func (c *Client) ResponseDone() bool {
 
 // Broken reports whether the response ended before its end, or went wrong.
 func (c *Client) Broken() bool { return c.body.err != nil && c.body.err != io.EOF }
+
+// Left reports whether the connection has left HTTP: it is a tunnel.
+func (c *Client) Left() bool { return c.left }
 
 // Reusable reports whether the connection can carry another request: the
 // response has ended, nothing follows it, and the server keeps it open.

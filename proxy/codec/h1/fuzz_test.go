@@ -143,7 +143,7 @@ func FuzzRoundTrip(f *testing.F) {
 // lost or added.
 func requestRoundTrip(t *testing.T, m *header.Map, h *Head) {
 	t.Helper()
-	fr := Framing{Upgrade: h.Upgrade, Close: !h.KeepAlive, HTTP10: h.Minor == 0, KeepAlive: h.Minor == 0 && h.KeepAlive}
+	fr := Framing{Upgrade: h.Upgrade, Close: !h.KeepAlive, HTTP10: h.HTTP10(), KeepAlive: h.HTTP10() && h.KeepAlive}
 	switch {
 	case h.Chunked:
 		fr.Body = BodyChunked
@@ -181,7 +181,7 @@ func responseRoundTrip(t *testing.T, in []byte, method string) {
 		return
 	}
 	h := p.Head()
-	fr := Framing{Upgrade: h.Upgrade, Close: !h.KeepAlive && !h.Upgrade, HTTP10: h.Minor == 0, KeepAlive: h.Minor == 0 && h.KeepAlive, Reason: h.Reason}
+	fr := Framing{Upgrade: h.Upgrade, Close: !h.KeepAlive && !h.Upgrade, HTTP10: h.HTTP10(), KeepAlive: h.HTTP10() && h.KeepAlive}
 	switch {
 	case h.Chunked:
 		fr.Body = BodyChunked

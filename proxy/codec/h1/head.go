@@ -18,15 +18,14 @@ import (
 	"bytes"
 	"strings"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/streaminfo"
 )
 
 // Head is what a message head says apart from its fields.
 type Head struct {
-	// Minor is the minor version of the peer: 0 or 1.
-	Minor uint8
-	// Status is the status code of a response, 100 to 999.
-	Status int
+	codec.Head
 	// Reason is the reason phrase of a response, a view.
 	Reason []byte
 	// ContentLength is the Content-Length in bytes, or -1. It may be set on a
@@ -39,27 +38,10 @@ type Head struct {
 	// HasBody reports that at least one byte of framing or content follows
 	// the head as a body.
 	HasBody bool
-	// KeepAlive reports that the peer would use the connection again.
-	KeepAlive bool
-	// Upgrade reports a request to leave HTTP/1 that may be granted, or its
-	// grant by 101. The upgrade field is in the map only then.
-	Upgrade bool
-	// Protocol is the value of Upgrade, a view.
-	Protocol []byte
-	// Tunnel reports that what follows the head of a response is not HTTP:
-	// after 101, or after 2xx to CONNECT.
-	Tunnel bool
-	// Expect100 reports that the client waits for 100 (Continue).
-	Expect100 bool
-	// Absolute reports that the request target was in absolute form.
-	Absolute bool
-	// Fields is the number of field lines.
-	Fields int
-	// Underscored is the number of fields dropped for an underscore.
-	Underscored int
-	// Size is the number of bytes of the head.
-	Size int
 }
+
+// HTTP10 reports that the peer speaks HTTP/1.0.
+func (h *Head) HTTP10() bool { return h.Version == streaminfo.HTTP10 }
 
 type state uint8
 
@@ -86,7 +68,7 @@ type Parser struct {
 
 	head    Head
 	state   state
-	failed  *Error
+	failed  *codec.Error
 	scanned int // bytes of the line at hand known to hold no LF
 	blank   int
 
@@ -110,7 +92,7 @@ type Parser struct {
 	nominated  [maxConnectionOptions]header.Name
 	nominees   int
 	spelling   Spelling
-	respFailed Error
+	respFailed codec.Error
 }
 
 // Reset readies the parser for a new connection. A nil o is DefaultOptions.
@@ -158,7 +140,7 @@ func (p *Parser) Begun() bool { return p.state != atStart || p.blank > 0 }
 
 // line returns the line at b[i:] without its CRLF and where the next begins;
 // next is 0 when the line is not complete.
-func (p *Parser) line(b []byte, i int) (line []byte, next int, err *Error) {
+func (p *Parser) line(b []byte, i int) (line []byte, next int, err *codec.Error) {
 	from := min(i+p.scanned, len(b))
 	j := bytes.IndexByte(b[from:], '\n')
 	if j < 0 {
@@ -173,7 +155,7 @@ func (p *Parser) line(b []byte, i int) (line []byte, next int, err *Error) {
 }
 
 // wait remembers that b[i:] is the beginning of a line, and bounds it.
-func (p *Parser) wait(b []byte, i int) *Error {
+func (p *Parser) wait(b []byte, i int) *codec.Error {
 	p.scanned = len(b) - i
 	if p.scanned > 1 && b[i] == '\r' {
 		return errBareCR
@@ -185,7 +167,7 @@ func (p *Parser) wait(b []byte, i int) *Error {
 }
 
 // take counts the bytes of a line that was consumed.
-func (p *Parser) take(n int) *Error {
+func (p *Parser) take(n int) *codec.Error {
 	p.head.Size += n
 	if p.head.Size > p.maxHead {
 		return errLarge
@@ -195,7 +177,7 @@ func (p *Parser) take(n int) *Error {
 
 // fields consumes field lines from b[i:] up to the empty line after them. It
 // returns where it stopped.
-func (p *Parser) fields(b []byte, i int, m *header.Map) (int, *Error) {
+func (p *Parser) fields(b []byte, i int, m *header.Map) (int, *codec.Error) {
 	for {
 		if p.scanned > 0 || p.opts.PreserveCase {
 			from := min(i+p.scanned, len(b))
@@ -232,9 +214,9 @@ func (p *Parser) fields(b []byte, i int, m *header.Map) (int, *Error) {
 		name := header.Resolve(b[i:colon])
 		if k := kinds[name.ID()]; k != kindPlain {
 			err = p.special(k, name, b[start:end], m)
-		} else if p.opts.Underscores == UnderscoresAllow || p.isResponse || bytes.IndexByte(b[i:colon], '_') < 0 {
+		} else if p.opts.Underscores == codec.UnderscoresAllow || p.isResponse || bytes.IndexByte(b[i:colon], '_') < 0 {
 			m.AddView(name, b[start:end])
-		} else if p.opts.Underscores == UnderscoresReject {
+		} else if p.opts.Underscores == codec.UnderscoresReject {
 			err = errUnderscore
 		} else {
 			p.head.Underscored++
@@ -270,7 +252,7 @@ func buildKinds() (t [256]kind) {
 		header.Host: kindHost, header.ContentLength: kindContentLength, header.TransferEncoding: kindTransferEncoding,
 		header.Connection: kindConnection, header.ProxyConnection: kindProxyConnection, header.TE: kindTE,
 		header.Upgrade: kindUpgrade, header.Expect: kindExpect,
-		header.KeepAlive: kindDropped, header.Trailer: kindDropped, header.HTTP2Settings: kindDropped,
+		header.KeepAlive: kindDropped, header.HTTP2Settings: kindDropped,
 	} {
 		t[n.ID()] = k
 	}
@@ -278,7 +260,7 @@ func buildKinds() (t [256]kind) {
 }
 
 // special takes a field that is more than plain.
-func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *Error {
+func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *codec.Error {
 	switch k {
 	case kindHost:
 		if p.isResponse {
@@ -321,14 +303,14 @@ func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *Err
 		p.head.Protocol = v
 		p.upgrades++
 	case kindExpect:
-		if !p.isResponse && p.head.Minor > 0 {
+		if !p.isResponse && !p.head.HTTP10() {
 			if !equalLower(v, "100-continue") {
 				return errExpect
 			}
 			p.head.Expect100 = true
 		}
 		// RFC 9110 §10.1.1: it is void in an HTTP/1.0 request.
-		if p.isResponse || p.head.Minor > 0 {
+		if p.isResponse || !p.head.HTTP10() {
 			m.AddView(name, v)
 		}
 	}
@@ -352,7 +334,7 @@ func parseLength(v []byte) (int64, bool) {
 }
 
 // connectionField reads one Connection line (RFC 9110 §7.6.1).
-func (p *Parser) connectionField(v []byte) *Error {
+func (p *Parser) connectionField(v []byte) *codec.Error {
 	for rest := v; rest != nil; {
 		var o []byte
 		o, rest = member(rest)
@@ -437,16 +419,16 @@ func nominationOf(n header.Name) nomination {
 }
 
 // finish does what is common to both kinds of messages at the end of a head.
-func (p *Parser) finish(m *header.Map) *Error {
+func (p *Parser) finish(m *header.Map) *codec.Error {
 	for i := range p.nominees {
 		m.Del(p.nominated[i])
 	}
 	h := &p.head
-	h.KeepAlive = !p.close && (h.Minor > 0 || p.keepAlive)
+	h.KeepAlive = !p.close && (!h.HTTP10() || p.keepAlive)
 	if !p.te {
 		return nil
 	}
-	if h.Minor == 0 {
+	if h.HTTP10() {
 		return errTE10
 	}
 	if h.ContentLength >= 0 {

@@ -16,7 +16,7 @@ func dump(h *Head, m *header.Map) string {
 	for n, v := range m.All() {
 		fmt.Fprintf(&b, "%s=%s|", n, v)
 	}
-	fmt.Fprintf(&b, "1.%d", h.Minor)
+	b.WriteString(strings.TrimPrefix(h.Version.String(), "HTTP/"))
 	if h.ContentLength >= 0 {
 		fmt.Fprintf(&b, " cl=%d", h.ContentLength)
 	}

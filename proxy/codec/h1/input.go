@@ -3,26 +3,9 @@
 package h1
 
 import (
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 )
-
-// A Transport is what a codec needs of a connection; its methods wait on the
-// calling task.
-type Transport interface {
-	Read(p []byte) (int, error)
-	Write(p []byte) (int, error)
-	Write2(a, b []byte) error
-	Ready() bool
-}
-
-// Ends are the two views of one connection that a codec works on.
-type Ends struct {
-	Transport Transport
-	// Socket is set if the transport's bytes are the socket's, so that the
-	// kernel may move bodies.
-	Socket *engine.Conn
-	Loop   *engine.Loop
-}
 
 // minRead is the least room worth a read.
 const minRead = 4 << 10
@@ -30,8 +13,9 @@ const minRead = 4 << 10
 // input is what was read of a connection and not yet used. Everything before
 // base is pinned: views of it are in use until the next begin.
 type input struct {
-	src    Transport
+	src    codec.Transport
 	socket *engine.Conn
+	plain  bool // the kernel may move bodies
 	loop   *engine.Loop
 	buf    []byte
 	r, w   int
@@ -39,7 +23,9 @@ type input struct {
 	old    [][]byte // full buffers with pinned bytes
 }
 
-func (in *input) attach(e Ends) { in.src, in.socket, in.loop = e.Transport, e.Socket, e.Loop }
+func (in *input) attach(e codec.Ends) {
+	in.src, in.socket, in.plain, in.loop = e.Transport, e.Socket, e.Plain, e.Loop
+}
 
 // begin starts a message: nothing is pinned any more.
 func (in *input) begin() {

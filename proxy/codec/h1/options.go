@@ -2,18 +2,9 @@
 
 package h1
 
-import "weir.dev/weir/proxy/header"
-
-// Underscores says what happens to a request field whose name has an
-// underscore, which back ends that follow CGI cannot tell from a hyphen
-// (Envoy's headers_with_underscores_action).
-type Underscores uint8
-
-// The actions of Envoy's HeadersWithUnderscoresAction.
-const (
-	UnderscoresAllow  Underscores = iota // pass the field on
-	UnderscoresReject                    // answer 400
-	UnderscoresDrop                      // remove the field and count it
+import (
+	"weir.dev/weir/proxy/codec"
+	"weir.dev/weir/proxy/header"
 )
 
 // Limits that hold where Options leaves a field zero.
@@ -71,7 +62,9 @@ type Options struct {
 	// registered methods that Envoy knows are taken.
 	AllowCustomMethods bool
 	// Underscores is Envoy's headers_with_underscores_action; requests only.
-	Underscores Underscores
+	Underscores codec.Underscores
+	// Case is how the names of fields are written.
+	Case Case
 	// PreserveCase records how the peer spelled each field name, see
 	// [Parser.Spelling].
 	PreserveCase bool

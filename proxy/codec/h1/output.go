@@ -4,33 +4,18 @@ package h1
 
 import (
 	"errors"
-	"fmt"
 	"io"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stream"
 )
 
-// A SourceError is an error of the body that was being written, as opposed to
-// one of the connection it was written to.
-type SourceError struct{ Err error }
-
-// Error returns the cause.
-func (e *SourceError) Error() string { return fmt.Sprintf("read body: %v", e.Err) }
-
-// Unwrap returns the cause.
-func (e *SourceError) Unwrap() error { return e.Err }
-
 // errMore tells that a body has not ended.
 var errMore = errors.New("more")
 
 var errBodyLength = errors.New("body is not as long as its head says")
-
-// Progress is told when part of a body has been written.
-type Progress interface {
-	Moved(n int)
-}
 
 const (
 	// maxCopy is up to which size a piece is copied behind the head so that
@@ -44,20 +29,27 @@ const (
 
 // output writes messages to a connection, each with as few calls as can be.
 type output struct {
-	dst      Transport
+	dst      codec.Transport
 	socket   *engine.Conn
+	plain    bool // the kernel may move bodies
 	loop     *engine.Loop
 	buf      []byte // built and not yet sent
 	pooled   []byte // the pool's buffer under buf
-	progress Progress
+	progress codec.Progress
 	bytes    uint64 // of the body
 	head     int    // bytes of the head
 	begun    bool   // something of this message was sent
 }
 
-func (o *output) attach(e Ends) { o.dst, o.socket, o.loop = e.Transport, e.Socket, e.Loop }
+func (o *output) attach(e codec.Ends) {
+	o.dst, o.socket, o.plain, o.loop = e.Transport, e.Socket, e.Plain, e.Loop
+}
 
-func (o *output) begin(p Progress) {
+func (o *output) closeWrite() error { return o.dst.CloseWrite() }
+
+func (o *output) reset() { o.socket.Reset() }
+
+func (o *output) begin(p codec.Progress) {
 	if o.pooled == nil {
 		o.pooled = o.loop.Buffer()
 	}
@@ -112,11 +104,11 @@ func (o *output) body(b stream.Body, f *Framing, trailer *header.Map, most int) 
 		p, err := b.Next()
 		last := err == io.EOF
 		if err != nil && !last {
-			return &SourceError{err}
+			return &codec.SourceError{Err: err}
 		}
 		o.bytes += uint64(len(p))
 		if length >= 0 && int64(o.bytes) > length {
-			return &SourceError{errBodyLength}
+			return &codec.SourceError{Err: errBodyLength}
 		}
 		if err := o.piece(p, chunked); err != nil {
 			return err
@@ -129,12 +121,12 @@ func (o *output) body(b stream.Body, f *Framing, trailer *header.Map, most int) 
 		}
 	}
 	if length >= 0 && int64(o.bytes) != length {
-		return &SourceError{errBodyLength}
+		return &codec.SourceError{Err: errBodyLength}
 	}
 	if chunked {
 		var err error
 		if o.buf, err = AppendLastChunk(o.buf, trailer, f); err != nil {
-			return &SourceError{err}
+			return &codec.SourceError{Err: err}
 		}
 	}
 	return o.flush()
@@ -167,13 +159,13 @@ func (o *output) piece(p []byte, chunked bool) error {
 // as it stands on one socket and goes as it stands to another.
 func (o *output) canSplice(b stream.Body) bool {
 	p, ok := b.(*payload)
-	return ok && o.socket != nil && p.in.socket != nil && p.framing == framedByLength &&
+	return ok && o.plain && p.in.plain && p.framing == framedByLength &&
 		p.err == nil && !p.ahead && p.in.empty() && p.left >= minSplice
 }
 
 func (o *output) splice(p *payload, length int64) error {
 	if length >= 0 && int64(o.bytes)+p.left != length {
-		return &SourceError{errBodyLength}
+		return &codec.SourceError{Err: errBodyLength}
 	}
 	_, err := o.socket.Splice(p.in.socket, p.left, func(n int) {
 		p.moved(n)
@@ -183,7 +175,7 @@ func (o *output) splice(p *payload, length int64) error {
 		}
 	})
 	if err == io.EOF {
-		return &SourceError{ErrIncomplete}
+		return &codec.SourceError{Err: ErrIncomplete}
 	}
 	return err
 }

@@ -5,6 +5,8 @@ package h1
 import (
 	"errors"
 	"io"
+
+	"weir.dev/weir/proxy/codec"
 )
 
 // ErrIncomplete is returned when the peer closes the connection in the midst
@@ -31,7 +33,7 @@ type payload struct {
 	// 100 (Continue).
 	before func() error
 	// progress, if set, is told of each piece that arrives. Its owner keeps it.
-	progress Progress
+	progress codec.Progress
 
 	piece []byte // decoded ahead by Ready
 	ahead bool

@@ -3,7 +3,9 @@
 package h1
 
 import (
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/streaminfo"
 )
 
 // Request reads a request head, see [Parser]. The map gets :method, :path
@@ -18,7 +20,7 @@ func (p *Parser) Request(b []byte, m *header.Map) (n int, done bool, err error) 
 	return n, p.state == atEnd, nil
 }
 
-func (p *Parser) request(b []byte, m *header.Map) (i int, err *Error) {
+func (p *Parser) request(b []byte, m *header.Map) (i int, err *codec.Error) {
 	switch p.state {
 	case atError:
 		return 0, p.failed
@@ -36,7 +38,7 @@ func (p *Parser) request(b []byte, m *header.Map) (i int, err *Error) {
 }
 
 // requestLine consumes the request line and empty lines before it.
-func (p *Parser) requestLine(b []byte, m *header.Map) (i int, err *Error) {
+func (p *Parser) requestLine(b []byte, m *header.Map) (i int, err *codec.Error) {
 	// RFC 9112 §2.2: an empty line may precede a request.
 	for len(b)-i >= 2 && b[i] == '\r' && b[i+1] == '\n' {
 		if p.blank++; p.blank > maxBlankLines {
@@ -71,7 +73,7 @@ func (p *Parser) requestLine(b []byte, m *header.Map) (i int, err *Error) {
 }
 
 // startLine reads method SP request-target SP HTTP-version (RFC 9112 §3).
-func (p *Parser) startLine(line []byte, m *header.Map) *Error {
+func (p *Parser) startLine(line []byte, m *header.Map) *codec.Error {
 	sp := 0
 	for sp < len(line) && lowerToken[line[sp]] != 0 {
 		sp++
@@ -83,8 +85,9 @@ func (p *Parser) startLine(line []byte, m *header.Map) *Error {
 	method, target := line[:sp], line[sp+1:len(line)-version]
 	switch v := line[len(line)-version:]; string(v) {
 	case " HTTP/1.1":
-		p.head.Minor = 1
+		p.head.Version = streaminfo.HTTP11
 	case " HTTP/1.0":
+		p.head.Version = streaminfo.HTTP10
 	default:
 		return p.versionError(method, target, v)
 	}
@@ -96,7 +99,7 @@ func (p *Parser) startLine(line []byte, m *header.Map) *Error {
 	return p.target(method, target, m)
 }
 
-func (p *Parser) versionError(method, target, v []byte) *Error {
+func (p *Parser) versionError(method, target, v []byte) *codec.Error {
 	if string(v[:6]) != " HTTP/" || v[6] < '0' || v[6] > '9' || v[7] != '.' || v[8] < '0' || v[8] > '9' {
 		return errVersion
 	}
@@ -120,7 +123,7 @@ func knownMethod(b []byte) bool {
 
 // hostField takes the Host field: it becomes :authority unless the target had
 // one, which then wins (RFC 9112 §3.2.2).
-func (p *Parser) hostField(v []byte, m *header.Map) *Error {
+func (p *Parser) hostField(v []byte, m *header.Map) *codec.Error {
 	if p.host {
 		return errManyHost
 	}
@@ -135,9 +138,9 @@ func (p *Parser) hostField(v []byte, m *header.Map) *Error {
 	return nil
 }
 
-func (p *Parser) finishRequest(m *header.Map) *Error {
+func (p *Parser) finishRequest(m *header.Map) *codec.Error {
 	h := &p.head
-	if !p.host && h.Minor > 0 {
+	if !p.host && !h.HTTP10() {
 		return errNoHost
 	}
 	if !p.host && !p.authority && p.opts.DefaultHostForHTTP10 != "" {
@@ -160,14 +163,14 @@ func (p *Parser) finishRequest(m *header.Map) *Error {
 	h.HasBody = h.Chunked || h.ContentLength > 0
 	// An upgrade may always be ignored (RFC 9110 §7.8). It is where it would
 	// leave doubt: in HTTP/1.0, with content, in several lines, to h2c.
-	h.Upgrade = p.upgrade && p.upgrades == 1 && h.Minor > 0 && !h.HasBody && !p.isConnect &&
+	h.Upgrade = p.upgrade && p.upgrades == 1 && !h.HTTP10() && !h.HasBody && !p.isConnect &&
 		switchable(h.Protocol)
 	if h.Upgrade {
 		m.AddView(header.Upgrade, h.Protocol)
 	} else {
 		h.Protocol = nil
 	}
-	if h.Minor == 0 && !p.opts.AcceptHTTP10 {
+	if h.HTTP10() && !p.opts.AcceptHTTP10 {
 		return errHTTP10
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
 )
 
@@ -95,7 +96,7 @@ func acceptedConnections() []acceptedRow {
 		{get("Connection: close, X-Forwarded-For, x-forwarded-anything\r\nX-Forwarded-For: 1\r\nX-Forwarded-Anything: 2\r\n"), g + "x-forwarded-for=1|x-forwarded-anything=2|1.1 close"},
 		{get("TE: gzip, Trailers;q=1\r\n"), g + "1.1"},
 		{get("TE: gzip, Trailers\r\nConnection: te\r\n"), g + "te=trailers|1.1"},
-		{get("Trailer: x\r\nHTTP2-Settings: AA\r\n"), g + "1.1"},
+		{get("Trailer: x\r\nHTTP2-Settings: AA\r\n"), g + "trailer=x|1.1"},
 
 		// Upgrade (RFC 9110 §7.8).
 		{get("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"), g + "upgrade=websocket|1.1 upgrade"},
@@ -131,7 +132,7 @@ func TestRequestAccepted(t *testing.T) {
 
 type refusedRow struct {
 	in   string
-	want *Error
+	want *codec.Error
 }
 
 // badFields are refused in every head.
@@ -374,7 +375,7 @@ func TestRequestOptions(t *testing.T) {
 		o    Options
 		in   string
 		want string
-		err  *Error
+		err  *codec.Error
 	}{
 		{"1.0 is off", Options{}, "GET / HTTP/1.0\r\nHost: a\r\n\r\n", "", errHTTP10},
 		{"1.0 default host", Options{AcceptHTTP10: true, DefaultHostForHTTP10: "d"}, "GET / HTTP/1.0\r\n\r\n", ":method=GET|:path=/|:authority=d|1.0 close", nil},
@@ -383,8 +384,8 @@ func TestRequestOptions(t *testing.T) {
 		{"lengths with chunked", Options{AllowChunkedLength: true}, get + "Content-Length: 3\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "", errLengths},
 		{"custom method", Options{AllowCustomMethods: true}, "fOO / HTTP/1.1\r\nHost: a\r\n\r\n", ":method=fOO|:path=/|:authority=a|1.1", nil},
 		{"custom method no token", Options{AllowCustomMethods: true}, "F(O / HTTP/1.1\r\nHost: a\r\n\r\n", "", errRequestLine},
-		{"underscore rejected", Options{Underscores: UnderscoresReject}, get + "a_b: 1\r\n\r\n", "", errUnderscore},
-		{"underscore dropped", Options{Underscores: UnderscoresDrop}, get + "a_b: 1\r\nc: 2\r\n\r\n", ":method=GET|:path=/|:authority=a|c=2|1.1", nil},
+		{"underscore rejected", Options{Underscores: codec.UnderscoresReject}, get + "a_b: 1\r\n\r\n", "", errUnderscore},
+		{"underscore dropped", Options{Underscores: codec.UnderscoresDrop}, get + "a_b: 1\r\nc: 2\r\n\r\n", ":method=GET|:path=/|:authority=a|c=2|1.1", nil},
 		{"line fits", Options{MaxLineBytes: 14}, get + "\r\n", ":method=GET|:path=/|:authority=a|1.1", nil},
 		{"line too long", Options{MaxLineBytes: 13}, get + "\r\n", "", errLine},
 		{"unfinished line too long", Options{MaxLineBytes: 50}, "GET /" + long, "", errLine},

@@ -3,7 +3,9 @@
 package h1
 
 import (
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/streaminfo"
 )
 
 // Response reads a response head, see [Parser]; SetRequest must have told what
@@ -14,14 +16,14 @@ func (p *Parser) Response(b []byte, m *header.Map) (n int, done bool, err error)
 	n, e := p.response(b, m)
 	if e != nil {
 		// Whatever is wrong with a response is a bad gateway to the client.
-		p.respFailed = Error{Status: 502, Detail: e.Detail, Reason: e.Reason}
+		p.respFailed = codec.Error{Status: 502, Detail: e.Detail, Reason: e.Reason}
 		p.state, p.failed = atError, &p.respFailed
 		return n, false, p.failed
 	}
 	return n, p.state == atEnd, nil
 }
 
-func (p *Parser) response(b []byte, m *header.Map) (i int, err *Error) {
+func (p *Parser) response(b []byte, m *header.Map) (i int, err *codec.Error) {
 	switch p.state {
 	case atError:
 		return 0, p.failed
@@ -52,15 +54,16 @@ func (p *Parser) response(b []byte, m *header.Map) (i int, err *Error) {
 
 // statusLine reads HTTP-version SP status-code SP [reason-phrase] (RFC 9112
 // §4). Many servers leave the second space out with the phrase.
-func (p *Parser) statusLine(line []byte, m *header.Map) *Error {
+func (p *Parser) statusLine(line []byte, m *header.Map) *codec.Error {
 	const code = len("HTTP/1.1 ")
 	if len(line) < code+3 {
 		return errStatusLine
 	}
 	switch string(line[:code]) {
 	case "HTTP/1.1 ":
-		p.head.Minor = 1
+		p.head.Version = streaminfo.HTTP11
 	case "HTTP/1.0 ":
+		p.head.Version = streaminfo.HTTP10
 	default:
 		return errStatusLine
 	}
@@ -84,7 +87,7 @@ func (p *Parser) statusLine(line []byte, m *header.Map) *Error {
 }
 
 // finishResponse decides on the body as RFC 9112 §6.3 does.
-func (p *Parser) finishResponse(m *header.Map) *Error {
+func (p *Parser) finishResponse(m *header.Map) *codec.Error {
 	h := &p.head
 	if err := p.finish(m); err != nil {
 		return err
@@ -102,7 +105,7 @@ func (p *Parser) finishResponse(m *header.Map) *Error {
 		h.ContentLength = -1
 	}
 	if h.Status == 101 {
-		if !p.upgradeRequest || h.Minor == 0 || !p.upgrade || p.upgrades != 1 || !switchable(h.Protocol) {
+		if !p.upgradeRequest || h.HTTP10() || !p.upgrade || p.upgrades != 1 || !switchable(h.Protocol) {
 			return errSwitch
 		}
 		m.AddView(header.Upgrade, h.Protocol)

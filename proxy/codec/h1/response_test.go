@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
 )
 
@@ -31,7 +32,7 @@ func readResponse(t testing.TB, o *Options, method string, upgrade bool, in stri
 
 type responseRow struct {
 	method, in, want string
-	err              *Error
+	err              *codec.Error
 }
 
 func responses() []responseRow {
@@ -107,7 +108,7 @@ func TestResponse(t *testing.T) {
 			}
 			continue
 		}
-		e, ok := err.(*Error)
+		e, ok := err.(*codec.Error)
 		if !ok || e.Status != 502 || e.Reason != tt.err.Reason || e.Detail != tt.err.Detail {
 			t.Errorf("%s %q: got %s %v want %v", tt.method, tt.in, got, err, tt.err)
 		}

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"strings"
+
+	"weir.dev/weir/proxy/codec"
 )
 
 // lowerToken maps each byte of a token (RFC 9110 §5.6.2) to its lower case and
@@ -138,7 +140,7 @@ func member(list []byte) (first, rest []byte) {
 // place: the name is b[i:colon], the value b[start:end] without whitespace
 // around it, the next line begins at next. next is 0 when the line is not
 // complete.
-func scanField(b []byte, i int) (colon, start, end, next int, err *Error) {
+func scanField(b []byte, i int) (colon, start, end, next int, err *codec.Error) {
 	k := i
 	for k < len(b) {
 		c := lowerToken[b[k]]
@@ -171,7 +173,7 @@ func scanField(b []byte, i int) (colon, start, end, next int, err *Error) {
 
 // nameError says what is wrong with a field name that begins at i and at k has
 // a byte that cannot be there.
-func nameError(b []byte, i, k int) *Error {
+func nameError(b []byte, i, k int) *codec.Error {
 	switch c := b[k]; {
 	case k == i && (c == ' ' || c == '\t'):
 		return errFold
@@ -189,7 +191,7 @@ func nameError(b []byte, i, k int) *Error {
 
 // valueError says what is wrong with a field value that ends at i, or returns
 // nil if the line may only be incomplete.
-func valueError(b []byte, i int) *Error {
+func valueError(b []byte, i int) *codec.Error {
 	switch {
 	case i == len(b) || b[i] == '\r' && i+1 == len(b):
 		return nil

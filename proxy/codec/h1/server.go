@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stream"
@@ -38,7 +39,7 @@ type Server struct {
 }
 
 // Attach readies the server for a connection.
-func (s *Server) Attach(e Ends, o *Options) {
+func (s *Server) Attach(e codec.Ends, o *Options) {
 	s.in.attach(e)
 	s.out.attach(e)
 	s.opts = o
@@ -57,7 +58,7 @@ func (s *Server) Detach() {
 
 // ReadRequest reads the next request's head into m and h. It returns ErrIdle if
 // nothing of it has arrived, io.EOF if the client has closed instead, and an
-// *Error if what arrived is no request. headTimeout, if not 0, bounds the time
+// *codec.Error if what arrived is no request. headTimeout, if not 0, bounds the time
 // from the first byte to the last of the head.
 func (s *Server) ReadRequest(t *engine.Task, headTimeout time.Duration, m *stream.Message, h *header.Map) error {
 	s.in.begin()
@@ -127,12 +128,18 @@ func (s *Server) begin(m *stream.Message, h *header.Map) {
 	}
 }
 
-// Head returns what the present request's head said apart from its fields.
-func (s *Server) Head() *Head { return s.head }
+// Head returns what the present request's head said apart from its fields; nil
+// before there is one.
+func (s *Server) Head() *codec.Head {
+	if s.head == nil {
+		return nil
+	}
+	return &s.head.Head
+}
 
 // OnBody has p told of each piece of the requests' bodies that arrives, until
 // Detach.
-func (s *Server) OnBody(p Progress) { s.body.progress = p }
+func (s *Server) OnBody(p codec.Progress) { s.body.progress = p }
 
 // OnContinue sets what is done when the body of a request that expects 100
 // (Continue) is first waited for.
@@ -163,10 +170,13 @@ func (s *Server) NoTunnel() bool {
 }
 
 // Inform sends an interim response.
-func (s *Server) Inform(h *header.Map, c Case) error {
+func (s *Server) Inform(h *header.Map) error {
+	if s.head.HTTP10() {
+		return nil // Which has none.
+	}
 	s.out.begin(nil)
 	var err error
-	if s.out.buf, err = AppendResponse(s.out.buf, h, &Framing{Case: c}); err != nil {
+	if s.out.buf, err = AppendResponse(s.out.buf, h, &Framing{Case: s.opts.Case}); err != nil {
 		return err
 	}
 	return s.out.flush()
@@ -178,29 +188,13 @@ func spelled(m *stream.Message) *Spelling {
 	return s
 }
 
-// Response is how a response is to be sent.
-type Response struct {
-	// Close announces that the connection ends after this response.
-	Close bool
-	// Tunnel tells that the connection leaves HTTP with this response: the body
-	// is sent as it is.
-	Tunnel bool
-	// Reason is the reason phrase; if it is empty it is the standard one.
-	Reason []byte
-	// Progress, if set, is told of each piece of the body.
-	Progress Progress
-	// Case is how field names are written. If the options preserve case, a name
-	// that the message spells is written like that.
-	Case Case
-}
-
 // WriteResponse sends a response and reports whether the connection must be
 // closed to end it. After an error the connection is of no use.
-func (s *Server) WriteResponse(m *stream.Message, status int, r *Response) (closes bool, err error) {
+func (s *Server) WriteResponse(m *stream.Message, status int, r *codec.Response) (closes bool, err error) {
 	f, hasBody := s.frame(m, status, r)
 	s.out.begin(r.Progress)
 	if s.out.buf, err = AppendResponse(s.out.buf, m.Header, &f); err != nil {
-		return true, &SourceError{err}
+		return true, &codec.SourceError{Err: err}
 	}
 	s.out.head = len(s.out.buf)
 	if !hasBody {
@@ -214,12 +208,12 @@ func (s *Server) WriteResponse(m *stream.Message, status int, r *Response) (clos
 }
 
 // frame decides how the response is framed (RFC 9112 §6).
-func (s *Server) frame(m *stream.Message, status int, r *Response) (f Framing, hasBody bool) {
-	f = Framing{Close: r.Close, Reason: r.Reason, Case: r.Case}
+func (s *Server) frame(m *stream.Message, status int, r *codec.Response) (f Framing, hasBody bool) {
+	f = Framing{Close: r.Close, Case: s.opts.Case}
 	if s.opts.PreserveCase {
 		f.Spelling = spelled(m)
 	}
-	http10 := s.head != nil && s.head.Minor == 0
+	http10 := s.head != nil && s.head.HTTP10()
 	hasBody = m.Body != nil
 	switch {
 	case r.Tunnel:
@@ -255,6 +249,10 @@ func (s *Server) Sent() (head int, body uint64, begun bool) {
 // Buffered reports whether bytes behind the present request were read.
 func (s *Server) Buffered() bool { return !s.in.empty() }
 
+// Rest returns what was read and belongs to no request: after [ErrPreface] all of the
+// connection.
+func (s *Server) Rest() []byte { return s.in.rest() }
+
 // Received returns how many bytes of the request's body were read.
 func (s *Server) Received() uint64 { return s.body.bytes }
 
@@ -278,3 +276,7 @@ func (s *Server) Finish() bool {
 	}
 	return true
 }
+
+// Reset closes the connection so that the client sees that the response is not
+// whole.
+func (s *Server) Reset() { s.out.reset() }

@@ -45,12 +45,12 @@ func TestEverySplit(t *testing.T) {
 	check := func(response, ok bool, in string) {
 		t.Helper()
 		want := inPieces(&p, response, in)
-		if ok && strings.HasPrefix(want, "http/1:") {
+		if ok && strings.HasPrefix(want, "http:") {
 			t.Errorf("%q: %s", in, want)
 		}
 		for i := range len(in) {
 			got := inPieces(&p, response, in, i)
-			if ok && got != want || strings.HasPrefix(got, "http/1:") == ok {
+			if ok && got != want || strings.HasPrefix(got, "http:") == ok {
 				t.Errorf("%q cut at %d:\n got %s\nwant %s", in, i, got, want)
 			}
 		}
@@ -58,7 +58,7 @@ func TestEverySplit(t *testing.T) {
 		for i := range bytewise {
 			bytewise[i] = i
 		}
-		if got := inPieces(&p, response, in, bytewise...); ok && got != want || strings.HasPrefix(got, "http/1:") == ok {
+		if got := inPieces(&p, response, in, bytewise...); ok && got != want || strings.HasPrefix(got, "http:") == ok {
 			t.Errorf("%q byte by byte:\n got %s\nwant %s", in, got, want)
 		}
 	}

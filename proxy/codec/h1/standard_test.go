@@ -53,8 +53,8 @@ func againstStandard(t *testing.T, o *Options, in []byte) bool {
 	if want := r.RequestURI; !h.Absolute && !p.isConnect && string(m.Get(header.Path)) != want {
 		t.Fatalf("%q: path %q, net/http %q", head, m.Get(header.Path), want)
 	}
-	if r.ProtoMinor != int(h.Minor) {
-		t.Fatalf("%q: minor version %d, net/http %d", head, h.Minor, r.ProtoMinor)
+	if r.Proto != h.Version.String() {
+		t.Fatalf("%q: version %s, net/http %s", head, h.Version, r.Proto)
 	}
 	want := h.ContentLength
 	switch {

@@ -7,11 +7,12 @@ import (
 	"net/netip"
 	"unsafe"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
 )
 
 // target reads a request target in one of the four forms of RFC 9112 §3.2.
-func (p *Parser) target(method, t []byte, m *header.Map) *Error {
+func (p *Parser) target(method, t []byte, m *header.Map) *codec.Error {
 	switch {
 	case len(t) == 0:
 		return errRequestLine
@@ -35,7 +36,7 @@ func (p *Parser) target(method, t []byte, m *header.Map) *Error {
 	return p.absolute(method, t, m)
 }
 
-func targetError(t []byte) *Error {
+func targetError(t []byte) *codec.Error {
 	if bytes.IndexByte(t, '#') >= 0 {
 		return errFragment
 	}
@@ -44,7 +45,7 @@ func targetError(t []byte) *Error {
 
 // absolute reads a target in absolute form: http or https, an authority, and a
 // path with query, either of which may be missing.
-func (p *Parser) absolute(method, t []byte, m *header.Map) *Error {
+func (p *Parser) absolute(method, t []byte, m *header.Map) *codec.Error {
 	colon := bytes.Index(t, slashes)
 	if colon <= 0 {
 		return errTarget

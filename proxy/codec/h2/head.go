@@ -294,8 +294,8 @@ func buildKinds() (t [256]kind) {
 	for n, k := range map[header.Name]kind{
 		header.Connection: kindRefused, header.ProxyConnection: kindRefused, header.KeepAlive: kindRefused,
 		header.TransferEncoding: kindRefused, header.Upgrade: kindRefused,
-		header.HTTP2Settings: kindDropped, header.Trailer: kindDropped,
-		header.TE: kindTE, header.ContentLength: kindLength, header.Host: kindHost,
+		header.HTTP2Settings: kindDropped,
+		header.TE:            kindTE, header.ContentLength: kindLength, header.Host: kindHost,
 		header.Cookie: kindCookie, header.Expect: kindExpect,
 	} {
 		t[n.ID()] = k

@@ -59,7 +59,7 @@ func TestRequestHeads(t *testing.T) {
 		{"te trailers", get("te=trailers"), ":method=GET;:scheme=http;:authority=a.test;:path=/;te=trailers;"},
 		{"options", []string{":method=OPTIONS", ":scheme=http", ":authority=a", ":path=*"}, ":method=OPTIONS;:scheme=http;:authority=a;:path=*;"},
 		{"connect", []string{":method=CONNECT", ":authority=a:443"}, ":method=CONNECT;:authority=a:443;"},
-		{"trailer field", get("trailer=x", "http2-settings=y"), ":method=GET;:scheme=http;:authority=a.test;:path=/;"},
+		{"trailer field", get("trailer=x", "http2-settings=y"), ":method=GET;:scheme=http;:authority=a.test;:path=/;trailer=x;"},
 		{"space around a value", get("x-a= b "), ":method=GET;:scheme=http;:authority=a.test;:path=/;x-a=b;"},
 		{"extended connect", []string{":method=CONNECT", ":scheme=http", ":authority=a", ":path=/ws", ":protocol=websocket"},
 			":method=GET;:scheme=http;:authority=a;:path=/ws;upgrade=websocket;upgrade;"},

@@ -16,7 +16,7 @@ import (
 var unwritten = hpack.SkipNames(
 	header.Method, header.Path, header.Authority, header.Scheme, header.Status, header.Protocol,
 	header.Connection, header.KeepAlive, header.ProxyConnection, header.TransferEncoding,
-	header.ContentLength, header.TE, header.Trailer, header.Upgrade, header.HTTP2Settings,
+	header.ContentLength, header.TE, header.Upgrade, header.HTTP2Settings,
 )
 
 var hostID = header.Host.ID()

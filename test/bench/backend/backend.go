@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package backend is the server behind the proxies of the benchmark: HTTP/1.1 on one epoll loop, answering from
-// memory, so cheap that it and the load generator together can saturate a proxy from a single core.
+// Package backend is the server behind the proxies of the benchmark: HTTP/1.1, HTTP/2 by prior knowledge with gRPC, and
+// WebSocket echo on one epoll loop, answering from memory, so cheap that it and the load generator together can saturate
+// a proxy from a single core. UDP datagrams to the same port are echoed by the same loop.
 //
 // It parses what it needs to find the end of a request: the head's end, the target's last segment and Content-Length.
 // It trusts the proxy in front of it for everything else, and closes a connection that it does not understand. A
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weir.dev/weir/test/bench/epoll"
+	"weir.dev/weir/test/bench/frame"
 )
 
 // headLimit is the largest request head, in bytes.
@@ -32,16 +34,22 @@ func Sizes() map[string]int {
 type Server struct {
 	poll   *epoll.Poller
 	lfd    int
+	udp    int
 	wake   int
 	addr   netip.AddrPort
 	conns  []*conn
 	canned map[string][]byte
 	plain  canned
+	// bodies are the same bodies without a head; message is one message of gRPC.
+	bodies  map[string][]byte
+	message []byte
+	// scratch is what echoed messages are gathered in.
+	scratch []byte
 }
 
 // canned holds the answers that have no body.
 type canned struct {
-	notFound, lengthRequired, badMethod []byte
+	notFound, lengthRequired, badMethod, badRequest []byte
 }
 
 // conn is one connection. Its struct stays in the table when it closes and serves the next of that descriptor.
@@ -57,6 +65,9 @@ type conn struct {
 	out []byte
 	// last closes the connection once out is written.
 	last bool
+	// h2 takes over a connection that begins with the preface of HTTP/2, and echo one that was upgraded to WebSocket.
+	h2   *h2conn
+	echo bool
 }
 
 // Listen opens the server on an IPv4 address; port 0 picks a free one.
@@ -65,25 +76,37 @@ func Listen(addr netip.AddrPort) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	udp, err := epoll.ListenPacket(got)
+	if err != nil {
+		epoll.CloseFd(lfd)
+		return nil, err
+	}
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		epoll.CloseFd(lfd)
+		epoll.CloseFd(udp)
 		return nil, fmt.Errorf("open eventfd: %w", err)
 	}
 	poll, err := epoll.New()
 	if err != nil {
 		epoll.CloseFd(lfd)
+		epoll.CloseFd(udp)
 		epoll.CloseFd(wake)
 		return nil, err
 	}
-	s := &Server{poll: poll, lfd: lfd, wake: wake, addr: got, canned: make(map[string][]byte)}
+	s := &Server{
+		poll: poll, lfd: lfd, udp: udp, wake: wake, addr: got,
+		canned: make(map[string][]byte), bodies: make(map[string][]byte), message: grpcMessage(),
+	}
 	for name, size := range Sizes() {
-		s.canned[name] = answer("200 OK", size)
+		out := answer("200 OK", size)
+		s.canned[name], s.bodies[name] = out, out[len(out)-size:]
 	}
 	s.plain = canned{
 		notFound:       answer("404 Not Found", 0),
 		lengthRequired: answer("411 Length Required", 0),
 		badMethod:      answer("405 Method Not Allowed", 0),
+		badRequest:     answer("400 Bad Request", 0),
 	}
 	return s, nil
 }
@@ -100,12 +123,12 @@ func (s *Server) Addr() netip.AddrPort { return s.addr }
 // Serve answers until Close, on the calling goroutine, and then closes every descriptor it holds.
 func (s *Server) Serve() error {
 	defer s.release()
-	if err := s.poll.Add(s.lfd, epoll.In); err != nil {
-		return err
+	for _, fd := range []int{s.lfd, s.udp, s.wake} {
+		if err := s.poll.Add(fd, epoll.In); err != nil {
+			return err
+		}
 	}
-	if err := s.poll.Add(s.wake, epoll.In); err != nil {
-		return err
-	}
+	datagram := make([]byte, 64<<10)
 	events := make([]epoll.Event, 256)
 	for {
 		n, err := s.poll.Wait(events, -1)
@@ -117,6 +140,12 @@ func (s *Server) Serve() error {
 			switch fd := int(ev.Fd); {
 			case fd == s.lfd:
 				s.accept()
+			case fd == s.udp:
+				for range 64 { // What is left makes the next wait return at once.
+					if epoll.Echo(fd, datagram) != 0 {
+						break
+					}
+				}
 			case fd == s.wake:
 				return nil
 			case s.conns[fd].open:
@@ -141,6 +170,7 @@ func (s *Server) release() {
 		}
 	}
 	epoll.CloseFd(s.lfd)
+	epoll.CloseFd(s.udp)
 	epoll.CloseFd(s.wake)
 	_ = s.poll.Close() // Nothing is registered any more and nothing was written through it.
 }
@@ -160,7 +190,7 @@ func (s *Server) accept() {
 			c = &conn{}
 			s.conns[fd] = c
 		}
-		c.fd, c.open, c.n, c.skip, c.out, c.last = fd, true, 0, 0, nil, false
+		c.fd, c.open, c.n, c.skip, c.out, c.last, c.h2, c.echo = fd, true, 0, 0, nil, false, nil, false
 		if err := s.poll.Add(fd, epoll.In); err != nil {
 			c.close()
 		}
@@ -168,7 +198,7 @@ func (s *Server) accept() {
 }
 
 func (c *conn) close() {
-	c.open, c.out = false, nil
+	c.open, c.out, c.h2 = false, nil, nil
 	epoll.CloseFd(c.fd)
 }
 
@@ -184,7 +214,11 @@ func (s *Server) ready(c *conn) {
 			c.close()
 			return
 		}
-		s.serve(c)
+		s.turn(c)
+		return
+	}
+	if c.h2 != nil {
+		s.readH2(c)
 		return
 	}
 	n, errno := epoll.Read(c.fd, c.buf[c.n:])
@@ -196,7 +230,21 @@ func (s *Server) ready(c *conn) {
 		return
 	}
 	c.n += n
-	s.serve(c)
+	s.turn(c)
+}
+
+// turn answers what the buffer holds in the connection's protocol, which the first bytes of it tell.
+func (s *Server) turn(c *conn) {
+	switch {
+	case c.h2 != nil:
+		s.pump(c)
+	case c.echo:
+		s.echo(c)
+	case c.n >= 3 && string(c.buf[:3]) == frame.Preface[:3]:
+		s.startH2(c)
+	default:
+		s.serve(c)
+	}
 }
 
 // serve answers the requests in the buffer until one is incomplete or an answer does not fit into the socket.
@@ -212,9 +260,16 @@ func (s *Server) serve(c *conn) {
 		if head < 0 {
 			break
 		}
-		out, body, last := s.respond(c.buf[pos : pos+head+4])
+		text := c.buf[pos : pos+head+4]
+		out, body, last := s.respond(text)
 		pos, c.skip, c.last = pos+head+4, body, last
+		if out == nil {
+			out, c.echo = s.upgrade(text)
+		}
 		s.send(c, out)
+		if c.echo {
+			break
+		}
 	}
 	if !c.open {
 		return
@@ -253,12 +308,15 @@ func (s *Server) send(c *conn, b []byte) bool {
 }
 
 // respond chooses the answer to a request head, says how long the request's body is, and whether the connection must
-// end because where the next request begins is not known.
+// end because where the next request begins is not known. No answer at all means that the request asks for WebSocket.
 func (s *Server) respond(head []byte) (out []byte, body int, last bool) {
 	method, rest, _ := bytes.Cut(head, []byte(" "))
 	target, _, _ := bytes.Cut(rest, []byte(" "))
 	switch string(method) {
 	case "GET":
+		if bytes.HasSuffix(target, []byte("/ws")) {
+			return nil, 0, false
+		}
 	case "POST", "PUT":
 		n, ok := contentLength(head)
 		if !ok {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package epoll is the few system calls that the benchmark's backend and load generator are made of: one epoll
-// instance, non-blocking TCP sockets, and a wait with nanosecond timeouts.
+// instance, non-blocking TCP and UDP sockets, and a wait with nanosecond timeouts.
 //
 // Every call is a RawSyscall: the Go scheduler is not told, so a call costs what it costs in C. The price is that a
 // wait holds its processor (P) until it returns. That is right for a process that does nothing else, as the
@@ -101,6 +101,33 @@ func Discard(fd int, scratch []byte) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&scratch[0])),
 		uintptr(len(scratch)), syscall.MSG_TRUNC, 0, 0)
 	return int(n), errno
+}
+
+// Echo sends one datagram back to where it came from; EAGAIN when none waits. What the kernel will not send is lost.
+func Echo(fd int, scratch []byte) syscall.Errno {
+	var from syscall.RawSockaddrAny
+	size := uint32(unsafe.Sizeof(from))
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&scratch[0])),
+		uintptr(len(scratch)), 0, uintptr(unsafe.Pointer(&from)), uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return errno
+	}
+	syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&scratch[0])), n,
+		syscall.MSG_DONTWAIT, uintptr(unsafe.Pointer(&from)), uintptr(size))
+	return 0
+}
+
+// ListenPacket opens a non-blocking IPv4 UDP socket.
+func ListenPacket(addr netip.AddrPort) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("open datagram socket: %w", err)
+	}
+	if err := unix.Bind(fd, sockaddr(addr)); err != nil {
+		CloseFd(fd)
+		return 0, fmt.Errorf("bind datagram socket to %s: %w", addr, err)
+	}
+	return fd, nil
 }
 
 // CloseFd closes a descriptor; it thereby leaves its Poller.

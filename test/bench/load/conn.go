@@ -9,13 +9,12 @@ import (
 	"strconv"
 	"syscall"
 	"time"
-
-	"weir.dev/weir/test/bench/epoll"
 )
 
 // conn is one connection of a client, with at most one request on its way.
 type conn struct {
-	fd     int
+	wire
+	c      *client
 	source netip.Addr
 	busy   bool
 	// buf[:n] is the answer's head as far as it came, with the beginning of its body. A body's rest is discarded
@@ -30,38 +29,29 @@ type conn struct {
 }
 
 func (c *client) dial(source netip.Addr) (*conn, error) {
-	cn := &conn{source: source}
+	cn := &conn{c: c, source: source}
 	return cn, c.open(cn)
 }
 
 func (c *client) open(cn *conn) error {
-	fd, err := epoll.Dial(c.addr, cn.source)
+	w, err := c.connect(cn.source, "http/1.1")
 	if err != nil {
 		return err
 	}
-	if err := c.poll.Add(fd, epoll.In); err != nil {
-		epoll.CloseFd(fd)
-		return err
-	}
-	for len(c.conns) <= fd {
-		c.conns = append(c.conns, nil)
-	}
-	cn.fd, cn.busy, cn.n, cn.body = fd, false, 0, false
-	c.conns[fd] = cn
-	return nil
+	cn.wire, cn.busy, cn.n, cn.body = w, false, 0, false
+	return c.add(w.fd, cn)
 }
 
 // reopen replaces a connection that the proxy has ended.
 func (c *client) reopen(cn *conn) error {
-	c.conns[cn.fd] = nil
-	epoll.CloseFd(cn.fd)
+	c.remove(cn.fd)
 	return c.open(cn)
 }
 
 // send writes a request. A request is far smaller than an empty socket's buffer, so it is taken whole.
 func (c *client) send(cn *conn, req []byte) error {
 	cn.busy, cn.n, cn.body = true, 0, false
-	n, errno := epoll.Send(cn.fd, req)
+	n, errno := cn.write(req)
 	switch {
 	case errno == syscall.EPIPE || errno == syscall.ECONNRESET:
 		// The read that follows reports it: the event is pending.
@@ -74,13 +64,15 @@ func (c *client) send(cn *conn, req []byte) error {
 	return nil
 }
 
-// readable reads once, more only where a body is known to be longer than what was read.
-func (c *client) readable(cn *conn) error {
+// readable reads what is there.
+func (cn *conn) readable() error {
+	c := cn.c
 	if !cn.busy {
 		return c.unasked(cn)
 	}
-	if !cn.body {
-		n, errno := epoll.Read(cn.fd, cn.buf[cn.n:])
+	cn.event()
+	for !cn.body {
+		n, errno := cn.read(cn.buf[cn.n:])
 		if errno == syscall.EAGAIN || errno == syscall.EINTR {
 			return nil
 		}
@@ -88,27 +80,16 @@ func (c *client) readable(cn *conn) error {
 			return c.broken(cn)
 		}
 		cn.n += n
-		head, status, length, err := parseHead(cn.buf[:cn.n])
-		if err != nil {
+		if err := c.head(cn); err != nil {
 			return err
 		}
-		if head == 0 {
-			return nil
-		}
-		cn.body, cn.ok, cn.need = true, true, length-(cn.n-head)
-		if status != 200 {
-			c.res.BadStatus++
-			cn.ok = false
-		} else if length != c.spec.Length || cn.need < 0 {
-			c.res.BadLength++
-			cn.ok = false
-		}
-		if cn.need > 0 && cn.n < len(cn.buf) {
+		// What did not fill the buffer was all there is: trying again would cost a system call for nothing.
+		if cn.secure == nil && cn.n < len(cn.buf) && (!cn.body || cn.need > 0) {
 			return nil
 		}
 	}
 	for cn.need > 0 {
-		n, errno := epoll.Discard(cn.fd, c.scratch[:min(cn.need, len(c.scratch))])
+		n, errno := cn.discard(c.scratch[:min(cn.need, len(c.scratch))])
 		if errno == syscall.EAGAIN || errno == syscall.EINTR {
 			return nil
 		}
@@ -125,9 +106,27 @@ func (c *client) readable(cn *conn) error {
 	return c.done(cn)
 }
 
+// head looks for the end of an answer's head and checks it.
+func (c *client) head(cn *conn) error {
+	head, status, length, err := parseHead(cn.buf[:cn.n])
+	if err != nil || head == 0 {
+		return err
+	}
+	cn.body, cn.ok, cn.need = true, true, length-(cn.n-head)
+	if status != 200 {
+		c.res.BadStatus++
+		cn.ok = false
+	} else if length != c.spec.Length || cn.need < 0 {
+		c.res.BadLength++
+		cn.ok = false
+	}
+	return nil
+}
+
 // unasked handles what arrives on an idle connection: its end, which is allowed, or bytes, which are not.
 func (c *client) unasked(cn *conn) error {
-	if n, errno := epoll.Read(cn.fd, cn.buf[:]); errno == 0 && n > 0 {
+	cn.event()
+	if n, errno := cn.read(cn.buf[:]); errno == 0 && n > 0 {
 		c.res.BadLength++
 	}
 	c.res.Reconnects++

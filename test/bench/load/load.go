@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package load is the benchmark's client: HTTP/1.1 keep-alive connections on one epoll loop, in a closed loop (each
-// connection sends its next request when the last is answered), in an open loop (requests are due at Poisson arrivals
-// whatever the answers do), or parked idle. It checks the status and the length of every answer.
+// Package load is the benchmark's client. Most of it runs on one epoll loop: HTTP/1.1 keep-alive connections in a closed
+// loop (each connection sends its next request when the last is answered), in an open loop (requests are due at Poisson
+// arrivals whatever the answers do), or parked idle; HTTP/2 and gRPC, WebSocket and UDP in closed loops. Handshakes of
+// TLS run on a goroutine each. It checks the status and the length of every answer.
 package load
 
 import (
@@ -13,12 +14,27 @@ import (
 	"syscall"
 	"time"
 
-	"weir.dev/weir/test/bench/epoll"
 	"weir.dev/weir/test/bench/hist"
+)
+
+// A Protocol is what the client speaks.
+type Protocol int
+
+// The protocols. HTTP1 has all loops, the others a closed one only. Handshake is HTTP1 with a new connection of TLS, and
+// so a full handshake, for each request.
+const (
+	HTTP1 Protocol = iota
+	HTTP2
+	Handshake
+	WebSocket
+	UDP
 )
 
 // A Spec says what to send and for how long.
 type Spec struct {
+	Protocol Protocol
+	// Cert is the certificate (DER) that the server must show in TLS 1.3; empty means cleartext.
+	Cert []byte
 	// Addr is the IPv4 address and port to connect to.
 	Addr string
 	// Conns is the number of connections, at least 1.
@@ -27,8 +43,14 @@ type Spec struct {
 	// spread over all of them; Spread 0 means 1.
 	Host, Path string
 	Spread     int
-	// Length is the body length in bytes that every answer must have, beside status 200.
+	// Length is the body length in bytes that every answer must have, beside status 200; of WebSocket and UDP that of a
+	// message.
 	Length int
+	// Streams is how many requests each HTTP/2 connection has on their way at a time.
+	Streams int
+	// Messages makes the requests of HTTP/2 gRPC calls that send one message and are answered by so many; Length is then
+	// of all of them together, and each counts as answered by itself. 0 means plain GETs.
+	Messages int
 	// Rate is the open loop's mean arrivals per second; 0 means a closed loop.
 	Rate float64
 	// Warmup is not counted; Measure is. Park ignores both.
@@ -68,15 +90,9 @@ type Hooks struct {
 const wrongLimit = 1000
 
 type client struct {
-	spec   Spec
-	addr   netip.AddrPort
-	poll   *epoll.Poller
-	events []epoll.Event
-	reqs   [][]byte
-	next   int
-	conns  []*conn // by descriptor
-	base   time.Time
-	res    Result
+	loop
+	reqs [][]byte
+	next int
 	// scratch is what Discard points at.
 	scratch []byte
 	// done is called when a connection has its answer.
@@ -85,21 +101,11 @@ type client struct {
 
 // newClient checks the spec and builds the requests. Its connections are opened by the run.
 func newClient(spec Spec) (*client, error) {
-	addr, err := netip.ParseAddrPort(spec.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("load address: %w", err)
-	}
-	if spec.Conns < 1 {
-		return nil, fmt.Errorf("load needs at least one connection, not %d", spec.Conns)
-	}
-	poll, err := epoll.New()
+	l, err := newLoop(spec)
 	if err != nil {
 		return nil, err
 	}
-	c := &client{
-		spec: spec, addr: addr, poll: poll, base: time.Now(),
-		events: make([]epoll.Event, 256), scratch: make([]byte, 256<<10),
-	}
+	c := &client{loop: l, scratch: make([]byte, 256<<10)}
 	for i := range max(spec.Spread, 1) {
 		n := fmt.Sprintf("%05d", i)
 		c.reqs = append(c.reqs, []byte("GET "+strings.ReplaceAll(spec.Path, "{n}", n)+" HTTP/1.1\r\nHost: "+
@@ -108,47 +114,34 @@ func newClient(spec Spec) (*client, error) {
 	return c, nil
 }
 
-func (c *client) close() {
-	for _, cn := range c.conns {
-		if cn != nil {
-			epoll.CloseFd(cn.fd)
-		}
-	}
-	_ = c.poll.Close() // Nothing was written through it.
-}
-
-// now is the time since the client began.
-func (c *client) now() time.Duration { return time.Since(c.base) }
-
 // request is the next one to send. A prime stride visits every target, and neighbours seldom follow each other.
 func (c *client) request() []byte {
 	c.next = (c.next + 7919) % len(c.reqs)
 	return c.reqs[c.next]
 }
 
-// turn waits no longer than timeout and handles what became ready.
-func (c *client) turn(timeout time.Duration) error {
-	n, err := c.poll.Wait(c.events, timeout)
-	if err != nil {
-		return err
+// Run runs the loop that the spec asks for: the open one if it has a rate, and else the closed one of its protocol.
+func Run(spec Spec, hooks Hooks) (Result, error) {
+	switch {
+	case spec.Protocol == HTTP1 && spec.Rate > 0:
+		return Open(spec, hooks)
+	case spec.Rate > 0:
+		return Result{}, fmt.Errorf("only HTTP/1.1 has an open loop")
 	}
-	for i := range c.events[:n] {
-		cn := c.conns[c.events[i].Fd]
-		if cn == nil {
-			continue
-		}
-		if err := c.readable(cn); err != nil {
-			return err
-		}
+	switch spec.Protocol {
+	case HTTP2:
+		return http2(spec, hooks)
+	case Handshake:
+		return handshakes(spec, hooks)
+	case WebSocket:
+		return websockets(spec, hooks)
+	case UDP:
+		return datagrams(spec, hooks)
 	}
-	if w := c.res.Wrong(); w > wrongLimit {
-		return fmt.Errorf("more than %d wrong answers: %d with another status than 200, %d with another length than %d, %d broken off",
-			wrongLimit, c.res.BadStatus, c.res.BadLength, c.spec.Length, c.res.Broken)
-	}
-	return nil
+	return Closed(spec, hooks)
 }
 
-// Closed runs the closed loop.
+// Closed runs the closed loop of HTTP/1.1.
 func Closed(spec Spec, hooks Hooks) (Result, error) {
 	c, err := newClient(spec)
 	if err != nil {
@@ -165,35 +158,7 @@ func Closed(spec Spec, hooks Hooks) (Result, error) {
 			return c.res, err
 		}
 	}
-	for left := spec.Warmup - c.now(); left > 0; left = spec.Warmup - c.now() {
-		if err := c.turn(left); err != nil {
-			return c.res, err
-		}
-	}
-	if err := c.begin(hooks.Start); err != nil {
-		return c.res, err
-	}
-	start := c.now()
-	for left := spec.Measure; left > 0; left = spec.Measure - (c.now() - start) {
-		if err := c.turn(left); err != nil {
-			return c.res, err
-		}
-	}
-	c.res.Wall = c.now() - start
-	return c.res, call(hooks.End)
-}
-
-// begin starts the counts of the measurement; what was wrong in the warm-up stays wrong.
-func (c *client) begin(hook func() error) error {
-	c.res.Answered, c.res.Bytes, c.res.Reconnects = 0, 0, 0
-	return call(hook)
-}
-
-func call(hook func() error) error {
-	if hook == nil {
-		return nil
-	}
-	return hook()
+	return c.closed(hooks)
 }
 
 // arrivals is the state of the open loop.

@@ -3,6 +3,8 @@
 package load
 
 import (
+	"io"
+	"log"
 	"net"
 	"net/netip"
 	"strings"
@@ -166,3 +168,6 @@ func FuzzParseHead(f *testing.F) {
 		}
 	})
 }
+
+// quiet is a log for servers whose clients come and go as they please.
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -12,6 +12,9 @@ type object = map[string]any
 
 // caddyConfig: reverse_proxy without the admin endpoint and without HTTPS. X-Forwarded-* are set by default.
 func caddyConfig(s Setup) (string, error) {
+	if s.Mode != HTTP || s.TLS {
+		return "", fmt.Errorf("it is only compared in cleartext HTTP/1.1")
+	}
 	handle := []object{{
 		"handler":   "reverse_proxy",
 		"upstreams": []object{{"dial": s.Backend.String()}},

@@ -14,8 +14,27 @@ import (
 	"strings"
 )
 
+// A Mode is what a proxy carries.
+type Mode int
+
+// The modes. HTTP takes HTTP/1.1 (over TLS, ALPN may choose HTTP/2) and speaks HTTP/1.1 to the backend; HTTP2 takes
+// HTTP/2 and speaks HTTP/1.1; GRPC is HTTP/2 on both sides; WebSocket is HTTP with upgrades. TCP and UDP carry bytes.
+const (
+	HTTP Mode = iota
+	HTTP2
+	GRPC
+	WebSocket
+	TCP
+	UDP
+)
+
 // A Setup is what a proxy is configured for.
 type Setup struct {
+	Mode Mode
+	// TLS terminates TLS 1.3 with Cert: X25519, AES-128-GCM, and neither tickets nor a session cache, so that each
+	// handshake is a full one.
+	TLS             bool
+	Cert            Certificate
 	Listen, Backend netip.AddrPort
 	// Dir is an empty directory for the configuration, pid files and logs.
 	Dir string
@@ -40,10 +59,12 @@ type Proxy struct {
 	Name string
 	// Program is the name or path of its binary, Package Debian's name for its package, "" if it has none.
 	Program, Package string
-	version          []string
-	config           func(Setup) (string, error)
-	file             string
-	args             func(Setup, string) []string
+	// Modules are further packages that some modes need, by a file that tells that they are installed.
+	Modules map[string]string
+	version []string
+	config  func(Setup) (string, error)
+	file    string
+	args    func(Setup, string) []string
 	// logsToStdout says that its access log is what it prints.
 	logsToStdout bool
 }
@@ -57,6 +78,7 @@ func All(weir string) []Proxy {
 		},
 		{
 			Name: "nginx", Program: "nginx", Package: "nginx", version: []string{"-v"}, config: nginxConfig, file: "nginx.conf",
+			Modules: map[string]string{nginxStream: "libnginx-mod-stream"},
 			args: func(s Setup, f string) []string {
 				return []string{"-p", s.Dir, "-e", filepath.Join(s.Dir, "error.log"), "-c", f}
 			},
@@ -117,6 +139,11 @@ func (p Proxy) Command(s Setup) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure %s: %w", p.Name, err)
 	}
+	if s.TLS {
+		if err := s.writeCert(); err != nil {
+			return nil, fmt.Errorf("configure %s: %w", p.Name, err)
+		}
+	}
 	file := filepath.Join(s.Dir, p.file)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return nil, fmt.Errorf("configure %s: %w", p.Name, err)
@@ -125,6 +152,9 @@ func (p Proxy) Command(s Setup) (*exec.Cmd, error) {
 	cmd.Dir = s.Dir
 	// Caddy keeps state in the user's home; a benchmark should leave nothing there.
 	cmd.Env = append(os.Environ(), "HOME="+s.Dir, "XDG_DATA_HOME="+s.Dir, "XDG_CONFIG_HOME="+s.Dir)
+	if s.TLS {
+		cmd.Env = append(cmd.Env, "OPENSSL_CONF="+s.opensslFile())
+	}
 	out := filepath.Join(s.Dir, "output")
 	stderr, err := os.Create(out)
 	if err != nil {

@@ -4,10 +4,12 @@ package peer
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,8 +17,15 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protopath"
+	"google.golang.org/protobuf/reflect/protorange"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // setups are the configurations that the scenarios use.
@@ -26,6 +35,10 @@ func setups(t *testing.T) map[string]Setup {
 		Listen:  netip.MustParseAddrPort("127.0.0.1:18080"),
 		Backend: netip.MustParseAddrPort("127.0.0.1:18081"),
 	}
+	cert, err := NewCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
 	out := make(map[string]Setup)
 	for name, change := range map[string]func(*Setup){
 		"plain":  func(*Setup) {},
@@ -33,9 +46,16 @@ func setups(t *testing.T) map[string]Setup {
 		"hosts":  func(s *Setup) { s.Hosts = 50 },
 		"routes": func(s *Setup) { s.Routes = 50 },
 		"splice": func(s *Setup) { s.Splice = true },
+		"tls":    func(s *Setup) { s.TLS = true },
+		"h2":     func(s *Setup) { s.Mode = HTTP2 },
+		"h2 tls": func(s *Setup) { s.Mode, s.TLS = HTTP2, true },
+		"grpc":   func(s *Setup) { s.Mode = GRPC },
+		"ws":     func(s *Setup) { s.Mode = WebSocket },
+		"tcp":    func(s *Setup) { s.Mode = TCP },
+		"udp":    func(s *Setup) { s.Mode = UDP },
 	} {
 		s := base
-		s.Dir = t.TempDir()
+		s.Dir, s.Cert = t.TempDir(), cert
 		change(&s)
 		out[name] = s
 	}
@@ -64,12 +84,22 @@ func TestWeirConfigIsAValidBootstrap(t *testing.T) {
 			if err := boot.ValidateAll(); err != nil {
 				t.Fatal(err)
 			}
-			filter := boot.GetStaticResources().GetListeners()[0].GetFilterChains()[0].GetFilters()[0]
-			var hcm hcmv3.HttpConnectionManager
-			if err := filter.GetTypedConfig().UnmarshalTo(&hcm); err != nil {
-				t.Fatal(err)
+			listener := boot.GetStaticResources().GetListeners()[0]
+			if n, err := anys(boot.ProtoReflect()); n == 0 || err != nil {
+				t.Errorf("%d packed messages, %v", n, err)
 			}
-			if err := hcm.ValidateAll(); err != nil {
+			if s.Mode == UDP {
+				return
+			}
+			chain := listener.GetFilterChains()[0]
+			if got := chain.GetTransportSocket() != nil; got != s.TLS {
+				t.Errorf("a transport socket: %v", got)
+			}
+			if s.Mode == TCP {
+				return
+			}
+			var hcm hcmv3.HttpConnectionManager
+			if err := chain.GetFilters()[0].GetTypedConfig().UnmarshalTo(&hcm); err != nil {
 				t.Fatal(err)
 			}
 			hosts := hcm.GetRouteConfig().GetVirtualHosts()
@@ -83,17 +113,51 @@ func TestWeirConfigIsAValidBootstrap(t *testing.T) {
 	}
 }
 
+// anys validates every message that is packed into m, and those packed into them, and counts them.
+func anys(m protoreflect.Message) (n int, err error) {
+	err = protorange.Range(m, func(v protopath.Values) error {
+		last := v.Index(-1)
+		msg, ok := last.Value.Interface().(protoreflect.Message)
+		if !ok || last.Step.Kind() != protopath.AnyExpandStep {
+			return nil
+		}
+		n++
+		check, ok := msg.Interface().(interface{ ValidateAll() error })
+		if !ok {
+			return fmt.Errorf("%s cannot be validated", msg.Descriptor().FullName())
+		}
+		return check.ValidateAll()
+	})
+	return n, err
+}
+
 func TestConfigsDoTheSameWork(t *testing.T) {
 	for name, s := range setups(t) {
 		for _, p := range All("weir")[1:] {
 			text, err := p.config(s)
+			if !carries(p, s) {
+				if err == nil {
+					t.Errorf("%s, %s: configured for what it cannot do", p.Name, name)
+				}
+				continue
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, want := range []string{s.Listen.String(), s.Backend.String(), "X-Request-I"} {
+			wants := []string{s.Listen.String(), s.Backend.String()}
+			if s.Mode != TCP && s.Mode != UDP {
+				wants = append(wants, "X-Request-I", "X-Forwarded-Proto")
+			}
+			if p.Name == "caddy" {
+				wants = slices.DeleteFunc(wants, func(w string) bool { return w == "X-Forwarded-Proto" }) // By default.
+			}
+			for _, want := range wants {
 				if !strings.Contains(text, want) {
 					t.Errorf("%s, %s: no %q", p.Name, name, want)
 				}
+			}
+			if got := strings.Contains(text, "TLSv1.3"); got != s.TLS {
+				t.Errorf("%s, %s: TLS: %v", p.Name, name, got)
 			}
 			logs := map[string]string{"nginx": s.LogFile(), "haproxy": "httplog", "caddy": s.LogFile()}[p.Name]
 			if strings.Contains(text, logs) != s.AccessLog {
@@ -113,6 +177,13 @@ func TestProgramsAcceptTheirConfig(t *testing.T) {
 			continue
 		}
 		for name, s := range setups(t) {
+			if !carries(p, s) {
+				continue
+			}
+			if _, err := os.Stat(nginxStream); err != nil && p.Name == "nginx" && (s.Mode == TCP || s.Mode == UDP) {
+				t.Logf("nginx's stream module is not installed")
+				continue
+			}
 			cmd, err := p.Command(s)
 			if err != nil {
 				t.Fatal(err)
@@ -130,4 +201,15 @@ func TestProgramsAcceptTheirConfig(t *testing.T) {
 			}
 		}
 	}
+}
+
+// carries says whether a proxy is compared in that setup.
+func carries(p Proxy, s Setup) bool {
+	switch p.Name {
+	case "caddy":
+		return s.Mode == HTTP && !s.TLS
+	case "haproxy":
+		return s.Mode != UDP
+	}
+	return true
 }

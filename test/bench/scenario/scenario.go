@@ -12,11 +12,14 @@ import (
 type Figure int
 
 // The figures: microseconds of CPU per answered request, milliseconds of CPU per GiB of body, KiB of resident memory
-// per idle connection.
+// per idle connection, microseconds of CPU per full handshake with the one request that follows it, and microseconds of
+// CPU per message.
 const (
 	PerRequest Figure = iota
 	PerGiB
 	PerConn
+	PerHandshake
+	PerMessage
 )
 
 // A Scenario is one table of the report.
@@ -24,8 +27,13 @@ type Scenario struct {
 	// Name is what -only selects; About is one sentence for the reader.
 	Name, About string
 	Figure      Figure
-	// Load is what the client does; the harness fills in Addr, Warmup and Measure.
+	// Load is what the client does; the harness fills in Addr, Warmup and Measure, and Cert where TLS is set.
 	Load load.Spec
+	// Mode and TLS are how the proxies are configured, in all variants.
+	Mode peer.Mode
+	TLS  bool
+	// Peers names the proxies that are compared with Weir; none means all.
+	Peers []string
 	// Variants are measured of each proxy, interleaved; none means one without a name.
 	Variants []Variant
 	// AgainstSelf divides each variant by the first of the same proxy rather than by nginx and haproxy.
@@ -44,5 +52,8 @@ type Variant struct {
 
 // All lists the scenarios in the order of the report.
 func All() []Scenario {
-	return []Scenario{h1Small(), h1Medium(), h1Large(), h1Open(), accessLog(), vhosts(), routes(), idle()}
+	return []Scenario{
+		h1Small(), h1Medium(), h1Large(), h1Open(), accessLog(), vhosts(), routes(), idle(),
+		tlsSmall(), tlsHandshake(), h2(), h2TLS(), grpcUnary(), grpcStream(), tcp(), webSocket(), udp(),
+	}
 }

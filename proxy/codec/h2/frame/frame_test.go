@@ -125,7 +125,9 @@ func TestHeadersPriority(t *testing.T) {
 		{"priority and padding", "\x01\x00\x00\x00\x03\x10abc\x00", "abc", WithPriority | Padded, nil},
 		{"on itself", "\x80\x00\x00\x01\x10abc", "abc", WithPriority, errSelf},
 		{"cut", "\x80\x00\x00\x01", "", WithPriority, errPrioMissing},
-		{"cut by padding", "\x01\x80\x00\x00\x01\x00", "", WithPriority | Padded, errPrioMissing},
+		{"padding within priority", "\x01\x80\x00\x00\x01\x00", "", WithPriority | Padded, errPad},
+		{"padded and cut", "\x01\x80\x00\x00\x01", "", WithPriority | Padded, errPrioMissing},
+		{"padded, without its length", "", "", WithPriority | Padded, errPadMissing},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ParseHeaders(Header{uint32(len(tt.in)), Headers, tt.flags, 1}, []byte(tt.in))

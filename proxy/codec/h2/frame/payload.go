@@ -43,15 +43,26 @@ func unpad(f Flags, b []byte) ([]byte, *Error) {
 // view. With a stream error the fragment is returned as well: it must still be
 // decoded, or the decoder's table is no longer the peer's (RFC 9113 §4.3).
 func ParseHeaders(h Header, payload []byte) (fragment []byte, err *Error) {
-	b, err := unpad(h.Flags, payload)
-	if err != nil || !h.Flags.Has(WithPriority) {
-		return b, err
+	if !h.Flags.Has(WithPriority) {
+		return unpad(h.Flags, payload)
+	}
+	b, pad := payload, 0
+	if h.Flags.Has(Padded) {
+		if len(b) == 0 {
+			return nil, errPadMissing
+		}
+		pad, b = int(b[0]), b[1:]
 	}
 	if len(b) < 5 {
 		return nil, errPrioMissing
 	}
+	// RFC 9113 §6.2: padding may take the room of the fragment, not of the fields
+	// before it.
+	if pad > len(b)-5 {
+		return nil, errPad
+	}
 	_, err = weight(h.StreamID, b)
-	return b[5:], err
+	return b[5 : len(b)-pad], err
 }
 
 // ParsePriority reads a PRIORITY payload.

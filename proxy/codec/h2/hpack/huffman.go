@@ -42,37 +42,40 @@ func buildCodes() (t [257]code) {
 // rootBits is how many bits decode at once: two symbols of most texts.
 const rootBits = 12
 
-// A root entry is what its index, the next bits, begins with: first symbol,
-// second symbol, bits of the first, bits of both, how many there are (0: the
-// code is longer than rootBits).
-type rootEntry struct {
-	symbols [2]byte
-	first   uint8 // bits of the first symbol
-	both    uint8 // bits of all symbols, and how many there are << 4
+// A rootEntry is what its index, the next bits, begins with: one or two
+// symbols in the low 16 bits, above them the bits that all of them take and the
+// bits of the first, four bits each, and how many symbols there are. It is 0 if
+// the code is longer than rootBits.
+type rootEntry uint32
+
+func newRootEntry(first, second byte, firstBits, both, count uint32) rootEntry {
+	return rootEntry(uint32(first) | uint32(second)<<8 | both<<16 | firstBits<<20 | count<<24)
 }
+
+func (e rootEntry) bits() uint32      { return uint32(e) >> 16 & 15 }
+func (e rootEntry) firstBits() uint32 { return uint32(e) >> 20 & 15 }
+func (e rootEntry) count() int        { return int(e >> 24) }
 
 var root = buildRoot()
 
 func buildRoot() *[1 << rootBits]rootEntry {
-	t := new([1 << rootBits]rootEntry)
+	single, t := new([1 << rootBits]rootEntry), new([1 << rootBits]rootEntry)
 	each(func(s int, c code) {
 		if c.n > rootBits {
 			return
 		}
 		for rest := range uint32(1) << (rootBits - c.n) {
-			t[c.bits<<(rootBits-c.n)|rest] = rootEntry{[2]byte{byte(s)}, uint8(c.n), uint8(c.n) | 1<<4}
+			single[c.bits<<(rootBits-c.n)|rest] = newRootEntry(byte(s), 0, c.n, c.n, 1)
 		}
 	})
-	single := *t
-	for i := range t {
-		e := &t[i]
-		if e.first == 0 {
+	for i, e := range single {
+		t[i] = e
+		if e == 0 {
 			continue
 		}
-		second := single[i<<e.first&(1<<rootBits-1)]
-		if second.first != 0 && e.first+second.first <= rootBits {
-			e.symbols[1] = second.symbols[0]
-			e.both = (e.first + second.first) | 2<<4
+		second := single[uint32(i)<<e.bits()&(1<<rootBits-1)]
+		if both := e.bits() + second.bits(); second != 0 && both <= rootBits {
+			t[i] = newRootEntry(byte(e), byte(second), e.bits(), both, 2)
 		}
 	}
 	return t
@@ -128,7 +131,7 @@ func huffmanDecode(dst, src []byte) int {
 	w, i := 0, 0
 	for {
 		if i+8 <= len(src) {
-			x |= binary.BigEndian.Uint64(src[i:]) >> n
+			x |= binary.BigEndian.Uint64(src[i:]) >> (n & 63)
 			k := (63 - n) >> 3
 			i += int(k)
 			n += k << 3
@@ -142,25 +145,27 @@ func huffmanDecode(dst, src []byte) int {
 				return huffmanTail(dst, w, x, n)
 			}
 		}
-		for n >= maxCode {
+		for n >= rootBits {
 			e := root[x>>(64-rootBits)]
-			if e.first == 0 {
-				s, k := long(x)
-				if s == eos {
-					return -1
-				}
-				dst[w] = byte(s)
-				w++
-				x <<= k
+			if e != 0 {
+				binary.LittleEndian.PutUint16(dst[w:], uint16(e))
+				w += e.count()
+				k := e.bits()
+				x <<= k & 63
 				n -= k
 				continue
 			}
-			d := dst[w : w+2]
-			d[0], d[1] = e.symbols[0], e.symbols[1]
-			w += int(e.both >> 4)
-			k := e.both & 15
-			x <<= k
-			n -= uint32(k)
+			if n < maxCode {
+				break
+			}
+			s, k := long(x)
+			if s == eos {
+				return -1
+			}
+			dst[w] = byte(s)
+			w++
+			x <<= k & 63
+			n -= k
 		}
 	}
 }
@@ -172,8 +177,8 @@ func huffmanTail(dst []byte, w int, x uint64, n uint32) int {
 	x |= ^uint64(0) >> n
 	for n > 0 {
 		e := root[x>>(64-rootBits)]
-		s, k := uint16(e.symbols[0]), uint32(e.first)
-		if k == 0 {
+		s, k := uint16(e&0xff), e.firstBits()
+		if e == 0 {
 			s, k = long(x)
 		}
 		if k > n {
