@@ -184,17 +184,6 @@ func (u *uploader) stop() {
 	}
 }
 
-// get sends a GET and returns what came.
-func (u *caller) get(path string) (a answer, err error) {
-	u.tb.Helper()
-	u.on(func(*engine.Task) {
-		var h header.Map
-		request(&h, "GET", path)
-		a, err = u.exchange(&stream.Message{Header: &h})
-	})
-	return a, err
-}
-
 // post sends a POST with a body.
 func (u *caller) post(path, body string, fields ...string) (a answer, err error) {
 	u.tb.Helper()

@@ -201,6 +201,7 @@ func TestReceiveWindow(t *testing.T) {
 		}
 		w.must(w.WriteData(1, true, make([]byte, 10000)))
 		w.wants("HEADERS 1 ")
+		x.settle()
 		if total != window+10000 {
 			t.Errorf("read %d", total)
 		}

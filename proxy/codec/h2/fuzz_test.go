@@ -35,6 +35,7 @@ func (p *tape) Read(b []byte) (int, error) {
 
 func (p *tape) Write(b []byte) (int, error) { p.written += len(b); return len(b), nil }
 func (p *tape) Write2(a, b []byte) error    { p.written += len(a) + len(b); return nil }
+func (p *tape) CloseWrite() error           { return nil }
 func (p *tape) Ready() bool                 { return len(p.in) > 0 || p.eof }
 
 // scribe makes frames for seeds.

@@ -60,6 +60,7 @@ func TestDrainWaitsForStreams(t *testing.T) {
 	w.must(w.WriteData(3, true, []byte("x")))
 	w.must(w.WriteData(1, true, []byte("x")))
 	w.wants("HEADERS 1 ", "DATA 1 END hello", "EOF")
+	x.settle()
 	if x.requests != 1 {
 		t.Errorf("%d requests", x.requests)
 	}
@@ -172,6 +173,7 @@ func TestResponsesThatCannotBeWritten(t *testing.T) {
 	w := x.wire()
 	w.headers(1, true, get()...)
 	w.wants("HEADERS 1 END :status=500")
+	x.settle()
 	for i, err := range errs {
 		var src *codec.SourceError
 		var bad *codec.Error
@@ -237,6 +239,7 @@ func TestResponseBodies(t *testing.T) {
 			for last != tt.want && strings.HasPrefix(last, "HEADERS") || strings.HasPrefix(last, "DATA 1 abc") || strings.HasPrefix(last, "DATA 1  ") {
 				last = w.answer()
 			}
+			x.settle()
 			if last != tt.want || got != tt.outcome {
 				t.Errorf("%q %v (%v), want %q %v", last, got, err, tt.want, tt.outcome)
 			}

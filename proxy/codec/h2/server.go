@@ -97,7 +97,6 @@ func (c *Server) head(s *exchange, id uint32, end bool, size int, fragment []byt
 		return nil
 	}
 	r := c.take(id)
-	s = &r.exchange
 	c.read.begin(sectionRequest, &r.header, &r.hd, r.arena[:0])
 	ok := c.decode(fragment)
 	r.arena = c.read.arena
