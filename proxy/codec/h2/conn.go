@@ -89,7 +89,11 @@ type conn struct {
 	// write is out.
 	err  error
 	done bool
-	wErr error
+	// lingering tells that only the peer's end is waited for; discarded is what was
+	// read meanwhile.
+	lingering bool
+	discarded int
+	wErr      error
 }
 
 // goAway is how far the end of a connection has come.
@@ -121,6 +125,9 @@ func (c *conn) init(e codec.Ends, o *Options, st *Stats, r role, client bool) {
 func (c *conn) serve(t *engine.Task) bool {
 	if c.done {
 		return false
+	}
+	if c.lingering {
+		return c.discard()
 	}
 	c.server, c.within = t, true
 	defer func() { c.server, c.within = nil, false }()
@@ -251,8 +258,12 @@ func (c *conn) settle() {
 	if c.done || c.err == nil {
 		return
 	}
-	if !c.within && (c.wErr != nil || !c.out.pending()) {
+	switch {
+	case c.within:
+	case c.wErr != nil:
 		c.finish(false)
+	case !c.out.pending():
+		c.linger()
 	}
 }
 

@@ -31,7 +31,13 @@ type Server struct {
 	conn
 	h    Handler
 	free []*ServerStream
+	held int // bytes of the heads of streams in hand
 }
+
+// maxHeld bounds the heads that a connection has in hand. A few bytes that refer to
+// the compression table may be a head of full size: many of them, on streams that
+// are kept waiting, are what this is against.
+const maxHeld = 4 << 20
 
 // NewServer returns a server for a connection whose preface has not been read.
 func NewServer(e codec.Ends, o *Options, st *Stats, h Handler) *Server {
@@ -84,7 +90,7 @@ func (c *Server) admits(id uint32) (blockFate, *ConnectionError) {
 	switch {
 	case id > c.goAway.last:
 		return fateIgnored, nil
-	case c.counted >= int(c.lim.MaxConcurrentStreams):
+	case c.counted >= int(c.lim.MaxConcurrentStreams), c.held > maxHeld:
 		return fateRefused, nil
 	}
 	return fateTaken, nil
@@ -135,6 +141,8 @@ func (c *Server) begin(r *ServerStream, end bool) {
 	c.live++
 	c.counted++
 	c.st.StreamsActive.Inc()
+	r.headBytes = c.read.size
+	c.held += r.headBytes
 	c.h.Request(r)
 }
 

@@ -21,6 +21,8 @@ type ServerStream struct {
 	arena   []byte
 	tunnel  bool // the body is what comes after an upgrade
 	isHead  bool
+	// headBytes is what the head takes of the connection's allowance.
+	headBytes int
 }
 
 var _ codec.ServerStream = (*ServerStream)(nil)
@@ -192,6 +194,7 @@ func (s *ServerStream) Release() {
 		return
 	}
 	c := s.c.role.(*Server)
+	c.held -= s.headBytes
 	s.release(frame.InternalError)
 	c.put(s)
 	c.released()

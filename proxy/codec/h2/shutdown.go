@@ -91,8 +91,41 @@ func (c *conn) endIfIdle() {
 	}
 }
 
+// maxLinger bounds the bytes read and thrown away while lingering.
+const maxLinger = 1 << 20
+
+// linger waits for the client to take what was sent and to close, as Serve's caller
+// does where Serve ends the connection: a socket that is closed with bytes unread is
+// reset, and the last answer may be lost with it.
+func (c *conn) linger() {
+	if c.client || c.lingering || c.loop.Task() == nil || c.ends.Transport.CloseWrite() != nil {
+		c.finish(false)
+		return
+	}
+	c.lingering = true
+	c.rest.Set(lastWords)
+}
+
+// discard throws away what arrives while the connection lingers.
+func (c *conn) discard() bool {
+	for c.ends.Transport.Ready() {
+		b := c.loop.Buffer()
+		n, err := c.ends.Transport.Read(b)
+		c.loop.PutBuffer(b)
+		if c.discarded += n; err != nil || c.discarded > maxLinger {
+			c.finish(true)
+			return false
+		}
+	}
+	return true
+}
+
 // trim gives up memory that an idle connection does not need.
 func (c *conn) trim() {
+	if c.lingering {
+		c.finish(false)
+		return
+	}
 	if c.live > 0 {
 		return
 	}
