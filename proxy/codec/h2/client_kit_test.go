@@ -5,7 +5,6 @@ package h2
 import (
 	"io"
 	"net/netip"
-	"testing"
 
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/codec"
@@ -194,5 +193,3 @@ func (u *caller) post(path, body string, fields ...string) (a answer, err error)
 	})
 	return a, err
 }
-
-var _ testing.TB = (*specTB)(nil)

@@ -3,12 +3,8 @@
 package h2
 
 import (
-	"fmt"
 	"io"
-	"net"
 	"net/netip"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -24,10 +20,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if p := os.Getenv("H2SPEC_PORT"); p != "" {
-		serveSpec(p)
-		return
-	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -78,15 +70,8 @@ type site struct {
 
 func (r *rig) site(o Options, serve func(t *engine.Task, s *ServerStream)) *site {
 	r.tb.Helper()
-	return r.siteAt("127.0.0.1:0", o, serve)
-}
-
-func (r *rig) siteAt(addr string, o Options, serve func(t *engine.Task, s *ServerStream)) *site {
-	r.tb.Helper()
 	x := &site{rig: r, opts: o, serve: serve}
-	host, port, _ := net.SplitHostPort(addr)
-	p, _ := strconv.Atoi(port)
-	fd, err := engine.Listen(address.IP(netip.AddrPortFrom(netip.MustParseAddr(host), uint16(p))), &engine.ListenOptions{})
+	fd, err := engine.Listen(address.IP(netip.MustParseAddrPort("127.0.0.1:0")), &engine.ListenOptions{})
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -211,32 +196,5 @@ func echo(_ *engine.Task, s *ServerStream) {
 }
 
 func hello(_ *engine.Task, s *ServerStream) { _ = reply(s, 200, "hello", "content-type", "text/plain") }
-
-// serveSpec serves h2spec, which runs against another process.
-func serveSpec(port string) {
-	t := &specTB{}
-	r := newRig(t)
-	x := r.siteAt("127.0.0.1:"+port, Options{KeepStreamOnError: os.Getenv("H2SPEC_KEEP") != "", AllowConnect: true}, func(_ *engine.Task, s *ServerStream) {
-		if b := s.Message().Body; b != nil {
-			for {
-				if _, err := b.Next(); err != nil {
-					break
-				}
-			}
-		}
-		_ = reply(s, 200, "hello, this is a body of some bytes", "content-type", "text/plain")
-	})
-	fmt.Println("listening on", x.addr)
-	select {}
-}
-
-// specTB is a testing.TB outside of a test.
-type specTB struct{ testing.TB }
-
-func (*specTB) Helper()                   {}
-func (*specTB) Cleanup(func())            {}
-func (*specTB) Errorf(f string, a ...any) { fmt.Fprintf(os.Stderr, f+"\n", a...) }
-func (*specTB) Error(a ...any)            { fmt.Fprintln(os.Stderr, a...) }
-func (*specTB) Fatal(a ...any)            { fmt.Fprintln(os.Stderr, a...); os.Exit(1) }
 
 var pathName = header.Path
