@@ -134,6 +134,7 @@ func (c *conn) serve(t *engine.Task) bool {
 	for c.err == nil {
 		if !c.in.more() && !c.ends.Transport.Ready() {
 			c.in.rest()
+			c.kick()
 			return true
 		}
 		if !c.in.more() {

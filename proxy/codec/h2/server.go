@@ -81,7 +81,7 @@ func (c *Server) admits(id uint32) (blockFate, *ConnectionError) {
 		return 0, errStreamID
 	}
 	if id <= c.last {
-		if c.resets.has(id) {
+		if id > c.goAway.last || c.resets.has(id) {
 			return fateIgnored, nil
 		}
 		return 0, errHeadersLate
