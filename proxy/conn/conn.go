@@ -53,6 +53,14 @@ type Handler interface {
 	Closed(c *Conn)
 }
 
+// An Eager handler does not wait for the first byte: it is served as soon as it
+// is attached, to connect upstream or to speak first.
+type Eager interface {
+	Handler
+	// Eager reports whether to serve at once.
+	Eager() bool
+}
+
 // Conn is one downstream connection.
 type Conn struct {
 	Socket    *engine.Conn
@@ -63,7 +71,9 @@ type Conn struct {
 	owner      Owner
 	next, prev *Conn // in its Group
 	group      *Group
+	ended      []func()
 	busy       bool // a task serves it
+	held       bool // the handler waits for the socket by itself
 	closed     bool
 }
 
@@ -85,8 +95,25 @@ func (c *Conn) Plain() bool { return c.Transport == Transport(c.Socket) }
 // something to read.
 func (c *Conn) Attach(h Handler) {
 	c.handler = h
+	if e, ok := h.(Eager); ok && e.Eager() {
+		c.Socket.Loop().Go(c)
+		return
+	}
 	c.settle()
 }
+
+// Hold leaves it to the handler to wait for the connection: when its Serve
+// returns true the connection stays open and nobody else watches the socket. The
+// handler ends it with Close. It is for handlers that serve both directions at
+// once.
+func (c *Conn) Hold() { c.held = true }
+
+// OnClose has f called, on the loop, when the connection is gone: for filters
+// that keep count of it. The last one registered is called first.
+func (c *Conn) OnClose(f func()) { c.ended = append(c.ended, f) }
+
+// Closed reports whether the connection is gone.
+func (c *Conn) Closed() bool { return c.closed }
 
 // Serve gives the connection its handler and serves it on the present task.
 func (c *Conn) Serve(t *engine.Task, h Handler) {
@@ -125,6 +152,10 @@ func (c *Conn) Run(t *engine.Task) {
 		if !c.handler.Serve(t, c) || c.closed {
 			return
 		}
+		if c.held {
+			keep = true
+			return
+		}
 		if !c.Transport.Ready() && c.Socket.Idle(c) {
 			keep = true
 			return
@@ -158,6 +189,9 @@ func (c *Conn) Close() {
 	}
 	if c.handler != nil {
 		c.handler.Closed(c)
+	}
+	for i := len(c.ended) - 1; i >= 0; i-- {
+		c.ended[i]()
 	}
 	if c.owner != nil {
 		c.owner.Gone(c)
