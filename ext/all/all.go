@@ -22,6 +22,7 @@ import (
 	"weir.dev/weir/ext/lb/random"
 	"weir.dev/weir/ext/lb/roundrobin"
 	"weir.dev/weir/ext/network/hcm"
+	"weir.dev/weir/ext/network/tcpproxy"
 	"weir.dev/weir/ext/transport/rawbuffer"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/upstream"
@@ -42,6 +43,7 @@ func Extensions() *extension.Registry {
 		},
 		Network: []extension.NetworkFilter{
 			hcm.Extension(),
+			tcpproxy.Extension(),
 		},
 		Transport: []extension.Transport{
 			rawbuffer.Extension(),
