@@ -229,3 +229,57 @@ var errLinger = errors.New("delayed close timeout")
 type Factory interface {
 	New(c *Conn) Handler
 }
+
+// Delay waits for d, or until the peer is gone: before a connection that is
+// refused is closed, so that who comes again and again does so slowly.
+func (c *Conn) Delay(t *engine.Task, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	c.Socket.Watch(waiter{t})
+	defer c.Socket.Unwatch()
+	// Whatever ended the wait, the connection is closed next.
+	_ = t.Sleep(d)
+}
+
+// waiter is a task that waits for nothing but time.
+type waiter struct{ t *engine.Task }
+
+// HungUp ends the wait.
+func (w waiter) HungUp(_ *engine.Conn, gone bool) {
+	if gone {
+		w.t.Interrupt(errLinger)
+	}
+}
+
+// ErrRefused is the error of a filter that has told in other ways why it closes a
+// connection; it is no termination detail.
+var ErrRefused = errors.New("connection refused by a filter")
+
+// Refuse notes why a filter closes the connection: reason is what
+// %DOWNSTREAM_LOCAL_CLOSE_REASON% prints. It returns ErrRefused, for
+// [Filter].Accept to return.
+func (c *Conn) Refuse(reason string) error {
+	c.Info.CloseReason, c.Info.CloseType = reason, "Normal"
+	return ErrRefused
+}
+
+// SetState gives the connection an object of the filter state.
+func (c *Conn) SetState(key string, o streaminfo.StateObject) {
+	if c.Info.FilterState == nil {
+		c.Info.FilterState = streaminfo.FilterState{}
+	}
+	c.Info.FilterState[key] = o
+}
+
+// SetMetadata notes a value under a key of a namespace of the connection's
+// dynamic metadata.
+func (c *Conn) SetMetadata(namespace, key string, v any) {
+	if c.Info.Metadata == nil {
+		c.Info.Metadata = streaminfo.Metadata{}
+	}
+	if c.Info.Metadata[namespace] == nil {
+		c.Info.Metadata[namespace] = map[string]any{}
+	}
+	c.Info.Metadata[namespace][key] = v
+}
