@@ -21,7 +21,13 @@ import (
 	"weir.dev/weir/ext/lb/leastrequest"
 	"weir.dev/weir/ext/lb/random"
 	"weir.dev/weir/ext/lb/roundrobin"
+	"weir.dev/weir/ext/network/connectionlimit"
+	"weir.dev/weir/ext/network/directresponse"
+	"weir.dev/weir/ext/network/echo"
 	"weir.dev/weir/ext/network/hcm"
+	"weir.dev/weir/ext/network/localratelimit"
+	"weir.dev/weir/ext/network/rbac"
+	"weir.dev/weir/ext/network/snicluster"
 	"weir.dev/weir/ext/network/tcpproxy"
 	"weir.dev/weir/ext/transport/rawbuffer"
 	"weir.dev/weir/proxy/extension"
@@ -42,7 +48,13 @@ func Extensions() *extension.Registry {
 			router.Extension(),
 		},
 		Network: []extension.NetworkFilter{
+			connectionlimit.Extension(),
+			directresponse.Extension(),
+			echo.Extension(),
 			hcm.Extension(),
+			localratelimit.Extension(),
+			rbac.Extension(),
+			snicluster.Extension(),
 			tcpproxy.Extension(),
 		},
 		Transport: []extension.Transport{

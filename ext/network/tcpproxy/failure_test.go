@@ -173,4 +173,3 @@ func TestRefusedConfig(t *testing.T) {
 		})
 	}
 }
-
