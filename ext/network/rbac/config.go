@@ -7,8 +7,8 @@ import (
 	"fmt"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/conn"
@@ -29,11 +29,11 @@ var supported = ledger.MustParse(fields)
 
 // Extension describes the filter.
 func Extension() extension.NetworkFilter {
-	return extension.NetworkFilter{Name: Name, Config: &rbacv3.RBAC{}, New: newFilter}
+	return extension.NetworkFilter{Name: Name, Config: &networkrbacv3.RBAC{}, New: newFilter}
 }
 
 func newFilter(cfg proto.Message, c *extension.Network) (conn.Filter, error) {
-	m := cfg.(*rbacv3.RBAC)
+	m := cfg.(*networkrbacv3.RBAC)
 	for _, p := range supported.Check(m, "") {
 		if p.Severity == xds.Error {
 			return nil, fmt.Errorf("%s: %s", p.Path, p.Reason)
@@ -43,7 +43,7 @@ func newFilter(cfg proto.Message, c *extension.Network) (conn.Filter, error) {
 		return nil, err
 	}
 	f := &Filter{
-		delay: m.GetDelayDeny().AsDuration(), continuous: m.GetEnforcementType() == rbacv3.RBAC_CONTINUOUS,
+		delay: m.GetDelayDeny().AsDuration(), continuous: m.GetEnforcementType() == networkrbacv3.RBAC_CONTINUOUS,
 		shadowPrefix: m.GetShadowRulesStatPrefix(),
 	}
 	var err error
@@ -65,7 +65,7 @@ func newFilter(cfg proto.Message, c *extension.Network) (conn.Filter, error) {
 }
 
 // rules compiles a matcher, or the rules if there is none; nil if neither.
-func rules(c *extension.Network, treePath string, tree *xdsmatcherv3.Matcher, listPath string, list *rbacconfigv3.RBAC) (*rbac.Engine, error) {
+func rules(c *extension.Network, treePath string, tree *xdsmatcherv3.Matcher, listPath string, list *rbacv3.RBAC) (*rbac.Engine, error) {
 	var e *rbac.Engine
 	var err error
 	switch {

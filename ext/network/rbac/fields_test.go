@@ -5,11 +5,11 @@ package rbac
 import (
 	"testing"
 
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 
 	"weir.dev/weir/xds/ledger/ledgertest"
 )
 
 func TestFields(t *testing.T) {
-	ledgertest.Run(t, "fields.txt", &rbacv3.RBAC{})
+	ledgertest.Run(t, "fields.txt", &networkrbacv3.RBAC{})
 }
