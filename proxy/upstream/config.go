@@ -59,6 +59,9 @@ type DiscoveryFactory struct {
 	// New checks the configuration. What it returns makes the discovery itself. An
 	// error may be an xds.Problem.
 	New func(in *DiscoveryConfig) (func() (Discovery, error), error)
+	// Provided, if set, is the only policy there is for clusters of this kind, which
+	// must ask for it by CLUSTER_PROVIDED.
+	Provided Policy
 }
 
 // DiscoveryConfig is what a DiscoveryFactory is given.
