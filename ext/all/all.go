@@ -9,6 +9,7 @@ import (
 	"weir.dev/weir/ext/accesslog/stderr"
 	"weir.dev/weir/ext/accesslog/stdout"
 	"weir.dev/weir/ext/accesslogfilter/cel"
+	"weir.dev/weir/ext/cluster/dynamicforwardproxy"
 	"weir.dev/weir/ext/cluster/logicaldns"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
@@ -28,16 +29,19 @@ import (
 	"weir.dev/weir/ext/network/localratelimit"
 	"weir.dev/weir/ext/network/rbac"
 	"weir.dev/weir/ext/network/snicluster"
+	"weir.dev/weir/ext/network/snidynamicforwardproxy"
 	"weir.dev/weir/ext/network/tcpproxy"
 	"weir.dev/weir/ext/transport/rawbuffer"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
+	"weir.dev/weir/proxy/upstream/dnscache"
 )
 
 // Extensions returns all extensions.
 func Extensions() *extension.Registry {
 	names := dns.NewSource("", "")
+	caches := dnscache.NewSet(names)
 	return &extension.Registry{
 		HTTP: []extension.HTTPFilter{
 			buffer.Extension(),
@@ -55,6 +59,7 @@ func Extensions() *extension.Registry {
 			localratelimit.Extension(),
 			rbac.Extension(),
 			snicluster.Extension(),
+			snidynamicforwardproxy.Extension(caches),
 			tcpproxy.Extension(),
 		},
 		Transport: []extension.Transport{
@@ -77,6 +82,7 @@ func Extensions() *extension.Registry {
 			static.Factory(),
 			strictdns.Factory(names),
 			logicaldns.Factory(names),
+			dynamicforwardproxy.Factory(caches),
 		},
 	}
 }
