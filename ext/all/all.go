@@ -11,6 +11,7 @@ import (
 	"weir.dev/weir/ext/accesslogfilter/cel"
 	"weir.dev/weir/ext/cluster/dynamicforwardproxy"
 	"weir.dev/weir/ext/cluster/logicaldns"
+	"weir.dev/weir/ext/cluster/originaldst"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
 	"weir.dev/weir/ext/http/buffer"
@@ -83,6 +84,7 @@ func Extensions() *extension.Registry {
 			strictdns.Factory(names),
 			logicaldns.Factory(names),
 			dynamicforwardproxy.Factory(caches),
+			originaldst.Factory(),
 		},
 	}
 }

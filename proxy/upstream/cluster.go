@@ -168,7 +168,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	table := c.policy.Build(c.set)
 	for i := range o.Loops {
 		w := &Worker{cluster: c, loop: i, Stats: c.stats.At(i), rand: rand.New(rand.NewPCG(c.seeds(), 0))}
-		w.next.Store(&view{set: c.set, balancer: table.Balancer(&Env{Loop: i, Seed: c.seeds(), Stats: w.Stats})})
+		w.next.Store(&view{set: c.set, balancer: table.Balancer(&Env{Loop: i, Loops: len(o.Loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats})})
 		c.workers = append(c.workers, w)
 	}
 	return c, nil
@@ -267,7 +267,7 @@ func (c *Cluster) publish(hosts []*Host) {
 	c.set = set
 	table := c.policy.Build(set)
 	for i, w := range c.workers {
-		env := &Env{Loop: i, Seed: c.seeds(), Stats: w.Stats}
+		env := &Env{Loop: i, Loops: len(c.loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats}
 		w.next.Store(&view{set: set, balancer: table.Balancer(env), membership: c.membership})
 		c.loops[i].Post(func() { w.adopt() })
 	}

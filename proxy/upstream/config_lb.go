@@ -193,7 +193,8 @@ func ParseLayers(l *commonlbv3.LocalityLbConfig) LayerOptions {
 // discovery finds the factory for the cluster's type.
 func (k *compiler) discovery() {
 	c := k.cluster
-	in := &DiscoveryConfig{Cluster: c.GetName(), Targets: k.targets("load_assignment", c.GetLoadAssignment()), DNS: k.dns()}
+	in := &DiscoveryConfig{Cluster: c.GetName(), Targets: k.targets("load_assignment", c.GetLoadAssignment()), DNS: k.dns(),
+		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second)}
 	path, name := "type", c.GetType().String()
 	if t := c.GetClusterType(); t != nil {
 		path, in.Typed = "cluster_type", t.GetTypedConfig()
@@ -220,11 +221,15 @@ func (k *compiler) discovery() {
 	case !provided && f.Provided != nil:
 		k.fail("lb_policy", name+" chooses hosts by itself", "set CLUSTER_PROVIDED")
 		return
-	case provided:
-		k.out.PolicyName = "envoy.load_balancing_policies.cluster_provided"
-		k.out.policy = f.Provided
 	}
 	var err error
+	if f.Provided != nil {
+		if in.Policy, err = f.Provided(in); err != nil {
+			k.failErr("", err)
+			return
+		}
+		k.out.PolicyName, k.out.policy = "envoy.load_balancing_policies.cluster_provided", in.Policy
+	}
 	if k.out.discovery, err = f.New(in); err != nil {
 		k.failErr("", err)
 	}

@@ -25,7 +25,8 @@ var supported = ledger.MustParse(fields)
 // Factory makes the extension known. Its hosts are those of the caches.
 func Factory(caches *dnscache.Set) upstream.DiscoveryFactory {
 	return upstream.DiscoveryFactory{
-		Name: Name, Provided: policy{},
+		Name:     Name,
+		Provided: func(*upstream.DiscoveryConfig) (upstream.Policy, error) { return policy{}, nil },
 		New: func(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), error) {
 			m := &dfpclusterv3.ClusterConfig{}
 			if in.Typed == nil {
