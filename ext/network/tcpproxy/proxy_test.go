@@ -138,8 +138,16 @@ func TestReset(t *testing.T) {
 
 // TestBulk: large amounts cross whole, in both directions at once.
 func TestBulk(t *testing.T) {
+	t.Run("by the kernel", func(t *testing.T) { bulk(t, "") })
+	// A filter that sees what is read keeps the kernel from moving it.
+	t.Run("through the process", func(t *testing.T) {
+		bulk(t, `{name: rbac, typed_config: {`+anyType+`rbac.v3.RBAC, stat_prefix: r, enforcement_type: CONTINUOUS, rules: {policies: {all: {permissions: [{any: true}], principals: [{any: true}]}}}}}, `)
+	})
+}
+
+func bulk(t *testing.T, filters string) {
 	const size = 8 << 20
-	p, _ := start(t, edge{log: "%BYTES_RECEIVED% %BYTES_SENT%"}, func(s *proxytest.Session) {
+	p, _ := start(t, edge{log: "%BYTES_RECEIVED% %BYTES_SENT%", filters: filters}, func(s *proxytest.Session) {
 		sent := make(chan error, 1)
 		go func() { sent <- s.Send(pattern(size)); _ = s.CloseWrite() }()
 		b, err := s.ReadAll()
