@@ -9,13 +9,14 @@ import (
 	"weir.dev/weir/ext/accesslog/stderr"
 	"weir.dev/weir/ext/accesslog/stdout"
 	"weir.dev/weir/ext/accesslogfilter/cel"
-	"weir.dev/weir/ext/cluster/dynamicforwardproxy"
+	dfpcluster "weir.dev/weir/ext/cluster/dynamicforwardproxy"
 	"weir.dev/weir/ext/cluster/logicaldns"
 	"weir.dev/weir/ext/cluster/originaldst"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
 	"weir.dev/weir/ext/http/buffer"
 	"weir.dev/weir/ext/http/cors"
+	"weir.dev/weir/ext/http/dynamicforwardproxy"
 	"weir.dev/weir/ext/http/fault"
 	"weir.dev/weir/ext/http/headermutation"
 	"weir.dev/weir/ext/http/healthcheck"
@@ -47,6 +48,7 @@ func Extensions() *extension.Registry {
 		HTTP: []extension.HTTPFilter{
 			buffer.Extension(),
 			cors.Extension(),
+			dynamicforwardproxy.Extension(caches),
 			fault.Extension(),
 			headermutation.Extension(),
 			healthcheck.Extension(),
@@ -83,7 +85,7 @@ func Extensions() *extension.Registry {
 			static.Factory(),
 			strictdns.Factory(names),
 			logicaldns.Factory(names),
-			dynamicforwardproxy.Factory(caches),
+			dfpcluster.Factory(caches),
 			originaldst.Factory(),
 		},
 	}

@@ -22,9 +22,6 @@ type Filter struct {
 	timeout time.Duration
 }
 
-// longest bounds the wait for a name where dns_query_timeout does not.
-const longest = time.Minute
-
 // Accept waits until the name is resolved. A connection without a server name
 // passes: it is for the TCP proxy to say what becomes of it.
 func (f *Filter) Accept(t *engine.Task, c *conn.Conn) error {
@@ -45,35 +42,10 @@ func (f *Filter) Accept(t *engine.Task, c *conn.Conn) error {
 	if err != nil {
 		return c.Refuse("dns_cache_overflow")
 	}
-	if !f.wait(t, e) || e.Err() != nil {
+	if !e.Await(t, f.timeout) || e.Err() != nil {
 		return c.Refuse("dns_resolution_failure")
 	}
 	c.SetState(dnscache.HostKey, streaminfo.StateObject{Text: n.Host})
 	c.SetState(dnscache.PortKey, streaminfo.StateObject{Text: strconv.Itoa(int(n.Port))})
 	return nil
-}
-
-// wait waits for the first answer, while the loop serves others.
-func (f *Filter) wait(t *engine.Task, e *dnscache.Entry) bool {
-	select {
-	case <-e.Done():
-		return true
-	default:
-	}
-	most := longest
-	if f.timeout > 0 {
-		// A name may be asked for in two families.
-		most = min(most, 2*f.timeout+time.Second)
-	}
-	done := false
-	t.Foreign(func() {
-		limit := time.NewTimer(most)
-		defer limit.Stop()
-		select {
-		case <-e.Done():
-			done = true
-		case <-limit.C:
-		}
-	})
-	return done
 }

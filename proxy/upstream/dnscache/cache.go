@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/address"
+	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
@@ -156,6 +157,35 @@ type Entry struct {
 
 // Done is closed once the name was resolved for the first time, or could not be.
 func (e *Entry) Done() <-chan struct{} { return e.done }
+
+// longest bounds the wait for a name where dns_query_timeout does not.
+const longest = time.Minute
+
+// Await waits until Done, for at most what lookups that take query each may need,
+// while the loop serves others. It reports whether that was in time.
+func (e *Entry) Await(t *engine.Task, query time.Duration) bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+	}
+	most := longest
+	if query > 0 {
+		// A name may be asked for in two families.
+		most = min(most, 2*query+time.Second)
+	}
+	done := false
+	t.Foreign(func() {
+		limit := time.NewTimer(most)
+		defer limit.Stop()
+		select {
+		case <-e.done:
+			done = true
+		case <-limit.C:
+		}
+	})
+	return done
+}
 
 // Err says why the name has no address; nil if it has one.
 func (e *Entry) Err() error {
