@@ -126,6 +126,35 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
+// TryRead reads what there is without waiting; 0 and no error mean that there is
+// nothing now.
+func (c *Conn) TryRead(p []byte) (int, error) {
+	if c.readable && c.failed() == nil {
+		c.loop.cur.spend()
+	}
+	for c.readable {
+		if err := c.failed(); err != nil {
+			return 0, err
+		}
+		n, e := recv(int(c.fd), p)
+		switch {
+		case e == 0 && n > 0:
+			if n < len(p) && !c.hup {
+				c.readable = false
+			}
+			c.Received += uint64(n)
+			return n, nil
+		case e == 0:
+			return 0, io.EOF
+		case e == unix.EAGAIN:
+			c.readable = false
+		case e != unix.EINTR:
+			return 0, e
+		}
+	}
+	return 0, c.failed()
+}
+
 // Peek reads without taking: it waits until at least have+1 bytes are there.
 func (c *Conn) Peek(p []byte, have int) (int, error) {
 	for {

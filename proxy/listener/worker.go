@@ -202,7 +202,9 @@ func (w *worker) establish(t *engine.Task, c *conn.Conn, cfg *Config) {
 	}
 	for _, f := range ch.Filters {
 		if err := f.Accept(t, c); err != nil {
-			c.Info.Termination = err.Error()
+			if !errors.Is(err, conn.ErrRefused) {
+				c.Info.Termination = err.Error()
+			}
 			return
 		}
 	}

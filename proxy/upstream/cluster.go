@@ -182,7 +182,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		if c.streams != nil {
 			w.streams = c.streams.At(i)
 		}
-		w.next.Store(&view{set: c.set, balancer: table.Balancer(&Env{Loop: i, Seed: c.seeds(), Stats: w.Stats})})
+		w.next.Store(&view{set: c.set, balancer: table.Balancer(&Env{Loop: i, Loops: len(o.Loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats})})
 		c.workers = append(c.workers, w)
 	}
 	return c, nil
@@ -281,10 +281,7 @@ func (c *Cluster) publish(hosts []*Host) {
 	c.set = set
 	table := c.policy.Build(set)
 	for i, w := range c.workers {
-		env := &Env{Loop: i, Seed: c.seeds(), Stats: w.Stats}
-		if c.streams != nil {
-			w.streams = c.streams.At(i)
-		}
+		env := &Env{Loop: i, Loops: len(c.loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats}
 		w.next.Store(&view{set: set, balancer: table.Balancer(env), membership: c.membership})
 		c.loops[i].Post(func() { w.adopt() })
 	}

@@ -157,9 +157,6 @@ func (c *Conn) Ready(*engine.Conn) {
 	c.close(true)
 }
 
-// Close ends a connection that does not belong to a pool.
-func (c *Conn) Close() { c.close(c.Socket.HungUp()) }
-
 // close ends the connection and lets a waiting request open another in its place.
 func (c *Conn) close(remote bool) {
 	if c.closed {
