@@ -138,6 +138,7 @@ func (p *Proxy) makeServices(discard bool) error {
 		Runtime: p.runtime, Health: &p.health, Node: p.node(), Log: p.log,
 		HasCluster: p.hasCluster,
 	}
+	s.UpstreamTransport = p.upstreamTransport
 	s.AccessLogs = &accesslog.Context{
 		CompileHeader: func(m *routev3.HeaderMatcher) (func(*header.Map) bool, error) {
 			c, err := match.CompileHeader(m)

@@ -9,6 +9,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -274,7 +275,7 @@ func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, erro
 		Own: func(f func()) { c.owned = append(c.owned, f) },
 	}
 	warn := func(field, reason string) {
-		p.log("config").Warn("a field of the listener has no effect", "listener", l.GetName(), "field", field, "reason", reason)
+		p.log("config").Warn("a field of the listener is not taken as it stands", "listener", l.GetName(), "field", field, "reason", reason)
 	}
 	var err error
 	if listener.IsPacket(l) {
@@ -286,7 +287,7 @@ func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, erro
 	}
 	cx := &listener.Context{
 		Network:   func(f *listenerv3.Filter) (conn.Filter, conn.Factory, error) { return p.networkFilter(f, in) },
-		Listener:  p.listenerFilter,
+		Listener:  func(f *listenerv3.ListenerFilter) (listener.Filter, error) { return p.listenerFilter(f, in) },
 		Transport: p.transport,
 		AccessLog: p.services.AccessLogs.Load,
 		Runtime:   p.runtime,
@@ -340,13 +341,13 @@ func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn
 	return nil, nil, unknown(f.GetTypedConfig())
 }
 
-func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter) (listener.Filter, error) {
+func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.Filter, error) {
 	for i := range p.opts.Extensions.Listener {
 		e := &p.opts.Extensions.Listener[i]
 		if cfg, ok, err := decode(f.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
-			return e.New(cfg, p.services)
+			return e.New(cfg, in)
 		}
 	}
 	return nil, unknown(f.GetTypedConfig())
@@ -364,7 +365,15 @@ func (p *Proxy) transport(t *corev3.TransportSocket) (listener.TransportFactory,
 	return nil, unknown(t.GetTypedConfig())
 }
 
+// upstreamTransport compiles the transport socket of a cluster, or one within it;
+// raw_buffer is nil.
 func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport, error) {
+	if _, raw, err := decode(t.GetTypedConfig(), &rawbufferv3.RawBuffer{}); raw || err != nil {
+		return nil, err
+	}
+	if t.GetTypedConfig() == nil && t.GetName() == "envoy.transport_sockets.raw_buffer" {
+		return nil, nil
+	}
 	for i := range p.opts.Extensions.UpstreamTransport {
 		e := &p.opts.Extensions.UpstreamTransport[i]
 		if cfg, ok, err := decode(t.GetTypedConfig(), e.Config); err != nil {

@@ -15,13 +15,24 @@ import (
 	"weir.dev/weir/ext/http/buffer"
 	"weir.dev/weir/ext/http/cors"
 	"weir.dev/weir/ext/http/fault"
+	"weir.dev/weir/ext/http/grpchttp1bridge"
+	"weir.dev/weir/ext/http/grpchttp1reversebridge"
+	"weir.dev/weir/ext/http/grpcjsontranscoder"
+	"weir.dev/weir/ext/http/grpcstats"
+	"weir.dev/weir/ext/http/grpcweb"
 	"weir.dev/weir/ext/http/headermutation"
 	"weir.dev/weir/ext/http/healthcheck"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/lb/leastrequest"
 	"weir.dev/weir/ext/lb/random"
 	"weir.dev/weir/ext/lb/roundrobin"
+	"weir.dev/weir/ext/listener/httpinspector"
+	"weir.dev/weir/ext/listener/localratelimit"
+	"weir.dev/weir/ext/listener/originaldst"
+	listenerproxyprotocol "weir.dev/weir/ext/listener/proxyprotocol"
+	"weir.dev/weir/ext/listener/tlsinspector"
 	"weir.dev/weir/ext/network/hcm"
+	"weir.dev/weir/ext/transport/proxyprotocol"
 	"weir.dev/weir/ext/transport/rawbuffer"
 	"weir.dev/weir/ext/udp/udpproxy"
 	"weir.dev/weir/proxy/extension"
@@ -37,6 +48,11 @@ func Extensions() *extension.Registry {
 			buffer.Extension(),
 			cors.Extension(),
 			fault.Extension(),
+			grpchttp1bridge.Extension(),
+			grpchttp1reversebridge.Extension(),
+			grpcjsontranscoder.Extension(),
+			grpcstats.Extension(),
+			grpcweb.Extension(),
 			headermutation.Extension(),
 			healthcheck.Extension(),
 			router.Extension(),
@@ -47,8 +63,18 @@ func Extensions() *extension.Registry {
 		UDP: []extension.UDPFilter{
 			udpproxy.Extension(),
 		},
+		Listener: []extension.ListenerFilter{
+			httpinspector.Extension(),
+			localratelimit.Extension(),
+			originaldst.Extension(),
+			listenerproxyprotocol.Extension(),
+			tlsinspector.Extension(),
+		},
 		Transport: []extension.Transport{
 			rawbuffer.Extension(),
+		},
+		UpstreamTransport: []extension.UpstreamTransport{
+			proxyprotocol.Extension(),
 		},
 		AccessLog: []extension.AccessLog{
 			{Name: file.Name, Message: file.Message, New: file.New},

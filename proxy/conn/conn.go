@@ -135,6 +135,15 @@ func (c *Conn) Run(t *engine.Task) {
 // Owner returns who is told when the connection is gone.
 func (c *Conn) Owner() Owner { return c.owner }
 
+// Move takes the connection from its group and owner to others of its loop.
+func (c *Conn) Move(g *Group, o Owner) {
+	if c.group != nil {
+		c.group.remove(c)
+	}
+	g.Add(c)
+	c.owner = o
+}
+
 // Busy reports whether a task serves the connection.
 func (c *Conn) Busy() bool { return c.busy }
 

@@ -139,11 +139,45 @@ func (c *Conn) Peek(p []byte, have int) (int, error) {
 		case e == 0 && (n == 0 || c.hup):
 			return n, io.EOF
 		case e == 0, e == unix.EAGAIN:
-			c.readable = false
+			if err := c.AwaitMore(); err != nil {
+				return 0, err
+			}
 		case e != unix.EINTR:
 			return 0, e
 		}
 	}
+}
+
+// PeekNow reads what is there, at most len(p), without taking it and without
+// waiting; 0 is nothing yet. With io.EOF nothing will follow what it returns.
+func (c *Conn) PeekNow(p []byte) (int, error) {
+	if err := c.failed(); err != nil {
+		return 0, err
+	}
+	for {
+		n, e := peek(int(c.fd), p)
+		switch {
+		case e == 0 && n > 0 && (!c.hup || n == len(p)):
+			return n, nil
+		case e == 0:
+			return n, io.EOF
+		case e == unix.EAGAIN:
+			return 0, nil
+		case e != unix.EINTR:
+			return 0, e
+		}
+	}
+}
+
+// AwaitMore waits until more arrives than what a peek has just shown. If the
+// wait ends otherwise, what is there can still be read.
+func (c *Conn) AwaitMore() error {
+	c.readable = c.hup
+	err := c.awaitRead()
+	if err != nil && !c.closed() {
+		c.readable = true
+	}
+	return err
 }
 
 func (c *Conn) awaitRead() error {

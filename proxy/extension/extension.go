@@ -9,6 +9,7 @@ package extension
 import (
 	"log/slog"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -55,7 +56,7 @@ type NetworkFilter struct {
 type ListenerFilter struct {
 	Name   string
 	Config proto.Message
-	New    func(cfg proto.Message, s *Services) (listener.Filter, error)
+	New    func(cfg proto.Message, c *Network) (listener.Filter, error)
 }
 
 // UDPFilter is a UDP listener filter extension (envoy.filters.udp_listener.*).
@@ -150,6 +151,9 @@ type Services struct {
 	Runtime    match.Runtime
 	Health     *Health
 	Node       Node
+	// UpstreamTransport compiles a transport socket within another; raw_buffer
+	// is nil.
+	UpstreamTransport func(*corev3.TransportSocket) (upstream.Transport, error)
 	// AccessLogs compiles access logs.
 	AccessLogs *accesslog.Context
 	// Log returns the logger of a component, such as "upstream".
@@ -177,7 +181,7 @@ type HTTP struct {
 	Own func(close func())
 }
 
-// Network is what a network filter is made with.
+// Network is what a network filter or a listener filter is made with.
 type Network struct {
 	*Services
 	// Listener names the listener.

@@ -157,7 +157,7 @@ var builtins = map[string]entry{
 	"DOWNSTREAM_PEER_ISSUER_SERIAL":          ofCert(downstreamTLS, peerIssuer, serial),
 
 	"METADATA":              {needs | length, metadataByKind},
-	"DYNAMIC_METADATA":      {needs | length, metadataOf(kinds["DYNAMIC"])},
+	"DYNAMIC_METADATA":      {needs | length, metadataOf(kinds["DYNAMIC"], ofConnection)},
 	"CLUSTER_METADATA":      {needs | length, metadataOf(kinds["CLUSTER"])},
 	"UPSTREAM_METADATA":     {needs | length, metadataOf(kinds["UPSTREAM_HOST"])},
 	"FILTER_STATE":          {needs | length, filterState(streamState)},

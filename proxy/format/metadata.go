@@ -13,6 +13,15 @@ import (
 // metadata picks one of the metadata that a stream has or was matched to.
 type metadata func(*streaminfo.Stream) streaminfo.Metadata
 
+// ofConnection is what listener and network filters told of the connection: it
+// is part of the dynamic metadata of each of its streams that has no own value.
+func ofConnection(s *streaminfo.Stream) streaminfo.Metadata {
+	if s.Conn == nil {
+		return nil
+	}
+	return s.Conn.Metadata
+}
+
 // kinds are the first argument of %METADATA%.
 var kinds = map[string]metadata{
 	"DYNAMIC":       func(s *streaminfo.Stream) streaminfo.Metadata { return s.Metadata },
@@ -35,7 +44,7 @@ var kinds = map[string]metadata{
 }
 
 // metadataOf reads "NAMESPACE:KEY:KEY", or the older ["NAMESPACE", "KEY"].
-func metadataOf(get metadata) Constructor {
+func metadataOf(get ...metadata) Constructor {
 	return func(arg string, _ bool) (Operator, error) {
 		path := strings.Split(arg, ":")
 		if a := strings.TrimSpace(arg); strings.HasPrefix(a, "[") {
@@ -64,22 +73,27 @@ func metadataByKind(arg string, _ bool) (Operator, error) {
 	case !ok:
 		return Operator{}, fmt.Errorf("%q names no namespace", arg)
 	}
+	if kind == "DYNAMIC" {
+		return metadataOf(get, ofConnection)(rest, true)
+	}
 	return metadataOf(get)(rest, true)
 }
 
-func lookupOp(get metadata, namespace string, path []string) Operator {
-	find := func(s *streaminfo.Stream) any {
-		m := get(s)
-		if len(path) == 0 {
-			if o := m[namespace]; o != nil {
-				return o
+// lookupOp takes the first value that one of the metadata has.
+func lookupOp(from []metadata, namespace string, path []string) Operator {
+	return valueOp(func(c Context) any {
+		for _, get := range from {
+			m := get(c.Stream)
+			if len(path) == 0 {
+				if o := m[namespace]; o != nil {
+					return o
+				}
+			} else if v, ok := m.Lookup(namespace, path...); ok {
+				return v
 			}
-			return nil
 		}
-		v, _ := m.Lookup(namespace, path...)
-		return v
-	}
-	return valueOp(func(c Context) any { return find(c.Stream) })
+		return nil
+	})
 }
 
 // valueOp prints a tree of values: a string as it is, anything else as JSON;

@@ -70,12 +70,9 @@ func Compile(p *listenerv3.Listener, c *Context) (*Options, *Config, error) {
 	if d := p.GetListenerFiltersTimeout(); d != nil {
 		cfg.FiltersTimeout = d.AsDuration()
 	}
-	for i, f := range p.GetListenerFilters() {
-		lf, err := c.Listener(f)
-		if err != nil {
-			return nil, nil, fmt.Errorf("listener_filters[%d] (%s): %w", i, f.GetName(), err)
-		}
-		cfg.Filters = append(cfg.Filters, lf)
+	cfg.UseOriginalDst = p.GetUseOriginalDst().GetValue()
+	if err := filters(p, c, cfg); err != nil {
+		return nil, nil, err
 	}
 	if err := accessLogs(p, c, cfg); err != nil {
 		return nil, nil, err
@@ -109,6 +106,7 @@ func accessLogs(p *listenerv3.Listener, c *Context, cfg *Config) error {
 	}
 	cfg.Closed = func(shard int, k *conn.Conn) {
 		info := &streaminfo.Stream{Conn: k.Info, Start: k.Info.Start, Duration: time.Since(k.Info.Start), Remote: k.Info.Remote}
+		info.Metadata = k.Info.Metadata
 		info.WireReceived, info.WireSent = k.Socket.Received, k.Socket.Sent
 		info.BodyReceived, info.BodySent = k.Socket.Received, k.Socket.Sent
 		for _, l := range logs {

@@ -42,9 +42,6 @@ func chains(p *listenerv3.Listener, c *Context, cfg *Config) error {
 
 func chain(f *listenerv3.FilterChain, c *Context) (*Chain, error) {
 	ch := &Chain{Name: f.GetName()}
-	if f.GetUseProxyProto().GetValue() { //nolint:staticcheck // Still found in people's files.
-		return nil, errors.New("use_proxy_proto: not supported: add the listener filter envoy.filters.listener.proxy_protocol")
-	}
 	if err := ch.Match.compile(f.GetFilterChainMatch()); err != nil {
 		return nil, fmt.Errorf("filter_chain_match.%w", err)
 	}

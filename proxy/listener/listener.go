@@ -72,8 +72,11 @@ type Config struct {
 	Filters           []Filter
 	FiltersTimeout    time.Duration
 	ContinueOnTimeout bool
-	TrafficDirection  streaminfo.Direction
-	Metadata          streaminfo.Metadata
+	// UseOriginalDst hands a connection whose local address a filter has
+	// restored over to the listener that is bound to it, if there is one.
+	UseOriginalDst   bool
+	TrafficDirection streaminfo.Direction
+	Metadata         streaminfo.Metadata
 	// MaxConnections refuses connections above it; nil or 0 is no limit. It is
 	// read anew for each connection, since the runtime may change it.
 	MaxConnections func() int64
@@ -114,6 +117,8 @@ type Stats struct {
 	GlobalOverflow     stats.Counter   `stat:"downstream_global_cx_overflow"`
 	NoFilterChain      stats.Counter   `stat:"no_filter_chain_match"`
 	AcceptFailed       stats.Counter   `stat:"downstream_listener_accept_failed"`
+	FilterRemoteClose  stats.Counter   `stat:"downstream_listener_filter_remote_close"`
+	FilterError        stats.Counter   `stat:"downstream_listener_filter_error"`
 }
 
 // Limits are shared by all listeners of a process.
@@ -123,6 +128,8 @@ type Limits struct {
 	Max    func() int64
 	active atomic.Int64
 	nextID atomic.Uint64
+	// peers are the running listeners, for connections that are handed over.
+	peers peers
 }
 
 // Active returns how many downstream connections the process has.
@@ -169,6 +176,9 @@ func (l *Listener) statName() string {
 	}
 	if len(l.bound) > 0 {
 		return stats.Sanitize(l.bound[0].String())
+	}
+	if len(l.opts.Addresses) > 0 {
+		return stats.Sanitize(l.opts.Addresses[0].String())
 	}
 	return stats.Sanitize(l.opts.Name)
 }
@@ -245,6 +255,9 @@ func (l *Listener) Start() error {
 	for range l.workers {
 		err = errors.Join(err, <-errs)
 	}
+	if err == nil {
+		l.limits.peers.add(l)
+	}
 	return err
 }
 
@@ -282,6 +295,7 @@ func (l *Listener) StopAccepting() {
 		return
 	}
 	l.closed = true
+	l.limits.peers.remove(l) // First, so that no connection is handed over to a listener that has ended.
 	l.each(func(w *worker) { w.stop() })
 	for _, a := range l.bound {
 		engine.RemoveUnix(a)

@@ -251,7 +251,9 @@ func (n *node) serverName(name string) *node {
 	if e := n.exact[name]; e != nil {
 		return e
 	}
-	for i := 0; i < len(name); i++ {
+	// Envoy: a wildcard stands for at least one character and its suffix is more
+	// than a dot.
+	for i := 1; i < len(name)-1; i++ {
 		if name[i] == '.' {
 			if e := n.exact["*"+name[i:]]; e != nil {
 				return e

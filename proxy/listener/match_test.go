@@ -211,3 +211,18 @@ func TestSameMatchTwice(t *testing.T) {
 		}
 	}
 }
+
+func TestServerNameEdges(t *testing.T) {
+	cfg := &Config{}
+	if err := cfg.SetChains([]*Chain{{Name: "wild", Match: Match{ServerNames: []string{"*.a.test", "*.test."}}}, {Name: "any"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"x.a.test": "wild", "x.y.a.test": "wild", "a.test": "any", ".a.test": "any", "..a.test": "wild",
+		"xa.test": "any", "x.a.test.": "wild", "a.test.x": "any", "": "any", ".": "any", "..": "any",
+	} {
+		if got := cfg.Find(&streaminfo.Connection{ServerName: name}); got.Name != want {
+			t.Errorf("%q: %s, want %s", name, got.Name, want)
+		}
+	}
+}

@@ -140,7 +140,6 @@ func TestTaken(t *testing.T) {
 func TestRefusedFields(t *testing.T) {
 	for _, tt := range []struct{ listener, want string }{
 		{"socket_options: [{level: 1, name: 9, int_value: 1, state: STATE_LISTENING}]", "socket_options[0]"},
-		{"use_original_dst: true", "use_original_dst"},
 		{"udp_listener_config: {}", "udp_listener_config"},
 		{"enable_mptcp: true", "enable_mptcp"},
 	} {

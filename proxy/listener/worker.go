@@ -68,27 +68,40 @@ func (a *acceptor) Accept(sock *engine.Conn, remote address.Addr) {
 		sock.Close()
 		return
 	}
-	st.CxTotal.Inc()
-	st.CxActive.Inc()
 	local := a.local
 	if local.Addr().IsUnspecified() {
 		local = sock.LocalAddr()
 	}
 	info := &streaminfo.Connection{
 		ID: l.limits.nextID.Add(1), Local: local, Remote: remote, DirectLocal: local, DirectRemote: remote,
-		Start: time.Now(), TransportProtocol: "raw_buffer", ListenerName: l.opts.Name,
-		TrafficDirection: cfg.TrafficDirection, ListenerMetadata: cfg.Metadata,
+		Start: time.Now(), TransportProtocol: "raw_buffer",
 	}
-	c := conn.New(sock, info, a.owner(cfg))
-	a.conns.Add(c)
+	c := conn.New(sock, info, nil)
+	a.take(c, cfg)
 	if len(cfg.Filters) == 0 {
 		if ch := cfg.Find(info); ch != nil && ch.Transport == nil && len(ch.Filters) == 0 {
 			info.FilterChainName = ch.Name
+			a.begin(c, cfg)
 			c.Attach(ch.Handler.New(c))
 			return
 		}
 	}
 	a.loop.Go(engine.RunnerFunc(func(t *engine.Task) { a.establish(t, c, cfg) }))
+}
+
+// take makes the connection one of the worker's, which has no filter chain yet.
+func (w *worker) take(c *conn.Conn, cfg *Config) {
+	c.Info.ListenerName, c.Info.TrafficDirection, c.Info.ListenerMetadata = w.listener.opts.Name, cfg.TrafficDirection, cfg.Metadata
+	c.Move(&w.conns, &w.owner(cfg).early)
+}
+
+// begin counts a connection that has got its filter chain: what listener filters
+// refuse, and what no chain matches, is none in Envoy's statistics.
+func (w *worker) begin(c *conn.Conn, cfg *Config) {
+	st := w.stats()
+	st.CxTotal.Inc()
+	st.CxActive.Inc()
+	c.Move(&w.conns, w.owner(cfg))
 }
 
 // admit counts a connection in, or refuses it over a limit.
@@ -117,55 +130,74 @@ func above(n, limit int64) bool { return limit > 0 && n > limit }
 // connections of both are told apart by when they end.
 type owner struct {
 	*worker
-	cfg *Config
+	cfg   *Config
+	early early
 }
+
+// early owns the connections that have no filter chain yet.
+type early struct{ *owner }
 
 // owner returns the owner of connections under a configuration; there is one for
 // all of them.
 func (w *worker) owner(cfg *Config) *owner {
 	if w.newest == nil || w.newest.cfg != cfg {
-		w.newest = &owner{w, cfg}
+		w.newest = &owner{worker: w, cfg: cfg}
+		w.newest.early.owner = w.newest
 	}
 	return w.newest
 }
 
 // Gone settles what a connection was counted in.
 func (a *owner) Gone(c *conn.Conn) {
-	l, st, cfg := a.listener, a.stats(), a.cfg
-	l.active.Add(-1)
-	l.limits.active.Add(-1)
+	st := a.stats()
 	st.CxActive.Dec()
 	st.CxDestroy.Inc()
 	st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
+	a.early.Gone(c)
+}
+
+// Gone settles what a connection without a filter chain was counted in.
+func (e *early) Gone(c *conn.Conn) {
+	l := e.listener
+	l.active.Add(-1)
+	l.limits.active.Add(-1)
 	c.Info.End = time.Now()
-	if cfg.Closed != nil {
-		cfg.Closed(a.loop.ID(), c)
+	if e.cfg.Closed != nil {
+		e.cfg.Closed(e.loop.ID(), c)
 	}
 }
 
 var errTransportTimeout = errors.New("transport socket connect timeout")
 
 // establish does all that may wait before the handler serves.
-func (a *acceptor) establish(t *engine.Task, c *conn.Conn, cfg *Config) {
+func (w *worker) establish(t *engine.Task, c *conn.Conn, cfg *Config) {
 	keep := false
 	defer func() {
 		if !keep {
 			c.Close()
 		}
 	}()
-	if !a.listenerFilters(t, c, cfg) {
+	if !w.listenerFilters(t, c, cfg) {
 		return
+	}
+	if cfg.UseOriginalDst && c.Info.LocalRestored {
+		if to := w.listener.limits.peers.find(c.Info.Local); to != nil && to != w.listener {
+			if w, cfg = w.handOver(c, to); !w.listenerFilters(t, c, cfg) {
+				return
+			}
+		}
 	}
 	ch := cfg.Find(c.Info)
 	if ch == nil {
-		a.stats().NoFilterChain.Inc()
+		w.stats().NoFilterChain.Inc()
 		c.Info.Termination = "filter_chain_not_found"
-		a.listener.log.Debug("no filter chain matches the connection", "listener", a.listener.opts.Name,
+		w.listener.log.Debug("no filter chain matches the connection", "listener", w.listener.opts.Name,
 			"remote", c.Info.Remote, "server_name", c.Info.ServerName)
 		return
 	}
 	c.Info.FilterChainName = ch.Name
-	if !a.handshake(t, c, ch) {
+	w.begin(c, cfg)
+	if !w.handshake(t, c, ch) {
 		return
 	}
 	for _, f := range ch.Filters {
@@ -178,32 +210,55 @@ func (a *acceptor) establish(t *engine.Task, c *conn.Conn, cfg *Config) {
 	c.Serve(t, ch.Handler.New(c))
 }
 
+// handOver makes a connection one of another listener's, on the same loop. As
+// Envoy has it, it counts there from now on and is handed over once only.
+func (w *worker) handOver(c *conn.Conn, to *Listener) (*worker, *Config) {
+	for _, x := range to.workers {
+		if x.loop == w.loop {
+			cfg := to.config.Load()
+			w.listener.active.Add(-1)
+			to.active.Add(1)
+			x.take(c, cfg)
+			return x, cfg
+		}
+	}
+	panic("BUG: a listener without a worker on one of the loops")
+}
+
 var errFiltersTimeout = errors.New("listener filters timeout")
 
-func (a *acceptor) listenerFilters(t *engine.Task, c *conn.Conn, cfg *Config) bool {
+func (w *worker) listenerFilters(t *engine.Task, c *conn.Conn, cfg *Config) bool {
 	if len(cfg.Filters) == 0 {
 		return true
 	}
-	st := a.stats()
+	st := w.stats()
 	st.PreCxActive.Inc()
 	defer st.PreCxActive.Dec()
 	t.SetDeadline(int64(cfg.FiltersTimeout), errFiltersTimeout)
 	defer t.SetDeadline(0, nil)
 	for _, f := range cfg.Filters {
 		err := f.Accept(t, c)
-		if errors.Is(err, errFiltersTimeout) {
+		if err == nil {
+			continue
+		}
+		switch {
+		case errors.Is(err, errFiltersTimeout):
 			st.PreCxTimeout.Inc()
-			return cfg.ContinueOnTimeout
+			if cfg.ContinueOnTimeout && !errors.Is(err, ErrRefused) {
+				return true
+			}
+		case errors.Is(err, ErrPeerClosed):
+			st.FilterRemoteClose.Inc()
+		case errors.Is(err, errPeek):
+			st.FilterError.Inc()
 		}
-		if err != nil {
-			c.Info.Termination = err.Error()
-			return false
-		}
+		c.Info.Termination = err.Error()
+		return false
 	}
 	return true
 }
 
-func (a *acceptor) handshake(t *engine.Task, c *conn.Conn, ch *Chain) bool {
+func (w *worker) handshake(t *engine.Task, c *conn.Conn, ch *Chain) bool {
 	if ch.Transport == nil {
 		return true
 	}
@@ -211,7 +266,7 @@ func (a *acceptor) handshake(t *engine.Task, c *conn.Conn, ch *Chain) bool {
 	err := ch.Transport.Wrap(t, c)
 	t.SetDeadline(0, nil)
 	if errors.Is(err, errTransportTimeout) {
-		a.stats().CxTransportTimeout.Inc()
+		w.stats().CxTransportTimeout.Inc()
 	}
 	if err != nil {
 		c.Info.TransportFailure = err.Error()

@@ -72,3 +72,8 @@ func (p *Prefixed) Next() ([]byte, error) {
 
 // Ready reports whether Next would return without waiting.
 func (p *Prefixed) Ready() bool { return len(p.head) > 0 || p.rest.Ready() }
+
+// DefaultBufferLimit is how much of a message a filter keeps in memory, in
+// bytes, where nothing else is configured: Envoy's
+// per_connection_buffer_limit_bytes.
+const DefaultBufferLimit = 1 << 20

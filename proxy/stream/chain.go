@@ -54,6 +54,7 @@ func (c *Chain) Len() int { return len(c.links) }
 // them. It returns true when s.Response is ready to be sent, false when the
 // stream is to be broken off.
 func (c *Chain) Serve(s *Stream) bool {
+	s.settleKind()
 	if err := c.request(s); err != nil && !s.Fail(err) {
 		return false
 	}

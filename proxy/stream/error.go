@@ -26,6 +26,9 @@ type Error struct {
 	Details string
 	// Body is what the client is told.
 	Body string
+	// GRPCStatus, if set, is told instead of what Status maps to when the
+	// request is gRPC.
+	GRPCStatus GRPCStatus
 	// Header, if not nil, adds to the answer's head.
 	Header func(h *header.Map)
 	// Reset tells to break the stream off instead of answering.

@@ -51,32 +51,79 @@ func ParseGRPCTimeout(v []byte) (time.Duration, bool) {
 	return n * unit, unit > 0
 }
 
-func (s *Stream) isGRPC() bool {
-	return s.Request.Header != nil && IsGRPC(s.Request.Header.Get(header.ContentType))
+// GRPCStatus is a gRPC status code, or none: the zero value.
+type GRPCStatus struct {
+	code int
+	set  bool
 }
 
-// replyGRPC turns a reply into a trailers-only gRPC response: status 200, the
-// real outcome in grpc-status and grpc-message, no body.
+// GRPC returns the status of a code, which may be 0 (OK).
+func GRPC(code int) GRPCStatus { return GRPCStatus{code, true} }
+
+// Code returns the code, and whether there is one.
+func (g GRPCStatus) Code() (int, bool) { return g.code, g.set }
+
+// kind is what the client's request is, whatever filters make of it later: its
+// answers made here are in its form.
+type kind uint8
+
+const (
+	kindSettled kind = 1 << iota
+	kindGRPC
+	kindHead
+)
+
+func (s *Stream) settleKind() {
+	h := s.Request.Header
+	if s.kind != 0 || h == nil {
+		return
+	}
+	s.kind = kindSettled
+	if IsGRPC(h.Get(header.ContentType)) {
+		s.kind |= kindGRPC
+	}
+	if string(h.Get(header.Method)) == http.MethodHead {
+		s.kind |= kindHead
+	}
+}
+
+func (s *Stream) isGRPC() bool {
+	s.settleKind()
+	return s.kind&kindGRPC != 0
+}
+
+// replyGRPC turns a reply into a head that ends the stream (Trailers-Only):
+// status 200, the real outcome in grpc-status and grpc-message, no body.
 func (s *Stream) replyGRPC(r *Reply) {
 	h := s.Response.Header
-	code := r.GRPCStatus
-	if code == 0 {
-		code = grpcCode(r.Status)
+	if len(r.Body) > 0 && r.ContentType != "" {
+		h.Set(header.ContentType, r.ContentType)
 	}
+	s.owner.Localise(s)
+	if !h.Has(header.GRPCStatus) {
+		code, ok := r.GRPCStatus.Code()
+		if !ok {
+			code = GRPCFromHTTP(s.Info.Status)
+		}
+		h.SetInt(header.GRPCStatus, int64(code))
+	}
+	text := s.text
+	if string(h.Get(header.ContentType)) == "application/json" {
+		text = bytes.TrimSuffix(text, []byte("\n")) // What the formatter ends a line with.
+	}
+	if len(text) > 0 && s.kind&kindHead == 0 {
+		h.SetBytes(header.GRPCMessage, AppendGRPCMessage(nil, text))
+	}
+	s.text = s.text[:0]
 	h.Set(header.Status, "200")
 	s.Info.Status = http.StatusOK
 	h.Set(header.ContentType, "application/grpc")
-	h.SetInt(header.GRPCStatus, int64(code))
-	s.owner.Localise(s)
-	if len(s.text) > 0 {
-		h.SetBytes(header.GRPCMessage, appendEscaped(nil, s.text))
-	}
-	s.text = s.text[:0]
+	h.Del(header.ContentLength)
 }
 
-// grpcCode maps an HTTP status to a gRPC status (the gRPC specification's
+// GRPCFromHTTP maps an HTTP status to a gRPC code (the gRPC specification's
 // http-grpc-status-mapping).
-func grpcCode(status int) int {
+func GRPCFromHTTP(status int) int {
 	switch status {
 	case http.StatusBadRequest:
 		return 13 // INTERNAL
@@ -92,11 +139,49 @@ func grpcCode(status int) int {
 	return 2 // UNKNOWN
 }
 
-// appendEscaped percent-encodes a grpc-message: all but printable ASCII, and
-// the percent sign.
-func appendEscaped(dst, msg []byte) []byte {
+// httpOfGRPC has the HTTP status of each gRPC code, as google.rpc.Code maps
+// them; 499 is nginx's "client closed request".
+var httpOfGRPC = [...]int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401}
+
+// HTTPFromGRPC maps a gRPC code to an HTTP status (google.rpc.Code); a code that
+// is not known is 500.
+func HTTPFromGRPC(code int) int {
+	if code < 0 || code >= len(httpOfGRPC) {
+		return http.StatusInternalServerError
+	}
+	return httpOfGRPC[code]
+}
+
+// ParseGRPCStatus reads the value of grpc-status: a decimal number. It is false
+// for anything else.
+func ParseGRPCStatus(v []byte) (int, bool) {
+	if len(v) == 0 || len(v) > 9 {
+		return 0, false
+	}
+	n := 0
+	for _, c := range v {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n, true
+}
+
+// IsGRPCResponse reports whether a response is gRPC's: 200 with its content
+// type, or a head alone that has a grpc-status (Trailers-Only).
+func IsGRPCResponse(m *Message) bool {
+	if m.Body == nil {
+		return m.Header.Has(header.GRPCStatus)
+	}
+	return string(m.Header.Get(header.Status)) == "200" && IsGRPC(m.Header.Get(header.ContentType))
+}
+
+// AppendGRPCMessage appends a text as a grpc-message: percent-encoded are all
+// bytes but printable ASCII, and the percent sign.
+func AppendGRPCMessage(dst, text []byte) []byte {
 	const hex = "0123456789ABCDEF"
-	for _, c := range msg {
+	for _, c := range text {
 		if c >= ' ' && c <= '~' && c != '%' {
 			dst = append(dst, c)
 			continue
@@ -104,4 +189,33 @@ func appendEscaped(dst, msg []byte) []byte {
 		dst = append(dst, '%', hex[c>>4], hex[c&15])
 	}
 	return dst
+}
+
+// AppendGRPCText appends the text of a grpc-message. What is not an escape
+// stands for itself, as the gRPC specification asks of those who read.
+func AppendGRPCText(dst, msg []byte) []byte {
+	for i := 0; i < len(msg); i++ {
+		if msg[i] == '%' && i+2 < len(msg) {
+			hi, lo := unhex(msg[i+1]), unhex(msg[i+2])
+			if hi >= 0 && lo >= 0 {
+				dst = append(dst, byte(hi<<4|lo))
+				i += 2
+				continue
+			}
+		}
+		dst = append(dst, msg[i])
+	}
+	return dst
+}
+
+func unhex(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'a' && c <= 'f':
+		return int(c-'a') + 10
+	case c >= 'A' && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
 }

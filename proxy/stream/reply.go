@@ -19,8 +19,9 @@ type Reply struct {
 	// Details and Flags go to the access log as Envoy names them.
 	Details string
 	Flags   streaminfo.Flags
-	// GRPCStatus overrides what Status maps to when the request is gRPC.
-	GRPCStatus int
+	// GRPCStatus, if set, is told instead of what Status maps to when the
+	// request is gRPC.
+	GRPCStatus GRPCStatus
 	// Header, if not nil, adds to the response's head.
 	Header func(h *header.Map)
 }
@@ -77,7 +78,12 @@ func (s *Stream) seal() {
 		return
 	}
 	s.Response.Length = int64(len(s.text))
-	s.reply.SetInt(header.ContentLength, s.Response.Length)
+	if s.isGRPC() && len(s.text) == 0 {
+		// A head that ends the stream (Trailers-Only) tells no length.
+		s.reply.Del(header.ContentLength)
+	} else {
+		s.reply.SetInt(header.ContentLength, s.Response.Length)
+	}
 	if len(s.text) > 0 {
 		s.body.b = s.text
 		s.Response.Body = &s.body
@@ -109,6 +115,6 @@ func (s *Stream) Fail(err error) bool {
 	if status == 0 {
 		status = http.StatusInternalServerError
 	}
-	s.Reply(Reply{Status: status, Body: e.Body, Details: e.Details, Flags: e.Flags, Header: e.Header})
+	s.Reply(Reply{Status: status, Body: e.Body, Details: e.Details, Flags: e.Flags, GRPCStatus: e.GRPCStatus, Header: e.Header})
 	return true
 }

@@ -58,6 +58,7 @@ type Stream struct {
 	routed bool
 
 	replied bool // a filter or the proxy itself answered
+	kind    kind // of the request as the client sent it
 	reply   header.Map
 	body    Bytes
 	text    []byte // the local reply's body
@@ -97,6 +98,7 @@ func (s *Stream) Wipe() {
 	s.Random, s.Upgrade = 0, false
 	s.task, s.owner = nil, nil
 	s.route, s.routed, s.replied = nil, false, false
+	s.kind = 0
 }
 
 // Task returns the task that the stream runs on: the one to interrupt.

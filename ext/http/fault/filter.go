@@ -237,7 +237,7 @@ func (f *Filter) abort(s *stream.Stream, st *state, status int, grpc int64) {
 	st.set.note(s)
 	r := stream.Reply{Status: status, Body: st.set.abort.body, Details: "fault_filter_abort", Flags: streaminfo.FaultInjected}
 	if grpc > 0 {
-		r.GRPCStatus = int(grpc)
+		r.GRPCStatus = stream.GRPC(int(grpc))
 	}
 	s.Reply(r)
 }

@@ -326,7 +326,7 @@ func (a *active) Explain(err error) *stream.Error {
 		if a.server.RequestDone() {
 			status = http.StatusGatewayTimeout
 		}
-		return &stream.Error{Status: status, Flags: streaminfo.DurationTimeout, Details: "max_duration_timeout", Body: "downstream duration timeout"}
+		return &stream.Error{Status: status, Flags: streaminfo.DurationTimeout, Details: "max_duration_timeout", Body: "downstream duration timeout", GRPCStatus: stream.GRPC(4)}
 	case errors.Is(err, errRequestTime):
 		st.RqTimeout.Inc()
 		return &stream.Error{Status: http.StatusRequestTimeout, Details: "request_overall_timeout", Body: "request timeout"}

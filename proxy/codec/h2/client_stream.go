@@ -294,6 +294,9 @@ func (s *ClientStream) headErr() error {
 
 // gatewayError makes of what is wrong with the server what a client is told.
 func gatewayError(err error) error {
+	if err == nil {
+		return nil
+	}
 	var own *ConnectionError
 	if errors.As(err, &own) && !own.Remote {
 		return badGateway(own.Reason)

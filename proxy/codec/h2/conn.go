@@ -73,6 +73,7 @@ type conn struct {
 	room, window waitList
 	granted      int // streams woken to send and not yet seen to
 	turns        uint
+	tickets      uint32
 
 	guard guard
 	keep  keepAlive

@@ -21,14 +21,23 @@ func (l *waitList) pushBack(s *exchange) {
 	l.tail = s
 }
 
-func (l *waitList) pushFront(s *exchange) {
-	s.list, s.prev, s.next = l, nil, l.head
-	if l.head != nil {
-		l.head.prev = s
-	} else {
-		l.tail = s
+// pushAgain puts a stream back at its place, before those that came later.
+func (l *waitList) pushAgain(s *exchange) {
+	next := l.head
+	for next != nil && int32(next.ticket-s.ticket) < 0 {
+		next = next.next
 	}
-	l.head = s
+	if next == nil {
+		l.pushBack(s)
+		return
+	}
+	s.list, s.prev, s.next = l, next.prev, next
+	if next.prev != nil {
+		next.prev.next = s
+	} else {
+		l.head = s
+	}
+	next.prev = s
 }
 
 func (l *waitList) remove(s *exchange) {
@@ -63,28 +72,37 @@ func (s *exchange) turn(want int) (int, error) {
 			continue
 		}
 		l := c.blocked(want)
-		if l == nil && (s.granted || c.room.empty() && (want == 0 || c.window.empty())) {
+		// Nobody passes those who wait, nor those who were just woken.
+		if l == nil && (s.granted || c.granted == 0 && c.room.empty() && (want == 0 || c.window.empty())) {
 			if want == 0 {
 				return 0, nil
 			}
 			return int(min(int64(want), s.sendWindow, c.sendWindow, frameMost)), nil
 		}
 		if l == nil {
-			if l = &c.room; c.room.empty() {
+			if l = &c.room; c.room.empty() && want > 0 && !c.window.empty() {
 				l = &c.window
 			}
 		}
 		if s.granted {
 			s.granted = false
 			c.granted--
-			l.pushFront(s)
+			l.pushAgain(s)
 		} else {
+			c.tickets++
+			s.ticket = c.tickets
 			l.pushBack(s)
 		}
 		if err := s.waitSend(); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// mustWait reports whether turn would wait with DATA.
+func (s *exchange) mustWait() bool {
+	c := s.c
+	return s.sendErr() == nil && (s.sendWindow <= 0 || c.blocked(1) != nil || c.granted > 0 || !c.room.empty() || !c.window.empty())
 }
 
 // blocked returns the list to wait in, nil if nothing is in the way.

@@ -295,7 +295,7 @@ func buildKinds() (t [256]kind) {
 		header.Connection: kindRefused, header.ProxyConnection: kindRefused, header.KeepAlive: kindRefused,
 		header.TransferEncoding: kindRefused, header.Upgrade: kindRefused,
 		header.HTTP2Settings: kindDropped,
-		header.TE: kindTE, header.ContentLength: kindLength, header.Host: kindHost,
+		header.TE:            kindTE, header.ContentLength: kindLength, header.Host: kindHost,
 		header.Cookie: kindCookie, header.Expect: kindExpect,
 	} {
 		t[n.ID()] = k

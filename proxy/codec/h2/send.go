@@ -48,7 +48,7 @@ type sender struct {
 }
 
 // sendBody sends a body to its end, or with most >= 0 until it would have to wait
-// for the body or has sent that much; then it returns errMore.
+// or has sent that much; then it returns errMore and can be called again.
 func (s *exchange) sendBody(b stream.Body, o *sender, most int) error {
 	for {
 		if !o.first.have {
@@ -58,7 +58,6 @@ func (s *exchange) sendBody(b stream.Body, o *sender, most int) error {
 			o.first.p, o.first.err = b.Next()
 		}
 		p, err := o.first.p, o.first.err
-		o.first = piece{}
 		last := err == io.EOF
 		if err != nil && !last {
 			return &codec.SourceError{Err: err}
@@ -69,9 +68,11 @@ func (s *exchange) sendBody(b stream.Body, o *sender, most int) error {
 			}
 		}
 		end := last && (o.trailer == nil || o.trailer.Len() == 0)
-		if err := s.sendPiece(p, end, o.progress); err != nil {
-			return err
+		var sendErr error
+		if o.first.p, sendErr = s.sendPiece(p, end, o.progress, most < 0); sendErr != nil {
+			return sendErr
 		}
+		o.first = piece{}
 		if last {
 			if end {
 				return nil
@@ -81,19 +82,23 @@ func (s *exchange) sendBody(b stream.Body, o *sender, most int) error {
 	}
 }
 
-// sendPiece sends a piece in as many frames as it takes.
-func (s *exchange) sendPiece(p []byte, end bool, progress codec.Progress) error {
+// sendPiece sends a piece in as many frames as it takes and returns what is left of
+// it after an error. Without wait it returns errMore where it would have to wait.
+func (s *exchange) sendPiece(p []byte, end bool, progress codec.Progress, wait bool) ([]byte, error) {
 	c := s.c
 	if len(p) == 0 {
 		if !end {
-			return nil
+			return nil, nil
 		}
-		return s.sendEnd()
+		return nil, s.sendEnd()
 	}
 	for len(p) > 0 {
+		if !wait && s.mustWait() {
+			return p, errMore
+		}
 		n, err := s.turn(len(p))
 		if err != nil {
-			return err
+			return p, err
 		}
 		last := end && n == len(p)
 		h := c.out.reserve(frame.HeaderLen)
@@ -116,7 +121,7 @@ func (s *exchange) sendPiece(p []byte, end bool, progress codec.Progress) error 
 		}
 		p = p[n:]
 	}
-	return nil
+	return nil, nil
 }
 
 // sendEnd ends the stream: with its last frame, if that has not left.

@@ -36,6 +36,7 @@ type exchange struct {
 	list       *waitList
 	next, prev *exchange
 	granted    bool
+	ticket     uint32 // its place among those that wait
 	headSent   int
 	bodySent   uint64
 	begun      bool

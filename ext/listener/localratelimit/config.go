@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package localratelimit
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	localratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/local_ratelimit/v3"
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/listener"
+	"weir.dev/weir/proxy/stats"
+)
+
+// Name is Envoy's canonical name.
+const Name = "envoy.filters.listener.local_ratelimit"
+
+// Extension returns the filter's place in a registry.
+func Extension() extension.ListenerFilter {
+	return extension.ListenerFilter{Name: Name, Config: &localratelimitv3.LocalRateLimit{}, New: newFilter}
+}
+
+func newFilter(cfg proto.Message, c *extension.Network) (listener.Filter, error) {
+	m, ok := cfg.(*localratelimitv3.LocalRateLimit)
+	if !ok {
+		return nil, fmt.Errorf("configuration is a %s, not a LocalRateLimit", cfg.ProtoReflect().Descriptor().FullName())
+	}
+	if err := m.ValidateAll(); err != nil {
+		return nil, err
+	}
+	tokens := m.GetTokenBucket()
+	if tokens.GetFillInterval().AsDuration() < 50*time.Millisecond {
+		return nil, errors.New("token_bucket.fill_interval: must be 50ms or more")
+	}
+	fill := uint64(1)
+	if v := tokens.GetTokensPerFill(); v != nil {
+		fill = uint64(v.GetValue())
+	}
+	limit := uint64(tokens.GetMaxTokens())
+	f := &filter{
+		enabled: func() bool { return true },
+		bucket:  &bucket{max: limit, tokens: limit, fill: fill, interval: tokens.GetFillInterval().AsDuration(), filled: engine.Nano()},
+	}
+	if r := m.GetRuntimeEnabled(); r != nil {
+		key, byDefault, rt := r.GetRuntimeKey(), r.GetDefaultValue().GetValue(), c.Runtime
+		f.enabled = func() bool {
+			if v, ok := rt.Bool(key); ok {
+				return v
+			}
+			return byDefault
+		}
+	}
+	f.stats = stats.Register[Stats](c.Stats.Scope("listener_local_ratelimit."+m.GetStatPrefix()+"."), len(c.Loops))
+	c.Own(f.stats.Close)
+	return f, nil
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxyprotocol
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/format"
+	"weir.dev/weir/proxy/proxyproto"
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/upstream"
+)
+
+// Name is Envoy's canonical name.
+const Name = "envoy.transport_sockets.upstream_proxy_protocol"
+
+// Extension returns the transport socket's place in a registry.
+func Extension() extension.UpstreamTransport {
+	return extension.UpstreamTransport{Name: Name, Config: &proxyprotocolv3.ProxyProtocolUpstreamTransport{}, New: (&maker{}).newTransport}
+}
+
+// maker keeps the statistics, which all clusters share, over their changes.
+type maker struct {
+	mu    sync.Mutex
+	of    *stats.Store
+	stats *stats.Sharded[Stats]
+}
+
+func (k *maker) shared(s *extension.Services) *stats.Sharded[Stats] {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.of != s.Stats {
+		k.of, k.stats = s.Stats, stats.Register[Stats](s.Stats.Scope("upstream.proxyprotocol."), len(s.Loops))
+	}
+	return k.stats
+}
+
+func (k *maker) newTransport(cfg proto.Message, s *extension.Services) (upstream.Transport, error) {
+	m, ok := cfg.(*proxyprotocolv3.ProxyProtocolUpstreamTransport)
+	if !ok {
+		return nil, fmt.Errorf("configuration is a %s, not a ProxyProtocolUpstreamTransport", cfg.ProtoReflect().Descriptor().FullName())
+	}
+	if err := m.ValidateAll(); err != nil {
+		return nil, err
+	}
+	t := &transport{v2: m.GetConfig().GetVersion() == corev3.ProxyProtocolConfig_V2, unspecified: m.GetAllowUnspecifiedAddress()}
+	var err error
+	if t.inner, err = s.UpstreamTransport(m.GetTransportSocket()); err != nil {
+		return nil, fmt.Errorf("transport_socket (%s): %w", m.GetTransportSocket().GetName(), err)
+	}
+	if err := t.tlvs(m.GetConfig(), &format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}); err != nil {
+		return nil, fmt.Errorf("config.%w", err)
+	}
+	t.stats = k.shared(s)
+	return t, nil
+}
+
+func (t *transport) tlvs(m *corev3.ProxyProtocolConfig, l *format.Loader) error {
+	if p := m.GetPassThroughTlvs(); p != nil {
+		t.passAll = p.GetMatchType() == corev3.ProxyProtocolPassThroughTLVs_INCLUDE_ALL
+		for _, n := range p.GetTlvType() {
+			t.pass[byte(n)] = true // Envoy's message allows for no more than 255.
+		}
+	}
+	for i, e := range m.GetAddedTlvs() {
+		a := added{TLV: proxyproto.TLV{Type: byte(e.GetType()), Value: e.GetValue()}}
+		switch {
+		case len(e.GetValue()) > 0 && e.GetFormatString() != nil:
+			return fmt.Errorf("added_tlvs[%d]: only one of value and format_string may be set", i)
+		case len(e.GetValue()) > 65535:
+			return fmt.Errorf("added_tlvs[%d].value: longer than the 65535 bytes of a header", i)
+		case e.GetFormatString() != nil:
+			f, err := l.Load(e.GetFormatString())
+			if err != nil {
+				return fmt.Errorf("added_tlvs[%d].format_string.%w", i, err)
+			}
+			a.format = f
+		}
+		t.added = append(t.added, a)
+		t.own[a.Type] = true
+	}
+	if !t.v2 && (m.GetPassThroughTlvs() != nil || len(m.GetAddedTlvs()) > 0) {
+		return errors.New("version: version 1 has no TLVs: set version: V2, or remove pass_through_tlvs and added_tlvs")
+	}
+	return nil
+}
