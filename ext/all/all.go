@@ -23,6 +23,7 @@ import (
 	"weir.dev/weir/ext/lb/roundrobin"
 	"weir.dev/weir/ext/network/hcm"
 	"weir.dev/weir/ext/transport/rawbuffer"
+	"weir.dev/weir/ext/transport/tls"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
@@ -45,6 +46,10 @@ func Extensions() *extension.Registry {
 		},
 		Transport: []extension.Transport{
 			rawbuffer.Extension(),
+			tls.Extension(),
+		},
+		UpstreamTransport: []extension.UpstreamTransport{
+			tls.Upstream(),
 		},
 		AccessLog: []extension.AccessLog{
 			{Name: file.Name, Message: file.Message, New: file.New},

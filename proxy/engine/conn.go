@@ -219,6 +219,33 @@ func (c *Conn) TryWrite(p []byte) (int, error) {
 	return n, c.wrote(&n, e)
 }
 
+// TryRead reads what there is, without waiting, and may be called off tasks too:
+// 0 and no error means nothing is there yet, io.EOF that the peer has closed its
+// side.
+func (c *Conn) TryRead(p []byte) (int, error) {
+	if err := c.failed(); err != nil {
+		return 0, err
+	}
+	for c.readable && len(p) > 0 {
+		n, e := recv(int(c.fd), p)
+		switch {
+		case e == 0 && n > 0:
+			if n < len(p) && !c.hup {
+				c.readable = false
+			}
+			c.Received += uint64(n)
+			return n, nil
+		case e == 0:
+			return 0, io.EOF
+		case e == unix.EAGAIN:
+			c.readable = false
+		case e != unix.EINTR:
+			return 0, e
+		}
+	}
+	return 0, nil
+}
+
 // wrote judges the outcome of a send; *n becomes 0 if nothing was taken.
 func (c *Conn) wrote(n *int, e syscall.Errno) error {
 	switch e {

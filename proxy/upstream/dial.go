@@ -29,7 +29,7 @@ func (p *httpPool) dial(t *engine.Task, breaker *Resource) (*Conn, error) {
 		c.Socket, c.Transport = sock, sock
 		local := sock.LocalAddr()
 		c.Info = &streaminfo.Connection{Local: local, DirectLocal: local, Remote: addr, DirectRemote: addr, Start: time.Now(), TransportProtocol: "raw_buffer"}
-		err = p.handshake(t, c)
+		err = p.handshake(t, c, start)
 	}
 	if err != nil {
 		c.close(!errors.Is(err, engine.ErrDialTimeout))
@@ -100,10 +100,17 @@ func (c *Cluster) dialOptions(dst address.Addr) *engine.DialOptions {
 	return o
 }
 
-func (p *httpPool) handshake(t *engine.Task, c *Conn) error {
+func (p *httpPool) handshake(t *engine.Task, c *Conn, start int64) error {
 	tr := p.host.Transport.Transport
 	if tr == nil {
 		return nil // Cleartext.
+	}
+	// The time to connect is that of the handshake too, as in Envoy.
+	if d := p.worker.cluster.ConnectTimeout; d > 0 {
+		var tm engine.Timer
+		tm.Init(p.loop, func() { c.Socket.Abort(engine.ErrDialTimeout) })
+		tm.Set(max(int64(d)-(engine.Nano()-start), 1))
+		defer tm.Release()
 	}
 	return tr.Wrap(t, c, nil)
 }

@@ -122,7 +122,7 @@ func (p *httpPool) takeIdle() *Conn {
 		p.idle = p.idle[:n-1]
 		c.Socket.NotIdle()
 		c.idle.Stop()
-		if c.Socket.Ready() || c.Socket.HungUp() { // Closed by the host, or it spoke unasked.
+		if c.Transport.Ready() || c.Socket.HungUp() { // Closed by the host, or it spoke unasked.
 			c.close(true)
 			continue
 		}
@@ -230,6 +230,9 @@ func (c *Conn) Ends() h1.Ends {
 	return e
 }
 
+// Host returns the host that the connection leads to.
+func (c *Conn) Host() *Host { return c.pool.host }
+
 // Fresh reports whether no request was sent on the connection before.
 func (c *Conn) Fresh() bool { return c.requests == 0 }
 
@@ -262,7 +265,7 @@ func (c *Conn) Release(reuse bool) {
 		return
 	}
 	c.used = false
-	if !c.Socket.Idle(c) {
+	if c.Transport.Ready() || !c.Socket.Idle(c) {
 		c.close(true) // It spoke or closed after its response.
 		return
 	}
@@ -317,6 +320,9 @@ func (c *Conn) account() {
 // Ready is called when an idle connection can be read: the host closed it, or it
 // spoke unasked, which makes it unfit.
 func (c *Conn) Ready(*engine.Conn) {
+	if !c.Transport.Ready() && c.Socket.Idle(c) {
+		return // It was for the transport alone, such as a session ticket.
+	}
 	c.pool.dropIdle(c)
 	c.close(true)
 }
@@ -351,6 +357,7 @@ func (c *Conn) close(remote bool) {
 	c.closed = true
 	p, st := c.pool, c.pool.worker.Stats
 	if c.Socket != nil {
+		c.Transport.Close()
 		c.account()
 		c.Socket.Close()
 		st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
