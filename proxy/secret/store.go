@@ -3,8 +3,11 @@
 package secret
 
 import (
+	"crypto/x509"
 	"log/slog"
+	"math"
 	"sync"
+	"time"
 	"weak"
 
 	"weir.dev/weir/proxy/stats"
@@ -211,4 +214,29 @@ func listed(all []*Group, g *Group) bool {
 		}
 	}
 	return false
+}
+
+// DaysUntilFirstExpiry is the number of whole days until the first certificate or
+// authority in use expires, 0 if one has, as in Envoy's gauge; the largest uint32 if
+// there is none.
+func (s *Store) DaysUntilFirstExpiry(now time.Time) int64 {
+	days := int64(math.MaxUint32)
+	see := func(certs []*x509.Certificate) {
+		for _, c := range certs {
+			days = min(days, max(0, int64(c.NotAfter.Sub(now)/(24*time.Hour))))
+		}
+	}
+	for _, g := range s.Groups() {
+		for _, slot := range g.Certificates {
+			if v := slot.Load(); v != nil {
+				see(v.Certificate.Chain[:1])
+			}
+		}
+		if g.Validation != nil {
+			if v := g.Validation.Load(); v != nil {
+				see(v.Validation.CAs)
+			}
+		}
+	}
+	return days
 }

@@ -27,6 +27,7 @@ type connection struct {
 	broken   bool // it ends in the midst of a stream
 	upgraded bool
 	a        *active // the stream being served, or nil
+	client   string  // what x-forwarded-client-cert tells of the client, once it was asked
 }
 
 type lapse uint8
