@@ -176,7 +176,7 @@ func (c *Client) build(m *material) (*clientState, error) {
 				return nil, err
 			}
 		}
-		s.verifier = &verifier{v, x509.ExtKeyUsageServerAuth, time.Now}
+		s.verifier = newVerifier(v, x509.ExtKeyUsageServerAuth)
 	}
 	if c.sessions > 0 {
 		t.ClientSessionCache = tls.NewLRUClientSessionCache(c.sessions)

@@ -214,7 +214,7 @@ func (s *Server) build(m *material) (*serverState, error) {
 				return nil, err
 			}
 		}
-		st.verifier = &verifier{v, x509.ExtKeyUsageClientAuth, time.Now}
+		st.verifier = newVerifier(v, x509.ExtKeyUsageClientAuth)
 	}
 	s.clientAuth(c, st.verifier)
 	c.SessionTicketsDisabled = s.noTickets

@@ -61,8 +61,10 @@ func indent(s string, n int) string {
 
 func start(t *testing.T, yaml string) *proxytest.Proxy {
 	t.Helper()
-	return proxytest.Start(t, yaml, proxytest.Options{Extensions: all.Extensions()})
+	return proxytest.Start(t, yaml, options())
 }
+
+func options() proxytest.Options { return proxytest.Options{Extensions: all.Extensions()} }
 
 // get sends a request over an open connection and returns the body.
 func get(t *testing.T, c io.ReadWriter) string {
@@ -99,7 +101,10 @@ func TestServes(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, l := range p.LogLines(6) {
-		t.Log(l)
+	want := []string{"TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 example.com - CN=server", "TLSv1.3 TLS_AES_128_GCM_SHA256 example.com - CN=server"}
+	for i, l := range p.LogLines(6) {
+		if l != want[i/3] {
+			t.Errorf("line %d is %q, want %q", i, l, want[i/3])
+		}
 	}
 }
