@@ -18,7 +18,7 @@ import (
 )
 
 // maxIterations bounds the work of deriving a key; OpenSSL's default is 2048.
-const maxIterations = 10_000_000
+const maxIterations = 2_000_000
 
 type encryptedKey struct {
 	Algorithm pkix.AlgorithmIdentifier
