@@ -36,6 +36,9 @@ func (s *Source) Set(name string, m *tlsv3.Secret) error {
 		c.rejected.Inc()
 		return fmt.Errorf("secret %q: %w", name, err)
 	}
+	s.mu.Lock()
+	delete(s.gone, name)
+	s.mu.Unlock()
 	c.success.Inc()
 	return nil
 }
@@ -181,7 +184,7 @@ func (s *Store) Named(p *tlsv3.SdsSecretConfig, kind Kind) (*Slot, error) {
 	if src == nil {
 		static := s.Source("")
 		slot := static.Slot(name, kind)
-		if slot.Load() == nil {
+		if !static.Has(name) {
 			return nil, fmt.Errorf("name: there is no %s %q in static_resources.secrets: add it, or say in sds_config where it is found", kind, name)
 		}
 		return slot, nil

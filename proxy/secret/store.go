@@ -78,7 +78,7 @@ func (s *Store) Source(key string) *Source {
 	defer s.mu.Unlock()
 	src := s.sources[key]
 	if src == nil {
-		src = &Source{store: s, slots: map[string]*Slot{}, subs: map[string]*counters{}}
+		src = &Source{store: s, slots: map[string]*Slot{}, subs: map[string]*counters{}, gone: map[string]bool{}}
 		s.sources[key] = src
 	}
 	return src
@@ -91,6 +91,7 @@ type Source struct {
 	mu    sync.Mutex
 	slots map[string]*Slot
 	subs  map[string]*counters
+	gone  map[string]bool // removed
 	// wanted, if set, is told of each name when a slot is first asked for.
 	wanted func(name string)
 }
@@ -137,16 +138,15 @@ func (s *Source) Has(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slot := s.slots[name]
-	return slot != nil && slot.Load() != nil
+	return slot != nil && slot.Load() != nil && !s.gone[name]
 }
 
-// Remove takes a secret away: handshakes that would use it are refused from then on.
+// Remove takes a secret away: configuration can no longer name it. Contexts that use
+// it keep the last good value.
 func (s *Source) Remove(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slot := s.slots[name]; slot != nil {
-		slot.value.Store(nil)
-	}
+	s.gone[name] = true
 }
 
 // counters are the statistics of one named secret, under sds.NAME.

@@ -46,7 +46,7 @@ type Conn struct {
 	poll     bool // reads do not wait
 	together bool // records are gathered in out instead of being sent one by one
 	flushing bool // a task sends what was in out
-	clean    bool // no plaintext and no whole record is held above the socket
+	held     held // what is above the socket
 	peeked   bool // ahead was read to know whether there is something
 	open     bool // the handshake succeeded
 	shut     bool // close_notify was sent
@@ -59,6 +59,15 @@ type Conn struct {
 	stats   *conn.TLSStats
 	session []byte // the session ID of the server's hello
 }
+
+// held is what is above the socket and was not read yet, parts of records aside.
+type held uint8
+
+const (
+	something held = iota // not known
+	nothing
+	oneRecord // a part of its plaintext at most
+)
 
 // wire is a Conn as tls.Conn sees it from above: the socket.
 type wire Conn
@@ -90,7 +99,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if c.peeked {
 		p[0], c.peeked = c.ahead, false
 		n := 1
-		if len(p) > 1 && !c.clean {
+		if len(p) > 1 && c.held != nothing {
 			// An error comes again with the next read.
 			more, _ := c.tryRead(p[1:])
 			n += more
@@ -111,8 +120,18 @@ func (c *Conn) Read(p []byte) (int, error) {
 func (c *Conn) read(p []byte) (int, error) {
 	c.frames.done = 0
 	n, err := c.tls.Read(p)
-	// One record came and was used up: nothing else can be there.
-	c.clean = n < len(p) && (c.clean && c.frames.done == 1 || errors.Is(err, errAgain))
+	// A read returns plaintext of one record; what it leaves shows by its filling p.
+	one := c.held == nothing && c.frames.done == 1 || c.held == oneRecord && c.frames.done == 0
+	switch {
+	case errors.Is(err, errAgain):
+		c.held = nothing
+	case !one || err != nil:
+		c.held = something
+	case n < len(p):
+		c.held = nothing
+	default:
+		c.held = oneRecord
+	}
 	return n, err
 }
 
@@ -134,7 +153,7 @@ func (c *Conn) Ready() bool {
 	if c.peeked || c.closed {
 		return true
 	}
-	if c.clean && !c.sock.Ready() {
+	if c.held == nothing && !c.sock.Ready() {
 		return false
 	}
 	var b [1]byte

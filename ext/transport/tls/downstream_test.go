@@ -9,7 +9,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -347,5 +349,64 @@ func TestRefusesConfiguration(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// The listener's log says why a handshake failed.
+func TestLogsFailures(t *testing.T) {
+	ca := tlstest.NewCA(t, "test CA")
+	server := ca.Issue(t, tlstest.Leaf{}).Certificate()
+	yaml := strings.Replace(listener("require_client_certificate: true\ncommon_tls_context: {tls_certificates: ["+server+"], validation_context: {trusted_ca: "+tlstest.Inline(ca.CertPEM)+"}}"), "      filter_chains:", `      access_log:
+        - name: file
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+            path: {{log}}
+            log_format: {text_format_source: {inline_string: "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%\n"}}
+      filter_chains:`, 1)
+	p := start(t, yaml)
+	foreign := tlstest.NewCA(t, "other CA").Issue(t, tlstest.Leaf{}).TLS()
+	for i, c := range []*tls.Config{
+		{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &foreign, nil }},
+		{InsecureSkipVerify: true},
+		{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
+	} {
+		if _, err := dial(t, p, c); err == nil {
+			t.Fatal("not refused")
+		}
+		want := []string{"TLS_error:|CERTIFICATE_VERIFY_FAILED:verify cert failed: x509: certificate signed by unknown authority", "TLS_error:|PEER_DID_NOT_RETURN_A_CERTIFICATE", "TLS_error:|client offered only unsupported versions: [302 301]"}[i]
+		if got := p.LogLines(i + 1)[i]; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// /certs lists what is loaded, and the gauge tells when the first of it expires.
+func TestListsCertificates(t *testing.T) {
+	ca := tlstest.NewCA(t, "test CA")
+	server := ca.Issue(t, tlstest.Leaf{DNS: []string{"example.com"}, NotAfter: time.Now().Add(3*24*time.Hour + time.Hour), Serial: 0x1234})
+	yaml := "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}\n" +
+		listener("common_tls_context: {tls_certificates: ["+server.Certificate()+"], validation_context: {trusted_ca: "+tlstest.Inline(ca.CertPEM)+"}}")
+	p := start(t, yaml)
+	res, err := http.Get("http://" + p.AdminAddr() + "/certs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"ca_cert"`, `"cert_chain"`, `"1234"`, `"example.com"`} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("no %s in %s", want, b)
+		}
+	}
+	res, err = http.Get("http://" + p.AdminAddr() + "/stats?filter=days_until")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, err = io.ReadAll(res.Body); err != nil || strings.TrimSpace(string(b)) != "server.days_until_first_cert_expiring: 3" {
+		t.Errorf("got %q, %v", b, err)
 	}
 }
