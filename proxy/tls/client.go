@@ -32,7 +32,8 @@ type Client struct {
 // clientState is what handshakes use as long as no secret changes.
 type clientState struct {
 	base     *tls.Config
-	verifier *verifier // nil if hosts are not verified
+	verifier *verifier        // nil if hosts are not verified
+	cert     *tls.Certificate // nil if there is none to show
 
 	mu sync.Mutex
 	// variants are configurations by what connections ask for in particular. There are
@@ -83,14 +84,14 @@ func (c *Client) Wrap(_ *engine.Task, u *upstream.Conn, o *upstream.TransportOpt
 	u.Info.Handshake = time.Since(u.Info.Start)
 	u.Info.ServerName, u.Info.ALPN = name, cs.NegotiatedProtocol
 	u.Info.TLS = c.describe(&cs, l, state.verifier)
-	if len(config.Certificates) > 0 && l.local != nil {
-		u.Info.TLS.LocalCert = l.local.Leaf
+	if state.cert != nil {
+		u.Info.TLS.LocalCert = state.cert.Leaf
 	}
 	if counters.Names == nil {
 		counters = nil
 	}
 	c.count(&cs, stats, counters)
-	if state.verifier == nil || state.verifier.Pool == nil {
+	if !state.verifier.proves() {
 		stats.Unverified.Inc()
 	}
 	l.local, l.session = nil, nil
@@ -166,6 +167,7 @@ func (c *Client) build(m *material) (*clientState, error) {
 	t.ServerName = c.sni
 	if len(m.certs) > 0 {
 		pair := &m.certs[0].TLS
+		s.cert = pair
 		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 	}
 	if c.validation != nil {

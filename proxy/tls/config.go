@@ -73,8 +73,9 @@ func (s *Server) ticketKeys(p *tlsv3.DownstreamTlsContext, secrets *secret.Store
 	return nil
 }
 
-// CompileClient compiles an UpstreamTlsContext. verified tells whether hosts are
-// verified against a CA; it is true if that is yet to come by SDS.
+// CompileClient compiles an UpstreamTlsContext. verified tells whether hosts have to
+// prove who they are; it is true if what they are verified against is yet to come by
+// SDS.
 func CompileClient(p *tlsv3.UpstreamTlsContext, secrets *secret.Store, log *slog.Logger) (c *Client, verified bool, err error) {
 	c = &Client{
 		sni: p.GetSni(), hostSNI: p.GetAutoHostSni(), sniSANs: p.GetAutoSniSanValidation(), sessions: 1, log: log,
@@ -99,7 +100,10 @@ func CompileClient(p *tlsv3.UpstreamTlsContext, secrets *secret.Store, log *slog
 		if err != nil {
 			return nil, false, err
 		}
-		verified = st.verifier != nil && st.verifier.Pool != nil && !st.verifier.AcceptUntrusted
+		verified = st.verifier.proves()
+		if c.sniSANs && (st.verifier == nil || st.verifier.Pool == nil) {
+			verified = false
+		}
 	}
 	if c.sniSANs && !verified {
 		return nil, false, errors.New("auto_sni_san_validation: needs common_tls_context.validation_context.trusted_ca: a name proves nothing in a certificate that anybody may have made")

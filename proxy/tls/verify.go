@@ -64,6 +64,12 @@ func newVerifier(v *secret.Validation, usage x509.ExtKeyUsage) *verifier {
 	})}
 }
 
+// proves tells whether who passes is who they say: that they have a certificate of a
+// trusted authority, or one that is pinned. v may be nil.
+func (v *verifier) proves() bool {
+	return v != nil && !v.AcceptUntrusted && (v.Pool != nil || len(v.Hashes)+len(v.SPKI) > 0)
+}
+
 // verify checks a chain, the leaf first. names, if any, are names of which the leaf
 // must have one, in place of the configured matchers.
 func (v *verifier) verify(certs []*x509.Certificate, names []string) error {
