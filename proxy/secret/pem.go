@@ -134,9 +134,11 @@ func privateKey(text, password []byte) (any, error) {
 			continue
 		}
 		der := b.Bytes
-		if x509.IsEncryptedPEMBlock(b) { //nolint:staticcheck // What OpenSSL once wrote is still about.
+		//lint:ignore SA1019 What OpenSSL once wrote is still about.
+		if x509.IsEncryptedPEMBlock(b) {
 			var err error
-			if der, err = x509.DecryptPEMBlock(b, password); err != nil { //nolint:staticcheck // As above.
+			//lint:ignore SA1019 As above.
+			if der, err = x509.DecryptPEMBlock(b, password); err != nil {
 				return nil, errPassword
 			}
 		}

@@ -185,5 +185,8 @@ func (w *watcher) close() {
 	w.wg.Wait()
 	// What runs still runs to its end.
 	w.running.Lock()
-	w.running.Unlock() //nolint:staticcheck // It only waits.
+	defer w.running.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.watches)
 }

@@ -4,7 +4,6 @@ package tls
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -176,6 +175,3 @@ func signatureAlgorithms() []string {
 		"rsa_pkcs1_sha256", "rsa_pkcs1_sha384", "rsa_pkcs1_sha512", "ecdsa_secp384r1_sha384", "ecdsa_secp521r1_sha512",
 	}
 }
-
-// isECDSA tells whether a certificate needs a client that knows ECDSA.
-func isECDSA(c *x509.Certificate) bool { return c.PublicKeyAlgorithm == x509.ECDSA }
