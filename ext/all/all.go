@@ -45,6 +45,7 @@ import (
 	"weir.dev/weir/ext/network/tcpproxy"
 	"weir.dev/weir/ext/transport/proxyprotocol"
 	"weir.dev/weir/ext/transport/rawbuffer"
+	"weir.dev/weir/ext/transport/tls"
 	"weir.dev/weir/ext/udp/udpproxy"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/upstream"
@@ -94,9 +95,11 @@ func Extensions() *extension.Registry {
 		},
 		Transport: []extension.Transport{
 			rawbuffer.Extension(),
+			tls.Extension(),
 		},
 		UpstreamTransport: []extension.UpstreamTransport{
 			proxyprotocol.Extension(),
+			tls.Upstream(),
 		},
 		AccessLog: []extension.AccessLog{
 			{Name: file.Name, Message: file.Message, New: file.New},

@@ -126,13 +126,17 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
-// TryRead reads what there is without waiting; 0 and no error mean that there is
-// nothing now.
+// TryRead reads what there is without waiting, and may be called off tasks too: 0
+// and no error mean that there is nothing now, io.EOF that the peer has closed its
+// side.
 func (c *Conn) TryRead(p []byte) (int, error) {
-	if c.readable && c.failed() == nil {
-		c.loop.cur.spend()
+	if err := c.failed(); err != nil {
+		return 0, err
 	}
-	for c.readable {
+	if t := c.loop.cur; t != nil && c.readable {
+		t.spend()
+	}
+	for c.readable && len(p) > 0 {
 		if err := c.failed(); err != nil {
 			return 0, err
 		}

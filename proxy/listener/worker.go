@@ -4,6 +4,7 @@ package listener
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 
 	"weir.dev/weir/proxy/address"
@@ -136,6 +137,13 @@ type owner struct {
 
 // early owns the connections that have no filter chain yet.
 type early struct{ *owner }
+
+// TLSCounters are where handshakes of the listener's connections are counted, and
+// Log where those that fail are told.
+func (a *owner) TLSCounters() *conn.TLSCounters { return a.listener.tls.Load() }
+
+// Log returns the listener's logger.
+func (a *owner) Log() *slog.Logger { return a.listener.log }
 
 // owner returns the owner of connections under a configuration; there is one for
 // all of them.
