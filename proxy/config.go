@@ -24,6 +24,7 @@ import (
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/runtime"
+	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/xds"
@@ -133,7 +134,9 @@ func (p *Proxy) makeServices(discard bool) error {
 		files.Open = openNothing
 	}
 	p.files = logfile.NewSet(files)
+	p.secrets = secret.NewStore(secret.Options{Log: p.log("secret"), Stats: p.store, Idle: discard})
 	s := &extension.Services{
+		Secrets:  p.secrets,
 		Registry: p.opts.Extensions, Loops: p.loops, Stats: p.store, Clusters: p.clusters,
 		Runtime: p.runtime, Health: &p.health, Node: p.node(), Log: p.log,
 		HasCluster: p.hasCluster,

@@ -89,6 +89,7 @@ func (p *Proxy) measure() {
 	st.Memory.Set(int64(m.HeapAlloc))
 	st.MemoryHeap.Set(int64(m.HeapSys))
 	st.State.Set(int64(inspector{p}.State()))
+	st.DaysUntilFirst.Set(p.secrets.DaysUntilFirstExpiry(time.Now()))
 }
 
 // Clusters are the active clusters by name.
@@ -225,8 +226,28 @@ func (i inspector) Endpoints() *adminv3.EndpointsConfigDump {
 	return out
 }
 
-// Certs are the loaded certificates: none, as no transport uses any.
-func (inspector) Certs() []admin.Certs { return nil }
+// Certs are the loaded certificates.
+func (i inspector) Certs() []admin.Certs {
+	var out []admin.Certs
+	for _, g := range i.p.secrets.Groups() {
+		var c admin.Certs
+		for _, s := range g.Certificates {
+			if v := s.Load(); v != nil {
+				k := v.Certificate
+				c.Chain = append(c.Chain, admin.Cert{Path: k.Path, X509: k.Chain[0], OCSPValidFrom: k.OCSPFrom, OCSPExpiration: k.OCSPUntil})
+			}
+		}
+		if g.Validation != nil {
+			if v := g.Validation.Load(); v != nil {
+				for _, x := range v.Validation.CAs {
+					c.CA = append(c.CA, admin.Cert{Path: v.Validation.Path, X509: x})
+				}
+			}
+		}
+		out = append(out, c)
+	}
+	return out
+}
 
 // Runtime are the layers, the strongest last.
 func (i inspector) Runtime() []admin.RuntimeLayer {

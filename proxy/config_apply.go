@@ -10,6 +10,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -54,7 +55,9 @@ func (r *running) close() {
 func (p *Proxy) Apply(s *xds.Snapshot) []xds.Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	configs, problems := p.compileClusters(s)
+	problems := p.updateSecrets(s)
+	configs, more := p.compileClusters(s)
+	problems = append(problems, more...)
 	if p.snapshot_ == nil && xds.HasErrors(problems) {
 		xds.Sort(problems)
 		return append(problems, p.checkListeners(s)...)
@@ -69,6 +72,36 @@ func (p *Proxy) Apply(s *xds.Snapshot) []xds.Problem {
 	p.snapshot_ = s
 	xds.Sort(problems)
 	return problems
+}
+
+// updateSecrets gives the snapshot's secrets to those who use them, and takes away
+// those that it has no more.
+func (p *Proxy) updateSecrets(s *xds.Snapshot) []xds.Problem {
+	var problems []xds.Problem
+	src := p.secrets.Source("")
+	for name, m := range s.Secrets().All() {
+		if old, ok := p.snapshotSecret(name); ok && proto.Equal(old, m) {
+			continue
+		}
+		if err := src.Set(name, m); err != nil {
+			problems = append(problems, p.located(xds.KindSecret, name, s.Secrets().Origin(name).Field, err))
+		}
+	}
+	if p.snapshot_ != nil {
+		for name := range p.snapshot_.Secrets().All() {
+			if _, ok := s.Secrets().Get(name); !ok {
+				src.Remove(name)
+			}
+		}
+	}
+	return problems
+}
+
+func (p *Proxy) snapshotSecret(name string) (*tlsv3.Secret, bool) {
+	if p.snapshot_ == nil {
+		return nil, false
+	}
+	return p.snapshot_.Secrets().Get(name)
 }
 
 func (p *Proxy) checkListeners(s *xds.Snapshot) []xds.Problem {

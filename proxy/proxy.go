@@ -26,6 +26,7 @@ import (
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/runtime"
+	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/xds"
@@ -40,6 +41,7 @@ type Proxy struct {
 	runtime  *runtime.Runtime
 	clusters *upstream.Manager
 	files    *logfile.Set
+	secrets  *secret.Store
 	limits   *listener.Limits
 	health   extension.Health
 	services *extension.Services
@@ -143,7 +145,9 @@ func Check(o Options) error {
 	defer p.runtime.Close()
 	defer p.closeFiles()
 	s := p.snapshot()
-	_, problems := p.compileClusters(s)
+	problems := p.updateSecrets(s)
+	_, more := p.compileClusters(s)
+	problems = append(problems, more...)
 	for name, l := range s.Listeners().All() {
 		if _, err := p.compileListener(l); err != nil {
 			problems = append(problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
@@ -315,6 +319,9 @@ func (p *Proxy) close() {
 	}
 	if p.runtime != nil {
 		p.runtime.Close()
+	}
+	if p.secrets != nil {
+		p.secrets.Close()
 	}
 	if p.files != nil {
 		p.closeFiles()

@@ -9,11 +9,14 @@ import (
 	"weir.dev/weir/ext/accesslog/stderr"
 	"weir.dev/weir/ext/accesslog/stdout"
 	"weir.dev/weir/ext/accesslogfilter/cel"
+	dfpcluster "weir.dev/weir/ext/cluster/dynamicforwardproxy"
 	"weir.dev/weir/ext/cluster/logicaldns"
+	"weir.dev/weir/ext/cluster/originaldst"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
 	"weir.dev/weir/ext/http/buffer"
 	"weir.dev/weir/ext/http/cors"
+	"weir.dev/weir/ext/http/dynamicforwardproxy"
 	"weir.dev/weir/ext/http/fault"
 	"weir.dev/weir/ext/http/grpchttp1bridge"
 	"weir.dev/weir/ext/http/grpchttp1reversebridge"
@@ -27,26 +30,38 @@ import (
 	"weir.dev/weir/ext/lb/random"
 	"weir.dev/weir/ext/lb/roundrobin"
 	"weir.dev/weir/ext/listener/httpinspector"
-	"weir.dev/weir/ext/listener/localratelimit"
-	"weir.dev/weir/ext/listener/originaldst"
+	listenerlocalratelimit "weir.dev/weir/ext/listener/localratelimit"
+	listeneroriginaldst "weir.dev/weir/ext/listener/originaldst"
 	listenerproxyprotocol "weir.dev/weir/ext/listener/proxyprotocol"
 	"weir.dev/weir/ext/listener/tlsinspector"
+	"weir.dev/weir/ext/network/connectionlimit"
+	"weir.dev/weir/ext/network/directresponse"
+	"weir.dev/weir/ext/network/echo"
 	"weir.dev/weir/ext/network/hcm"
+	"weir.dev/weir/ext/network/localratelimit"
+	"weir.dev/weir/ext/network/rbac"
+	"weir.dev/weir/ext/network/snicluster"
+	"weir.dev/weir/ext/network/snidynamicforwardproxy"
+	"weir.dev/weir/ext/network/tcpproxy"
 	"weir.dev/weir/ext/transport/proxyprotocol"
 	"weir.dev/weir/ext/transport/rawbuffer"
+	"weir.dev/weir/ext/transport/tls"
 	"weir.dev/weir/ext/udp/udpproxy"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
+	"weir.dev/weir/proxy/upstream/dnscache"
 )
 
 // Extensions returns all extensions.
 func Extensions() *extension.Registry {
 	names := dns.NewSource("", "")
+	caches := dnscache.NewSet(names)
 	return &extension.Registry{
 		HTTP: []extension.HTTPFilter{
 			buffer.Extension(),
 			cors.Extension(),
+			dynamicforwardproxy.Extension(caches),
 			fault.Extension(),
 			grpchttp1bridge.Extension(),
 			grpchttp1reversebridge.Extension(),
@@ -58,23 +73,33 @@ func Extensions() *extension.Registry {
 			router.Extension(),
 		},
 		Network: []extension.NetworkFilter{
+			connectionlimit.Extension(),
+			directresponse.Extension(),
+			echo.Extension(),
 			hcm.Extension(),
+			localratelimit.Extension(),
+			rbac.Extension(),
+			snicluster.Extension(),
+			snidynamicforwardproxy.Extension(caches),
+			tcpproxy.Extension(),
 		},
 		UDP: []extension.UDPFilter{
 			udpproxy.Extension(),
 		},
 		Listener: []extension.ListenerFilter{
 			httpinspector.Extension(),
-			localratelimit.Extension(),
-			originaldst.Extension(),
+			listenerlocalratelimit.Extension(),
+			listeneroriginaldst.Extension(),
 			listenerproxyprotocol.Extension(),
 			tlsinspector.Extension(),
 		},
 		Transport: []extension.Transport{
 			rawbuffer.Extension(),
+			tls.Extension(),
 		},
 		UpstreamTransport: []extension.UpstreamTransport{
 			proxyprotocol.Extension(),
+			tls.Upstream(),
 		},
 		AccessLog: []extension.AccessLog{
 			{Name: file.Name, Message: file.Message, New: file.New},
@@ -93,6 +118,8 @@ func Extensions() *extension.Registry {
 			static.Factory(),
 			strictdns.Factory(names),
 			logicaldns.Factory(names),
+			dfpcluster.Factory(caches),
+			originaldst.Factory(),
 		},
 	}
 }

@@ -54,6 +54,15 @@ func (a Addr) Addr() netip.Addr {
 // Port returns the port, or 0.
 func (a Addr) Port() uint16 { return a.port }
 
+// WithPort returns the same IP address with another port; a Unix domain socket as
+// it is.
+func (a Addr) WithPort(port uint16) Addr {
+	if !a.unix {
+		a.port = port
+	}
+	return a
+}
+
 // Path returns the path of a Unix domain socket, or "".
 func (a Addr) Path() string {
 	if !a.unix {

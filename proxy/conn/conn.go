@@ -53,6 +53,14 @@ type Handler interface {
 	Closed(c *Conn)
 }
 
+// An Eager handler does not wait for the first byte: it is served as soon as it
+// is attached, to connect upstream or to speak first.
+type Eager interface {
+	Handler
+	// Eager reports whether to serve at once.
+	Eager() bool
+}
+
 // Conn is one downstream connection.
 type Conn struct {
 	Socket    *engine.Conn
@@ -63,7 +71,9 @@ type Conn struct {
 	owner      Owner
 	next, prev *Conn // in its Group
 	group      *Group
+	ended      []func()
 	busy       bool // a task serves it
+	held       bool // the handler waits for the socket by itself
 	closed     bool
 }
 
@@ -85,8 +95,25 @@ func (c *Conn) Plain() bool { return c.Transport == Transport(c.Socket) }
 // something to read.
 func (c *Conn) Attach(h Handler) {
 	c.handler = h
+	if e, ok := h.(Eager); ok && e.Eager() {
+		c.Socket.Loop().Go(c)
+		return
+	}
 	c.settle()
 }
+
+// Hold leaves it to the handler to wait for the connection: when its Serve
+// returns true the connection stays open and nobody else watches the socket. The
+// handler ends it with Close. It is for handlers that serve both directions at
+// once.
+func (c *Conn) Hold() { c.held = true }
+
+// OnClose has f called, on the loop, when the connection is gone: for filters
+// that keep count of it. The last one registered is called first.
+func (c *Conn) OnClose(f func()) { c.ended = append(c.ended, f) }
+
+// Closed reports whether the connection is gone.
+func (c *Conn) Closed() bool { return c.closed }
 
 // Serve gives the connection its handler and serves it on the present task.
 func (c *Conn) Serve(t *engine.Task, h Handler) {
@@ -123,6 +150,10 @@ func (c *Conn) Run(t *engine.Task) {
 	}()
 	for {
 		if !c.handler.Serve(t, c) || c.closed {
+			return
+		}
+		if c.held {
+			keep = true
 			return
 		}
 		if !c.Transport.Ready() && c.Socket.Idle(c) {
@@ -168,6 +199,9 @@ func (c *Conn) Close() {
 	if c.handler != nil {
 		c.handler.Closed(c)
 	}
+	for i := len(c.ended) - 1; i >= 0; i-- {
+		c.ended[i]()
+	}
 	if c.owner != nil {
 		c.owner.Gone(c)
 	}
@@ -203,4 +237,58 @@ var errLinger = errors.New("delayed close timeout")
 // A Factory makes the handlers of a filter chain, one for each connection.
 type Factory interface {
 	New(c *Conn) Handler
+}
+
+// Delay waits for d, or until the peer is gone: before a connection that is
+// refused is closed, so that who comes again and again does so slowly.
+func (c *Conn) Delay(t *engine.Task, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	c.Socket.Watch(waiter{t})
+	defer c.Socket.Unwatch()
+	// Whatever ended the wait, the connection is closed next.
+	_ = t.Sleep(d)
+}
+
+// waiter is a task that waits for nothing but time.
+type waiter struct{ t *engine.Task }
+
+// HungUp ends the wait.
+func (w waiter) HungUp(_ *engine.Conn, gone bool) {
+	if gone {
+		w.t.Interrupt(errLinger)
+	}
+}
+
+// ErrRefused is the error of a filter that has told in other ways why it closes a
+// connection; it is no termination detail.
+var ErrRefused = errors.New("connection refused by a filter")
+
+// Refuse notes why a filter closes the connection: reason is what
+// %DOWNSTREAM_LOCAL_CLOSE_REASON% prints. It returns ErrRefused, for
+// [Filter].Accept to return.
+func (c *Conn) Refuse(reason string) error {
+	c.Info.CloseReason, c.Info.CloseType = reason, "Normal"
+	return ErrRefused
+}
+
+// SetState gives the connection an object of the filter state.
+func (c *Conn) SetState(key string, o streaminfo.StateObject) {
+	if c.Info.FilterState == nil {
+		c.Info.FilterState = streaminfo.FilterState{}
+	}
+	c.Info.FilterState[key] = o
+}
+
+// SetMetadata notes a value under a key of a namespace of the connection's
+// dynamic metadata.
+func (c *Conn) SetMetadata(namespace, key string, v any) {
+	if c.Info.Metadata == nil {
+		c.Info.Metadata = streaminfo.Metadata{}
+	}
+	if c.Info.Metadata[namespace] == nil {
+		c.Info.Metadata[namespace] = map[string]any{}
+	}
+	c.Info.Metadata[namespace][key] = v
 }

@@ -126,6 +126,39 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
+// TryRead reads what there is without waiting, and may be called off tasks too: 0
+// and no error mean that there is nothing now, io.EOF that the peer has closed its
+// side.
+func (c *Conn) TryRead(p []byte) (int, error) {
+	if err := c.failed(); err != nil {
+		return 0, err
+	}
+	if t := c.loop.cur; t != nil && c.readable {
+		t.spend()
+	}
+	for c.readable && len(p) > 0 {
+		if err := c.failed(); err != nil {
+			return 0, err
+		}
+		n, e := recv(int(c.fd), p)
+		switch {
+		case e == 0 && n > 0:
+			if n < len(p) && !c.hup {
+				c.readable = false
+			}
+			c.Received += uint64(n)
+			return n, nil
+		case e == 0:
+			return 0, io.EOF
+		case e == unix.EAGAIN:
+			c.readable = false
+		case e != unix.EINTR:
+			return 0, e
+		}
+	}
+	return 0, c.failed()
+}
+
 // Peek reads without taking: it waits until at least have+1 bytes are there.
 func (c *Conn) Peek(p []byte, have int) (int, error) {
 	for {

@@ -56,13 +56,64 @@ func (c *Conn) Splice(from *Conn, n int64, moved func(int)) (int64, error) {
 			moved(k)
 		}
 	}
-	if held == 0 && len(c.loop.pipes) < 64 {
-		c.loop.pipes = append(c.loop.pipes, p)
+	c.loop.putPipe(p, held)
+	return done, err
+}
+
+// A Flow is told how bytes move from one connection to another.
+type Flow interface {
+	// Moved tells that n more bytes were delivered.
+	Moved(n int)
+	// Stalled tells that the destination takes no more for now, or takes more
+	// again.
+	Stalled(on bool)
+}
+
+// SpliceReady moves what can be read from a connection to c without copying it
+// through the process. It returns once the source has nothing more to read at
+// the moment, or has ended (io.EOF in read), or either side fails: what went
+// wrong with reading and with writing is told apart. It waits for the
+// destination to take what was read, never for the source.
+func (c *Conn) SpliceReady(from *Conn, f Flow) (read, write error) {
+	p, err := c.loop.getPipe()
+	if err != nil {
+		return err, nil
+	}
+	held := 0 // bytes in the pipe
+	for read == nil && write == nil && (held > 0 || from.readable) {
+		if held == 0 {
+			held, read = from.fill(p, pipeSize)
+			continue
+		}
+		stalled := !c.writable && c.failed() == nil
+		if stalled {
+			f.Stalled(true)
+		}
+		var k int
+		k, write = c.empty(p, held)
+		if stalled {
+			f.Stalled(false)
+		}
+		held -= k
+		if k > 0 {
+			f.Moved(k)
+		}
+	}
+	c.loop.putPipe(p, held)
+	return read, write
+}
+
+// putPipe keeps an empty pipe for the next.
+func (l *Loop) putPipe(p pipe, held int) {
+	if held == 0 && len(l.pipes) < maxFreePipes {
+		l.pipes = append(l.pipes, p)
 	} else {
 		p.close()
 	}
-	return done, err
 }
+
+// maxFreePipes bounds the pipes kept for reuse.
+const maxFreePipes = 64
 
 // fill moves up to n bytes from the socket into the pipe.
 func (c *Conn) fill(p pipe, n int64) (int, error) {

@@ -20,6 +20,7 @@ import (
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/upstream"
@@ -146,6 +147,8 @@ type Services struct {
 	Loops    []*engine.Loop
 	Stats    *stats.Store
 	Clusters *upstream.Manager
+	// Secrets are the certificates and keys, replaced while they are in use.
+	Secrets *secret.Store
 	// HasCluster tells whether the configuration at hand has a cluster.
 	HasCluster func(name string) bool
 	Runtime    match.Runtime

@@ -120,6 +120,16 @@ func issuer(dst []byte, x *x509.Certificate) []byte {
 	return appendName(dst, x.RawIssuer, x.Issuer)
 }
 
+// AppendSubject appends a certificate's subject as RFC 2253 writes it, as
+// %DOWNSTREAM_PEER_SUBJECT% does.
+func AppendSubject(dst []byte, x *x509.Certificate) []byte { return subject(dst, x) }
+
+// AppendIssuer appends a certificate's issuer as RFC 2253 writes it.
+func AppendIssuer(dst []byte, x *x509.Certificate) []byte { return issuer(dst, x) }
+
+// AppendPEM appends a certificate in PEM, escaped as Envoy escapes it in headers.
+func AppendPEM(dst []byte, x *x509.Certificate) []byte { return pemText(dst, x) }
+
 // appendName appends a distinguished name as RFC 2253 writes it, in the order
 // of the certificate, which the parsed name has lost.
 func appendName(dst, raw []byte, parsed pkix.Name) []byte {

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,6 +93,10 @@ type Config struct {
 // nil, takes what no chain matches.
 func (c *Config) SetChains(chains []*Chain, fallback *Chain) error {
 	c.chains.fallback = fallback
+	c.chains.all = slices.Clone(chains)
+	if fallback != nil {
+		c.chains.all = append(c.chains.all, fallback)
+	}
 	for _, ch := range chains {
 		if err := c.chains.add(ch); err != nil {
 			return err
@@ -144,6 +149,8 @@ type Listener struct {
 	active atomic.Int64
 	log    *slog.Logger
 	bound  []address.Addr
+	scope  *stats.Scope
+	tls    atomic.Pointer[conn.TLSCounters]
 
 	mu      sync.Mutex
 	closed  bool
@@ -166,8 +173,22 @@ func New(loops []*engine.Loop, o Options, c *Config, limits *Limits, store *stat
 			}
 		}
 	}
-	l.stats = stats.Register[Stats](store.Scope("listener."+l.statName()+"."), len(loops))
+	l.scope = store.Scope("listener." + l.statName() + ".")
+	l.stats = stats.Register[Stats](l.scope, len(loops))
+	l.countTLS(c)
 	return l, nil
+}
+
+// countTLS registers the statistics of TLS handshakes once there may be any.
+func (l *Listener) countTLS(c *Config) {
+	if c.secure() && l.tls.Load() == nil {
+		l.tls.Store(conn.NewTLSCounters(l.scope, len(l.workers)))
+	}
+}
+
+// secure tells whether any chain has a transport of its own.
+func (c *Config) secure() bool {
+	return slices.ContainsFunc(c.chains.all, func(ch *Chain) bool { return ch.Transport != nil })
 }
 
 func (l *Listener) statName() string {
@@ -264,6 +285,7 @@ func (l *Listener) Start() error {
 // Update replaces the configuration: connections to come have the new one, those
 // of the old are asked to finish.
 func (l *Listener) Update(c *Config) {
+	l.countTLS(c)
 	l.config.Store(c)
 	l.each(func(w *worker) {
 		w.conns.Each(func(k *conn.Conn) {
@@ -312,6 +334,9 @@ func (l *Listener) Close() {
 	l.StopAccepting()
 	l.each(func(w *worker) { w.conns.Each((*conn.Conn).Close) })
 	l.stats.Close()
+	if c := l.tls.Load(); c != nil {
+		c.Close()
+	}
 }
 
 // each runs f on every worker's loop and waits.

@@ -69,6 +69,7 @@ type prefixNode struct {
 type index struct {
 	root     *node
 	fallback *Chain
+	all      []*Chain
 }
 
 // add puts a chain in the index; it fails if another has the same match.

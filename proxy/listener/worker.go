@@ -4,6 +4,7 @@ package listener
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 
 	"weir.dev/weir/proxy/address"
@@ -137,6 +138,13 @@ type owner struct {
 // early owns the connections that have no filter chain yet.
 type early struct{ *owner }
 
+// TLSCounters are where handshakes of the listener's connections are counted, and
+// Log where those that fail are told.
+func (a *owner) TLSCounters() *conn.TLSCounters { return a.listener.tls.Load() }
+
+// Log returns the listener's logger.
+func (a *owner) Log() *slog.Logger { return a.listener.log }
+
 // owner returns the owner of connections under a configuration; there is one for
 // all of them.
 func (w *worker) owner(cfg *Config) *owner {
@@ -202,7 +210,9 @@ func (w *worker) establish(t *engine.Task, c *conn.Conn, cfg *Config) {
 	}
 	for _, f := range ch.Filters {
 		if err := f.Accept(t, c); err != nil {
-			c.Info.Termination = err.Error()
+			if !errors.Is(err, conn.ErrRefused) {
+				c.Info.Termination = err.Error()
+			}
 			return
 		}
 	}

@@ -4,7 +4,6 @@ package proxytest
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +20,7 @@ import (
 // WithTeller returns the extensions and a terminal network filter configured by
 // Envoy's Echo message: it answers each connection with one line, in which what
 // is known of it stands by format (access log operators), and then sends back
-// what it reads.
+// what it reads. It takes the place of the extension that this message is for.
 func WithTeller(t testing.TB, r *extension.Registry, line string) *extension.Registry {
 	t.Helper()
 	f, err := format.Compile(line, format.Options{})
@@ -29,10 +28,10 @@ func WithTeller(t testing.TB, r *extension.Registry, line string) *extension.Reg
 		t.Fatalf("compile %q: %v", line, err)
 	}
 	out := *r
-	out.Network = append(slices.Clone(r.Network), extension.NetworkFilter{
+	out.Network = append([]extension.NetworkFilter{{
 		Name: "envoy.filters.network.echo", Config: &echov3.Echo{}, Terminal: true,
 		Handler: func(proto.Message, *extension.Network) (conn.Factory, error) { return teller{f}, nil },
-	})
+	}}, r.Network...)
 	return &out
 }
 

@@ -273,6 +273,9 @@ func (s *Session) Send(parts ...string) error {
 	return nil
 }
 
+// Conn is the connection itself.
+func (s *Session) Conn() net.Conn { return s.conn }
+
 // CloseWrite ends what the upstream sends.
 func (s *Session) CloseWrite() error { return s.conn.(*net.TCPConn).CloseWrite() }
 

@@ -15,6 +15,7 @@ import (
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/codec/h1"
 	"weir.dev/weir/proxy/codec/h2"
+	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stats"
 )
@@ -37,6 +38,7 @@ type Cluster struct {
 	stats     *stats.Sharded[Stats]
 	members   *stats.Sharded[memberStats]
 	streams   *stats.Sharded[h2.Stats] // nil unless HTTP/2 may be spoken
+	tls       *conn.TLSCounters
 	scopes    []*stats.Scope
 	config    *Config
 
@@ -97,6 +99,15 @@ func (c *Cluster) transportFor(e *Endpoint) TransportConfig {
 		}
 	}
 	return c.Transport
+}
+
+// TLSCounters are where handshakes with the cluster's hosts are counted; nil if all
+// hosts are reached in cleartext.
+func (c *Cluster) TLSCounters() *conn.TLSCounters { return c.tls }
+
+// secure tells whether any host may be reached by a transport of its own.
+func (s *Settings) secure() bool {
+	return s.Transport.Transport != nil || slices.ContainsFunc(s.TransportMatches, func(m TransportMatch) bool { return m.Transport.Transport != nil })
 }
 
 // LastUpdate is when discovery last answered, and its error if it failed.
@@ -162,6 +173,9 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	}
 	c.Codec = c.HTTP.codec()
 	scope := o.Stats.Scope("cluster." + cmp.Or(c.AltStatName, c.Name))
+	if c.secure() {
+		c.tls = conn.NewTLSCounters(scope, len(o.Loops))
+	}
 	c.stats = stats.Register[Stats](scope, len(o.Loops))
 	c.members = stats.Register[memberStats](scope, 1)
 	if n := c.HTTP.SNIHeader; n != "" {
@@ -182,7 +196,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		if c.streams != nil {
 			w.streams = c.streams.At(i)
 		}
-		w.next.Store(&view{set: c.set, balancer: table.Balancer(&Env{Loop: i, Seed: c.seeds(), Stats: w.Stats})})
+		w.next.Store(&view{set: c.set, balancer: table.Balancer(&Env{Loop: i, Loops: len(o.Loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats})})
 		c.workers = append(c.workers, w)
 	}
 	return c, nil
@@ -281,10 +295,7 @@ func (c *Cluster) publish(hosts []*Host) {
 	c.set = set
 	table := c.policy.Build(set)
 	for i, w := range c.workers {
-		env := &Env{Loop: i, Seed: c.seeds(), Stats: w.Stats}
-		if c.streams != nil {
-			w.streams = c.streams.At(i)
-		}
+		env := &Env{Loop: i, Loops: len(c.loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats}
 		w.next.Store(&view{set: set, balancer: table.Balancer(env), membership: c.membership})
 		c.loops[i].Post(func() { w.adopt() })
 	}
@@ -351,18 +362,26 @@ func (c *Cluster) close(end bool) {
 			}
 			w.retire(func() {
 				if busy.Add(-1) == 0 {
-					c.stats.Close()
+					c.closeStats()
 				}
 			})
 		})
 	}
 	c.setWarm()
 	if end {
-		c.stats.Close()
+		c.closeStats()
 	}
 	c.members.Close()
 	for _, s := range c.scopes {
 		s.Close()
+	}
+}
+
+// closeStats takes away what the loops count.
+func (c *Cluster) closeStats() {
+	c.stats.Close()
+	if c.tls != nil {
+		c.tls.Close()
 	}
 }
 

@@ -59,6 +59,9 @@ type DiscoveryFactory struct {
 	// New checks the configuration. What it returns makes the discovery itself. An
 	// error may be an xds.Problem.
 	New func(in *DiscoveryConfig) (func() (Discovery, error), error)
+	// Provided, if set, makes the only policy there is for clusters of this kind,
+	// which must ask for it by CLUSTER_PROVIDED. It is called before New.
+	Provided func(in *DiscoveryConfig) (Policy, error)
 }
 
 // DiscoveryConfig is what a DiscoveryFactory is given.
@@ -70,6 +73,12 @@ type DiscoveryConfig struct {
 	DNS     DNSConfig
 	// Typed is cluster_type's configuration, if any.
 	Typed *anypb.Any
+	// OriginalDst is original_dst_lb_config, if any; Cleanup is cleanup_interval, 5 s
+	// by default.
+	OriginalDst *clusterv3.Cluster_OriginalDstLbConfig
+	Cleanup     time.Duration
+	// Policy is what Provided made.
+	Policy Policy
 }
 
 // A Config is a compiled cluster, ready for Manager.Update.

@@ -12,6 +12,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	dnsclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	providedv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/cluster_provided/v3"
 	commonlbv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
 	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
@@ -19,6 +20,8 @@ import (
 	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	addrinfov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/getaddrinfo/v3"
 	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/xds"
 )
 
 // policy compiles load_balancing_policy, or the older lb_policy and its configuration,
@@ -26,6 +29,9 @@ import (
 func (k *compiler) policy() {
 	c := k.cluster
 	list := c.GetLoadBalancingPolicy()
+	if k.clusterProvided() {
+		return // See discovery.
+	}
 	if list == nil {
 		if c.GetLbPolicy() == clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG {
 			k.fail("load_balancing_policy", "is missing although lb_policy is LOAD_BALANCING_POLICY_CONFIG", "give it")
@@ -61,6 +67,17 @@ func (k *compiler) policy() {
 		return
 	}
 	k.fail("load_balancing_policy.policies", "none of these is supported: "+strings.Join(names, ", "), "known are "+k.knownPolicies())
+}
+
+// clusterProvided tells whether the cluster's type is to bring the policy.
+func (k *compiler) clusterProvided() bool {
+	list := k.cluster.GetLoadBalancingPolicy()
+	if list == nil {
+		return k.cluster.GetLbPolicy() == clusterv3.Cluster_CLUSTER_PROVIDED
+	}
+	return slices.ContainsFunc(list.GetPolicies(), func(p *clusterv3.LoadBalancingPolicy_Policy) bool {
+		return p.GetTypedExtensionConfig().GetTypedConfig().MessageIs((*providedv3.ClusterProvided)(nil))
+	})
 }
 
 func (k *compiler) policyFor(message string) *PolicyFactory {
@@ -176,7 +193,8 @@ func ParseLayers(l *commonlbv3.LocalityLbConfig) LayerOptions {
 // discovery finds the factory for the cluster's type.
 func (k *compiler) discovery() {
 	c := k.cluster
-	in := &DiscoveryConfig{Cluster: c.GetName(), Targets: k.targets("load_assignment", c.GetLoadAssignment()), DNS: k.dns()}
+	in := &DiscoveryConfig{Cluster: c.GetName(), Targets: k.targets("load_assignment", c.GetLoadAssignment()), DNS: k.dns(),
+		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second)}
 	path, name := "type", c.GetType().String()
 	if t := c.GetClusterType(); t != nil {
 		path, in.Typed = "cluster_type", t.GetTypedConfig()
@@ -195,8 +213,24 @@ func (k *compiler) discovery() {
 		return
 	}
 	k.out.DiscoveryName = name
+	f := &k.cx.Discoveries[i]
+	switch provided := k.clusterProvided(); {
+	case provided && f.Provided == nil:
+		k.fail("lb_policy", "CLUSTER_PROVIDED has no meaning for "+name, "choose one of "+k.knownPolicies())
+		return
+	case !provided && f.Provided != nil:
+		k.fail("lb_policy", name+" chooses hosts by itself", "set CLUSTER_PROVIDED")
+		return
+	}
 	var err error
-	if k.out.discovery, err = k.cx.Discoveries[i].New(in); err != nil {
+	if f.Provided != nil {
+		if in.Policy, err = f.Provided(in); err != nil {
+			k.failErr("", err)
+			return
+		}
+		k.out.PolicyName, k.out.policy = "envoy.load_balancing_policies.cluster_provided", in.Policy
+	}
+	if k.out.discovery, err = f.New(in); err != nil {
 		k.failErr("", err)
 	}
 }
@@ -292,6 +326,19 @@ func (k *compiler) checkDNS(path string, d *DNSConfig) {
 	if d.FailureMax > 0 && d.FailureMax < d.FailureBase {
 		k.fail(joinPath(path, "dns_failure_refresh_rate.max_interval"), "is below base_interval", "raise it")
 	}
+}
+
+// CompileResolver compiles a typed_dns_resolver_config; the paths of problems begin
+// with that name. Nil is the system's resolver.
+func CompileResolver(e *corev3.TypedExtensionConfig) (ResolverConfig, []xds.Problem) {
+	k := &compiler{cluster: &clusterv3.Cluster{}}
+	var err error
+	if k.ledger, err = ParseLedger(fields); err != nil {
+		k.failErr("", err)
+		return ResolverConfig{}, k.problems
+	}
+	r := k.resolver("typed_dns_resolver_config", e)
+	return r, k.problems
 }
 
 func (k *compiler) resolver(path string, e *corev3.TypedExtensionConfig) ResolverConfig {

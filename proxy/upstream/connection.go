@@ -38,6 +38,9 @@ type Conn struct {
 	rx, tx    uint64 // bytes already counted
 }
 
+// Host returns the host that the connection leads to.
+func (c *Conn) Host() *Host { return c.host }
+
 // plain reports whether the socket's bytes are the connection's.
 func (c *Conn) plain() bool { return c.Transport == conn.Transport(c.Socket) }
 
@@ -153,12 +156,12 @@ func (c *Conn) Ready(*engine.Conn) {
 		c.loop.Go(c)
 		return
 	}
+	if !c.Transport.Ready() && c.Socket.Idle(c) {
+		return // It was for the transport alone, such as a session ticket.
+	}
 	c.pool.forgetConn(c)
 	c.close(true)
 }
-
-// Close ends a connection that does not belong to a pool.
-func (c *Conn) Close() { c.close(c.Socket.HungUp()) }
 
 // close ends the connection and lets a waiting request open another in its place.
 func (c *Conn) close(remote bool) {
@@ -168,8 +171,8 @@ func (c *Conn) close(remote bool) {
 	c.closed = true
 	st := c.worker.Stats
 	if c.Socket != nil {
-		c.account()
 		c.Transport.Close()
+		c.account()
 		c.Socket.Close()
 		st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
 	}

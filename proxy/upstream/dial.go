@@ -28,7 +28,7 @@ func (hp *hostPools) dial(t *engine.Task, p *pool, breaker *Resource, o *Transpo
 		p.dialing++
 	}
 	start := engine.Nano()
-	addr, err := c.connect(t, o)
+	addr, err := c.connect(t, start, o)
 	if p != nil {
 		p.dialing--
 	}
@@ -56,8 +56,8 @@ func (hp *hostPools) dial(t *engine.Task, p *pool, breaker *Resource, o *Transpo
 	return c, nil
 }
 
-// connect dials and shakes hands within the cluster's connect timeout.
-func (c *Conn) connect(t *engine.Task, o *TransportOptions) (address.Addr, error) {
+// connect dials and shakes hands within the cluster's connect timeout from start.
+func (c *Conn) connect(t *engine.Task, start int64, o *TransportOptions) (address.Addr, error) {
 	sock, addr, err := c.host.dial(t, c.worker.cluster)
 	if err != nil {
 		return addr, err
@@ -71,7 +71,7 @@ func (c *Conn) connect(t *engine.Task, o *TransportOptions) (address.Addr, error
 	}
 	var late engine.Timer
 	late.Init(c.loop, func() { sock.Abort(engine.ErrDialTimeout) })
-	late.Set(int64(c.worker.cluster.ConnectTimeout))
+	late.Set(max(int64(c.worker.cluster.ConnectTimeout)-(engine.Nano()-start), 1))
 	defer late.Release()
 	return addr, tr.Wrap(t, c, o)
 }

@@ -119,6 +119,9 @@ func (p *PrioritySet) find(e *Endpoint) *Host {
 // ByAddress returns the host with an address, or nil.
 func (p *PrioritySet) ByAddress(a address.Addr) *Host { return p.byAddress[a] }
 
+// ByKey returns the host with a key, or nil.
+func (p *PrioritySet) ByKey(key string) *Host { return p.byKey[key] }
+
 // Counts are the numbers of hosts by health, as in the membership_* gauges.
 func (p *PrioritySet) Counts() (total, healthy, degraded, excluded int) {
 	for _, l := range p.Levels {

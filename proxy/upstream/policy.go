@@ -34,8 +34,10 @@ type ListPolicy interface {
 
 // Env is what a Balancer gets from its worker.
 type Env struct {
-	// Loop is the loop's number.
-	Loop int
+	// Loop is the loop's number, of Loops.
+	Loop, Loops int
+	// Cluster is the cluster that the hosts are of, for balancers that make hosts.
+	Cluster *Cluster
 	// Seed seeds whatever the balancer draws; loops get different ones.
 	Seed uint64
 	// Stats are the loop's statistics of the cluster.

@@ -98,7 +98,7 @@ func (p *pool) free() Exchange {
 		p.idle = p.idle[:n-1]
 		c.Socket.NotIdle()
 		c.idle.Stop()
-		if c.Socket.Ready() || c.Socket.HungUp() { // Closed by the host, or it spoke unasked.
+		if c.Transport.Ready() || c.Socket.HungUp() { // Closed by the host, or it spoke unasked.
 			c.close(true)
 			continue
 		}

@@ -178,7 +178,11 @@ func (b *builder) addresses() error {
 	cfg.skipXFFAppend = p.GetSkipXffAppend()
 	cfg.mapV4 = p.GetRepresentIpv4RemoteAddressAsIpv4MappedIpv6()
 	cfg.appendPort = p.GetAppendXForwardedPort()
-	cfg.xfcc = xfcc(p.GetForwardClientCertDetails())
+	d := p.GetSetCurrentClientCertDetails()
+	cfg.xfcc = xfcc{
+		mode: xfccMode(p.GetForwardClientCertDetails()), cert: d.GetCert(), chain: d.GetChain(), subject: d.GetSubject().GetValue(),
+		uri: d.GetUri(), dns: d.GetDns(), issuer: d.GetIssuer(),
+	}
 	cfg.internal.unix = p.GetInternalAddressConfig().GetUnixSockets()
 	for i, r := range p.GetInternalAddressConfig().GetCidrRanges() {
 		prefix, err := match.CompilePrefix(r)

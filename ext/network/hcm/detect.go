@@ -8,7 +8,6 @@ import (
 
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/header"
-	"weir.dev/weir/proxy/streaminfo"
 )
 
 // A detector finds the client's address where the connection's peer is not the
@@ -87,26 +86,4 @@ func (d *headerDetector) detect(h *header.Map, _ address.Addr) (address.Addr, bo
 		return address.Addr{}, false, d.reject
 	}
 	return ip, d.trusted, 0
-}
-
-// xfcc is what is done with x-forwarded-client-cert.
-type xfcc uint8
-
-// Envoy's ForwardClientCertDetails, with its numbers.
-const (
-	xfccSanitize xfcc = iota
-	xfccForwardOnly
-	xfccAppendForward
-	xfccSanitizeSet
-	xfccAlwaysForward
-)
-
-// apply keeps the header from those who may not send it. A connection without
-// a client certificate has nothing to tell of its own.
-func (x xfcc) apply(h *header.Map, c *streaminfo.Connection) {
-	mutual := c.TLS != nil && len(c.TLS.PeerCerts) > 0
-	if x == xfccAlwaysForward || x == xfccForwardOnly && mutual {
-		return
-	}
-	h.Del(header.XForwardedClientCert)
 }

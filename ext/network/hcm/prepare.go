@@ -208,7 +208,7 @@ func (a *active) identify(h *header.Map, edge bool) {
 		a.scratch = a.conn.rand.appendUUID(a.scratch[:0])
 		h.SetBytes(header.XRequestID, a.scratch)
 	}
-	cfg.xfcc.apply(h, a.conn.conn.Info)
+	cfg.xfcc.apply(h, a.conn.conn.Info, &a.conn.client)
 }
 
 func (a *active) appendVia(h *header.Map) {

@@ -13,6 +13,7 @@ import (
 	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
 	exprv1 "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"weir.dev/weir/proxy/match"
 )
@@ -30,9 +31,33 @@ func (c *Compiler) CompileText(s string) (*Program, error) {
 	return c.program(ast)
 }
 
-// CompileExpr compiles a parsed expression, as RBAC's condition has it.
+// CompileExpr compiles a parsed expression, as RBAC's condition has it. Its parts
+// need no IDs: people who write one by hand leave them out.
 func (c *Compiler) CompileExpr(e *exprv1.Expr) (*Program, error) {
+	e = proto.CloneOf(e)
+	number(e.ProtoReflect(), new(int64))
 	return c.compileParsed(&exprv1.ParsedExpr{Expr: e})
+}
+
+// number gives each part of an expression an ID of its own, by which the checker
+// keeps its books.
+func number(m protoreflect.Message, last *int64) {
+	if id := m.Descriptor().Fields().ByName("id"); id != nil && id.Kind() == protoreflect.Int64Kind {
+		*last++
+		m.Set(id, protoreflect.ValueOfInt64(*last))
+	}
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.Message() == nil || f.IsMap():
+		case f.IsList():
+			for i := range v.List().Len() {
+				number(v.List().Get(i).Message(), last)
+			}
+		default:
+			number(v.Message(), last)
+		}
+		return true
+	})
 }
 
 func (c *Compiler) compileParsed(e *exprv1.ParsedExpr) (*Program, error) {

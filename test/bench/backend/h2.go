@@ -22,10 +22,12 @@ const (
 	StreamLen  = 1000
 )
 
-// The methods of the gRPC service. Both take one message, which is not looked at.
+// The methods of the gRPC service. Unary and Stream take one message, which is not looked at; Chat answers each message
+// with one as soon as it is there.
 const (
 	UnaryPath  = "/bench.Echo/Unary"
 	StreamPath = "/bench.Echo/Stream"
+	ChatPath   = "/bench.Echo/Chat"
 )
 
 const (
@@ -70,6 +72,8 @@ type reply struct {
 	at, left int
 	grpc     bool
 	head     bool
+	// open is whether more may follow: a chat whose client has not ended.
+	open bool
 }
 
 // startH2 hands a connection to HTTP/2 with what was read of it.
@@ -153,6 +157,11 @@ func (s *Server) frame(h *h2conn, f frame.Frame) error {
 		if h.received += len(f.Payload); h.received >= replenish {
 			h.out, h.received = frame.AppendWindowUpdate(h.out, 0, h.received), 0
 		}
+		if r := h.chat(f.Stream); r != nil {
+			content, err := f.Content()
+			r.left, r.open = r.left+len(content), f.Flags&frame.EndStream == 0
+			return err
+		}
 		if f.Flags&frame.EndStream != 0 {
 			path := h.waiting[f.Stream]
 			delete(h.waiting, f.Stream)
@@ -225,6 +234,14 @@ func (s *Server) request(h *h2conn, f frame.Frame) error {
 	if err := h.dec.Close(); err != nil {
 		return fmt.Errorf("decode a header block: %w", err)
 	}
+	if !h.ended && h.path == ChatPath {
+		h.active = append(h.active, &reply{stream: f.Stream, window: h.initial, grpc: true, chunk: s.message, open: true})
+		return nil
+	}
+	if r := h.chat(f.Stream); r != nil { // Trailers.
+		r.open = !h.ended
+		return nil
+	}
 	if !h.ended {
 		h.waiting[f.Stream] = h.path
 		return nil
@@ -234,6 +251,16 @@ func (s *Server) request(h *h2conn, f frame.Frame) error {
 		delete(h.waiting, f.Stream)
 	}
 	return s.answer(h, f.Stream, h.path)
+}
+
+// chat finds the answer of a chat whose client has not ended.
+func (h *h2conn) chat(stream uint32) *reply {
+	for _, r := range h.active {
+		if r.stream == stream && r.open {
+			return r
+		}
+	}
+	return nil
 }
 
 // answer begins the answer to a request that has ended.
@@ -305,7 +332,7 @@ func (h *h2conn) write(r *reply) (done bool) {
 		}
 		h.out = frame.Append(h.out, frame.Data, flags, r.stream, part)
 	}
-	if r.left > 0 {
+	if r.left > 0 || r.open {
 		return false
 	}
 	if r.grpc {

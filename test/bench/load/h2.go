@@ -45,6 +45,9 @@ type h2conn struct {
 	// due are the requests that wait for the window, which is the server's for the connection; received is what came
 	// since the client's own was widened.
 	due, window, received int
+	// initial is the window of a new stream; stalled are chats that wait for a window.
+	initial int
+	stalled []uint32
 	// leaving is set by GOAWAY: no new requests, and a new connection when the last is answered.
 	leaving bool
 	streams [slots]exchange
@@ -62,6 +65,8 @@ type exchange struct {
 	length int
 	// grpc is whether grpc-status 0 was read.
 	grpc bool
+	// said is how many messages a chat has sent, window how many bytes it may send.
+	said, window int
 }
 
 // http2 runs the closed loop over HTTP/2.
@@ -93,7 +98,7 @@ func (c *h2client) open(cn *h2conn) error {
 	if err != nil {
 		return err
 	}
-	*cn = h2conn{wire: w, c: c, next: 1, window: frame.DefaultWindow, due: c.spec.Streams, out: cn.out[:0]}
+	*cn = h2conn{wire: w, c: c, next: 1, window: frame.DefaultWindow, initial: frame.DefaultWindow, due: c.spec.Streams, out: cn.out[:0]}
 	cn.dec = hpack.NewDecoder(4096, cn.field)
 	cn.out = append(cn.out, frame.Preface...)
 	cn.out = frame.AppendSettings(cn.out, frame.Setting{ID: frame.EnablePush, Value: 0},
@@ -141,19 +146,49 @@ func (cn *h2conn) start() bool {
 	for cn.streams[cn.next/2%slots].id != 0 {
 		cn.next += 2 // An older stream is still open there; numbers may be left out.
 	}
-	cn.streams[cn.next/2%slots] = exchange{id: cn.next}
+	s := &cn.streams[cn.next/2%slots]
+	*s = exchange{id: cn.next, window: cn.initial}
 	at := len(cn.out)
 	cn.out = append(cn.out, cn.c.seq.at(cn.sent)...)
 	frame.SetStream(cn.out[at:], cn.next)
 	if grpc {
-		cn.window -= len(message)
-		cn.out = frame.Append(cn.out, frame.Data, frame.EndStream, cn.next, message)
+		cn.say(s)
 	}
 	cn.sent++
 	cn.active++
 	cn.next += 2
 	cn.leaving = cn.next > lastStream
 	return true
+}
+
+// say sends a call's next message, and with the last the end of the stream; where a window is too small, later.
+func (cn *h2conn) say(s *exchange) {
+	if cn.window < len(message) || s.window < len(message) {
+		cn.stalled = append(cn.stalled, s.id)
+		return
+	}
+	cn.window, s.window, s.said = cn.window-len(message), s.window-len(message), s.said+1
+	flags := uint8(0)
+	if !cn.c.spec.Chat || s.said == cn.c.spec.Messages {
+		flags = frame.EndStream
+	}
+	cn.out = frame.Append(cn.out, frame.Data, flags, s.id, message)
+}
+
+// widen gives a window back and has another try at what waited for it.
+func (cn *h2conn) widen(stream uint32, by int) {
+	if stream == 0 {
+		cn.window += by
+	} else if s := cn.stream(stream); s != nil {
+		s.window += by
+	}
+	waiting := cn.stalled
+	cn.stalled = nil
+	for _, id := range waiting {
+		if s := cn.stream(id); s != nil {
+			cn.say(s)
+		}
+	}
 }
 
 // readable takes every frame that is there and sends what follows from them.
@@ -246,11 +281,8 @@ func (cn *h2conn) frame(f frame.Frame) error {
 	case frame.GoAway:
 		cn.leaving = true
 	case frame.WindowUpdate:
-		// Streams send too little to ever fill the window that they begin with.
 		by, err := f.Increment()
-		if err == nil && f.Stream == 0 {
-			cn.window += by
-		}
+		cn.widen(f.Stream, by)
 		return err
 	}
 	return nil
@@ -267,12 +299,22 @@ func (cn *h2conn) settings(f frame.Frame) error {
 			err = fmt.Errorf("the server allows %d streams: the client opens %d", value, cn.c.spec.Streams)
 		case id == frame.InitialWindowSize && int(value) < len(message):
 			err = fmt.Errorf("the server allows %d bytes on a stream: a message has %d", value, len(message))
+		case id == frame.InitialWindowSize:
+			cn.resize(int(value))
 		}
 	})
 	if each != nil {
 		return each
 	}
 	return err
+}
+
+// resize changes the window of all streams (RFC 9113 §6.9.2).
+func (cn *h2conn) resize(to int) {
+	for i := range cn.streams {
+		cn.streams[i].window += to - cn.initial
+	}
+	cn.initial = to
 }
 
 // stream finds an open stream.
@@ -296,6 +338,11 @@ func (cn *h2conn) data(f frame.Frame) error {
 	if f.Flags&frame.EndStream != 0 {
 		cn.end(s)
 		cn.judge(s)
+	} else if cn.c.spec.Chat && s.length >= s.said*len(message) && s.said < cn.c.spec.Messages {
+		// It takes so long until all are answered that counting them at the end would be too coarse.
+		cn.c.res.Answered++
+		cn.c.res.Bytes += uint64(len(message))
+		cn.say(s)
 	}
 	return nil
 }
@@ -347,6 +394,9 @@ func (cn *h2conn) judge(s *exchange) {
 		c.res.BadStatus++
 	case s.length != c.spec.Length:
 		c.res.BadLength++
+	case c.spec.Chat:
+		c.res.Answered++
+		c.res.Bytes += uint64(len(message))
 	default:
 		c.res.Answered += uint64(max(c.spec.Messages, 1))
 		c.res.Bytes += uint64(s.length)

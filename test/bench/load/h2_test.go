@@ -80,6 +80,9 @@ func TestHTTP2AgainstBackend(t *testing.T) {
 		"alike":  func(s *Spec) { s.Path, s.Spread = "/100", 0 },
 		"large":  func(s *Spec) { s.Path, s.Length = "/{n}/1m", 1<<20 },
 		"unary":  func(s *Spec) { s.Path, s.Messages, s.Length = backend.UnaryPath, 1, backend.MessageLen },
+		"chat": func(s *Spec) {
+			s.Path, s.Chat, s.Messages, s.Length = backend.ChatPath, true, 100, 100*backend.MessageLen
+		},
 		"stream": func(s *Spec) {
 			s.Path, s.Messages, s.Length = backend.StreamPath, backend.StreamLen, backend.StreamLen*backend.MessageLen
 		},
@@ -146,6 +149,29 @@ func TestHTTP2WrongAnswersAreCounted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestChatAgainstAnotherServer sends more than the windows that net/http begins with, and is answered message by message.
+func TestChatAgainstAnotherServer(t *testing.T) {
+	addr, _ := serveHTTP(t, false, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		b := make([]byte, backend.MessageLen)
+		for {
+			if _, err := io.ReadFull(r.Body, b); err != nil {
+				break
+			}
+			_, _ = w.Write(b) // The client counts what came.
+			_ = http.NewResponseController(w).Flush()
+		}
+		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+	}, func(s *httptest.Server) {
+		s.Config.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 1 << 14, MaxReceiveBufferPerConnection: 1 << 16}
+	})
+	spec := h2Spec(addr)
+	spec.Path, spec.Chat, spec.Messages, spec.Length = backend.ChatPath, true, 300, 300*backend.MessageLen
+	spec.Measure = time.Second
+	res, err := Run(spec, Hooks{})
+	whole(t, res, err)
 }
 
 // TestHTTP2GoAway has the server end each connection after some requests: others take their place.

@@ -51,6 +51,8 @@ type Spec struct {
 	// Messages makes the requests of HTTP/2 gRPC calls that send one message and are answered by so many; Length is then
 	// of all of them together, and each counts as answered by itself. 0 means plain GETs.
 	Messages int
+	// Chat sends as many messages as there are answers, each when the one before it is answered.
+	Chat bool
 	// Rate is the open loop's mean arrivals per second; 0 means a closed loop.
 	Rate float64
 	// Warmup is not counted; Measure is. Park ignores both.

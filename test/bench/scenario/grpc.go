@@ -36,3 +36,18 @@ func grpcStream() Scenario {
 		},
 	}
 }
+
+// grpcChat is the cost of a message each way in a stream: no batches but what chance brings.
+func grpcChat() Scenario {
+	return Scenario{
+		Name:   "grpc-bidi",
+		About:  "Bidirectional gRPC streams in cleartext, HTTP/2 on both sides: 1,000 messages of 100 bytes, each echoed before the next is sent, 8 connections of 32 streams in a closed loop. CPU per message and its echo.",
+		Figure: PerMessage,
+		Mode:   peer.GRPC,
+		Peers:  []string{"nginx", "haproxy"},
+		Load: load.Spec{
+			Protocol: load.HTTP2, Conns: 8, Streams: 32, Host: "bench.test", Path: backend.ChatPath,
+			Chat: true, Messages: 1_000, Length: 1_000 * backend.MessageLen,
+		},
+	}
+}

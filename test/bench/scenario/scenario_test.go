@@ -46,7 +46,7 @@ func served(l load.Spec) int {
 	switch {
 	case l.Protocol == load.WebSocket && strings.HasSuffix(l.Path, "/ws"), l.Protocol == load.UDP:
 		return l.Length
-	case l.Path == backend.UnaryPath && l.Messages == 1, l.Path == backend.StreamPath && l.Messages == backend.StreamLen:
+	case l.Path == backend.ChatPath && l.Chat, l.Path == backend.UnaryPath && l.Messages == 1, l.Path == backend.StreamPath && l.Messages == backend.StreamLen:
 		return l.Messages * backend.MessageLen
 	}
 	return backend.Sizes()[l.Path[strings.LastIndexByte(l.Path, '/')+1:]]

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package connectionlimit
+
+import (
+	_ "embed"
+	"fmt"
+
+	connectionlimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/connection_limit/v3"
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/proxy/conn"
+	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/ledger"
+)
+
+// Name is the filter's canonical name.
+const Name = "envoy.filters.network.connection_limit"
+
+//go:embed fields.txt
+var fields string
+
+var supported = ledger.MustParse(fields)
+
+// Extension describes the filter.
+func Extension() extension.NetworkFilter {
+	return extension.NetworkFilter{Name: Name, Config: &connectionlimitv3.ConnectionLimit{}, New: newFilter}
+}
+
+func newFilter(cfg proto.Message, c *extension.Network) (conn.Filter, error) {
+	m := cfg.(*connectionlimitv3.ConnectionLimit)
+	for _, p := range supported.Check(m, "") {
+		if p.Severity == xds.Error {
+			return nil, fmt.Errorf("%s: %s", p.Path, p.Reason)
+		}
+	}
+	if err := m.ValidateAll(); err != nil {
+		return nil, err
+	}
+	f := &Filter{limit: m.GetMaxConnections().GetValue(), delay: m.GetDelay().AsDuration(), enabled: true, runtime: c.Runtime}
+	if r := m.GetRuntimeEnabled(); r != nil {
+		f.enabled, f.key = r.GetDefaultValue().GetValue(), r.GetRuntimeKey()
+	}
+	f.stats = stats.Register[Stats](c.Stats.Scope("connection_limit."+stats.Sanitize(m.GetStatPrefix())), len(c.Loops))
+	c.Own(f.stats.Close)
+	return f, nil
+}
