@@ -125,6 +125,7 @@ func (k *connection) serveHTTP1(t *engine.Task) bool {
 		}
 		if err == h1.ErrPreface && k.switches() {
 			k.speakHTTP2(a.h1.Rest())
+			k.rest() // It may never send a request.
 			return true
 		}
 		k.countHTTP1()
@@ -207,6 +208,9 @@ func (k *connection) Closed(c *conn.Conn) {
 	switch {
 	case k.multi != nil:
 		st.CxHTTP2Active.Dec()
+		if k.multi.Err() == error(h2.ErrHeadTimeout) {
+			st.RqHeadTimeout.Inc()
+		}
 		k.multi.Close(io.EOF)
 	case k.counted:
 		st.CxHTTP1Active.Dec()

@@ -195,6 +195,7 @@ func (c *conn) endBlock(fragment []byte) {
 		fate = fateIgnored
 	}
 	c.block = block{}
+	c.headTimer.Stop()
 	if fate != fateTaken {
 		c.read.ignore()
 		if !c.decode(fragment) {

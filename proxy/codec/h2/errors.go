@@ -35,6 +35,9 @@ var (
 	ErrKeepAlive = errors.New("keep-alive timeout")
 	// ErrClosed is returned for streams of a connection that was closed here.
 	ErrClosed = errors.New("connection closed")
+	// ErrHeadTimeout ends a connection that has brought a part of a request's head
+	// and not the rest.
+	ErrHeadTimeout = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "header block too slow"}
 	// ErrReset is returned for a stream that was reset here.
 	ErrReset = errors.New("stream was reset")
 

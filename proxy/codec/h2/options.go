@@ -50,6 +50,10 @@ type Options struct {
 	// the connection (override_stream_error_on_invalid_http_message).
 	KeepStreamOnError bool
 	KeepAlive         KeepAlive
+	// HeadTimeout bounds the time in which a request's head arrives, from its first
+	// frame to its last (request_headers_timeout); 0 is for ever. Nothing else can
+	// arrive meanwhile, so the connection ends with it.
+	HeadTimeout time.Duration
 	// DisableHuffman writes strings as they are.
 	DisableHuffman bool
 	// DisallowObsText refuses fields with bytes above 0x7f.
