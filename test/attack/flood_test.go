@@ -110,20 +110,20 @@ func TestMadeYouReset(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		make func(id uint32) string
-		// own: the stream is reset; otherwise the connection ends at once.
-		own bool
+		// stat tells the flood, one of those here; "" where the connection ends at once for an error.
+		stat string
 	}{
-		{"window update of nothing", func(id uint32) string { return window(id, 0) }, true},
-		{"window overflow", func(id uint32) string { return window(id, 1<<31-1) }, true},
-		{"data when the request has ended", func(id uint32) string { return frame(tData, 0, id, "x") }, true},
-		{"headers when the request has ended", func(id uint32) string { return headers(id, true, request("GET", "/slow")) }, true},
-		{"priority on itself", func(id uint32) string { return frame(tPriority, 0, id, u32(id)+"\x10") }, true},
-		{"priority of a wrong size", func(id uint32) string { return frame(tPriority, 0, id, "x") }, true},
-		{"data beyond its frame's size", func(id uint32) string { return frame(tData, 0, id, strings.Repeat("x", 16385)) }, true},
-		{"reset by the client", func(id uint32) string { return rst(id, cancel) }, true},
-		{"reset of a wrong size", func(id uint32) string { return frame(tReset, 0, id, "x") }, false},
-		{"window update of a wrong size", func(id uint32) string { return frame(tWindow, 0, id, "x") }, false},
-		{"padding beyond the frame", func(id uint32) string { return frame(tData, padded, id, "\xff") }, false},
+		{"window update of nothing", func(id uint32) string { return window(id, 0) }, "inbound_window_update_frames_flood"},
+		{"window overflow", func(id uint32) string { return window(id, 1<<31-1) }, "inbound_window_update_frames_flood"},
+		{"data when the request has ended", func(id uint32) string { return frame(tData, 0, id, "x") }, "inbound_stream_errors_flood inbound_closed_stream_frames_flood"},
+		{"headers when the request has ended", func(id uint32) string { return headers(id, true, request("GET", "/slow")) }, "inbound_stream_errors_flood inbound_closed_stream_frames_flood"},
+		{"priority on itself", func(id uint32) string { return frame(tPriority, 0, id, u32(id)+"\x10") }, "inbound_stream_errors_flood inbound_closed_stream_frames_flood"},
+		{"priority of a wrong size", func(id uint32) string { return frame(tPriority, 0, id, "x") }, "inbound_stream_errors_flood inbound_closed_stream_frames_flood"},
+		{"data beyond its frame's size", func(id uint32) string { return frame(tData, 0, id, strings.Repeat("x", 16385)) }, "inbound_stream_errors_flood inbound_closed_stream_frames_flood"},
+		{"reset by the client", func(id uint32) string { return rst(id, cancel) }, "inbound_reset_flood inbound_closed_stream_frames_flood"},
+		{"reset of a wrong size", func(id uint32) string { return frame(tReset, 0, id, "x") }, ""},
+		{"window update of a wrong size", func(id uint32) string { return frame(tWindow, 0, id, "x") }, ""},
+		{"padding beyond the frame", func(id uint32) string { return frame(tData, padded, id, "\xff") }, ""},
 	} {
 		for _, h2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, HTTP/2 host %v", tt.name, h2), func(t *testing.T) {
@@ -147,13 +147,20 @@ func TestMadeYouReset(t *testing.T) {
 					}
 				}
 				code, ok := w.over()
-				if ok && tt.own && code != enhanceYourCalm {
+				if ok && tt.stat != "" && code != enhanceYourCalm {
 					t.Errorf("GOAWAY has code %d (%s)", code, w.debug)
 				}
 				if m := b.most.Load(); m > limit {
 					t.Errorf("the host worked on %d requests at a time, the limit is %d", m, limit)
 				}
 				t.Logf("ended after %d: %d %s; the host saw %d, %d at a time", n, code, w.debug, b.total.Load(), b.most.Load())
+				counted := uint64(0)
+				for _, stat := range strings.Fields(tt.stat) {
+					counted += p.Counter("http2." + stat)
+				}
+				if tt.stat != "" && counted != 1 {
+					t.Errorf("%s is %d", tt.stat, counted)
+				}
 				settled(t, p)
 			})
 		}

@@ -36,14 +36,14 @@ func TestFrameFloods(t *testing.T) {
 		{"PRIORITY", "", func(int) string { return frame(tPriority, 0, 1, u32(3)+"\x10") }, enhanceYourCalm, "inbound_priority_frames_flood"},
 		{"WINDOW_UPDATE", "", func(int) string { return window(0, 1) }, enhanceYourCalm, "inbound_window_update_frames_flood"},
 		{"WINDOW_UPDATE of a stream", headers(1, true, request("GET", "/slow")), func(int) string { return window(1, 1) }, enhanceYourCalm, "inbound_window_update_frames_flood"},
-		{"SETTINGS", "", func(i int) string { return frame(tSettings, 0, 0, setting(4, uint32(i%65536))) }, enhanceYourCalm, "inbound_glitch_flood"},
-		{"empty SETTINGS", "", func(int) string { return frame(tSettings, 0, 0, "") }, enhanceYourCalm, "inbound_glitch_flood"},
-		{"SETTINGS ACK", "", func(int) string { return frame(tSettings, ack, 0, "") }, enhanceYourCalm, "inbound_glitch_flood"},
+		{"SETTINGS", "", func(i int) string { return frame(tSettings, 0, 0, setting(4, uint32(i%65536))) }, enhanceYourCalm, "inbound_settings_frames_flood"},
+		{"empty SETTINGS", "", func(int) string { return frame(tSettings, 0, 0, "") }, enhanceYourCalm, "inbound_settings_frames_flood"},
+		{"SETTINGS ACK", "", func(int) string { return frame(tSettings, ack, 0, "") }, enhanceYourCalm, "inbound_settings_frames_flood"},
 		{"empty HEADERS", "", func(i int) string { return frame(tHeaders, 0, uint32(2*i+1), "") }, protocolError, ""},
-		{"RST_STREAM of closed streams", headers(1, true, request("GET", "/")), func(int) string { return rst(1, cancel) }, enhanceYourCalm, "inbound_glitch_flood"},
-		{"DATA of closed streams", headers(1, true, request("GET", "/")), func(int) string { return frame(tData, 0, 1, "x") }, enhanceYourCalm, "inbound_glitch_flood"},
+		{"RST_STREAM of closed streams", headers(1, true, request("GET", "/")), func(int) string { return rst(1, cancel) }, enhanceYourCalm, "inbound_closed_stream_frames_flood"},
+		{"DATA of closed streams", headers(1, true, request("GET", "/")), func(int) string { return frame(tData, 0, 1, "x") }, enhanceYourCalm, "inbound_closed_stream_frames_flood"},
 		{"malformed requests", "", func(i int) string { return headers(uint32(2*i+1), true, request("GET", "/", "Upper", "case")) }, protocolError, "rx_messaging_error"},
-		{"streams beyond the limit", "", func(i int) string { return headers(uint32(2*i+1), true, request("GET", "/slow")) }, enhanceYourCalm, "inbound_glitch_flood"},
+		{"streams beyond the limit", "", func(i int) string { return headers(uint32(2*i+1), true, request("GET", "/slow")) }, enhanceYourCalm, "inbound_refused_streams_flood"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBackend(t, false)
@@ -72,6 +72,7 @@ func TestFrameFloods(t *testing.T) {
 			if tt.stat != "" && p.Counter("http2."+tt.stat) != 1 {
 				t.Errorf("%s was not counted", tt.stat)
 			}
+			p.WaitCounter("http.test.downstream_cx_protocol_error", 1)
 			t.Logf("ended after %d frames, %d bytes: %d %q", n, w.sent, w.code, w.debug)
 			if grown := heap() - before; grown > 100*int64(w.sent) && grown > 8<<20 {
 				t.Errorf("%d bytes have the heap grow by %d", w.sent, grown)

@@ -208,9 +208,7 @@ func (k *connection) Closed(c *conn.Conn) {
 	switch {
 	case k.multi != nil:
 		st.CxHTTP2Active.Dec()
-		if k.multi.Err() == error(h2.ErrHeadTimeout) {
-			st.RqHeadTimeout.Inc()
-		}
+		k.countError()
 		k.multi.Close(io.EOF)
 	case k.counted:
 		st.CxHTTP1Active.Dec()
@@ -227,6 +225,17 @@ func (k *connection) Closed(c *conn.Conn) {
 	st.CxRxBytes.Add(c.Socket.Received)
 	st.CxTxBytes.Add(c.Socket.Sent)
 	st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
+}
+
+// countError counts why a connection of HTTP/2 was ended, if its client is to blame.
+func (k *connection) countError() {
+	var e *h2.ConnectionError
+	if !errors.As(k.multi.Err(), &e) || e.Remote {
+		return
+	}
+	if k.stats.CxProtocolError.Inc(); e == h2.ErrHeadTimeout {
+		k.stats.RqHeadTimeout.Inc()
+	}
 }
 
 // HungUp interrupts the stream when the client is gone. A client that has only

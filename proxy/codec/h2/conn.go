@@ -120,7 +120,7 @@ func (c *conn) init(e codec.Ends, o *Options, st *Stats, r role, client bool) {
 	c.keep.init(c)
 	c.rest.Init(c.loop, c.trim)
 	c.goAway.timer.Init(c.loop, c.drained)
-	c.headTimer.Init(c.loop, func() { c.leave(ErrHeadTimeout) })
+	c.headTimer.Init(c.loop, c.headLate)
 }
 
 // serve reads and handles all there is. It returns false once the connection is
@@ -247,7 +247,7 @@ func (c *conn) failFrame(h frame.Header, e *frame.Error) {
 	} else {
 		c.sendReset(h.StreamID, e.Code)
 	}
-	c.guard.glitch(1)
+	c.guard.streamError()
 }
 
 // close ends the connection at once.
@@ -327,6 +327,13 @@ func (c *conn) handle() {
 func (c *conn) awaitHead(part bool) {
 	if part && !c.client && c.lim.HeadTimeout > 0 && !c.headTimer.Active() {
 		c.headTimer.Set(int64(c.lim.HeadTimeout))
+	}
+}
+
+func (c *conn) headLate() {
+	if c.err == nil {
+		c.st.HeadTimeout.Inc()
+		c.leave(ErrHeadTimeout)
 	}
 }
 
