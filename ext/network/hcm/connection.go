@@ -131,6 +131,7 @@ func (k *connection) serveHTTP1(t *engine.Task) bool {
 		}
 		if err == h1.ErrPreface && k.switches() {
 			k.speakHTTP2(a.h1.Rest())
+			k.rest() // It may never send a request.
 			return true
 		}
 		k.countHTTP1()
@@ -213,6 +214,7 @@ func (k *connection) Closed(c *conn.Conn) {
 	switch {
 	case k.multi != nil:
 		st.CxHTTP2Active.Dec()
+		k.countError()
 		k.multi.Close(io.EOF)
 	case k.counted:
 		st.CxHTTP1Active.Dec()
@@ -229,6 +231,17 @@ func (k *connection) Closed(c *conn.Conn) {
 	st.CxRxBytes.Add(c.Socket.Received)
 	st.CxTxBytes.Add(c.Socket.Sent)
 	st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
+}
+
+// countError counts why a connection of HTTP/2 was ended, if its client is to blame.
+func (k *connection) countError() {
+	var e *h2.ConnectionError
+	if !errors.As(k.multi.Err(), &e) || e.Remote {
+		return
+	}
+	if k.stats.CxProtocolError.Inc(); e == h2.ErrHeadTimeout {
+		k.stats.RqHeadTimeout.Inc()
+	}
 }
 
 // HungUp interrupts the stream when the client is gone. A client that has only

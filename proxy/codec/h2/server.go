@@ -163,7 +163,7 @@ func (c *Server) malformed(r *ServerStream, err *codec.Error) {
 		return
 	}
 	c.refuse(r, frame.ProtocolError)
-	c.guard.glitch(1)
+	c.guard.streamError()
 }
 
 // answer has the handler answer a request that is refused for err.
@@ -201,7 +201,7 @@ func (c *conn) trailers(s *exchange, end bool, fragment []byte, e *frame.Error) 
 	case b.refused != nil:
 		c.st.HeaderOverflow.Inc()
 		s.trailer.Reset()
-		c.guard.glitch(1)
+		c.guard.streamError()
 		c.abort(s, frame.EnhanceYourCalm, b.refused)
 	default:
 		if err := s.checkContent(0, true); err != nil {
