@@ -118,6 +118,9 @@ func or[T uint32 | int](v, def T) T {
 	return def
 }
 
+// Streams returns how many streams a client opens on a connection at most.
+func (o *Options) Streams() uint32 { return or(o.MaxConcurrentStreams, defaultStreams) }
+
 // limits are Options with the defaults filled in.
 type limits struct {
 	Options
