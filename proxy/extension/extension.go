@@ -190,6 +190,9 @@ type Network struct {
 	*Services
 	// Listener names the listener.
 	Listener string
+	// Warn tells of a field of the configuration that is not taken as it stands; nil
+	// if nobody wants to know.
+	Warn func(field, reason string)
 	// Draining reports that the listener drains.
 	Draining func() bool
 	// Own keeps what must be closed when the listener's configuration is

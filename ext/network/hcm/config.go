@@ -52,8 +52,8 @@ func New(p *hcmv3.HttpConnectionManager, c *extension.Network) (*Manager, error)
 	for _, pr := range supported.Check(p, "") {
 		if pr.Severity == xds.Error {
 			problems = append(problems, fmt.Sprintf("%s: %s", pr.Path, pr.Reason))
-		} else {
-			m.log.Warn("a field of the connection manager has no effect", "stat_prefix", p.GetStatPrefix(), "field", pr.Path, "reason", pr.Reason)
+		} else if c.Warn != nil {
+			c.Warn(pr.Path, pr.Reason)
 		}
 	}
 	if len(problems) > 0 {
