@@ -3,6 +3,8 @@
 package proxy
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -104,8 +106,9 @@ func (p *Proxy) snapshotSecret(name string) (*tlsv3.Secret, bool) {
 func (p *Proxy) checkListeners(s *xds.Snapshot) []xds.Problem {
 	var problems []xds.Problem
 	for name, l := range s.Listeners().All() {
-		if _, err := p.compileListener(l); err != nil {
-			problems = append(problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
+		origin := s.Listeners().Origin(name).Field
+		if _, err := p.compileListener(l, origin); err != nil {
+			problems = append(problems, p.located(xds.KindListener, name, origin, err))
 		}
 	}
 	return problems
@@ -124,7 +127,11 @@ func (p *Proxy) compileClusters(s *xds.Snapshot) ([]*upstream.Config, []xds.Prob
 		origin := s.Clusters().Origin(name).Field
 		for i := range prs {
 			prs[i].Kind, prs[i].Name = xds.KindCluster, name
-			if prs[i].Path = joinPath(origin, prs[i].Path); prs[i].Severity == xds.Warning {
+			prs[i].Path = joinPath(origin, prs[i].Path)
+			if pos, ok := place(p.opts.Positions, prs[i].Path); ok {
+				prs[i].File, prs[i].Line, prs[i].Column = pos.File, pos.Line, pos.Column
+			}
+			if prs[i].Severity == xds.Warning {
 				located := p.opts.Positions.Locate(prs[i : i+1])
 				p.log("upstream").Warn(located[0].Error())
 			}
@@ -176,7 +183,7 @@ func (p *Proxy) updateListeners(s *xds.Snapshot, problems *[]xds.Problem) {
 	p.order = p.order[:0]
 	for name, l := range s.Listeners().All() {
 		seen[name] = true
-		if err := p.updateListener(name, l); err != nil {
+		if err := p.updateListener(name, l, s.Listeners().Origin(name).Field); err != nil {
 			*problems = append(*problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
 		}
 		if p.listeners[name] != nil {
@@ -228,12 +235,12 @@ func (p *Proxy) retire(r *running) {
 	})
 }
 
-func (p *Proxy) updateListener(name string, l *listenerv3.Listener) error {
+func (p *Proxy) updateListener(name string, l *listenerv3.Listener, origin string) error {
 	old := p.listeners[name]
 	if old != nil && proto.Equal(old.proto, l) {
 		return nil
 	}
-	c, err := p.compileListener(l)
+	c, err := p.compileListener(l, origin)
 	if err != nil {
 		return err
 	}
@@ -298,15 +305,13 @@ func (p *Proxy) newListener(c *compiledListener) (server, error) {
 	return listener.New(p.loops, *c.options, c.config, p.limits, p.store, p.log("conn_handler"))
 }
 
-func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, error) {
+func (p *Proxy) compileListener(l *listenerv3.Listener, origin string) (*compiledListener, error) {
 	c := &compiledListener{}
 	in := &extension.Network{
 		Services: p.services, Listener: l.GetName(), Draining: p.draining,
 		Own: func(f func()) { c.owned = append(c.owned, f) },
 	}
-	warn := func(field, reason string) {
-		p.log("config").Warn("a field of the listener is not taken as it stands", "listener", l.GetName(), "field", field, "reason", reason)
-	}
+	warn := func(field, reason string) { p.warn(l, origin, field, reason) }
 	var err error
 	if listener.IsPacket(l) {
 		c.packetOptions, c.packetConfig, err = listener.CompilePacket(l, &listener.PacketContext{
@@ -316,7 +321,11 @@ func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, erro
 		return c.orClosed(err)
 	}
 	cx := &listener.Context{
-		Network:   func(f *listenerv3.Filter) (conn.Filter, conn.Factory, error) { return p.networkFilter(f, in) },
+		Network: func(f *listenerv3.Filter) (conn.Filter, conn.Factory, error) {
+			own := *in
+			own.Told = func(field, reason string) { warn(joinPath(pathOf(l, f), field), reason) }
+			return p.networkFilter(f, &own)
+		},
 		Listener:  func(f *listenerv3.ListenerFilter) (listener.Filter, error) { return p.listenerFilter(f, in) },
 		Transport: p.transport,
 		AccessLog: p.services.AccessLogs.Load,
@@ -325,6 +334,28 @@ func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, erro
 	}
 	c.options, c.config, err = listener.Compile(l, cx)
 	return c.orClosed(err)
+}
+
+// warn tells of a field of a listener that is not taken as it stands, and where it is.
+func (p *Proxy) warn(l *listenerv3.Listener, origin, field, reason string) {
+	pr := xds.Problem{Severity: xds.Warning, Kind: xds.KindListener, Name: l.GetName(), Path: joinPath(origin, field), Reason: reason}
+	if pos, ok := place(p.opts.Positions, pr.Path); ok {
+		pr.File, pr.Line, pr.Column = pos.File, pos.Line, pos.Column
+	}
+	p.log("config").Warn(pr.Error())
+}
+
+// pathOf is where in a listener a network filter stands.
+func pathOf(l *listenerv3.Listener, f *listenerv3.Filter) string {
+	for i, c := range l.GetFilterChains() {
+		if j := slices.Index(c.GetFilters(), f); j >= 0 {
+			return fmt.Sprintf("filter_chains[%d].filters[%d]", i, j)
+		}
+	}
+	if j := slices.Index(l.GetDefaultFilterChain().GetFilters(), f); j >= 0 {
+		return fmt.Sprintf("default_filter_chain.filters[%d]", j)
+	}
+	return ""
 }
 
 // orClosed returns what was compiled or, if err tells that it could not be, closes

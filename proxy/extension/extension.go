@@ -190,6 +190,9 @@ type Network struct {
 	*Services
 	// Listener names the listener.
 	Listener string
+	// Told is told of a field of the configuration that is not taken as it stands, by
+	// its path below the filter's; nil is the log.
+	Told func(field, reason string)
 	// Draining reports that the listener drains.
 	Draining func() bool
 	// Own keeps what must be closed when the listener's configuration is

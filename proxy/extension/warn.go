@@ -10,3 +10,11 @@ func (s *Services) Warn(what string, attributes ...any) func(path, reason string
 		s.Log("config").With(attributes...).Warn("a field of the "+what+" has no effect", "field", path, "reason", reason)
 	}
 }
+
+// Warn is as that of Services, with the place in the configuration where it is known.
+func (n *Network) Warn(what string, attributes ...any) func(path, reason string) {
+	if n.Told != nil {
+		return n.Told
+	}
+	return n.Services.Warn(what, attributes...)
+}
