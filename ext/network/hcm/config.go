@@ -88,6 +88,7 @@ func (b *builder) build() error {
 			return err
 		}
 	}
+	b.cfg.codecH2.HeadTimeout = b.headTimeout()
 	return b.filters(&b.chain, b.proto.GetHttpFilters(), "http_filters")
 }
 

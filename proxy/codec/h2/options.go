@@ -50,6 +50,10 @@ type Options struct {
 	// the connection (override_stream_error_on_invalid_http_message).
 	KeepStreamOnError bool
 	KeepAlive         KeepAlive
+	// HeadTimeout bounds the time in which a request's head arrives, from its first
+	// frame to its last (request_headers_timeout); 0 is for ever. Nothing else can
+	// arrive meanwhile, so the connection ends with it.
+	HeadTimeout time.Duration
 	// DisableHuffman writes strings as they are.
 	DisableHuffman bool
 	// DisallowObsText refuses fields with bytes above 0x7f.
@@ -114,6 +118,9 @@ func or[T uint32 | int](v, def T) T {
 	return def
 }
 
+// Streams returns how many streams a client opens on a connection at most.
+func (o *Options) Streams() uint32 { return or(o.MaxConcurrentStreams, defaultStreams) }
+
 // limits are Options with the defaults filled in.
 type limits struct {
 	Options
@@ -170,6 +177,11 @@ type Stats struct {
 	OutboundFrames      stats.Gauge   `stat:"outbound_frames_active"`
 	OutboundControl     stats.Gauge   `stat:"outbound_control_frames_active"`
 	ResetFlood          stats.Counter `stat:"inbound_reset_flood"`
-	GlitchFlood         stats.Counter `stat:"inbound_glitch_flood"`
+	StreamErrorFlood    stats.Counter `stat:"inbound_stream_errors_flood"`
+	LateFlood           stats.Counter `stat:"inbound_closed_stream_frames_flood"`
+	RefusedFlood        stats.Counter `stat:"inbound_refused_streams_flood"`
+	SettingsFlood       stats.Counter `stat:"inbound_settings_frames_flood"`
+	HPACKFlood          stats.Counter `stat:"inbound_hpack_flood"`
+	HeadTimeout         stats.Counter `stat:"inbound_header_timeout"`
 	ContinuationFlood   stats.Counter `stat:"inbound_continuation_flood"`
 }
