@@ -294,6 +294,19 @@ func (c *Conn) TryWrite(p []byte) (int, error) {
 	return n, c.wrote(&n, e)
 }
 
+// TryWriteLast is TryWrite for the last bytes of a stream: they may leave only with
+// its end, in the same segment. CloseWrite or Close has to follow at once.
+func (c *Conn) TryWriteLast(p []byte) (int, error) {
+	if err := c.failed(); err != nil {
+		return 0, err
+	}
+	if !c.writable || len(p) == 0 {
+		return 0, nil
+	}
+	n, e := sendMore(int(c.fd), p)
+	return n, c.wrote(&n, e)
+}
+
 // wrote judges the outcome of a send; *n becomes 0 if nothing was taken.
 func (c *Conn) wrote(n *int, e syscall.Errno) error {
 	switch e {
