@@ -5,6 +5,7 @@ package proxyprotocol
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -16,6 +17,7 @@ import (
 	"weir.dev/weir/proxy/proxyproto"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds"
 )
 
 // Name is Envoy's canonical name.
@@ -51,14 +53,21 @@ func (k *maker) newTransport(cfg proto.Message, s *extension.Services) (upstream
 		return nil, err
 	}
 	t := &transport{v2: m.GetConfig().GetVersion() == corev3.ProxyProtocolConfig_V2, unspecified: m.GetAllowUnspecifiedAddress()}
+	var warning xds.Problem
 	var err error
 	if t.inner, err = s.UpstreamTransport(m.GetTransportSocket()); err != nil {
-		return nil, fmt.Errorf("transport_socket (%s): %w", m.GetTransportSocket().GetName(), err)
+		if !errors.As(err, &warning) || warning.Severity != xds.Warning {
+			return nil, fmt.Errorf("transport_socket (%s): %w", m.GetTransportSocket().GetName(), err)
+		}
+		warning.Path = strings.TrimSuffix("transport_socket.typed_config."+warning.Path, ".")
 	}
 	if err := t.tlvs(m.GetConfig(), &format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}); err != nil {
 		return nil, fmt.Errorf("config.%w", err)
 	}
 	t.stats = k.shared(s)
+	if warning.Reason != "" {
+		return t, warning
+	}
 	return t, nil
 }
 
