@@ -53,7 +53,7 @@ func (c *Conn) release(reuse bool) {
 	}
 	c.requests++
 	c.account()
-	if c.spent() && reuse {
+	if c.pool == nil || reuse && c.spent() { // What carries bytes carries nothing after them.
 		reuse = false
 	}
 	if !reuse {

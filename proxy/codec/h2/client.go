@@ -156,7 +156,7 @@ func (c *Client) head(s *exchange, _ uint32, end bool, size int, fragment []byte
 	if err := c.read.refused; err != nil {
 		c.unpend(p)
 		c.st.HeaderOverflow.Inc()
-		c.guard.glitch(1)
+		c.guard.streamError()
 		c.abort(s, frame.Cancel, &codec.Error{Status: 502, Detail: err.Detail, Reason: err.Reason})
 		return nil
 	}

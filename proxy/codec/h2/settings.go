@@ -121,7 +121,7 @@ func (c *conn) settingsFrame(h frame.Header, p []byte) {
 // settingsAcked makes what was announced binding where that could not be at once.
 func (c *conn) settingsAcked() {
 	if c.settings.acked || !c.settings.sent {
-		c.guard.glitch(1)
+		c.guard.spend(&c.st.SettingsFlood, errSettings)
 		return
 	}
 	c.settings.acked = true

@@ -71,7 +71,12 @@ func (c *conn) terminate(code frame.Code, debug string) {
 		}
 		return
 	}
-	c.fail(&ConnectionError{Code: code, Reason: debug})
+	c.leave(&ConnectionError{Code: code, Reason: debug})
+}
+
+// leave ends the connection with an error while no frame is being handled.
+func (c *conn) leave(e *ConnectionError) {
+	c.fail(e)
 	if c.within && !c.serving {
 		c.wakeEnd()
 	}
