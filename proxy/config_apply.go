@@ -235,6 +235,24 @@ func (p *Proxy) retire(r *running) {
 	})
 }
 
+// expire closes, when the drain time is over, what is left of the connections that
+// have an older configuration of a listener than c.
+func (p *Proxy) expire(s server, c *compiledListener) {
+	l, ok := s.(*listener.Listener)
+	if !ok {
+		return
+	}
+	p.wg.Go(func() {
+		deadline := time.NewTimer(p.opts.DrainTime)
+		defer deadline.Stop()
+		select {
+		case <-deadline.C:
+			l.Expire(c.config)
+		case <-p.flushStop:
+		}
+	})
+}
+
 func (p *Proxy) updateListener(name string, l *listenerv3.Listener, origin string) error {
 	old := p.listeners[name]
 	if old != nil && proto.Equal(old.proto, l) {
@@ -246,6 +264,7 @@ func (p *Proxy) updateListener(name string, l *listenerv3.Listener, origin strin
 	}
 	if old != nil && sameSockets(old.proto, l) {
 		c.update(old.l)
+		p.expire(old.l, c)
 		// Streams of the old configuration may still count in its statistics.
 		old.owned, old.proto = append(old.owned, c.owned...), l
 		return nil

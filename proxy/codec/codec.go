@@ -214,6 +214,9 @@ type ResetError struct {
 	// Refused reports that the peer has not looked at the request, so that it can
 	// be sent again (RFC 9113 §8.7).
 	Refused bool
+	// GoAway reports that the peer takes no more requests on the connection, and that
+	// this one came too late.
+	GoAway bool
 	// Reason names the code.
 	Reason string
 }

@@ -392,6 +392,10 @@ func (k *compiler) transportSocket(path string, s *corev3.TransportSocket) Trans
 	if err != nil {
 		k.failErr(path, err)
 	}
+	if t == nil && !k.failed() {
+		// Whatever was wrong: what asks for a transport socket never goes in cleartext.
+		k.fail(path, fmt.Sprintf("transport socket %q could not be made", s.GetName()), "")
+	}
 	return TransportConfig{Name: s.GetName(), Transport: t}
 }
 

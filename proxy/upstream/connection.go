@@ -28,6 +28,7 @@ type Conn struct {
 	multi    *h2.Client // nil unless it speaks HTTP/2
 	serving  bool
 	retired  bool // an HTTP/2 connection that takes no more requests
+	lost     bool // by the host, of an HTTP/2 connection
 	requests uint32
 	until    int64 // the loop's time after which it takes no more requests
 	idle     engine.Timer
@@ -52,7 +53,7 @@ func (c *Conn) release(reuse bool) {
 	}
 	c.requests++
 	c.account()
-	if c.spent() && reuse {
+	if c.pool == nil || reuse && c.spent() { // What carries bytes carries nothing after them.
 		reuse = false
 	}
 	if !reuse {

@@ -3,6 +3,9 @@
 package upstream
 
 import (
+	"errors"
+	"io"
+
 	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/engine"
@@ -107,8 +110,10 @@ func (c *Conn) Quiet(*h2.Client) {
 }
 
 // Closed is called when the connection is over.
-func (c *Conn) Closed(_ *h2.Client, _ error) {
+func (c *Conn) Closed(_ *h2.Client, err error) {
 	c.retired = true
+	own, ok := errors.AsType[*h2.ConnectionError](err)
+	c.lost = errors.Is(err, io.EOF) || engine.IsReset(err) || ok && own.Remote
 	c.pool.forgetConn(c)
 	if !c.serving { // Otherwise its reader closes it.
 		c.end()
@@ -120,10 +125,11 @@ func (c *Conn) end() {
 	if c.closed {
 		return
 	}
+	remote := c.lost || c.Socket.HungUp()
 	if c.multi.Streams() > 0 {
-		c.countAbort(c.Socket.HungUp())
+		c.countAbort(remote)
 	}
-	c.close(c.Socket.HungUp())
+	c.close(remote)
 }
 
 func (x *exchange2) put() {

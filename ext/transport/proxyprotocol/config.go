@@ -3,7 +3,9 @@
 package proxyprotocol
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -15,6 +17,7 @@ import (
 	"weir.dev/weir/proxy/proxyproto"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds"
 )
 
 // Name is Envoy's canonical name.
@@ -50,9 +53,13 @@ func (k *maker) newTransport(cfg proto.Message, s *extension.Services) (upstream
 		return nil, err
 	}
 	t := &transport{}
+	var warning xds.Problem
 	var err error
 	if t.inner, err = s.UpstreamTransport(m.GetTransportSocket()); err != nil {
-		return nil, fmt.Errorf("transport_socket (%s): %w", m.GetTransportSocket().GetName(), err)
+		if !errors.As(err, &warning) || warning.Severity != xds.Warning {
+			return nil, fmt.Errorf("transport_socket (%s): %w", m.GetTransportSocket().GetName(), err)
+		}
+		warning.Path = strings.TrimSuffix("transport_socket.typed_config."+warning.Path, ".")
 	}
 	l := &format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
 	load := func(f *corev3.SubstitutionFormatString) (proxyproto.Formatter, error) { return l.Load(f) }
@@ -61,5 +68,8 @@ func (k *maker) newTransport(cfg proto.Message, s *extension.Services) (upstream
 	}
 	t.sender.Unspecified = m.GetAllowUnspecifiedAddress()
 	t.stats = k.shared(s)
+	if warning.Reason != "" {
+		return t, warning
+	}
 	return t, nil
 }

@@ -46,6 +46,10 @@ func (t *transport) Wrap(task *engine.Task, c *upstream.Conn, o *upstream.Transp
 // Secure reports whether the inner transport socket encrypts.
 func (t *transport) Secure() bool { return t.inner != nil && t.inner.Secure() }
 
+// PerDownstream reports that each connection is of one downstream connection, which
+// its header tells of.
+func (t *transport) PerDownstream() bool { return true }
+
 // header appends the header.
 func (t *transport) header(b []byte, loop int, own, from *streaminfo.Connection) []byte {
 	var info *streaminfo.Stream

@@ -193,7 +193,7 @@ func (c *Client) settled() {
 
 // goingAway ends the streams that the server has not looked at.
 func (c *Client) goingAway(last uint32, _ frame.Code) {
-	err := &codec.ResetError{Code: uint32(frame.RefusedStream), Refused: true, Reason: "GOAWAY"}
+	err := &codec.ResetError{Code: uint32(frame.RefusedStream), Refused: true, GoAway: true, Reason: "GOAWAY"}
 	first := !c.goAway.draining
 	c.goAway.draining, c.goAway.remote = true, true
 	c.table.each(func(s *exchange) {

@@ -107,7 +107,7 @@ func (s *ClientStream) sendHead(end bool) error {
 	}
 	if c.goAway.remote {
 		c.pass(&s.exchange)
-		return &codec.ResetError{Code: uint32(frame.RefusedStream), Refused: true, Reason: "GOAWAY"}
+		return &codec.ResetError{Code: uint32(frame.RefusedStream), Refused: true, GoAway: true, Reason: "GOAWAY"}
 	}
 	c.sendSettings()
 	s.id = c.next
