@@ -87,7 +87,7 @@ func (q *request) once() outcome {
 	}
 	q.host = host
 	q.note(host)
-	x, fresh, err := q.up.Connect(t, host, q.connectOptions())
+	x, fresh, err := q.dial(t, host)
 	if err != nil {
 		return outcome{err: err, reset: connectReset(err)}
 	}
@@ -107,6 +107,39 @@ func (q *request) once() outcome {
 		return outcome{err: err, reset: q.receiveReset(err)}
 	}
 	return q.receive()
+}
+
+// dial returns an exchange with the host; for the payload of a CONNECT that ends here,
+// on a connection of its own.
+func (q *request) dial(t *engine.Task, h *upstream.Host) (x upstream.Exchange, fresh bool, err error) {
+	o := q.connectOptions()
+	if !q.raw {
+		return q.up.Connect(t, h, o)
+	}
+	var hello func(c *upstream.Conn) []byte
+	if p := q.route.Forward.Connect.ProxyProtocol; p != nil {
+		hello = func(c *upstream.Conn) []byte {
+			b, _ := p.Append(nil, c.Info, &q.s.Info)
+			return b
+		}
+	}
+	x, err = q.up.ConnectRaw(t, h, o, hello)
+	return x, true, err
+}
+
+// endsHere reports whether the route takes the request's payload out of HTTP.
+func (q *request) endsHere() bool {
+	c := q.route.Forward.Connect
+	if c == nil {
+		return false
+	}
+	switch string(q.s.Request.Header.Get(header.Method)) {
+	case "CONNECT":
+		return q.s.Upgrade
+	case "POST":
+		return c.AllowPost
+	}
+	return false
 }
 
 // connectOptions says what the request asks of its connection.
@@ -189,7 +222,7 @@ func (q *request) connected(fresh bool) {
 // with the body following from a task of its own.
 func (q *request) send() error {
 	s := q.s
-	if q.route.Forward.Connect != nil && s.Upgrade {
+	if q.raw {
 		return nil // The payload itself goes upstream.
 	}
 	q.ask = codec.Request{Upgrade: s.Upgrade}
@@ -245,7 +278,7 @@ func (q *request) sent() {
 // receive reads the response's head; interim responses go to the client.
 func (q *request) receive() outcome {
 	s := q.s
-	if q.route.Forward.Connect != nil && s.Upgrade {
+	if q.raw {
 		return q.openTunnel()
 	}
 	for interim := 0; ; interim++ {

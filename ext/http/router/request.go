@@ -40,6 +40,7 @@ type request struct {
 	head    header.Map // of the response
 	counted bool       // as an active request of host, cluster and breaker
 	begun   int64      // when it began
+	raw     bool       // its payload leaves HTTP here
 	tunnel  bool
 	passed  bool // the response is the filters' and the client's now
 
@@ -80,6 +81,7 @@ func (q *request) run() error {
 	if s.Request.Body == nil {
 		q.ended = q.start
 	}
+	q.raw = q.endsHere()
 	q.prepare()
 	if s.Request.Body != nil && !s.Upgrade && (q.retry.enabled() || len(q.route.Forward.Mirrors) > 0) {
 		q.replay.start(s.Request.Body, q.bufferLimit())
@@ -196,7 +198,7 @@ func (q *request) end() {
 	q.retry = retryState{}
 	q.up.Drop()
 	q.s, q.route, q.cluster, q.up, q.host = nil, nil, nil, nil, nil
-	q.tunnel, q.complete, q.passed = false, false, false
+	q.raw, q.tunnel, q.complete, q.passed = false, false, false, false
 	q.ended, q.failed, q.quiet = 0, nil, false
 	if len(q.w.free) < maxFree {
 		q.w.free = append(q.w.free, q)

@@ -40,7 +40,11 @@ func (u *upload) Run(t *engine.Task) {
 	}
 	if u.raw {
 		// An error means that the connection is gone, which its reader sees.
-		_ = q.client.SendTunnel(q.s.Request.Body)
+		body := q.s.Request.Body
+		if body == nil {
+			body = stream.NewBytes(nil)
+		}
+		_ = q.client.SendTunnel(body)
 		return
 	}
 	err := q.client.SendBody(&q.s.Request)

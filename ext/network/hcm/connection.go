@@ -89,13 +89,19 @@ func (k *connection) expire() {
 func (k *connection) busy() bool { return k.a != nil || k.multi != nil && k.multi.Streams() > 0 }
 
 // Serve serves requests until there is nothing to read.
-func (k *connection) Serve(t *engine.Task, _ *conn.Conn) bool {
+func (k *connection) Serve(t *engine.Task, c *conn.Conn) bool {
 	if k.multi == nil {
 		if keep := k.serveHTTP1(t); k.multi == nil {
 			return keep
 		}
 	}
-	return k.multi.Serve(t)
+	if k.multi.Serve(t) {
+		return true
+	}
+	if c.Linger(t, k.m.cfg.delayedClose) { // So that its last frames are not lost to a reset.
+		k.stats.CxDelayedClose.Inc()
+	}
+	return false
 }
 
 // serveHTTP1 serves the requests of HTTP/1, unless the connection turns out to be one
@@ -272,6 +278,14 @@ func (k *connection) ends() codec.Ends {
 	return codec.Ends{Transport: k.conn.Transport, Socket: k.conn.Socket, Plain: k.conn.Plain(), Loop: k.loop}
 }
 
+// version is the protocol of a request that may have no head.
+func (a *active) version() streaminfo.Protocol {
+	if a.multi != nil {
+		return streaminfo.HTTP2
+	}
+	return streaminfo.HTTP11
+}
+
 // refuse answers a request that could not be read.
 func (a *active) refuse(err error) ending {
 	k := a.conn
@@ -285,7 +299,7 @@ func (a *active) refuse(err error) ending {
 		if bad == h1.ErrUnderscore {
 			k.stats.UnderscoreRejected.Inc()
 		}
-		a.info(streaminfo.HTTP11)
+		a.info(a.version())
 		return a.refused(bad.Status, bad.Detail, streaminfo.DownstreamProtocolError, bad.Reason)
 	case errors.Is(err, h1.ErrHeadTimeout):
 		k.stats.RqHeadTimeout.Inc()

@@ -4,12 +4,8 @@
 // downstream connection it makes one upstream and carries bytes both ways until
 // both sides have ended.
 //
-// A connection that is quiet holds two sockets and a record of some hundred
-// bytes: no task and no buffer. Each direction gets a task while bytes flow.
-// Between two plain sockets the kernel moves what comes in bulk (splice); what is
-// small, or encrypted on a side, passes a buffer of the loop. What has been read
-// is written before more is read, so a slow reader stops the sender and never
-// costs more than one buffer or one pipe.
+// How the bytes are carried is the matter of proxy/pump: a connection that is quiet
+// holds two sockets and a record of some hundred bytes.
 //
 // The package knows neither TLS nor the PROXY protocol: both are transports of a
 // connection.

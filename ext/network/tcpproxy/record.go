@@ -33,9 +33,10 @@ func (s *session) describe() *streaminfo.Stream {
 	if s.id == "" {
 		s.id = newID()
 	}
+	sent, received := s.pair.Bytes()
 	*i = streaminfo.Stream{
 		Conn: c, Start: c.Start, Duration: time.Since(c.Start), Remote: c.Remote, ID: s.id, Flags: s.flags,
-		BodyReceived: s.forward.bytes, BodySent: s.back.bytes, WireReceived: s.forward.bytes, WireSent: s.back.bytes,
+		BodyReceived: sent, BodySent: received, WireReceived: sent, WireSent: received,
 		Attempts: int(s.attempts), Metadata: c.Metadata, FilterState: c.FilterState,
 	}
 	if s.cluster != nil {
@@ -71,7 +72,7 @@ func (s *session) describeUpstream(u *streaminfo.Upstream) {
 	}
 	k := s.up.Info
 	u.Local, u.Remote, u.ConnectionID, u.TLS, u.ServerName = k.Local, k.Remote, k.ID, k.TLS, k.ServerName
-	u.WireSent, u.WireReceived = s.forward.bytes, s.back.bytes
+	u.WireSent, u.WireReceived = s.pair.Bytes()
 	if s.flags&streaminfo.UpstreamRemoteReset != 0 {
 		u.CloseType = "RemoteReset"
 	}

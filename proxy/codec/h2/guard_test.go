@@ -92,7 +92,7 @@ func TestFloods(t *testing.T) {
 		{"pings unread", Options{}, hold, func(s *Stats) *stats.Counter { return &s.ControlFlood }, 1000, func(w *wire, _ int) error {
 			return w.WritePing(false, [8]byte{})
 		}},
-		{"refused heads unread", Options{}, hold, func(s *Stats) *stats.Counter { return &s.ControlFlood }, 1000, func(w *wire, i int) error {
+		{"refused heads unread", Options{}, hold, func(s *Stats) *stats.Counter { return &s.RefusedFlood }, 1000, func(w *wire, i int) error {
 			return w.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: w.block(get("host=b")...), EndHeaders: true, EndStream: true})
 		}},
 	}

@@ -3,6 +3,8 @@
 package h2
 
 import (
+	"math"
+
 	"weir.dev/weir/proxy/codec/h2/frame"
 )
 
@@ -78,6 +80,9 @@ func (c *conn) settingsFrame(h frame.Header, p []byte) {
 	}
 	if !c.guard.settings() {
 		return
+	}
+	if !c.settings.received {
+		c.peer.streams = math.MaxUint32 // RFC 9113 §6.5.2: there is no limit unless one is told.
 	}
 	for id, v := range frame.AllSettings(p) {
 		switch id {
