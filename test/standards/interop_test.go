@@ -54,7 +54,7 @@ func TestGRPCInterop(t *testing.T) {
 	chain := tlsChain(ca.Issue(t, tlstest.Leaf{DNS: []string{"interop.test"}}))
 	for _, tt := range []struct{ name, chain, args string }{
 		{"cleartext", "", ""},
-		{"TLS", chain, "--use_tls --server_host_override interop.test --ca_file " + anchor},
+		{"TLS", chain, "--use_tls --use_test_ca --server_host_override interop.test --ca_file " + anchor},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			config := filepath.Join(dir, tt.name+".yaml")
@@ -63,12 +63,12 @@ func TestGRPCInterop(t *testing.T) {
 			}
 			script := fmt.Sprintf(`
 ip link set lo up
-%s --port 10000 >/dev/null 2>&1 &
-%s proxy -c %s &
+%s --port 10000 >/dev/null 2>&1 & server=$!
+%s proxy -c %s & proxy=$!
+trap 'kill $server $proxy; wait' EXIT
 ask() { timeout 30 %s --server_host 127.0.0.1 --server_port 8080 %s --test_case "$1" 2>&1; }
 for i in $(seq 100); do ask empty_unary >/dev/null && break; sleep 0.1; done
 for c in %s; do out=$(ask $c) && echo "pass $c" || echo "fail $c: $out"; done
-kill $(jobs -p)
 `, server, weirtest.Binary(), config, client, tt.args, strings.Join(interopCases, " "))
 			out, err := exec.CommandContext(t.Context(), "unshare", "--net", "sh", "-c", script).CombinedOutput()
 			if err != nil && !strings.Contains(string(out), "pass") {

@@ -234,13 +234,15 @@ func (s *ClientStream) received(p *pendingHead) *codec.Error {
 	default:
 		s.exchange.length = p.length
 	}
-	s.heads = append(s.heads, p)
 	if p.end {
+		// Before anybody can read the head: one that promises what does not come is none.
 		if err := s.checkContent(0, true); err != nil {
+			c.unpend(p)
 			return err
 		}
 		s.endRecv()
 	}
+	s.heads = append(s.heads, p)
 	s.wakeReader()
 	return nil
 }

@@ -337,10 +337,17 @@ func (c *conn) headLate() {
 	}
 }
 
+// skipMost is the largest frame that is waited for only to be thrown away.
+const skipMost = 64 << 10
+
 // refuseFrame answers a frame whose header is wrong and has it skipped.
 func (c *conn) refuseFrame(h frame.Header, e *frame.Error) {
 	if !c.settings.received && h.Type != frame.Settings {
 		c.fail(errNoSettings)
+		return
+	}
+	if !e.Conn && h.Length > skipMost {
+		c.fail(&ConnectionError{Code: e.Code, Reason: e.Reason})
 		return
 	}
 	if h.Type == frame.Data && c.err == nil && !e.Conn {

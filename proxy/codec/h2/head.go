@@ -134,7 +134,9 @@ func (b *builder) field(n header.Name, v []byte, sensitive bool) {
 		b.fail(errName)
 		return
 	}
-	v = trim(v)
+	if s[0] != ':' {
+		v = trim(v)
+	}
 	if !hpack.ValidValue(v) || b.lim.DisallowObsText && hasObsText(v) {
 		b.fail(errValue)
 		return
