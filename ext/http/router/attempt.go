@@ -320,7 +320,7 @@ func (q *request) received(status int) outcome {
 	q.s.Info.Status, q.s.Info.StatusDetails = status, "via_upstream"
 	if q.client.Head().Tunnel {
 		q.tunnel = true
-		q.upload.start(true)
+		q.s.Tunnel = &q.upload
 	}
 	return outcome{status: status}
 }
@@ -333,7 +333,11 @@ func (q *request) openTunnel() outcome {
 	q.tunnel = true
 	q.sent()
 	q.s.Info.Status, q.s.Info.StatusDetails = 200, "via_upstream"
-	q.upload.start(true)
+	if q.s.Upgrade {
+		q.s.Tunnel = &q.upload
+	} else {
+		q.upload.start(true)
+	}
 	return outcome{status: 200}
 }
 
@@ -345,6 +349,7 @@ func (q *request) abandon() {
 	q.stopTry()
 	q.complete = false
 	q.s.Info.Status, q.s.Info.StatusDetails = 0, ""
+	q.s.Tunnel = nil
 	q.replay.rewind()
 	q.forget(false)
 }
