@@ -225,7 +225,8 @@ func (q *request) send() error {
 	if q.raw {
 		return nil // The payload itself goes upstream.
 	}
-	q.ask = codec.Request{Upgrade: s.Upgrade}
+	connect := string(s.Request.Header.Get(header.Method)) == "CONNECT"
+	q.ask = codec.Request{Upgrade: s.Upgrade && !connect}
 	err := q.client.Open(&s.Request, &q.ask)
 	if err != nil {
 		return err
