@@ -3,6 +3,9 @@
 package hcm
 
 import (
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/binary"
 	"net/http"
 
 	"weir.dev/weir/proxy/codec"
@@ -39,6 +42,9 @@ func (a *active) admit(hd *codec.Head) bool {
 	if u != nil && u.chain != nil {
 		a.chain = u.chain
 	}
+	if a.multi != nil && equalFold(kind, "websocket") {
+		a.lendKey()
+	}
 	a.upgrading = true
 	a.Upgrade = true
 	a.payload = a.server.Tunnel()
@@ -67,10 +73,42 @@ func (a *active) tunnels() bool {
 	return a.Info.Status/100 == 2 && string(a.Request.Header.Get(header.Method)) == http.MethodConnect
 }
 
+// HTTP/2 has no use for these (RFC 8441 §5.1), and HTTP/1 does not go without.
+var (
+	webSocketKey    = header.NewName("sec-websocket-key")
+	webSocketAccept = header.NewName("sec-websocket-accept")
+)
+
+// lendKey gives a request of HTTP/2 the key that an HTTP/1 server asks for.
+func (a *active) lendKey() {
+	if a.lentKey = !a.Request.Header.Has(webSocketKey); a.lentKey {
+		var nonce [16]byte
+		binary.LittleEndian.PutUint64(nonce[:8], a.conn.rand.next())
+		binary.LittleEndian.PutUint64(nonce[8:], a.conn.rand.next())
+		a.Request.Header.Set(webSocketKey, base64.StdEncoding.EncodeToString(nonce[:]))
+	}
+}
+
+// acceptKey answers the key of an HTTP/1 client where the server, of HTTP/2, has not
+// (RFC 6455 §4.2.2), and takes back the answer to one that was lent.
+func (a *active) acceptKey() {
+	h := a.Response.Header
+	switch key := a.Request.Header.Get(webSocketKey); {
+	case a.lentKey:
+		h.Del(webSocketAccept)
+	case a.multi == nil && len(key) > 0 && !h.Has(webSocketAccept) && equalFold(h.Get(header.Upgrade), "websocket"):
+		sum := sha1.Sum(append(key[:len(key):len(key)], "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"...))
+		h.Set(webSocketAccept, base64.StdEncoding.EncodeToString(sum[:]))
+	}
+}
+
 // send sends the response; of a tunnel, what follows it in both directions.
 func (a *active) send() (last bool, err error) {
 	if !a.resp.Tunnel || a.Tunnel == nil {
 		return a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
+	}
+	if a.Info.Status == http.StatusSwitchingProtocols {
+		a.acceptKey()
 	}
 	if near, far := a.leavers(); near != nil && far != nil {
 		return true, a.join(near, far)
