@@ -32,7 +32,7 @@ func ending(t *testing.T, backend, fields string) *proxytest.Proxy {
 // TestTunnel goes through a second proxy, which ends the tunnel: over both protocols,
 // by CONNECT and by POST.
 func TestTunnel(t *testing.T) {
-	large := strings.Repeat("0123456789abcdef", 1<<16)
+	large := strings.Repeat("0123456789abcdef", 1<<12)
 	for _, http2 := range []bool{false, true} {
 		for _, post := range []bool{false, true} {
 			t.Run(fmt.Sprintf("http2=%v post=%v", http2, post), func(t *testing.T) {
