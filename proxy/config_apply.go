@@ -3,8 +3,6 @@
 package proxy
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -12,7 +10,6 @@ import (
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/conn"
@@ -345,19 +342,19 @@ func (c *compiledListener) orClosed(err error) (*compiledListener, error) {
 func (p *Proxy) packetFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.PacketFactory, error) {
 	for i := range p.opts.Extensions.UDP {
 		e := &p.opts.Extensions.UDP[i]
-		if cfg, ok, err := decode(f.GetTypedConfig(), e.Config); err != nil {
+		if cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
 			return e.New(cfg, in)
 		}
 	}
-	return nil, unknown(f.GetTypedConfig())
+	return nil, extension.Unknown(f.GetTypedConfig())
 }
 
 func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn.Filter, conn.Factory, error) {
 	for i := range p.opts.Extensions.Network {
 		e := &p.opts.Extensions.Network[i]
-		cfg, ok, err := decode(f.GetTypedConfig(), e.Config)
+		cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -371,37 +368,37 @@ func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn
 		nf, err := e.New(cfg, in)
 		return nf, nil, err
 	}
-	return nil, nil, unknown(f.GetTypedConfig())
+	return nil, nil, extension.Unknown(f.GetTypedConfig())
 }
 
 func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.Filter, error) {
 	for i := range p.opts.Extensions.Listener {
 		e := &p.opts.Extensions.Listener[i]
-		if cfg, ok, err := decode(f.GetTypedConfig(), e.Config); err != nil {
+		if cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
 			return e.New(cfg, in)
 		}
 	}
-	return nil, unknown(f.GetTypedConfig())
+	return nil, extension.Unknown(f.GetTypedConfig())
 }
 
 func (p *Proxy) transport(t *corev3.TransportSocket) (listener.TransportFactory, error) {
 	for i := range p.opts.Extensions.Transport {
 		e := &p.opts.Extensions.Transport[i]
-		if cfg, ok, err := decode(t.GetTypedConfig(), e.Config); err != nil {
+		if cfg, ok, err := extension.Decode(t.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
 			return e.New(cfg, p.services)
 		}
 	}
-	return nil, unknown(t.GetTypedConfig())
+	return nil, extension.Unknown(t.GetTypedConfig())
 }
 
 // upstreamTransport compiles the transport socket of a cluster, or one within it;
 // raw_buffer is nil.
 func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport, error) {
-	if _, raw, err := decode(t.GetTypedConfig(), &rawbufferv3.RawBuffer{}); raw || err != nil {
+	if _, raw, err := extension.Decode(t.GetTypedConfig(), &rawbufferv3.RawBuffer{}); raw || err != nil {
 		return nil, err
 	}
 	if t.GetTypedConfig() == nil && t.GetName() == "envoy.transport_sockets.raw_buffer" {
@@ -409,32 +406,13 @@ func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport
 	}
 	for i := range p.opts.Extensions.UpstreamTransport {
 		e := &p.opts.Extensions.UpstreamTransport[i]
-		if cfg, ok, err := decode(t.GetTypedConfig(), e.Config); err != nil {
+		if cfg, ok, err := extension.Decode(t.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
 			return e.New(cfg, p.services)
 		}
 	}
-	return nil, unknown(t.GetTypedConfig())
-}
-
-// decode reads the configuration if it is of the type of want.
-func decode(a *anypb.Any, want proto.Message) (proto.Message, bool, error) {
-	if a == nil || a.MessageName() != want.ProtoReflect().Descriptor().FullName() {
-		return nil, false, nil
-	}
-	m := want.ProtoReflect().New().Interface()
-	if err := a.UnmarshalTo(m); err != nil {
-		return nil, false, fmt.Errorf("typed_config: %w", err)
-	}
-	return m, true, nil
-}
-
-func unknown(a *anypb.Any) error {
-	if a == nil {
-		return errors.New("typed_config is missing")
-	}
-	return fmt.Errorf("typed_config: the extension %s is not supported", a.MessageName())
+	return nil, extension.Unknown(t.GetTypedConfig())
 }
 
 // all returns the listeners in the order of the configuration.

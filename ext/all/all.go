@@ -25,6 +25,7 @@ import (
 	"weir.dev/weir/ext/http/grpcweb"
 	"weir.dev/weir/ext/http/headermutation"
 	"weir.dev/weir/ext/http/healthcheck"
+	"weir.dev/weir/ext/http/misdirected"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/lb/leastrequest"
 	"weir.dev/weir/ext/lb/random"
@@ -70,6 +71,7 @@ func Extensions() *extension.Registry {
 			grpcweb.Extension(),
 			headermutation.Extension(),
 			healthcheck.Extension(),
+			misdirected.Extension(),
 			router.Extension(),
 		},
 		Network: []extension.NetworkFilter{

@@ -213,6 +213,14 @@ func (c *Conn) AwaitMore() error {
 	return err
 }
 
+// AwaitRead waits until a read would not.
+func (c *Conn) AwaitRead() error {
+	if c.Ready() {
+		return nil
+	}
+	return c.awaitRead()
+}
+
 func (c *Conn) awaitRead() error {
 	c.loop.cur.spend()
 	for !c.readable {

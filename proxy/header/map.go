@@ -54,11 +54,14 @@ func (m *Map) Reset() {
 			m.arena[i] = 0xdb
 		}
 	}
+	m.arena = m.arena[:0]
+	if len(m.fields) == 0 {
+		return // Nothing was ever added, so there is nothing to clear.
+	}
 	clear(m.fields)
 	m.fields = m.fields[:0]
 	m.first = [numIDs]uint16{}
 	m.live, m.size, m.envoy = 0, 0, false
-	m.arena = m.arena[:0]
 }
 
 // Len returns the number of live fields, pseudo-header fields included.

@@ -129,8 +129,8 @@ func (c *Cluster) SetHealth(h *Host, set, unset HealthFlags) {
 	if c.closed {
 		return
 	}
-	if c.CloseOnHealthFailure && before.Health() != Unhealthy && after.Health() == Unhealthy {
-		c.closePools(h)
+	if before.Health() != Unhealthy && after.Health() == Unhealthy {
+		c.leavePools(h)
 	}
 	c.rebuildSoon()
 }
@@ -313,12 +313,18 @@ func (c *Cluster) publish(hosts []*Host) {
 	m.MaxHostWeight.Set(int64(heaviest))
 }
 
-// closePools closes a host's pools on every loop.
-func (c *Cluster) closePools(h *Host) {
+// leavePools drains the pools of a host that has become unhealthy on every loop, as
+// Envoy does: what took the host down may be the way to it, which new connections go
+// anew. With close_connections_on_host_health_failure they are closed.
+func (c *Cluster) leavePools(h *Host) {
 	for i, l := range c.loops {
 		l.Post(func() {
-			if p := h.local[i].Load(); p != nil && p.Pool != nil {
+			switch p := h.local[i].Load(); {
+			case p == nil || p.Pool == nil:
+			case c.CloseOnHealthFailure:
 				p.Pool.Close()
+			default:
+				p.Pool.Drain()
 			}
 		})
 	}

@@ -14,8 +14,9 @@ func (w *Worker) ConnectRaw(t *engine.Task, h *Host, o *ConnectOptions, hello fu
 		w.Stats.CxOverflow.Inc()
 		return nil, ErrOverflow
 	}
-	c, err := w.pools(t, h).dial(t, nil, &res.Connections, o.Transport)
-	if err != nil {
+	c := w.pools(t, h).newConn(nil, &res.Connections)
+	if remote, err := c.dial(t, o.Transport); err != nil {
+		c.close(remote)
 		return nil, err
 	}
 	if hello != nil {

@@ -93,7 +93,7 @@ func (a *active) respond() ending {
 	if early {
 		k.stats.RqEarly.Inc()
 	}
-	a.resp.Close = k.lastRequest()
+	a.resp.Close = !k.ending && k.lastRequest()
 	if a.multi != nil {
 		if a.resp.Close {
 			k.drainStreams()

@@ -97,6 +97,7 @@ func (c *conn) decode(block []byte) bool {
 	case hpack.TooMany:
 		b.refuse(errMany)
 	case hpack.Calm:
+		c.st.HPACKFlood.Inc()
 		c.fail(&ConnectionError{Code: frame.EnhanceYourCalm, Reason: err.Reason})
 	default:
 		c.fail(&ConnectionError{Code: frame.CompressionError, Reason: err.Reason})
