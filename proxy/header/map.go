@@ -246,6 +246,29 @@ func (m *Map) CopyTo(dst *Map) {
 	}
 }
 
+// Own makes the map independent of the memory that it has views of, and as small as
+// it can be: for a head that is to outlive the buffer it was read to by hours.
+func (m *Map) Own() {
+	size := 0
+	for i := range m.fields {
+		if f := &m.fields[i]; !f.dead {
+			size += len(f.name) + len(f.value)
+		}
+	}
+	m.arena = make([]byte, 0, size)
+	for i := range m.fields {
+		f := &m.fields[i]
+		switch {
+		case f.dead:
+			f.name, f.value = "", ""
+			continue
+		case f.id == none:
+			f.name = m.keep(bytesOf(f.name))
+		}
+		f.value = m.keep(bytesOf(f.value))
+	}
+}
+
 // maxFields bounds a map so that an index fits first; codecs limit heads far
 // below it.
 const maxFields = 1<<16 - 2

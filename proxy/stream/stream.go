@@ -51,6 +51,9 @@ type Stream struct {
 	// may: its Body is what follows once the response grants it.
 	Upgrade bool
 
+	// Tunnel is set by the terminal filter where its response grants the upgrade.
+	Tunnel Tunnel
+
 	task  *engine.Task
 	owner Owner
 	route *route.Route
@@ -64,6 +67,17 @@ type Stream struct {
 	text    []byte // the local reply's body
 
 	state []resetter
+}
+
+// A Tunnel is the terminal filter's part in a stream that leaves HTTP. Who sends the
+// response calls Upload before and Wait after it, or neither if it carries both
+// directions by itself.
+type Tunnel interface {
+	// Upload sends the request's body upstream from now on, while the response's
+	// comes back.
+	Upload()
+	// Wait waits until all of it was sent: each side of a tunnel ends by itself.
+	Wait() error
 }
 
 // An Owner is the connection manager's part in a stream.
@@ -95,7 +109,7 @@ func (s *Stream) Wipe() {
 	attempted := s.Info.Upstream.HostsAttempted[:0]
 	s.Info = streaminfo.Stream{}
 	s.Info.Upstream.HostsAttempted = attempted
-	s.Random, s.Upgrade = 0, false
+	s.Random, s.Upgrade, s.Tunnel = 0, false, nil
 	s.task, s.owner = nil, nil
 	s.route, s.routed, s.replied = nil, false, false
 	s.kind = 0

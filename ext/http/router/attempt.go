@@ -194,7 +194,8 @@ func (q *request) send() error {
 	if q.raw {
 		return nil // The payload itself goes upstream.
 	}
-	q.ask = codec.Request{Upgrade: s.Upgrade}
+	connect := string(s.Request.Header.Get(header.Method)) == "CONNECT"
+	q.ask = codec.Request{Upgrade: s.Upgrade && !connect}
 	err := q.client.Open(&s.Request, &q.ask)
 	if err != nil {
 		return err
@@ -287,7 +288,7 @@ func (q *request) received(status int) outcome {
 	q.s.Info.Status, q.s.Info.StatusDetails = status, "via_upstream"
 	if q.client.Head().Tunnel {
 		q.tunnel = true
-		q.upload.start(true)
+		q.s.Tunnel = &q.upload
 	}
 	return outcome{status: status}
 }
@@ -300,7 +301,11 @@ func (q *request) openTunnel() outcome {
 	q.tunnel = true
 	q.sent()
 	q.s.Info.Status, q.s.Info.StatusDetails = 200, "via_upstream"
-	q.upload.start(true)
+	if q.s.Upgrade {
+		q.s.Tunnel = &q.upload
+	} else {
+		q.upload.start(true)
+	}
 	return outcome{status: 200}
 }
 
@@ -312,6 +317,7 @@ func (q *request) abandon() {
 	q.stopTry()
 	q.complete = false
 	q.s.Info.Status, q.s.Info.StatusDetails = 0, ""
+	q.s.Tunnel = nil
 	q.replay.rewind()
 	q.forget(false)
 }

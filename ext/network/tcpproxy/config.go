@@ -47,7 +47,7 @@ func New(m *tcpproxyv3.TcpProxy, c *extension.Network) (*Proxy, error) {
 		return nil, err
 	}
 	b := &builder{Proxy: p, in: c, proto: m}
-	for _, step := range []func() error{b.target, b.times, b.hashing, b.connection, b.accessLogs} {
+	for _, step := range []func() error{b.target, b.times, b.hashing, b.connection, b.tunnelling, b.tlvs, b.accessLogs} {
 		if err := step(); err != nil {
 			return nil, err
 		}

@@ -88,7 +88,8 @@ func (s *session) attempt(t *engine.Task, ref weighted) error {
 		s.failed = append(s.failed, s.host)
 		s.host = nil
 	}
-	if !s.cluster.Cluster().Resources(upstream.DefaultPriority).Connections.CanAcquire() {
+	tunnelled := s.tunnelled()
+	if !tunnelled && !s.cluster.Cluster().Resources(upstream.DefaultPriority).Connections.CanAcquire() {
 		s.cluster.Stats.CxOverflow.Inc()
 		return upstream.ErrOverflow
 	}
@@ -101,6 +102,11 @@ func (s *session) attempt(t *engine.Task, ref weighted) error {
 	s.attempts++
 	if s.dialled = engine.Nano(); s.attempts > 1 {
 		s.failure = ""
+	}
+	if tunnelled {
+		err := s.openTunnel(t, host)
+		s.connected = engine.Nano()
+		return err
 	}
 	up, err := s.cluster.ConnectTCP(t, host, upstream.DefaultPriority, s.options())
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"weir.dev/weir/proxy/accesslog"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/proxyproto"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
@@ -75,6 +76,9 @@ type config struct {
 	connectMode    connectMode
 	earlyData      int
 	closeOnDrain   bool
+	tunnel         *tunnelConfig    // nil: none
+	tlvs           *proxyproto.TLVs // nil: none
+	merge          mergePolicy
 
 	logInterval  time.Duration // 0 is none
 	logConnected bool

@@ -28,7 +28,9 @@ type session struct {
 	failed  []*upstream.Host // that could not be reached
 	early   []byte           // what came before the upstream was there
 
-	pair pump.Pair
+	pair   pump.Pair
+	far    pump.End // of the pair
+	tunnel *tunnel  // in place of up
 
 	idle     engine.Timer
 	idleFor  int64
@@ -101,14 +103,20 @@ func (s *session) Serve(t *engine.Task, c *conn.Conn) bool {
 		}
 	}
 	c.Hold()
+	s.addTLVs()
+	s.w.stats.EarlyData.Add(uint64(min(1, len(s.early))))
 	if !s.connect(t) {
 		return false
 	}
-	s.w.stats.EarlyData.Add(uint64(min(1, len(s.early))))
 	if s.w.p.cfg.logConnected {
 		s.record(accesslog.TCPUpstreamConnected)
 	}
-	s.pair.Init(s.w.loop, s, pump.End{Socket: c.Socket, Transport: c.Transport}, pump.End{Socket: s.up.Socket, Transport: s.up.Transport})
+	if s.tunnel != nil {
+		s.touch()
+		return s.tunnel.begin()
+	}
+	s.far = pump.End{Socket: s.up.Socket, Transport: s.up.Transport}
+	s.pair.Init(s.w.loop, s, pump.End{Socket: c.Socket, Transport: c.Transport}, s.far)
 	s.touch()
 	if !s.sendEarly() {
 		return false
@@ -160,7 +168,9 @@ func (s *session) Moved(upload bool, n int) {
 		s.w.stats.CxTxBytes.Add(uint64(n))
 	}
 	if !s.over {
-		s.up.Account()
+		if s.up != nil {
+			s.up.Account()
+		}
 		s.touch()
 	}
 }
@@ -243,7 +253,7 @@ func (s *session) reset(byUpstream bool) {
 		s.conn.Socket.Reset()
 	} else {
 		s.conn.Info.CloseType = "RemoteReset"
-		s.up.Socket.Reset()
+		s.far.Socket.Reset()
 	}
 	s.end("")
 }
@@ -263,6 +273,9 @@ func (s *session) Closed(*conn.Conn) {
 	s.record(accesslog.TCPConnectionEnd)
 	if s.up != nil {
 		s.up.Close()
+	}
+	if s.tunnel != nil {
+		s.tunnel.close()
 	}
 	if s.cluster != nil {
 		s.cluster.Drop()
