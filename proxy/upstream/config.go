@@ -22,6 +22,7 @@ import (
 
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/ledger"
 )
 
 // Context is what compiling a cluster needs to know.
@@ -46,7 +47,7 @@ type PolicyFactory struct {
 	Config proto.Message
 	// Fields is the ledger of Config's fields; what it rejects or ignores is told to the
 	// user before New is called.
-	Fields string
+	Fields *ledger.Ledger
 	// New compiles a message of Config's type. An error may be an xds.Problem.
 	New func(cfg proto.Message) (Policy, error)
 }
@@ -79,6 +80,8 @@ type DiscoveryConfig struct {
 	Cleanup     time.Duration
 	// Policy is what Provided made.
 	Policy Policy
+	// Warn tells of a field without effect.
+	Warn func(path, reason string)
 }
 
 // A Config is a compiled cluster, ready for Manager.Update.
@@ -95,21 +98,15 @@ func (c *Config) Same(o *Config) bool { return c.hash == o.hash }
 //go:embed fields.txt
 var fields string
 
-// Fields is the ledger of what this package reads: Cluster and the messages in its
-// extension points.
-func Fields() string { return fields }
+// supported is the ledger of what this package reads: Cluster and the messages in
+// its extension points.
+var supported = ledger.MustParse(fields)
 
 // Compile turns a cluster into a Config, or tells all that is wrong with it. The
 // Config is nil if a problem is an error; warnings name fields that have no effect.
 func Compile(c *clusterv3.Cluster, cx *Context) (*Config, []xds.Problem) {
 	k := &compiler{cx: cx, cluster: c, out: &Config{}}
-	ledger, err := ParseLedger(fields)
-	if err != nil {
-		k.fail("", err.Error(), "")
-		return nil, k.problems
-	}
-	k.ledger = ledger
-	k.check("", c)
+	k.check(supported, "", c)
 	k.validate("", c)
 	if k.failed() {
 		return nil, k.problems
@@ -131,7 +128,6 @@ func Compile(c *clusterv3.Cluster, cx *Context) (*Config, []xds.Problem) {
 type compiler struct {
 	cx       *Context
 	cluster  *clusterv3.Cluster
-	ledger   Ledger
 	out      *Config
 	problems []xds.Problem
 }
@@ -146,8 +142,19 @@ func (k *compiler) fail(path, reason, remedy string) { k.add(xds.Error, path, re
 
 func (k *compiler) warn(path, reason, remedy string) { k.add(xds.Warning, path, reason, remedy) }
 
-// failErr tells an error, which may be an xds.Problem with a path below path.
+// ignored is warn for what nothing can be done about, in the form of ledger.Apply.
+func (k *compiler) ignored(path, reason string) { k.warn(path, reason, "") }
+
+// failErr tells an error, which may be an xds.Problem with a path below path, or
+// several.
 func (k *compiler) failErr(path string, err error) {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) {
+		for _, err := range many.Unwrap() {
+			k.failErr(path, err)
+		}
+		return
+	}
 	var p xds.Problem
 	if !errors.As(err, &p) {
 		k.fail(path, err.Error(), "")
@@ -165,9 +172,8 @@ func (k *compiler) failErr(path string, err error) {
 func (k *compiler) failed() bool { return xds.HasErrors(k.problems) }
 
 // check tells what the ledger rejects and ignores of a message.
-func (k *compiler) check(path string, m proto.Message) {
-	for _, p := range k.ledger.Check(m) {
-		p.Path = joinPath(path, p.Path)
+func (k *compiler) check(l *ledger.Ledger, path string, m proto.Message) {
+	for _, p := range l.Check(m, path) {
 		k.add(p.Severity, p.Path, p.Reason, p.Remedy)
 	}
 }

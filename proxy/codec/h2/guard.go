@@ -54,8 +54,7 @@ func (b *bucket) take(n, now int64) bool {
 func (b *bucket) give(n int64) { b.tokens = min(b.size, b.tokens+n*1000) }
 
 const (
-	// resetRate and glitchRate are how many a second are put up with for ever.
-	resetRate  = 20
+	// glitchRate is how many a second are put up with for ever.
 	glitchRate = 16
 	// settingsMost and settingsRate are far above what any peer needs.
 	settingsMost, settingsRate = 64, 8
@@ -69,7 +68,7 @@ const (
 func (g *guard) init(c *conn) {
 	g.c = c
 	now := c.loop.Now()
-	g.resets.init(int64(c.lim.MaxPrematureResets), resetRate, now)
+	g.resets.init(int64(c.lim.MaxPrematureResets), int64(c.lim.PrematureResetRate), now)
 	g.glitches.init(int64(c.lim.MaxGlitches), glitchRate, now)
 	g.settingsIn.init(settingsMost, settingsRate, now)
 }

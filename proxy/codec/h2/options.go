@@ -63,8 +63,10 @@ type Options struct {
 
 	// MaxPrematureResets is how many young streams a client may reset before they
 	// are answered, 200 by default, on top of what comes back with time and with
-	// each answer: see guard.
-	MaxPrematureResets uint32
+	// each answer: see guard. PrematureResetRate is how many come back in a second,
+	// 20 by default (stream_reset_burst and stream_reset_rate; Envoy's own are 1000
+	// and 33, for it counts the resets of old and of answered streams as well).
+	MaxPrematureResets, PrematureResetRate uint32
 	// MaxGlitches is how many frames that a correct peer seldom sends are put up
 	// with at a time, 256 by default.
 	MaxGlitches uint32
@@ -102,6 +104,7 @@ const (
 	defaultPriorities     = 100
 	defaultUpdates        = 10
 	defaultResets         = 200
+	defaultResetRate      = 20
 	defaultGlitches       = 256
 	firstStreamWindow     = 256 << 10
 	firstConnectionWindow = 1 << 20
@@ -144,6 +147,7 @@ func (o *Options) limits() limits {
 	l.MaxInboundPriorityFramesPerStream = or(o.MaxInboundPriorityFramesPerStream, defaultPriorities)
 	l.MaxInboundWindowUpdateFramesPerDataFrame = or(o.MaxInboundWindowUpdateFramesPerDataFrame, defaultUpdates)
 	l.MaxPrematureResets = or(o.MaxPrematureResets, defaultResets)
+	l.PrematureResetRate = or(o.PrematureResetRate, defaultResetRate)
 	l.MaxGlitches = or(o.MaxGlitches, defaultGlitches)
 	l.streamWindow, l.mostStream = or(o.InitialStreamWindow, firstStreamWindow), or(o.InitialStreamWindow, mostStreamWindow)
 	l.connWindow, l.mostConn = or(o.InitialConnectionWindow, firstConnectionWindow), or(o.InitialConnectionWindow, mostConnectionWindow)
