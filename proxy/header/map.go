@@ -90,6 +90,15 @@ func (m *Map) All() iter.Seq2[Name, []byte] {
 // Get returns the value of the first field called n, or nil if there is none.
 // An empty value is not nil.
 func (m *Map) Get(n Name) []byte {
+	// Small enough to be inlined: most names that are asked for are well-known, and
+	// most are not there.
+	if n.id != none && m.first[n.id] == 0 {
+		return nil
+	}
+	return m.get(n)
+}
+
+func (m *Map) get(n Name) []byte {
 	if i := m.find(n, 0); i >= 0 {
 		return bytesOf(m.fields[i].value)
 	}
@@ -102,7 +111,12 @@ func (m *Map) Get(n Name) []byte {
 func (m *Map) HasEnvoy() bool { return m.envoy }
 
 // Has reports whether there is a field called n.
-func (m *Map) Has(n Name) bool { return m.find(n, 0) >= 0 }
+func (m *Map) Has(n Name) bool {
+	if n.id != none {
+		return m.first[n.id] != 0
+	}
+	return m.find(n, 0) >= 0
+}
 
 // Values returns the values of all fields called n, in order.
 func (m *Map) Values(n Name) iter.Seq[[]byte] {
@@ -189,6 +203,13 @@ func (m *Map) Append(n Name, value []byte) {
 
 // Del removes all fields called n and reports whether there was any.
 func (m *Map) Del(n Name) bool {
+	if n.id != none && m.first[n.id] == 0 {
+		return false
+	}
+	return m.del(n)
+}
+
+func (m *Map) del(n Name) bool {
 	i := m.find(n, 0)
 	if i < 0 {
 		return false

@@ -22,7 +22,9 @@ func (a *active) serve() ending {
 	a.Info.RequestTrailer = a.Request.Trailer
 	a.Random = k.rand.next()
 	a.resp.Progress = a
-	k.stats.UnderscoreDropped.Add(uint64(hd.Underscored))
+	if hd.Underscored > 0 {
+		k.stats.UnderscoreDropped.Add(uint64(hd.Underscored))
+	}
 	if a.multi == nil {
 		k.conn.Socket.Watch(k)
 	}

@@ -395,7 +395,9 @@ type recent struct {
 	next int
 }
 
-const recentMost = 64
+// recentMost is how many there are: as many as may be reset, such as when a client
+// with many streams is gone, before the peer has seen the first reset.
+const recentMost = 1024
 
 func (r *recent) add(id uint32) {
 	if len(r.ids) < recentMost {

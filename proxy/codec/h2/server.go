@@ -125,7 +125,9 @@ func (c *Server) head(s *exchange, id uint32, end bool, size int, fragment []byt
 	case b.refused != nil:
 		c.answer(r, b.refused, end)
 	default:
-		c.st.DroppedUnderscores.Add(uint64(r.hd.Underscored))
+		if n := r.hd.Underscored; n > 0 {
+			c.st.DroppedUnderscores.Add(uint64(n))
+		}
 		c.begin(r, end)
 	}
 	return nil
