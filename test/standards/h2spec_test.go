@@ -24,7 +24,7 @@ import (
 // cleartext and with TLS, before hosts of HTTP/1 and of HTTP/2.
 func TestH2Spec(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes half a minute")
+		t.Skip("takes a minute")
 	}
 	program := tool.Install(t, tool.H2Spec)
 	pair := tlstest.NewCA(t, "h2spec CA").Issue(t, tlstest.Leaf{DNS: []string{"localhost"}})
@@ -36,6 +36,7 @@ func TestH2Spec(t *testing.T) {
 		// does; a case of h2spec expects anything but that.
 		{"cleartext", "", "codec_type: HTTP2", nil},
 		{"TLS", tlsChain(pair), "", []string{"-t", "-k"}},
+		{"cleartext, connections kept", "", keepConnections, nil},
 	} {
 		for _, up := range []string{"HTTP/1", "HTTP/2"} {
 			t.Run(tt.name+" to "+up, func(t *testing.T) {
@@ -56,6 +57,10 @@ func TestH2Spec(t *testing.T) {
 		}
 	}
 }
+
+// keepConnections has a malformed message end its stream and not its connection.
+const keepConnections = `codec_type: HTTP2
+http2_protocol_options: {allow_connect: true, override_stream_error_on_invalid_http_message: true}`
 
 // tlsChain is a transport socket for a filter chain that prefers HTTP/2.
 func tlsChain(p *tlstest.Pair) string {

@@ -47,6 +47,9 @@ func TestGRPCInterop(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root may make a network namespace")
 	}
+	if out, err := exec.CommandContext(t.Context(), "unshare", "--net", "ip", "link").CombinedOutput(); err != nil {
+		t.Skipf("no network namespace can be made here: %v\n%s", err, out)
+	}
 	client, server := tool.Install(t, tool.InteropClient), tool.Install(t, tool.InteropServer)
 	ca := tlstest.NewCA(t, "interop CA")
 	dir := t.TempDir()
