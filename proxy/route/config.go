@@ -105,6 +105,7 @@ type compiler struct {
 	scratch  *sync.Pool
 	shared   *sharing
 	maxBody  uint64
+	pseudo   bool // headers to set may be pseudo-header fields
 }
 
 // at returns a compiler for a field below.

@@ -250,7 +250,7 @@ func (c *compiler) internalRedirect(a *routev3.RouteAction, f *Forward) {
 		out.Predicates = append(out.Predicates, v)
 	}
 	for i, n := range p.GetResponseHeadersToCopy() {
-		if at.at("response_headers_to_copy[%d]", i).modifiable(n) {
+		if _, ok := at.at("response_headers_to_copy[%d]", i).settable(n); ok {
 			out.HeadersToCopy = append(out.HeadersToCopy, requestHeader(n))
 		}
 	}

@@ -5,7 +5,6 @@ package route
 import (
 	"errors"
 	"slices"
-	"strings"
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -14,7 +13,6 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
 )
 
@@ -213,62 +211,14 @@ func (c *compiler) mutations(kind string, add []*corev3.HeaderValueOption, remov
 	}
 	m := &mutations{pool: c.scratch}
 	for i, n := range remove {
-		if at := c.at("%s_headers_to_remove[%d]", kind, i); at.modifiable(n) {
-			m.remove = append(m.remove, header.NewName(n))
+		if name, ok := c.at("%s_headers_to_remove[%d]", kind, i).settable(n); ok {
+			m.remove = append(m.remove, name)
 		}
 	}
 	for i, o := range add {
 		c.at("%s_headers_to_add[%d]", kind, i).setter(m, o)
 	}
 	return m
-}
-
-// modifiable rejects the names that only rewrites may change.
-func (c *compiler) modifiable(name string) bool {
-	if name == "" || name[0] == ':' || strings.EqualFold(name, "host") {
-		c.reject("header %q may not be changed here: use prefix_rewrite, host_rewrite_literal and their like", name)
-		return false
-	}
-	return true
-}
-
-func (c *compiler) setter(m *mutations, o *corev3.HeaderValueOption) {
-	key := o.GetHeader().GetKey()
-	if !c.at("header.key").modifiable(key) {
-		return
-	}
-	s := setter{name: header.NewName(key), keepEmpty: o.GetKeepEmptyValue()}
-	text := o.GetHeader().GetValue()
-	if text == "" {
-		text = string(o.GetHeader().GetRawValue())
-	}
-	if !cleanLocation(text) {
-		c.at("header.value").reject("has a line break or NUL")
-	}
-	if v := c.at("header.value").format(text); v != nil {
-		s.value, s.format = v.text, v.format
-	}
-	switch o.GetAppendAction() {
-	case corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD:
-		s.action = appendOrAdd
-	case corev3.HeaderValueOption_ADD_IF_ABSENT:
-		s.action = addIfAbsent
-	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
-		s.action = overwriteOrAdd
-	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
-		s.action = overwriteIfExists
-	default:
-		c.at("append_action").reject("value %d is not known", o.AppendAction)
-	}
-	if a := o.GetAppend(); a != nil {
-		if s.action != appendOrAdd {
-			c.at("append").reject("append_action is set too: leave out append, which is deprecated")
-		}
-		if !a.Value {
-			s.action = overwriteOrAdd
-		}
-	}
-	m.set = append(m.set, s)
 }
 
 // mutationList compiles a list of HeaderMutations.
@@ -279,8 +229,8 @@ func (c *compiler) mutationList(field string, l []*mutationv3.HeaderMutation) mu
 		m := &mutations{pool: c.scratch}
 		switch a := h.GetAction().(type) {
 		case *mutationv3.HeaderMutation_Remove:
-			if at.at("remove").modifiable(a.Remove) {
-				m.remove = append(m.remove, header.NewName(a.Remove))
+			if name, ok := at.at("remove").removable(a.Remove); ok {
+				m.remove = append(m.remove, name)
 			}
 			out = append(out, mutation{m: m})
 		case *mutationv3.HeaderMutation_Append:

@@ -16,8 +16,7 @@ import (
 
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/format"
-	"weir.dev/weir/proxy/header"
-	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
 )
 
@@ -66,22 +65,23 @@ func newRoute(cfg proto.Message, s *extension.Services) (any, error) {
 func compile(m *headermutationv3.Mutations, s *extension.Services) (*Mutations, error) {
 	l := loader{formatters: m.GetFormatters(), hostname: s.Node.Hostname}
 	out := &Mutations{}
+	if _, err := l.load(""); err != nil {
+		return nil, err // Of formatters, even if no value asks them.
+	}
+	ctx := route.Context{CompileFormat: func(s string) (route.Formatter, error) { return l.load(s) }}
 	for _, list := range []struct {
 		field string
 		from  []*mutationv3.HeaderMutation
-		to    *headers
+		to    *route.Mutations
 	}{
 		{"request_mutations", m.GetRequestMutations(), &out.request},
 		{"response_mutations", m.GetResponseMutations(), &out.response},
 		{"request_trailers_mutations", m.GetRequestTrailersMutations(), &out.requestTrailer},
 		{"response_trailers_mutations", m.GetResponseTrailersMutations(), &out.responseTrailer},
 	} {
-		for i, h := range list.from {
-			op, err := l.header(h)
-			if err != nil {
-				return nil, fmt.Errorf("%s[%d].%w", list.field, i, err)
-			}
-			*list.to = append(*list.to, op)
+		var err error
+		if *list.to, err = route.CompileMutations(list.field, list.from, ctx); err != nil {
+			return nil, err
 		}
 	}
 	for i, q := range m.GetQueryParameterMutations() {
@@ -99,18 +99,23 @@ type loader struct {
 	hostname   string
 }
 
-// value compiles a value; a missing operand is nothing, not "-".
-func (l *loader) value(text string) (*format.Format, string, error) {
-	if strings.ContainsAny(text, "\r\n\x00") {
-		return nil, "", errors.New("has a line break or NUL: remove it")
-	}
-	f, err := (&format.Loader{Options: format.Options{Hostname: l.hostname}}).Load(&corev3.SubstitutionFormatString{
+// load compiles a format; a missing operand is nothing, not "-".
+func (l *loader) load(text string) (*format.Format, error) {
+	return (&format.Loader{Options: format.Options{Hostname: l.hostname}}).Load(&corev3.SubstitutionFormatString{
 		Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
 			Specifier: &corev3.DataSource_InlineString{InlineString: text},
 		}},
 		OmitEmptyValues: true,
 		Formatters:      l.formatters,
 	})
+}
+
+// value compiles the value of a parameter.
+func (l *loader) value(text string) (*format.Format, string, error) {
+	if strings.ContainsAny(text, "\r\n\x00") {
+		return nil, "", errors.New("has a line break or NUL: remove it")
+	}
+	f, err := l.load(text)
 	if err != nil {
 		return nil, "", err
 	}
@@ -118,89 +123,6 @@ func (l *loader) value(text string) (*format.Format, string, error) {
 		return nil, s, nil
 	}
 	return f, "", nil
-}
-
-func (l *loader) header(m *mutationv3.HeaderMutation) (op headerOp, err error) {
-	switch a := m.GetAction().(type) {
-	case *mutationv3.HeaderMutation_Append:
-		if op, err = l.append(a.Append); err != nil {
-			return op, fmt.Errorf("append.%w", err)
-		}
-		return op, nil
-	case *mutationv3.HeaderMutation_Remove:
-		if op.name, err = name(a.Remove); err == nil && op.name.IsPseudo() {
-			err = fmt.Errorf("%s cannot be removed: a message has no meaning without it", a.Remove)
-		}
-		if err != nil {
-			return op, fmt.Errorf("remove: %w", err)
-		}
-		op.action = remove
-		return op, nil
-	case *mutationv3.HeaderMutation_RemoveOnMatch_:
-		if op.match, err = match.CompileString(a.RemoveOnMatch.GetKeyMatcher()); err != nil {
-			return op, fmt.Errorf("remove_on_match.key_matcher: %w", err)
-		}
-		op.action = removeOnMatch
-		return op, nil
-	}
-	return op, errors.New("action is missing: set one of append, remove, remove_on_match")
-}
-
-func name(s string) (header.Name, error) {
-	if s == "" {
-		return header.Name{}, errors.New("the name of the header is empty")
-	}
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/;<=>?@[\]{}`, c) >= 0 || c == ':' && i > 0 {
-			return header.Name{}, fmt.Errorf("%q is not a header name", s)
-		}
-	}
-	if strings.EqualFold(s, "host") {
-		return header.Authority, nil // As Envoy has it: one field, two names.
-	}
-	return header.NewName(s), nil
-}
-
-func (l *loader) append(o *corev3.HeaderValueOption) (op headerOp, err error) {
-	h := o.GetHeader()
-	if op.name, err = name(h.GetKey()); err != nil {
-		return op, fmt.Errorf("header.key: %w", err)
-	}
-	text := h.GetValue()
-	if raw := h.GetRawValue(); len(raw) > 0 {
-		if text != "" {
-			return op, errors.New("header.raw_value: value is set too: only one of them may be")
-		}
-		text = string(raw)
-	}
-	if op.format, op.value, err = l.value(text); err != nil {
-		return op, fmt.Errorf("header.value: %w", err)
-	}
-	op.keepEmpty = o.GetKeepEmptyValue()
-	switch o.GetAppendAction() {
-	case corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD:
-		op.action = add
-	case corev3.HeaderValueOption_ADD_IF_ABSENT:
-		op.action = addIfAbsent
-	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
-		op.action = overwriteOrAdd
-	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
-		op.action = overwriteIfExists
-	default:
-		return op, fmt.Errorf("append_action: value %d is not known", o.GetAppendAction())
-	}
-	if a := o.GetAppend(); a != nil {
-		if op.action != add {
-			return op, errors.New("append: append_action is set too: leave out append, which is deprecated")
-		}
-		if !a.GetValue() {
-			op.action = overwriteOrAdd
-		}
-	}
-	if op.name.IsPseudo() && op.action == add {
-		return op, fmt.Errorf("append_action: %s has one value: use OVERWRITE_IF_EXISTS_OR_ADD", op.name)
-	}
-	return op, nil
 }
 
 func (l *loader) query(m *corev3.KeyValueMutation) (op queryOp, err error) {

@@ -7,45 +7,18 @@
 package headermutation
 
 import (
-	"bytes"
 	"io"
 	"sync"
 
-	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/header"
-	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
-	"weir.dev/weir/proxy/streaminfo"
 )
-
-type action uint8
-
-const (
-	add action = iota
-	addIfAbsent
-	overwriteOrAdd
-	overwriteIfExists
-	remove
-	removeOnMatch
-)
-
-// headerOp is one HeaderMutation.
-type headerOp struct {
-	name      header.Name
-	match     *match.String  // of removeOnMatch
-	format    *format.Format // nil: value is fixed
-	value     string
-	action    action
-	keepEmpty bool
-}
-
-type headers []headerOp
 
 // Mutations is a compiled Mutations message.
 type Mutations struct {
-	request, response               headers
-	requestTrailer, responseTrailer headers
+	request, response               route.Mutations
+	requestTrailer, responseTrailer route.Mutations
 	query                           []queryOp
 }
 
@@ -106,12 +79,12 @@ func (f *Filter) Request(s *stream.Stream) error {
 	st := f.levels(s)
 	trailers := false
 	for _, m := range st.list[:st.n] {
-		m.request.apply(f, s.Request.Header, &s.Info)
+		m.request.Apply(s.Request.Header, &s.Info)
 		f.mutateQuery(m.query, s)
-		trailers = trailers || len(m.requestTrailer) > 0
+		trailers = trailers || !m.requestTrailer.Empty()
 	}
 	if trailers && s.Request.Trailer != nil && s.Request.Body != nil {
-		st.request = trailing{Body: s.Request.Body, f: f, s: s, st: st, trailer: s.Request.Trailer}
+		st.request = trailing{Body: s.Request.Body, s: s, st: st, trailer: s.Request.Trailer}
 		s.Request.Body = &st.request
 	}
 	return nil
@@ -123,12 +96,12 @@ func (f *Filter) Response(s *stream.Stream) error {
 	s.Info.Response = s.Response.Header
 	trailers := false
 	for _, m := range st.list[:st.n] {
-		m.response.apply(f, s.Response.Header, &s.Info)
-		trailers = trailers || len(m.responseTrailer) > 0
+		m.response.Apply(s.Response.Header, &s.Info)
+		trailers = trailers || !m.responseTrailer.Empty()
 	}
 	if trailers && s.Response.Trailer != nil && s.Response.Body != nil {
 		s.Info.ResponseTrailer = s.Response.Trailer
-		st.response = trailing{Body: s.Response.Body, f: f, s: s, st: st, trailer: s.Response.Trailer, response: true}
+		st.response = trailing{Body: s.Response.Body, s: s, st: st, trailer: s.Response.Trailer, response: true}
 		s.Response.Body = &st.response
 	}
 	return nil
@@ -137,7 +110,6 @@ func (f *Filter) Response(s *stream.Stream) error {
 // trailing is a body that changes the trailers at its end.
 type trailing struct {
 	stream.Body
-	f        *Filter
 	s        *stream.Stream
 	st       *state
 	trailer  *header.Map
@@ -156,66 +128,11 @@ func (b *trailing) Next() ([]byte, error) {
 		return p, err // Without trailers there is nothing to change.
 	}
 	for _, m := range b.st.list[:b.st.n] {
-		ops := m.requestTrailer
+		ops := &m.requestTrailer
 		if b.response {
-			ops = m.responseTrailer
+			ops = &m.responseTrailer
 		}
-		ops.apply(b.f, b.trailer, &b.s.Info)
+		ops.Apply(b.trailer, &b.s.Info)
 	}
 	return p, err
-}
-
-// apply makes the changes one after the other: each sees those before it.
-func (l headers) apply(f *Filter, h *header.Map, info *streaminfo.Stream) {
-	for i := range l {
-		op := &l[i]
-		switch op.action {
-		case remove:
-			h.Del(op.name)
-		case removeOnMatch:
-			op.removeMatching(h)
-		default:
-			op.set(f, h, info)
-		}
-	}
-}
-
-// removeMatching spares pseudo-header fields: a message has no meaning without
-// them.
-func (op *headerOp) removeMatching(h *header.Map) {
-	fields := h.Fields()
-	for i := range fields {
-		if n := fields[i].Name(); fields[i].Live() && !fields[i].IsPseudo() && op.match.Match(n.String()) {
-			h.DelAt(i)
-		}
-	}
-}
-
-func (op *headerOp) set(f *Filter, h *header.Map, info *streaminfo.Stream) {
-	exists := h.Has(op.name)
-	if op.action == addIfAbsent && exists || op.action == overwriteIfExists && !exists {
-		return
-	}
-	over := op.action == overwriteOrAdd || op.action == overwriteIfExists
-	if op.format == nil {
-		switch {
-		case op.value == "" && !op.keepEmpty:
-		case over:
-			h.Set(op.name, op.value)
-		default:
-			h.Add(op.name, op.value)
-		}
-		return
-	}
-	buf := f.scratch.Get().(*[]byte)
-	*buf = op.format.AppendTo((*buf)[:0], info)
-	switch {
-	case len(*buf) == 0 && !op.keepEmpty:
-	case bytes.ContainsAny(*buf, "\r\n\x00"): // A value that could end the field early is never sent.
-	case over:
-		h.SetBytes(op.name, *buf)
-	default:
-		h.AddBytes(op.name, *buf)
-	}
-	f.scratch.Put(buf)
 }

@@ -160,7 +160,7 @@ func TestLevels(t *testing.T) {
 func TestRefused(t *testing.T) {
 	rig := streamtest.New(t)
 	tests := []struct{ mutations, want string }{
-		{`"request_mutations":[{}]`, "mutations.request_mutations[0].action is missing"},
+		{`"request_mutations":[{}]`, "mutations.request_mutations[0]: has no action"},
 		{`"response_mutations":[{"remove":"a"},{"remove":":status"}]`, "mutations.response_mutations[1].remove: :status cannot be removed"},
 		{`"request_mutations":[{"remove":"a b"}]`, "is not a header name"},
 		{`"request_mutations":[` + appendTo(":path", "/", always) + `]`, "append_action: :path has one value"},

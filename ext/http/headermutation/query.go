@@ -10,6 +10,17 @@ import (
 	"weir.dev/weir/proxy/stream"
 )
 
+// action is KeyValueAppendAction, and removal.
+type action uint8
+
+const (
+	add action = iota
+	addIfAbsent
+	overwriteOrAdd
+	overwriteIfExists
+	remove
+)
+
 // queryOp is one KeyValueMutation of a query parameter.
 type queryOp struct {
 	key    string // decoded

@@ -222,16 +222,12 @@ func (b *builder) mapper(m *hcmv3.ResponseMapper) (*replyMapper, error) {
 	if c.format, err = b.bodyFormat(m.GetBodyFormatOverride()); err != nil {
 		return nil, fmt.Errorf("body_format_override: %w", err)
 	}
-	for i, h := range m.GetHeadersToAdd() {
-		v, err := format.Compile(h.GetHeader().GetValue(), format.Options{OmitEmpty: true, Hostname: b.in.Node.Hostname})
-		if err != nil {
-			return nil, fmt.Errorf("headers_to_add[%d]: %w", i, err)
-		}
-		action := headerAction(h.GetAppendAction())
-		if a := h.GetAppend(); a != nil && !a.GetValue() { //nolint:staticcheck // Still found in people's files.
-			action = overwriteOrAdd
-		}
-		c.headers = append(c.headers, replyHeader{name: header.NewName(h.GetHeader().GetKey()), value: v, action: action, empty: h.GetKeepEmptyValue()})
+	o := format.Options{OmitEmpty: true, Hostname: b.in.Node.Hostname}
+	c.headers, err = route.CompileHeaders("headers_to_add", m.GetHeadersToAdd(), route.Context{
+		CompileFormat: func(s string) (route.Formatter, error) { return format.Compile(s, o) },
+	})
+	if err != nil {
+		return nil, err
 	}
 	return c, nil
 }

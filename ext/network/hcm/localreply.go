@@ -6,6 +6,7 @@ import (
 	"weir.dev/weir/proxy/accesslog"
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
 )
 
@@ -21,26 +22,8 @@ type replyMapper struct {
 	status  int            // 0 keeps it
 	body    *string        // nil keeps it
 	format  *format.Format // nil: that of the whole configuration
-	headers []replyHeader
+	headers *route.Headers
 }
-
-// replyHeader is one header to add to a reply.
-type replyHeader struct {
-	name   header.Name
-	value  *format.Format
-	action headerAction
-	empty  bool // keep_empty_value
-}
-
-// headerAction is Envoy's HeaderAppendAction, with its numbers.
-type headerAction uint8
-
-const (
-	appendOrAdd headerAction = iota
-	addIfAbsent
-	overwriteOrAdd
-	overwriteIfExists
-)
 
 // Localise changes a reply made here as local_reply_config asks.
 func (a *active) Localise(s *stream.Stream) {
@@ -80,30 +63,5 @@ func (m *replyMapper) apply(s *stream.Stream) {
 	if m.body != nil {
 		s.SetLocalBody(func(dst, _ []byte) []byte { return append(dst, *m.body...) })
 	}
-	for i := range m.headers {
-		m.headers[i].apply(s)
-	}
-}
-
-func (r *replyHeader) apply(s *stream.Stream) {
-	h := s.Response.Header
-	v := r.value.AppendTo(nil, &s.Info)
-	if len(v) == 0 && !r.empty {
-		return
-	}
-	has := h.Has(r.name)
-	switch r.action {
-	case appendOrAdd:
-		h.AddBytes(r.name, v)
-	case addIfAbsent:
-		if !has {
-			h.AddBytes(r.name, v)
-		}
-	case overwriteIfExists:
-		if has {
-			h.SetBytes(r.name, v)
-		}
-	default:
-		h.SetBytes(r.name, v)
-	}
+	m.headers.Apply(s.Response.Header, &s.Info)
 }

@@ -40,13 +40,12 @@ func (b *builder) tunnelling() error {
 	if t.hostname, err = format.Compile(m.GetHostname(), o); err != nil {
 		return fmt.Errorf("tunneling_config.hostname: %w", err)
 	}
-	headers, problems := route.CompileHeaders("headers_to_add", m.GetHeadersToAdd(), route.Context{
+	t.headers, err = route.CompileHeaders("headers_to_add", m.GetHeadersToAdd(), route.Context{
 		CompileFormat: func(s string) (route.Formatter, error) { return format.Compile(s, o) },
 	})
-	for _, p := range problems {
-		return fmt.Errorf("tunneling_config.%s: %s", p.Path, p.Reason)
+	if err != nil {
+		return fmt.Errorf("tunneling_config.%w", err)
 	}
-	t.headers = headers
 	if x := m.GetRequestIdExtension(); x != nil {
 		var u uuidv3.UuidRequestIdConfig
 		if err := x.GetTypedConfig().UnmarshalTo(&u); err != nil {
