@@ -108,6 +108,16 @@ func (c *Conn) Read(p []byte) (int, error) {
 		if err := c.awaitRead(); err != nil {
 			return 0, err
 		}
+		if n, err := c.receive(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// receive reads what there is into p, which is not empty: 0 and no error mean that
+// there is nothing now.
+func (c *Conn) receive(p []byte) (int, error) {
+	for {
 		n, e := recv(int(c.fd), p)
 		switch {
 		case e == 0 && n > 0:
@@ -120,6 +130,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		case e == unix.EAGAIN:
 			c.readable = false
+			return 0, nil
 		case e != unix.EINTR:
 			return 0, e
 		}
@@ -136,27 +147,10 @@ func (c *Conn) TryRead(p []byte) (int, error) {
 	if t := c.loop.cur; t != nil && c.readable {
 		t.spend()
 	}
-	for c.readable && len(p) > 0 {
-		if err := c.failed(); err != nil {
-			return 0, err
-		}
-		n, e := recv(int(c.fd), p)
-		switch {
-		case e == 0 && n > 0:
-			if n < len(p) && !c.hup {
-				c.readable = false
-			}
-			c.Received += uint64(n)
-			return n, nil
-		case e == 0:
-			return 0, io.EOF
-		case e == unix.EAGAIN:
-			c.readable = false
-		case e != unix.EINTR:
-			return 0, e
-		}
+	if err := c.failed(); err != nil || !c.readable || len(p) == 0 {
+		return 0, err
 	}
-	return 0, c.failed()
+	return c.receive(p)
 }
 
 // Peek reads without taking: it waits until at least have+1 bytes are there.

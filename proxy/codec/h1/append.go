@@ -67,18 +67,18 @@ func AppendRequest(dst []byte, m *header.Map, f *Framing) ([]byte, error) {
 	if !isToken(method) {
 		return dst, errWriteMethod
 	}
-	if authority == nil && !f.HTTP10 || len(authority) > 0 && !validAuthority(authority) {
+	if authority == nil && !f.HTTP10 || len(authority) > 0 && !codec.ValidAuthority(authority) {
 		return dst, errWriteTarget
 	}
 	target := m.Get(header.Path)
 	if string(method) == "CONNECT" {
-		if target = authority; port(target) <= 0 {
+		if target = authority; codec.Port(target) <= 0 {
 			return dst, errWriteTarget
 		}
 		if f.Body != BodyNone {
 			return dst, errWriteBody
 		}
-	} else if !validTarget(target) || len(target) == 0 ||
+	} else if !codec.ValidTarget(target) || len(target) == 0 ||
 		target[0] != '/' && (string(target) != "*" || string(method) != "OPTIONS") {
 		return dst, errWriteTarget
 	}

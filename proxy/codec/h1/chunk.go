@@ -5,7 +5,6 @@ package h1
 import (
 	"bytes"
 	"strconv"
-	"strings"
 
 	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
@@ -295,44 +294,10 @@ func (c *Chunked) trailerLine(b []byte, i int) (next int, err *codec.Error) {
 	if c.dropTrailers {
 		return next, nil
 	}
-	if n := header.Resolve(b[i:colon]); trailerAllowed(n) {
+	if n := header.Resolve(b[i:colon]); codec.TrailerAllowed(n) {
 		c.trailers.AddView(n, b[start:end])
 	}
 	return next, nil
-}
-
-// notInTrailers has the well-known fields that RFC 9110 §6.5.1 keeps out of
-// trailer sections: framing, routing, request modifiers, authentication,
-// response control and content format; and those that a proxy puts its own
-// trust in. Such trailers are dropped.
-var notInTrailers = buildNotInTrailers()
-
-func buildNotInTrailers() (t [256]bool) {
-	for _, n := range []header.Name{
-		header.Host, header.Connection, header.KeepAlive, header.ProxyConnection, header.TransferEncoding,
-		header.TE, header.Trailer, header.Upgrade, header.HTTP2Settings, header.ContentLength,
-		header.ContentType, header.ContentEncoding, header.ContentRange, header.Expect, header.Date,
-		header.Cookie, header.SetCookie, header.Location, header.Authorization, header.ProxyAuthorization,
-		header.ProxyAuthenticate, header.WWWAuthenticate, header.CacheControl, header.Age, header.Vary,
-		header.Range, header.Expires, header.IfMatch, header.IfNoneMatch, header.IfModifiedSince,
-		header.Pragma, header.RetryAfter, header.StrictTransportSecurity, header.Forwarded,
-		header.XRealIP, header.XRequestID, header.Origin,
-	} {
-		t[n.ID()] = true
-	}
-	return t
-}
-
-func trailerAllowed(n header.Name) bool {
-	if notInTrailers[n.ID()] {
-		return false
-	}
-	switch s := n.String(); s {
-	case "max-forwards", "if-unmodified-since", "if-range", "authentication-info", "proxy-authentication-info", "warning":
-		return false
-	default:
-		return !strings.HasPrefix(s, "x-forwarded-") && !strings.HasPrefix(s, "x-envoy-") && s[0] != ':'
-	}
 }
 
 // AppendChunkHead appends the head of a chunk of n bytes, n > 0. The chunk's
@@ -361,7 +326,7 @@ func AppendLastChunk(dst []byte, trailers *header.Map, f *Framing) ([]byte, erro
 	w.text("0\r\n")
 	fields := trailers.Fields()
 	for i := range fields {
-		if t := &fields[i]; t.Live() && trailerAllowed(t.Name()) {
+		if t := &fields[i]; t.Live() && codec.TrailerAllowed(t.Name()) {
 			if err := w.field(t.Name(), t.Value(), f); err != nil {
 				return dst, err
 			}

@@ -129,7 +129,7 @@ func (p *Parser) hostField(v []byte, m *header.Map) *codec.Error {
 	}
 	p.host = true
 	// An empty value is right for a target without authority.
-	if len(v) > 0 && !validAuthority(v) {
+	if len(v) > 0 && !codec.ValidAuthority(v) {
 		return errHost
 	}
 	if !p.authority {

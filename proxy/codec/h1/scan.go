@@ -70,24 +70,6 @@ func skipValue(b []byte, i int) int {
 // validValue reports whether b may be a field value.
 func validValue(b []byte) bool { return skipValue(b, 0) == len(b) }
 
-// validTarget reports whether b holds only visible ASCII and no '#': what a
-// path and query may be made of here. RFC 3986 allows less, Envoy as much.
-func validTarget(b []byte) bool {
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:])
-		if x&highs|below(x, 0x21)|equal(x, 0x7f)|equal(x, '#') != 0 {
-			return false
-		}
-	}
-	for ; i < len(b); i++ {
-		if c := b[i]; c <= 0x20 || c >= 0x7f || c == '#' {
-			return false
-		}
-	}
-	return true
-}
-
 // isToken reports whether b is a token.
 func isToken(b []byte) bool {
 	for _, c := range b {

@@ -4,8 +4,6 @@ package h1
 
 import (
 	"bytes"
-	"net/netip"
-	"unsafe"
 
 	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/header"
@@ -17,14 +15,14 @@ func (p *Parser) target(method, t []byte, m *header.Map) *codec.Error {
 	case len(t) == 0:
 		return errRequestLine
 	case p.isConnect:
-		if !validAuthority(t) || port(t) <= 0 {
+		if !codec.ValidAuthority(t) || codec.Port(t) <= 0 {
 			return errTarget
 		}
 		p.authority = true
 		m.AddView(header.Authority, t)
 		return nil
 	case t[0] == '/':
-		if !validTarget(t) {
+		if !codec.ValidTarget(t) {
 			return targetError(t)
 		}
 		m.AddView(header.Path, t)
@@ -65,10 +63,10 @@ func (p *Parser) absolute(method, t []byte, m *header.Map) *codec.Error {
 		end = len(rest)
 	}
 	authority, path := rest[:end], rest[end:]
-	if !validAuthority(authority) || authority[0] == ':' {
+	if !codec.ValidAuthority(authority) || authority[0] == ':' {
 		return errTarget
 	}
-	if !validTarget(path) {
+	if !codec.ValidTarget(path) {
 		return targetError(path)
 	}
 	p.authority, p.head.Absolute = true, true
@@ -96,75 +94,3 @@ func (p *Parser) absolute(method, t []byte, m *header.Map) *codec.Error {
 
 // slashes ends the scheme of an absolute URI.
 var slashes = []byte("://")
-
-// hostChar has the bytes of a registered name (RFC 3986 §3.2.2) without the
-// comma, which in a Host is the mark of two fields joined to one.
-var hostChar = buildHostChar()
-
-func buildHostChar() (t [256]bool) {
-	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+;=%") {
-		t[c] = true
-	}
-	return t
-}
-
-// validAuthority reports whether b is uri-host [ ":" port ] with a host that is
-// not empty and a port that is empty or up to 65535.
-func validAuthority(b []byte) bool {
-	i := 0
-	if len(b) > 0 && b[0] == '[' {
-		if i = bytes.IndexByte(b, ']'); i < 0 || !validIPv6(b[1:i]) {
-			return false
-		}
-		i++
-	} else {
-		for i < len(b) && hostChar[b[i]] {
-			if b[i] == '%' && (i+2 >= len(b) || hexDigit[b[i+1]] > 15 || hexDigit[b[i+2]] > 15) {
-				return false
-			}
-			i++
-		}
-	}
-	return i > 0 && (i == len(b) || b[i] == ':' && parsePort(b[i+1:]) >= 0)
-}
-
-func validIPv6(b []byte) bool {
-	if len(b) < 2 || len(b) > 45 {
-		return false
-	}
-	for _, c := range b {
-		if hexDigit[c] > 15 && c != ':' && c != '.' {
-			return false
-		}
-	}
-	a, err := netip.ParseAddr(unsafe.String(unsafe.SliceData(b), len(b)))
-	return err == nil && a.Is6()
-}
-
-// port returns the port of a valid authority, 0 if there is none.
-func port(b []byte) int {
-	i := bytes.LastIndexByte(b, ':')
-	if i < 0 || b[len(b)-1] == ']' {
-		return 0
-	}
-	return parsePort(b[i+1:])
-}
-
-// parsePort returns the number of a port, 0 for an empty one and -1 for what is
-// no port.
-func parsePort(digits []byte) int {
-	if len(digits) > 5 {
-		return -1
-	}
-	n := 0
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return -1
-		}
-		n = n*10 + int(c-'0')
-	}
-	if n > 65535 {
-		return -1
-	}
-	return n
-}
