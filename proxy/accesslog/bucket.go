@@ -4,23 +4,18 @@ package accesslog
 
 import (
 	"fmt"
-	"sync"
 	"time"
 
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/tokenbucket"
 )
 
 // Bucket is a token bucket that all event loops share, for the
 // process_ratelimit filter: a record costs one token. It begins full.
 type Bucket struct {
-	now func() time.Time
-
-	mu       sync.Mutex
-	tokens   uint64
-	max      uint64
-	perFill  uint64
-	interval time.Duration
-	filled   time.Time
+	tokens *tokenbucket.Bucket
+	now    func() time.Time
+	start  time.Time // The bucket's clock counts from here.
 }
 
 // NewBucket returns a bucket of at most the given number of tokens, to which
@@ -30,43 +25,35 @@ func NewBucket(most, perFill uint32, interval time.Duration, now func() time.Tim
 	if now == nil {
 		now = time.Now
 	}
-	b := &Bucket{now: now}
-	if err := b.Set(most, perFill, interval); err != nil {
+	r, err := rate(most, perFill, interval)
+	if err != nil {
 		return nil, err
 	}
-	b.tokens = uint64(most)
-	return b, nil
+	return &Bucket{tokens: tokenbucket.New(r, 0), now: now, start: now()}, nil
+}
+
+func rate(most, perFill uint32, interval time.Duration) (tokenbucket.Rate, error) {
+	if most == 0 || perFill == 0 || interval <= 0 {
+		return tokenbucket.Rate{}, fmt.Errorf("a token bucket of %d tokens, %d each %v: all must be positive", most, perFill, interval)
+	}
+	return tokenbucket.Rate{Most: uint64(most), Fill: uint64(perFill), Every: interval}, nil
 }
 
 // Set changes the bucket, as when its resource is updated. Tokens beyond the
 // new maximum are lost.
 func (b *Bucket) Set(most, perFill uint32, interval time.Duration) error {
-	if most == 0 || perFill == 0 || interval <= 0 {
-		return fmt.Errorf("a token bucket of %d tokens, %d each %v: all must be positive", most, perFill, interval)
+	r, err := rate(most, perFill, interval)
+	if err != nil {
+		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.max, b.perFill, b.interval = uint64(most), uint64(perFill), interval
-	b.tokens = min(b.tokens, b.max)
-	b.filled = b.now()
+	b.tokens.Set(r, b.elapsed())
 	return nil
 }
 
 // Take takes a token and reports whether there was one.
-func (b *Bucket) Take() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if n := b.now().Sub(b.filled) / b.interval; n > 0 {
-		b.filled = b.filled.Add(n * b.interval)
-		// No more fills count than make the bucket full.
-		b.tokens = min(b.max, b.tokens+min(uint64(n), b.max)*b.perFill)
-	}
-	if b.tokens == 0 {
-		return false
-	}
-	b.tokens--
-	return true
-}
+func (b *Bucket) Take() bool { return b.tokens.Take(b.elapsed()) }
+
+func (b *Bucket) elapsed() int64 { return int64(b.now().Sub(b.start)) }
 
 // Counter counts events.
 type Counter interface{ Add(n uint64) }

@@ -3,9 +3,7 @@
 package localratelimit
 
 import (
-	"errors"
 	"fmt"
-	"time"
 
 	localratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/local_ratelimit/v3"
 	"google.golang.org/protobuf/proto"
@@ -14,6 +12,7 @@ import (
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/tokenbucket"
 )
 
 // Name is Envoy's canonical name.
@@ -32,18 +31,13 @@ func newFilter(cfg proto.Message, c *extension.Network) (listener.Filter, error)
 	if err := m.ValidateAll(); err != nil {
 		return nil, err
 	}
-	tokens := m.GetTokenBucket()
-	if tokens.GetFillInterval().AsDuration() < 50*time.Millisecond {
-		return nil, errors.New("token_bucket.fill_interval: must be 50ms or more")
+	rate, err := tokenbucket.Compile(m.GetTokenBucket())
+	if err != nil {
+		return nil, fmt.Errorf("token_bucket.%w", err)
 	}
-	fill := uint64(1)
-	if v := tokens.GetTokensPerFill(); v != nil {
-		fill = uint64(v.GetValue())
-	}
-	limit := uint64(tokens.GetMaxTokens())
 	f := &filter{
 		enabled: func() bool { return true },
-		bucket:  &bucket{max: limit, tokens: limit, fill: fill, interval: tokens.GetFillInterval().AsDuration(), filled: engine.Nano()},
+		bucket:  tokenbucket.New(rate, engine.Nano()),
 	}
 	if r := m.GetRuntimeEnabled(); r != nil {
 		key, byDefault, rt := r.GetRuntimeKey(), r.GetDefaultValue().GetValue(), c.Runtime

@@ -4,15 +4,16 @@ package localratelimit
 
 import (
 	_ "embed"
-	"errors"
-	"time"
+	"fmt"
 
 	localratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/local_ratelimit/v3"
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/conn"
+	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/tokenbucket"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -36,9 +37,6 @@ func Extension() extension.NetworkFilter {
 	}
 }
 
-// minInterval is the shortest fill_interval that Envoy takes.
-const minInterval = 50 * time.Millisecond
-
 func newFilter(m *localratelimitv3.LocalRateLimit, c *extension.Network, shared *sharedBuckets) (conn.Filter, error) {
 	if err := supported.Apply(m, "", c.Warn("local rate limit filter", "listener", c.Listener)); err != nil {
 		return nil, err
@@ -46,17 +44,13 @@ func newFilter(m *localratelimitv3.LocalRateLimit, c *extension.Network, shared 
 	if err := m.ValidateAll(); err != nil {
 		return nil, err
 	}
-	tb := m.GetTokenBucket()
-	r := rate{most: uint64(tb.GetMaxTokens()), fill: 1, every: tb.GetFillInterval().AsDuration()}
-	if v := tb.GetTokensPerFill(); v != nil {
-		r.fill = uint64(v.GetValue())
-	}
-	if r.every < minInterval {
-		return nil, errors.New("token_bucket.fill_interval: is below 50ms: raise it, and tokens_per_fill with it")
+	r, err := tokenbucket.Compile(m.GetTokenBucket())
+	if err != nil {
+		return nil, fmt.Errorf("token_bucket.%w", err)
 	}
 	f := &Filter{enabled: true, runtime: c.Runtime}
 	if m.GetShareKey() == "" {
-		f.bucket = newBucket(r)
+		f.bucket = tokenbucket.New(r, engine.Nano())
 	} else {
 		var release func()
 		f.bucket, release = shared.get(m.GetShareKey(), r)

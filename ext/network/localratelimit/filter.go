@@ -6,17 +6,17 @@ package localratelimit
 
 import (
 	"sync"
-	"time"
 
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/tokenbucket"
 )
 
 // Filter takes a token for each connection.
 type Filter struct {
-	bucket  *bucket
+	bucket  *tokenbucket.Bucket
 	enabled bool
 	key     string // of the runtime; "" is none
 	runtime match.Runtime
@@ -30,7 +30,7 @@ type Stats struct {
 
 // Accept has a connection closed for which there is no token.
 func (f *Filter) Accept(_ *engine.Task, c *conn.Conn) error {
-	if !f.on() || f.bucket.take(engine.Nano()) {
+	if !f.on() || f.bucket.Take(engine.Nano()) {
 		return nil
 	}
 	f.stats.At(c.Socket.Loop().ID()).Limited.Inc()
@@ -46,41 +46,6 @@ func (f *Filter) on() bool {
 	return f.enabled
 }
 
-// rate is how a bucket fills.
-type rate struct {
-	most, fill uint64
-	every      time.Duration
-}
-
-// bucket holds tokens for connections of all loops.
-type bucket struct {
-	rate
-	mu     sync.Mutex // held for some additions only
-	tokens uint64
-	filled int64 // when the last fill was due, in engine.Nano's time
-}
-
-func newBucket(r rate) *bucket { return &bucket{rate: r, tokens: r.most, filled: engine.Nano()} }
-
-// take takes a token, after it has added what was due by now.
-func (b *bucket) take(now int64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if n := (now - b.filled) / int64(b.every); n > 0 {
-		b.filled += n * int64(b.every)
-		if need := b.most - b.tokens; uint64(n) >= need || uint64(n)*b.fill >= need {
-			b.tokens = b.most
-		} else {
-			b.tokens += uint64(n) * b.fill
-		}
-	}
-	if b.tokens == 0 {
-		return false
-	}
-	b.tokens--
-	return true
-}
-
 // sharedBuckets are those that several filters share: by key and rate, as long as
 // one of the filters is there.
 type sharedBuckets struct {
@@ -90,15 +55,15 @@ type sharedBuckets struct {
 
 type shareKey struct {
 	key string
-	rate
+	tokenbucket.Rate
 }
 
 type sharedBucket struct {
-	*bucket
+	*tokenbucket.Bucket
 	users int
 }
 
-func (s *sharedBuckets) get(key string, r rate) (b *bucket, release func()) {
+func (s *sharedBuckets) get(key string, r tokenbucket.Rate) (b *tokenbucket.Bucket, release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := shareKey{key, r}
@@ -107,11 +72,11 @@ func (s *sharedBuckets) get(key string, r rate) (b *bucket, release func()) {
 		if s.m == nil {
 			s.m = map[shareKey]*sharedBucket{}
 		}
-		e = &sharedBucket{bucket: newBucket(r)}
+		e = &sharedBucket{Bucket: tokenbucket.New(r, engine.Nano())}
 		s.m[k] = e
 	}
 	e.users++
-	return e.bucket, func() {
+	return e.Bucket, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if e.users--; e.users == 0 {
