@@ -13,30 +13,14 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// start runs a listener with the given network filters, in YAML's flow style,
-// and an access log.
+// start runs proxytest.Network.
 func start(t testing.TB, filters string) *proxytest.Proxy {
 	t.Helper()
-	return proxytest.Start(t, bootstrap(filters), proxytest.Options{Extensions: all.Extensions()})
-}
-
-const network = `"@type": type.googleapis.com/envoy.extensions.filters.network.`
-
-const echo = `{name: echo, typed_config: {` + network + `echo.v3.Echo}}`
-
-func bootstrap(filters string) string {
-	return `
-static_resources:
-  listeners:
-  - name: test
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    access_log: [{name: file, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: "{{log}}", log_format: {text_format_source: {inline_string: "%DOWNSTREAM_LOCAL_CLOSE_REASON% %CONNECTION_TERMINATION_DETAILS%\n"}}}}]
-    filter_chains: [{filters: [` + filters + `]}]
-`
+	return proxytest.Start(t, proxytest.Network(filters), proxytest.Options{Extensions: all.Extensions()})
 }
 
 func TestEcho(t *testing.T) {
-	p := start(t, echo)
+	p := start(t, proxytest.Echo)
 	c := p.Dial()
 	c.Send("one")
 	if got := c.ReadN(3); got != "one" {
