@@ -71,7 +71,9 @@ func (k *connection) expire() {
 	}
 	switch k.lapse {
 	case lapseDuration:
-		k.stats.CxMaxDuration.Inc()
+		if !k.ending { // Else the last response has counted it.
+			k.stats.CxMaxDuration.Inc()
+		}
 	case lapseDrain:
 		k.stats.CxDrainClose.Inc()
 	default:
