@@ -136,6 +136,9 @@ func (k *connection) serveHTTP1(t *engine.Task) bool {
 			k.rest() // It may never send a request.
 			return true
 		}
+		if err == nil && k.upgradeH2C(t, a) {
+			return true
+		}
 		k.countHTTP1()
 		a.used = true
 		var end ending
