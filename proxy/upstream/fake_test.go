@@ -17,6 +17,7 @@ import (
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds/ledger"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,11 +42,11 @@ func (b *turnsBalancer) Pick(*upstream.PickContext) *upstream.Host {
 }
 
 func fakePolicy(name string, m proto.Message) upstream.PolicyFactory {
-	ledger := "[" + string(m.ProtoReflect().Descriptor().FullName()) + "]\n"
+	text := "message " + string(m.ProtoReflect().Descriptor().FullName()) + "\n"
 	for i := range m.ProtoReflect().Descriptor().Fields().Len() {
-		ledger += string(m.ProtoReflect().Descriptor().Fields().Get(i).Name()) + " yes\n"
+		text += string(m.ProtoReflect().Descriptor().Fields().Get(i).Name()) + " yes\n"
 	}
-	return upstream.PolicyFactory{Name: name, Config: m, Fields: ledger, New: func(proto.Message) (upstream.Policy, error) {
+	return upstream.PolicyFactory{Name: name, Config: m, Fields: ledger.MustParse(text), New: func(proto.Message) (upstream.Policy, error) {
 		return upstream.Layered(turns{}, upstream.LayerOptions{}), nil
 	}}
 }

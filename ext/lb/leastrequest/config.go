@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds/ledger"
 )
 
 // Name is Envoy's name of the extension.
@@ -21,9 +22,11 @@ const maxChoices = 1000
 //go:embed fields.txt
 var fields string
 
+var supported = ledger.MustParse(fields)
+
 // Factory makes the extension known.
 func Factory() upstream.PolicyFactory {
-	return upstream.PolicyFactory{Name: Name, Config: &leastv3.LeastRequest{}, Fields: fields, New: compile}
+	return upstream.PolicyFactory{Name: Name, Config: &leastv3.LeastRequest{}, Fields: supported, New: compile}
 }
 
 func compile(m proto.Message) (upstream.Policy, error) {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds/ledger"
 )
 
 // Name is Envoy's name of the extension.
@@ -18,9 +19,11 @@ const Name = "envoy.load_balancing_policies.round_robin"
 //go:embed fields.txt
 var fields string
 
+var supported = ledger.MustParse(fields)
+
 // Factory makes the extension known.
 func Factory() upstream.PolicyFactory {
-	return upstream.PolicyFactory{Name: Name, Config: &robinv3.RoundRobin{}, Fields: fields, New: compile}
+	return upstream.PolicyFactory{Name: Name, Config: &robinv3.RoundRobin{}, Fields: supported, New: compile}
 }
 
 func compile(m proto.Message) (upstream.Policy, error) {
