@@ -17,6 +17,9 @@ import (
 	subsetv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/subset/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"weir.dev/weir/proxy/route"
+	"weir.dev/weir/xds"
 )
 
 // legacyPolicy turns lb_policy, its configuration, and lb_subset_config into the
@@ -185,4 +188,15 @@ func ParseLayers(l *commonlbv3.LocalityLbConfig) LayerOptions {
 	}
 	o.Zones.ByWeight = strings.HasSuffix(z.GetLocalityBasis().String(), "WEIGHT")
 	return o
+}
+
+// ParseHashing compiles the consistent_hashing_lb_config that ring_hash and maglev share,
+// with the hash policies in it.
+func ParseHashing(c *commonlbv3.ConsistentHashingLbConfig) (HashOptions, route.HashPolicies, error) {
+	o := HashOptions{UseHostname: c.GetUseHostnameForHashing(), Balance: c.GetHashBalanceFactor().GetValue()}
+	p, err := route.CompileHashPolicies(c.GetHashPolicy())
+	if err != nil {
+		return o, nil, xds.Problem{Path: "consistent_hashing_lb_config", Reason: err.Error(), Remedy: "see the reason"}
+	}
+	return o, p, nil
 }

@@ -2,12 +2,18 @@
 
 package upstream
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+
+	"weir.dev/weir/proxy/route"
+)
 
 // LayerOptions are how Layered goes about it. The zero value knows of no localities.
 type LayerOptions struct {
 	// Hashed draws the priority by the request's hash.
 	Hashed bool
+	// HashPolicies, if not nil, make the request's hash in place of the route's.
+	HashPolicies route.HashPolicies
 	// FailTrafficOnPanic gives no host in panic instead of any host.
 	FailTrafficOnPanic bool
 	// ByLocality chooses a locality by its weight first
@@ -122,7 +128,7 @@ func (t *layeredTable) Measure(prev Table, m Meter) {
 
 // Balancer implements Table.
 func (t *layeredTable) Balancer(env *Env) Balancer {
-	b := &layeredBalancer{set: t.set, stats: env.Stats, hashed: t.Hashed, rand: env.Rand(), sole: -1}
+	b := &layeredBalancer{set: t.set, stats: env.Stats, hashed: t.Hashed, policies: t.HashPolicies, rand: env.Rand(), sole: -1}
 	balancer := func(t Table) Balancer {
 		if t == nil {
 			return nil
@@ -153,11 +159,19 @@ type layeredBalancer struct {
 	stats  *Stats
 	rand   *rand.Rand
 	hashed bool
-	sole   int // the priority whose healthy hosts take all load, or -1
+	// policies replace those of the route if not nil.
+	policies route.HashPolicies
+	sole     int // the priority whose healthy hosts take all load, or -1
 }
 
 // Pick implements Balancer.
 func (b *layeredBalancer) Pick(c *PickContext) *Host {
+	if b.policies != nil && c.Attempt == 0 {
+		c.Hash, c.HasHash = 0, false
+		if c.Headers != nil {
+			c.Hash, c.HasHash = b.policies.Hash(c.Headers, c.Stream, c.Cookie)
+		}
+	}
 	priority, degraded := b.sole, false
 	if priority < 0 || c.Priorities != nil {
 		load := &b.set.Load
