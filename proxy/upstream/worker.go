@@ -142,6 +142,9 @@ func (w *Worker) Pick(c *PickContext) (*Host, Failure) {
 	return h, NoFailure
 }
 
+// Choose asks the cluster's balancer alone, for the policy of an aggregate cluster.
+func (w *Worker) Choose(c *PickContext) *Host { return w.adopt().balancer.Pick(c) }
+
 func (w *Worker) override(set *PrioritySet, c *PickContext) *Host {
 	for _, a := range c.Override {
 		h := set.ByAddress(a)

@@ -278,6 +278,9 @@ var errInterim = errors.New("too many interim responses")
 
 func (q *request) received(status int) outcome {
 	q.s.Info.Timing.UpstreamFirstRx = q.loop.Now() - q.start
+	if r := q.pick.Reports; r != nil {
+		r.Report(q.host, &q.head)
+	}
 	local := &q.host.Local(q.up.Loop()).Stats
 	if status >= 500 {
 		local.RqError.Inc()
@@ -318,6 +321,9 @@ func (q *request) abandon() {
 
 func (q *request) noHost(f upstream.Failure) error {
 	e := &stream.Error{Status: 503, Flags: streaminfo.NoHealthyUpstream, Details: f.String(), Body: "no healthy upstream", Header: q.localHead}
+	if d := &q.s.Destination; q.pick.OverrideStrict && d.Status != 0 {
+		e.Status = d.Status
+	}
 	if f == upstream.DroppedOverload {
 		e.Flags, e.Body = streaminfo.DropOverload, "drop overload"
 		e.Header = func(h *header.Map) {
