@@ -17,9 +17,6 @@ import (
 	subsetv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/subset/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-
-	"weir.dev/weir/proxy/route"
-	"weir.dev/weir/xds"
 )
 
 // legacyPolicy turns lb_policy, its configuration, and lb_subset_config into the
@@ -147,21 +144,6 @@ func (k *compiler) legacyLocality() *commonlbv3.LocalityLbConfig {
 	}}
 }
 
-// ParseSlowStart compiles the slow_start_config that several policies share.
-func ParseSlowStart(s *commonlbv3.SlowStartConfig) SlowStart {
-	if s == nil {
-		return SlowStart{}
-	}
-	out := SlowStart{Window: s.GetSlowStartWindow().AsDuration(), Aggression: 1, MinFactor: 0.1}
-	if a := s.GetAggression(); a != nil {
-		out.Aggression = a.GetDefaultValue()
-	}
-	if v := s.GetMinWeightPercent(); v != nil {
-		out.MinFactor = v.GetValue() / 100
-	}
-	return out
-}
-
 // ParseLayers compiles the locality_lb_config that several policies share. Without one
 // zones are preferred, as in Envoy, which has an effect if the proxies like this one
 // are known (local_cluster_name).
@@ -188,15 +170,4 @@ func ParseLayers(l *commonlbv3.LocalityLbConfig) LayerOptions {
 	}
 	o.Zones.ByWeight = strings.HasSuffix(z.GetLocalityBasis().String(), "WEIGHT")
 	return o
-}
-
-// ParseHashing compiles the consistent_hashing_lb_config that ring_hash and maglev share,
-// with the hash policies in it.
-func ParseHashing(c *commonlbv3.ConsistentHashingLbConfig) (HashOptions, route.HashPolicies, error) {
-	o := HashOptions{UseHostname: c.GetUseHostnameForHashing(), Balance: c.GetHashBalanceFactor().GetValue()}
-	p, err := route.CompileHashPolicies(c.GetHashPolicy())
-	if err != nil {
-		return o, nil, xds.Problem{Path: "consistent_hashing_lb_config", Reason: err.Error(), Remedy: "see the reason"}
-	}
-	return o, p, nil
 }

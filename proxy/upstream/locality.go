@@ -116,7 +116,7 @@ type wheel struct{ at, step []float64 }
 func newWheel(weights []float64, skip uint64) wheel {
 	w := wheel{at: make([]float64, len(weights)), step: make([]float64, len(weights))}
 	for i, v := range weights {
-		w.step[i] = 1 / max(v, minWeight)
+		w.step[i] = 1 / max(v, 1e-6)
 		w.at[i] = w.step[i]
 	}
 	// Loops do not all begin with the same one.

@@ -17,6 +17,7 @@ import (
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/orca"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/schedule"
 )
 
 // Config is the policy's configuration.
@@ -31,7 +32,7 @@ type Config struct {
 	// Metrics are what stands for utilization if the host tells no
 	// application_utilization: the greatest of them. Without any it is that of the CPU.
 	Metrics   []string
-	SlowStart upstream.SlowStart
+	SlowStart schedule.SlowStart
 	Layers    upstream.LayerOptions
 }
 
@@ -104,14 +105,14 @@ func (t *table) refresh(now time.Time) {
 // Balancer implements upstream.Table.
 func (t *table) Balancer(env *upstream.Env) upstream.Balancer {
 	b := &balancer{table: t}
-	b.schedule = upstream.NewScheduler(t.hosts, b.weight, env.Rand().Uint64())
+	b.order = schedule.New(t.hosts, b.weight, env.Rand().Uint64())
 	return b
 }
 
 type balancer struct {
 	*table
-	schedule *upstream.Scheduler
-	report   orca.Report
+	order  *schedule.Scheduler
+	report orca.Report
 }
 
 func (b *balancer) weight(h *upstream.Host) float64 {
@@ -126,7 +127,7 @@ func (b *balancer) weight(h *upstream.Host) float64 {
 func (b *balancer) Pick(c *upstream.PickContext) *upstream.Host {
 	b.refresh(time.Now())
 	c.Reports = b
-	return b.schedule.Next()
+	return b.order.Next()
 }
 
 // Report implements upstream.Reporter. Reports that make no sense change nothing.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/schedule"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
@@ -38,7 +39,7 @@ func compile(m proto.Message) (upstream.Policy, error) {
 	out := Config{
 		Expiration: c.GetWeightExpirationPeriod().AsDuration(), Update: c.GetWeightUpdatePeriod().AsDuration(),
 		Penalty: float64(c.GetErrorUtilizationPenalty().GetValue()), Metrics: c.GetMetricNamesForComputingUtilization(),
-		SlowStart: upstream.ParseSlowStart(c.GetSlowStartConfig()), Layers: upstream.ParseLayers(nil),
+		SlowStart: schedule.ParseSlowStart(c.GetSlowStartConfig()), Layers: upstream.ParseLayers(nil),
 	}
 	if d := c.GetBlackoutPeriod(); d != nil {
 		if out.Blackout = d.AsDuration(); out.Blackout == 0 {

@@ -13,6 +13,7 @@ import (
 
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/hashing"
 )
 
 // DefaultSize is the table's size if none is configured.
@@ -22,7 +23,7 @@ const DefaultSize = 65537
 type Config struct {
 	// Size of the table, a prime; 0 is DefaultSize.
 	Size   uint64
-	Hash   upstream.HashOptions
+	Hash   hashing.Options
 	Layers upstream.LayerOptions
 }
 
@@ -46,7 +47,7 @@ func (l list) BuildList(hosts []*upstream.Host) upstream.Table {
 
 // BuildWeighted implements upstream.WeightedPolicy.
 func (l list) BuildWeighted(hosts []*upstream.Host, shares []float64) upstream.Table {
-	return upstream.Hashed(l.table(hosts, shares), hosts, shares, &l.Hash)
+	return hashing.New(l.table(hosts, shares), hosts, shares, &l.Hash)
 }
 
 type table struct {
@@ -71,7 +72,7 @@ type entry struct {
 func (l list) table(hosts []*upstream.Host, shares []float64) *table {
 	entries := make([]entry, len(hosts))
 	for i, h := range hosts {
-		entries[i] = entry{key: h.HashKey(l.Hash.UseHostname), host: h, share: shares[i], index: i}
+		entries[i] = entry{key: hashing.Key(h, l.Hash.UseHostname), host: h, share: shares[i], index: i}
 	}
 	// The order of turns must not depend on the order of hosts.
 	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
@@ -114,7 +115,7 @@ func (e *entry) advance(size uint64) {
 	}
 }
 
-// Find implements upstream.HashTable. An attempt changes the high bits of the hash, as
+// Find implements hashing.Finder. An attempt changes the high bits of the hash, as
 // Envoy does, so that requests of one host scatter over others.
 func (t *table) Find(hash uint64, attempt uint32) *upstream.Host {
 	if attempt > 0 {

@@ -14,6 +14,7 @@ import (
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/balancertest"
+	"weir.dev/weir/proxy/upstream/hashing"
 )
 
 func TestConformance(t *testing.T) {
@@ -21,7 +22,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceWithBoundedLoad(t *testing.T) {
-	c := Config{Hash: upstream.HashOptions{Balance: 125}}
+	c := Config{Hash: hashing.Options{Balance: 125}}
 	balancertest.Run(t, New(c), balancertest.Options{Weighted: true, Hashed: true})
 }
 
@@ -55,9 +56,9 @@ func TestTableIsEnvoys(t *testing.T) {
 	}{
 		{"one", Config{Size: 7}, hosts(nil, 1), []int{0, 0, 0, 0, 0, 0, 0}},
 		{"addresses", Config{Size: 7}, hosts(nil, ones...), []int{2, 4, 0, 1, 5, 0, 3}},
-		{"hostnames", Config{Size: 7, Hash: upstream.HashOptions{UseHostname: true}}, hosts(hostname, ones...), byName},
+		{"hostnames", Config{Size: 7, Hash: hashing.Options{UseHostname: true}}, hosts(hostname, ones...), byName},
 		{"hash keys", Config{Size: 7}, hosts(hashKey, ones...), byName},
-		{"bounded", Config{Size: 7, Hash: upstream.HashOptions{UseHostname: true, Balance: 200}}, hosts(hostname, ones...), byName},
+		{"bounded", Config{Size: 7, Hash: hashing.Options{UseHostname: true, Balance: 200}}, hosts(hostname, ones...), byName},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := balancertest.Balancer(New(tt.config), 1, tt.hosts...)

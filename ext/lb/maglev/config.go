@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/hashing"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
@@ -43,7 +44,7 @@ func compile(m proto.Message) (upstream.Policy, error) {
 		}
 	}
 	var err error
-	out.Hash, out.Layers.HashPolicies, err = upstream.ParseHashing(c.GetConsistentHashingLbConfig())
+	out.Hash, out.Layers.HashPolicies, err = hashing.Parse(c.GetConsistentHashingLbConfig())
 	if err != nil {
 		return nil, err
 	}

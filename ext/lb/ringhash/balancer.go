@@ -14,6 +14,7 @@ import (
 
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/hashing"
 )
 
 // Config is the policy's configuration.
@@ -22,7 +23,7 @@ type Config struct {
 	Murmur bool
 	// MinSize and MaxSize bound the places on the ring; 1024 and 8,388,608 by default.
 	MinSize, MaxSize uint64
-	Hash             upstream.HashOptions
+	Hash             hashing.Options
 	Layers           upstream.LayerOptions
 }
 
@@ -51,7 +52,7 @@ func (l list) BuildList(hosts []*upstream.Host) upstream.Table {
 
 // BuildWeighted implements upstream.WeightedPolicy.
 func (l list) BuildWeighted(hosts []*upstream.Host, shares []float64) upstream.Table {
-	return upstream.Hashed(l.ring(hosts, shares), hosts, shares, &l.Hash)
+	return hashing.New(l.ring(hosts, shares), hosts, shares, &l.Hash)
 }
 
 type ring struct {
@@ -79,7 +80,7 @@ func (l list) ring(hosts []*upstream.Host, shares []float64) *ring {
 	var key []byte
 	current, target := 0.0, 0.0
 	for i, h := range hosts {
-		key = append(append(key[:0], h.HashKey(l.Hash.UseHostname)...), '_')
+		key = append(append(key[:0], hashing.Key(h, l.Hash.UseHostname)...), '_')
 		name, n := len(key), 0
 		for target += scale * shares[i]; current < target; current++ {
 			key = strconv.AppendInt(key[:name], int64(n), 10)
@@ -103,7 +104,7 @@ func (l list) hash(key []byte) uint64 {
 	return match.XXH64(string(key), 0)
 }
 
-// Find implements upstream.HashTable. Each attempt goes one place further.
+// Find implements hashing.Finder. Each attempt goes one place further.
 func (r *ring) Find(hash uint64, attempt uint32) *upstream.Host {
 	low, high := 0, len(r.at)
 	for low < high {

@@ -12,6 +12,7 @@ import (
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/balancertest"
+	"weir.dev/weir/proxy/upstream/hashing"
 )
 
 func TestConformance(t *testing.T) {
@@ -20,7 +21,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceWithBoundedLoad(t *testing.T) {
-	c := Config{MinSize: 1 << 13, Hash: upstream.HashOptions{Balance: 125}}
+	c := Config{MinSize: 1 << 13, Hash: hashing.Options{Balance: 125}}
 	balancertest.Run(t, New(c), balancertest.Options{Weighted: true, Hashed: true, Spread: 16})
 }
 
@@ -70,9 +71,9 @@ func TestRingIsEnvoys(t *testing.T) {
 			8649315368077433379: 2, 8739448859063030639: 4, 9887544217113020895: 1, 10150910876324007730: 2, 15168472011420622455: 3,
 			15427156902705414897: 0, 16375050414328759093: 5, 17613279263364193813: 0,
 		}},
-		{"hostname", Config{MinSize: 12, Hash: upstream.HashOptions{UseHostname: true}}, hosts(90, hostname, ones...), named},
+		{"hostname", Config{MinSize: 12, Hash: hashing.Options{UseHostname: true}}, hosts(90, hostname, ones...), named},
 		{"hash key", Config{MinSize: 12}, hosts(90, hashKey, ones...), named},
-		{"hostname, bounded", Config{MinSize: 12, Hash: upstream.HashOptions{UseHostname: true, Balance: 200}}, hosts(90, hostname, ones...), named},
+		{"hostname, bounded", Config{MinSize: 12, Hash: hashing.Options{UseHostname: true, Balance: 200}}, hosts(90, hostname, ones...), named},
 		{"weights in a tiny ring", Config{MinSize: 6, MaxSize: 6}, hosts(90, nil, 1, 2, 3), map[uint64]int{
 			928266305478181108: 2, 4443673547860492590: 2, 5583722120771150861: 1, 6311230543546372928: 1,
 			13444792449719432967: 2, 16117243373044804889: 0,
@@ -113,7 +114,7 @@ func TestKeysStay(t *testing.T) {
 
 func TestBusyHostGivesWay(t *testing.T) {
 	list := balancertest.Hosts(1, 1, 1, 1)
-	b := balancertest.Balancer(New(Config{MinSize: 1024, Hash: upstream.HashOptions{Balance: 150}}), 1, list...)
+	b := balancertest.Balancer(New(Config{MinSize: 1024, Hash: hashing.Options{Balance: 150}}), 1, list...)
 	const hash = 12345
 	home := pick(b, hash, 0)
 	home.AddRequests(8) // Of 9 slots and a half, it may have 4.

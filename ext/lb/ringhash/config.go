@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/hashing"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
@@ -50,7 +51,7 @@ func compile(m proto.Message) (upstream.Policy, error) {
 		}
 	}
 	if h := c.GetConsistentHashingLbConfig(); h != nil {
-		o, policies, err := upstream.ParseHashing(h)
+		o, policies, err := hashing.Parse(h)
 		if err != nil {
 			return nil, err
 		}
@@ -58,6 +59,6 @@ func compile(m proto.Message) (upstream.Policy, error) {
 		return New(out), nil
 	}
 	//nolint:staticcheck // The older fields count where the newer message is not given.
-	out.Hash = upstream.HashOptions{UseHostname: c.GetUseHostnameForHashing(), Balance: c.GetHashBalanceFactor().GetValue()}
+	out.Hash = hashing.Options{UseHostname: c.GetUseHostnameForHashing(), Balance: c.GetHashBalanceFactor().GetValue()}
 	return New(out), nil
 }

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package upstream
+// Package hashing is what policies have in common that find a host by the hash of a
+// request: how hosts are known, and how loads are bounded.
+package hashing
 
-import "math"
+import (
+	"math"
 
-// HashKey is what a host is known by to policies that hash: hash_key of its metadata
+	"weir.dev/weir/proxy/upstream"
+)
+
+// Key is what a host is known by to policies that hash: hash_key of its metadata
 // envoy.lb if that is a string, its hostname if asked for, its address otherwise. Both
 // fall back to the address if they are empty.
-func (h *Host) HashKey(hostname bool) string {
+func Key(h *upstream.Host, hostname bool) string {
 	if v, ok := h.Metadata.Lookup("envoy.lb", "hash_key"); ok {
 		if s, ok := v.(string); ok && s != "" {
 			return s
@@ -19,26 +25,26 @@ func (h *Host) HashKey(hostname bool) string {
 	return h.Address.String()
 }
 
-// HashOptions are what policies that hash have in common
+// Options are what policies that hash have in common
 // (consistent_hashing_lb_config).
-type HashOptions struct {
+type Options struct {
 	// UseHostname hashes hosts by their names instead of addresses.
 	UseHostname bool
 	// Balance bounds a host's load, in percent of the average; 0 is no bound.
 	Balance uint32
 }
 
-// A HashTable finds the host of a hash; attempt counts hosts that were refused before.
-type HashTable interface {
-	Find(hash uint64, attempt uint32) *Host
+// A Finder finds the host of a hash; attempt counts hosts that were refused before.
+type Finder interface {
+	Find(hash uint64, attempt uint32) *upstream.Host
 }
 
-// Hashed returns a Table of one list's hosts, each with its share, by which requests
+// New returns a table of one list's hosts, each with its share, by which requests
 // find their host by hash. Requests without hash get a host by chance.
-func Hashed(t HashTable, hosts []*Host, shares []float64, o *HashOptions) Table {
-	h := &hashed{HashTable: t, options: o}
+func New(t Finder, hosts []*upstream.Host, shares []float64, o *Options) upstream.Table {
+	h := &hashed{Finder: t, options: o}
 	if o.Balance > 0 {
-		h.hosts, h.shares, h.at = hosts, shares, make(map[*Host]int32, len(hosts))
+		h.hosts, h.shares, h.at = hosts, shares, make(map[*upstream.Host]int32, len(hosts))
 		for i, x := range hosts {
 			h.at[x] = int32(i)
 		}
@@ -47,23 +53,23 @@ func Hashed(t HashTable, hosts []*Host, shares []float64, o *HashOptions) Table 
 }
 
 type hashed struct {
-	HashTable
-	options *HashOptions
+	Finder
+	options *Options
 	// For bounded loads only.
-	hosts  []*Host
+	hosts  []*upstream.Host
 	shares []float64
-	at     map[*Host]int32
+	at     map[*upstream.Host]int32
 }
 
 // Measure implements Measured.
-func (h *hashed) Measure(_ Table, m Meter) {
-	if x, ok := h.HashTable.(Measured); ok {
+func (h *hashed) Measure(_ upstream.Table, m upstream.Meter) {
+	if x, ok := h.Finder.(upstream.Measured); ok {
 		x.Measure(nil, m)
 	}
 }
 
-// Balancer implements Table.
-func (h *hashed) Balancer(env *Env) Balancer {
+// Balancer implements upstream.Table.
+func (h *hashed) Balancer(env *upstream.Env) upstream.Balancer {
 	b := &hashedBalancer{hashed: h, draw: env.Rand().Uint64}
 	if h.options.Balance > 0 {
 		b.cluster, b.order = env.Cluster, make([]int32, len(h.hosts))
@@ -74,13 +80,13 @@ func (h *hashed) Balancer(env *Env) Balancer {
 type hashedBalancer struct {
 	*hashed
 	draw    func() uint64
-	cluster *Cluster
+	cluster *upstream.Cluster
 	order   []int32 // scratch
 	random  mersenne
 }
 
 // Pick implements Balancer.
-func (b *hashedBalancer) Pick(c *PickContext) *Host {
+func (b *hashedBalancer) Pick(c *upstream.PickContext) *upstream.Host {
 	hash := c.Hash
 	if !c.HasHash {
 		hash = b.draw()
@@ -96,7 +102,7 @@ func (b *hashedBalancer) Pick(c *PickContext) *Host {
 // the next that has not, in an order that only the hash decides (consistent hashing
 // with bounded loads, arXiv 1608.01350, with the random jumps of arXiv 1908.08762). It
 // looks at all hosts if all are busy. The order is that of Envoy.
-func (b *hashedBalancer) bounded(h *Host, hash uint64) *Host {
+func (b *hashedBalancer) bounded(h *upstream.Host, hash uint64) *upstream.Host {
 	slots := float64((uint64(b.active()+1)*uint64(b.options.Balance) + 99) / 100)
 	best, least := h, b.load(h, b.shares[b.at[h]], slots)
 	if least <= 1 {
@@ -126,14 +132,14 @@ func (b *hashedBalancer) bounded(h *Host, hash uint64) *Host {
 }
 
 // load is a host's requests in relation to what it may have.
-func (b *hashedBalancer) load(h *Host, share, slots float64) float64 {
+func (b *hashedBalancer) load(h *upstream.Host, share, slots float64) float64 {
 	return float64(max(0, h.ActiveRequests())) / max(1, math.Ceil(slots*share))
 }
 
 // active is the number of requests under way to the cluster.
 func (b *hashedBalancer) active() int64 {
 	if b.cluster != nil {
-		return max(0, b.cluster.Resources(DefaultPriority).Requests.Count()+b.cluster.Resources(HighPriority).Requests.Count())
+		return max(0, b.cluster.Resources(upstream.DefaultPriority).Requests.Count()+b.cluster.Resources(upstream.HighPriority).Requests.Count())
 	}
 	var sum int64
 	for _, h := range b.hosts {
