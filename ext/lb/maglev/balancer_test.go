@@ -133,3 +133,27 @@ func BenchmarkPick1000(b *testing.B) {
 		bal.Pick(c)
 	}
 }
+
+func TestThousandHosts(t *testing.T) {
+	const n, keys = 1000, 400_000
+	list := balancertest.Hosts(make([]uint32, n)...)
+	for i := range n / 10 {
+		list[i*10].SetFlags(upstream.FailedActiveHC, 0)
+	}
+	got := balancertest.Count(balancertest.Balancer(New(Config{}), 1, list...), keys)
+	var counts []int
+	var shares []float64
+	for i, h := range list {
+		if i%10 == 0 {
+			if got[h] > 0 {
+				t.Errorf("host %d is down and has %d keys", i, got[h])
+			}
+			continue
+		}
+		counts, shares = append(counts, got[h]), append(shares, 1.0/900)
+	}
+	// Hosts have 72 or 73 places of the table, which adds about 4 % to the statistic.
+	if x, limit := balancertest.ChiSquare(counts, shares), balancertest.Limit999(899)*1.1; x > limit {
+		t.Errorf("chi-square is %.0f, above %.0f", x, limit)
+	}
+}
