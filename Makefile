@@ -21,7 +21,7 @@ check: format vet ## the inner loop, under two minutes when warm: format, vet, t
 	$(GO) test -short $(PACKAGES)
 
 test: format build vet race ## everything CI runs; installs what it needs when it is root
-	.ci/need nft:nftables ip:iproute2 haproxy:haproxy
+	.ci/need nft:nftables ip:iproute2 haproxy:haproxy openssl:openssl
 	$(GO) test -timeout 15m $(PACKAGES)
 
 race: ## tests of the packages with goroutines, under the race detector

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"strings"
@@ -222,13 +223,47 @@ func (p *Proxy) located(kind xds.Kind, name, origin string, err error) xds.Probl
 	if path != "" {
 		pr.Path = origin + "." + path
 	}
-	for at := pr.Path; at != ""; at = parent(at) {
-		if pos, ok := p.opts.Positions.At(at); ok {
-			pr.File, pr.Line, pr.Column = pos.File, pos.Line, pos.Column
-			break
-		}
+	if pos, ok := place(p.opts.Positions, pr.Path); ok {
+		pr.File, pr.Line, pr.Column = pos.File, pos.Line, pos.Column
 	}
 	return pr
+}
+
+// place finds where a path stands in the file, or the nearest thing around it. What
+// compiles extensions leaves out the typed_config that their fields stand in.
+func place(positions *load.Positions, path string) (load.Position, bool) {
+	at := ""
+	for step := range steps(path) {
+		for _, next := range []string{at + step, at + ".typed_config" + step} {
+			next = strings.TrimPrefix(next, ".")
+			if _, ok := positions.Exact(next); ok {
+				at = next
+				break
+			}
+		}
+	}
+	return positions.At(at)
+}
+
+// steps yields the parts of a path: ".a", "[0]", "[\"x.y\"]".
+func steps(path string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		path := "." + path
+		for path != "" {
+			end := len(path)
+			if strings.HasPrefix(path, "[\"") {
+				if i := strings.Index(path, "\"]"); i > 0 {
+					end = i + 2
+				}
+			} else if i := strings.IndexAny(path[1:], ".["); i >= 0 {
+				end = i + 1
+			}
+			if !yield(path[:end]) {
+				return
+			}
+			path = path[end:]
+		}
+	}
 }
 
 // splitPath separates the fields that an error begins with, such as
@@ -250,21 +285,26 @@ func splitPath(text string) (path, reason string) {
 	}
 }
 
+// isField reports whether s is a path of fields. The key of a map in it is quoted, as
+// in value["a.b"][0].
 func isField(s string) bool {
+	for {
+		before, rest, quoted := strings.Cut(s, "[\"")
+		if !quoted {
+			break
+		}
+		_, after, closed := strings.Cut(rest, "\"]")
+		if !closed || before == "" {
+			return false
+		}
+		s = before + after
+	}
 	for _, c := range s {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("_.[]", c) {
 			return false
 		}
 	}
 	return s != ""
-}
-
-func parent(path string) string {
-	i := strings.LastIndexAny(path, ".[")
-	if i < 0 {
-		return ""
-	}
-	return path[:i]
 }
 
 var errNoBootstrap = errors.New("no bootstrap: give a configuration")

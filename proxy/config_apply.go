@@ -3,8 +3,8 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -12,7 +12,6 @@ import (
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/conn"
@@ -107,8 +106,9 @@ func (p *Proxy) snapshotSecret(name string) (*tlsv3.Secret, bool) {
 func (p *Proxy) checkListeners(s *xds.Snapshot) []xds.Problem {
 	var problems []xds.Problem
 	for name, l := range s.Listeners().All() {
-		if _, err := p.compileListener(l); err != nil {
-			problems = append(problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
+		origin := s.Listeners().Origin(name).Field
+		if _, err := p.compileListener(l, origin); err != nil {
+			problems = append(problems, p.located(xds.KindListener, name, origin, err))
 		}
 	}
 	return problems
@@ -127,7 +127,11 @@ func (p *Proxy) compileClusters(s *xds.Snapshot) ([]*upstream.Config, []xds.Prob
 		origin := s.Clusters().Origin(name).Field
 		for i := range prs {
 			prs[i].Kind, prs[i].Name = xds.KindCluster, name
-			if prs[i].Path = joinPath(origin, prs[i].Path); prs[i].Severity == xds.Warning {
+			prs[i].Path = joinPath(origin, prs[i].Path)
+			if pos, ok := place(p.opts.Positions, prs[i].Path); ok {
+				prs[i].File, prs[i].Line, prs[i].Column = pos.File, pos.Line, pos.Column
+			}
+			if prs[i].Severity == xds.Warning {
 				located := p.opts.Positions.Locate(prs[i : i+1])
 				p.log("upstream").Warn(located[0].Error())
 			}
@@ -179,7 +183,7 @@ func (p *Proxy) updateListeners(s *xds.Snapshot, problems *[]xds.Problem) {
 	p.order = p.order[:0]
 	for name, l := range s.Listeners().All() {
 		seen[name] = true
-		if err := p.updateListener(name, l); err != nil {
+		if err := p.updateListener(name, l, s.Listeners().Origin(name).Field); err != nil {
 			*problems = append(*problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
 		}
 		if p.listeners[name] != nil {
@@ -231,17 +235,36 @@ func (p *Proxy) retire(r *running) {
 	})
 }
 
-func (p *Proxy) updateListener(name string, l *listenerv3.Listener) error {
+// expire closes, when the drain time is over, what is left of the connections that
+// have an older configuration of a listener than c.
+func (p *Proxy) expire(s server, c *compiledListener) {
+	l, ok := s.(*listener.Listener)
+	if !ok {
+		return
+	}
+	p.wg.Go(func() {
+		deadline := time.NewTimer(p.opts.DrainTime)
+		defer deadline.Stop()
+		select {
+		case <-deadline.C:
+			l.Expire(c.config)
+		case <-p.flushStop:
+		}
+	})
+}
+
+func (p *Proxy) updateListener(name string, l *listenerv3.Listener, origin string) error {
 	old := p.listeners[name]
 	if old != nil && proto.Equal(old.proto, l) {
 		return nil
 	}
-	c, err := p.compileListener(l)
+	c, err := p.compileListener(l, origin)
 	if err != nil {
 		return err
 	}
 	if old != nil && sameSockets(old.proto, l) {
 		c.update(old.l)
+		p.expire(old.l, c)
 		// Streams of the old configuration may still count in its statistics.
 		old.owned, old.proto = append(old.owned, c.owned...), l
 		return nil
@@ -301,15 +324,13 @@ func (p *Proxy) newListener(c *compiledListener) (server, error) {
 	return listener.New(p.loops, *c.options, c.config, p.limits, p.store, p.log("conn_handler"))
 }
 
-func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, error) {
+func (p *Proxy) compileListener(l *listenerv3.Listener, origin string) (*compiledListener, error) {
 	c := &compiledListener{}
 	in := &extension.Network{
 		Services: p.services, Listener: l.GetName(), Draining: p.draining,
 		Own: func(f func()) { c.owned = append(c.owned, f) },
 	}
-	warn := func(field, reason string) {
-		p.log("config").Warn("a field of the listener is not taken as it stands", "listener", l.GetName(), "field", field, "reason", reason)
-	}
+	warn := func(field, reason string) { p.warn(l, origin, field, reason) }
 	var err error
 	if listener.IsPacket(l) {
 		c.packetOptions, c.packetConfig, err = listener.CompilePacket(l, &listener.PacketContext{
@@ -319,7 +340,11 @@ func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, erro
 		return c.orClosed(err)
 	}
 	cx := &listener.Context{
-		Network:   func(f *listenerv3.Filter) (conn.Filter, conn.Factory, error) { return p.networkFilter(f, in) },
+		Network: func(f *listenerv3.Filter) (conn.Filter, conn.Factory, error) {
+			own := *in
+			own.Told = func(field, reason string) { warn(joinPath(pathOf(l, f), field), reason) }
+			return p.networkFilter(f, &own)
+		},
 		Listener:  func(f *listenerv3.ListenerFilter) (listener.Filter, error) { return p.listenerFilter(f, in) },
 		Transport: p.transport,
 		AccessLog: p.services.AccessLogs.Load,
@@ -328,6 +353,28 @@ func (p *Proxy) compileListener(l *listenerv3.Listener) (*compiledListener, erro
 	}
 	c.options, c.config, err = listener.Compile(l, cx)
 	return c.orClosed(err)
+}
+
+// warn tells of a field of a listener that is not taken as it stands, and where it is.
+func (p *Proxy) warn(l *listenerv3.Listener, origin, field, reason string) {
+	pr := xds.Problem{Severity: xds.Warning, Kind: xds.KindListener, Name: l.GetName(), Path: joinPath(origin, field), Reason: reason}
+	if pos, ok := place(p.opts.Positions, pr.Path); ok {
+		pr.File, pr.Line, pr.Column = pos.File, pos.Line, pos.Column
+	}
+	p.log("config").Warn(pr.Error())
+}
+
+// pathOf is where in a listener a network filter stands.
+func pathOf(l *listenerv3.Listener, f *listenerv3.Filter) string {
+	for i, c := range l.GetFilterChains() {
+		if j := slices.Index(c.GetFilters(), f); j >= 0 {
+			return fmt.Sprintf("filter_chains[%d].filters[%d]", i, j)
+		}
+	}
+	if j := slices.Index(l.GetDefaultFilterChain().GetFilters(), f); j >= 0 {
+		return fmt.Sprintf("default_filter_chain.filters[%d]", j)
+	}
+	return ""
 }
 
 // orClosed returns what was compiled or, if err tells that it could not be, closes
@@ -345,19 +392,19 @@ func (c *compiledListener) orClosed(err error) (*compiledListener, error) {
 func (p *Proxy) packetFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.PacketFactory, error) {
 	for i := range p.opts.Extensions.UDP {
 		e := &p.opts.Extensions.UDP[i]
-		if cfg, ok, err := decode(f.GetTypedConfig(), e.Config); err != nil {
+		if cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
 			return e.New(cfg, in)
 		}
 	}
-	return nil, unknown(f.GetTypedConfig())
+	return nil, extension.Unknown(f.GetTypedConfig())
 }
 
 func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn.Filter, conn.Factory, error) {
 	for i := range p.opts.Extensions.Network {
 		e := &p.opts.Extensions.Network[i]
-		cfg, ok, err := decode(f.GetTypedConfig(), e.Config)
+		cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -371,37 +418,37 @@ func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn
 		nf, err := e.New(cfg, in)
 		return nf, nil, err
 	}
-	return nil, nil, unknown(f.GetTypedConfig())
+	return nil, nil, extension.Unknown(f.GetTypedConfig())
 }
 
 func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.Filter, error) {
 	for i := range p.opts.Extensions.Listener {
 		e := &p.opts.Extensions.Listener[i]
-		if cfg, ok, err := decode(f.GetTypedConfig(), e.Config); err != nil {
+		if cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
 			return e.New(cfg, in)
 		}
 	}
-	return nil, unknown(f.GetTypedConfig())
+	return nil, extension.Unknown(f.GetTypedConfig())
 }
 
 func (p *Proxy) transport(t *corev3.TransportSocket) (listener.TransportFactory, error) {
 	for i := range p.opts.Extensions.Transport {
 		e := &p.opts.Extensions.Transport[i]
-		if cfg, ok, err := decode(t.GetTypedConfig(), e.Config); err != nil {
+		if cfg, ok, err := extension.Decode(t.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
 			return e.New(cfg, p.services)
 		}
 	}
-	return nil, unknown(t.GetTypedConfig())
+	return nil, extension.Unknown(t.GetTypedConfig())
 }
 
 // upstreamTransport compiles the transport socket of a cluster, or one within it;
 // raw_buffer is nil.
 func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport, error) {
-	if _, raw, err := decode(t.GetTypedConfig(), &rawbufferv3.RawBuffer{}); raw || err != nil {
+	if _, raw, err := extension.Decode(t.GetTypedConfig(), &rawbufferv3.RawBuffer{}); raw || err != nil {
 		return nil, err
 	}
 	if t.GetTypedConfig() == nil && t.GetName() == "envoy.transport_sockets.raw_buffer" {
@@ -409,32 +456,13 @@ func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport
 	}
 	for i := range p.opts.Extensions.UpstreamTransport {
 		e := &p.opts.Extensions.UpstreamTransport[i]
-		if cfg, ok, err := decode(t.GetTypedConfig(), e.Config); err != nil {
+		if cfg, ok, err := extension.Decode(t.GetTypedConfig(), e.Config); err != nil {
 			return nil, err
 		} else if ok {
 			return e.New(cfg, p.services)
 		}
 	}
-	return nil, unknown(t.GetTypedConfig())
-}
-
-// decode reads the configuration if it is of the type of want.
-func decode(a *anypb.Any, want proto.Message) (proto.Message, bool, error) {
-	if a == nil || a.MessageName() != want.ProtoReflect().Descriptor().FullName() {
-		return nil, false, nil
-	}
-	m := want.ProtoReflect().New().Interface()
-	if err := a.UnmarshalTo(m); err != nil {
-		return nil, false, fmt.Errorf("typed_config: %w", err)
-	}
-	return m, true, nil
-}
-
-func unknown(a *anypb.Any) error {
-	if a == nil {
-		return errors.New("typed_config is missing")
-	}
-	return fmt.Errorf("typed_config: the extension %s is not supported", a.MessageName())
+	return nil, extension.Unknown(t.GetTypedConfig())
 }
 
 // all returns the listeners in the order of the configuration.

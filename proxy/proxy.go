@@ -150,11 +150,7 @@ func Check(o Options) error {
 	problems := p.updateSecrets(s)
 	_, more := p.compileClusters(s)
 	problems = append(problems, more...)
-	for name, l := range s.Listeners().All() {
-		if _, err := p.compileListener(l); err != nil {
-			problems = append(problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
-		}
-	}
+	problems = append(problems, p.checkListeners(s)...)
 	xds.Sort(problems)
 	return xds.Err(problems)
 }

@@ -41,7 +41,8 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(newProxy(proxies{}), newRun(proxies{}), newEcho(), newVersion(), newCompletion(), newEnvoyFlags())
+	real := &proxies{}
+	root.AddCommand(newProxy(real), newRun(real), newEcho(), newVersion(), newCompletion(), newEnvoyFlags())
 	root.CompletionOptions.DisableDefaultCmd = true // newCompletion has the shells that Linux has.
 	return root
 }

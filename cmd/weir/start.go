@@ -6,17 +6,19 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"sync"
 
 	"weir.dev/weir/cmd/weir/flags"
 	"weir.dev/weir/ext/all"
+	"weir.dev/weir/internal/headroom"
 	"weir.dev/weir/proxy"
 )
 
 // proxies is the starter of real proxies.
-type proxies struct{}
+type proxies struct{ heap sync.Once }
 
 // options loads the bootstrap and says what the flags make of it.
-func (proxies) options(pieces []document, o *flags.Proxy, log *slog.Logger) (proxy.Options, error) {
+func (*proxies) options(pieces []document, o *flags.Proxy, log *slog.Logger) (proxy.Options, error) {
 	b, positions, err := loadBootstrap(pieces, nil, log)
 	return proxy.Options{
 		Bootstrap: b, Positions: positions, Concurrency: o.Concurrency, DrainTime: o.DrainTime,
@@ -27,7 +29,7 @@ func (proxies) options(pieces []document, o *flags.Proxy, log *slog.Logger) (pro
 	}, err
 }
 
-func (p proxies) Check(pieces []document, o *flags.Proxy, log *slog.Logger) error {
+func (p *proxies) Check(pieces []document, o *flags.Proxy, log *slog.Logger) error {
 	options, err := p.options(pieces, o, log)
 	if err != nil {
 		return err
@@ -35,16 +37,26 @@ func (p proxies) Check(pieces []document, o *flags.Proxy, log *slog.Logger) erro
 	return proxy.Check(options) // compiles everything, binds nothing
 }
 
-// lean makes the heap keep less in reserve. The request path allocates nothing, so
-// collecting more often costs no time, and idle connections cost less memory.
-func lean() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(20)
-	}
+// leanPercent and garbageRoom bound the garbage that the heap holds: a fifth of what is
+// alive, and up to 32 MiB while garbage is made quickly, as TLS handshakes do.
+const (
+	leanPercent = 20
+	garbageRoom = 32 << 20
+)
+
+// keepHeap makes the heap keep little in reserve. The request path allocates nothing,
+// so collecting often costs no time, and idle connections cost less memory. A GOGC in
+// the environment is obeyed instead. It is done once for all proxies of the process.
+func (p *proxies) keepHeap() {
+	p.heap.Do(func() {
+		if os.Getenv("GOGC") == "" {
+			headroom.Keep(leanPercent, garbageRoom)
+		}
+	})
 }
 
-func (p proxies) Start(pieces []document, o *flags.Proxy, log *slog.Logger) (engine, error) {
-	lean()
+func (p *proxies) Start(pieces []document, o *flags.Proxy, log *slog.Logger) (engine, error) {
+	p.keepHeap()
 	options, err := p.options(pieces, o, log)
 	if err != nil {
 		return nil, err

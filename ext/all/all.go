@@ -26,6 +26,7 @@ import (
 	"weir.dev/weir/ext/http/grpcweb"
 	"weir.dev/weir/ext/http/headermutation"
 	"weir.dev/weir/ext/http/healthcheck"
+	"weir.dev/weir/ext/http/misdirected"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/http/statefulsession"
 	"weir.dev/weir/ext/lb/clientsideweightedroundrobin"
@@ -78,6 +79,7 @@ func Extensions() *extension.Registry {
 			grpcweb.Extension(),
 			headermutation.Extension(),
 			healthcheck.Extension(),
+			misdirected.Extension(),
 			router.Extension(),
 			statefulsession.Extension(),
 		},

@@ -67,7 +67,8 @@ type TLS struct {
 //	?size=16384   x-echo-size: 16384      answer with so many bytes of filler in place of the report
 //	              x-echo-set-header: a: b add this header to the answer; may be repeated
 //
-// A request for a WebSocket is granted, and each frame of at most 1 MiB sent back.
+// A request for a WebSocket is granted, and each frame of at most 1 MiB sent back. A
+// gRPC call, of whatever method, is answered with the messages that it brings.
 //
 // An option it cannot read is answered 400 with the reason, as {"error": "..."}.
 func Handler(name string) http.Handler {
@@ -83,6 +84,10 @@ func answer(name string, w http.ResponseWriter, r *http.Request) {
 	}
 	if wantsWebSocket(r) {
 		serveWebSocket(w, r)
+		return
+	}
+	if wantsGRPC(r) {
+		serveGRPC(w, r)
 		return
 	}
 	size, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, MaxBody))

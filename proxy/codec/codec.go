@@ -182,6 +182,24 @@ type ClientStream interface {
 	Broken() bool
 }
 
+// A Leaver is a side of HTTP/1 whose connection has left HTTP, so that who has both
+// sides may carry the bytes past the codec.
+type Leaver interface {
+	// Leave gives the connection away, with what was read of it and not yet handed
+	// out. Views of the head end here.
+	Leave() (e Ends, rest []byte)
+	// Carried counts bytes that were then read from the connection and sent on it.
+	Carried(received, sent int)
+}
+
+// LeaverOf returns whose connection b is all the rest of, nil if there is none.
+func LeaverOf(b stream.Body) Leaver {
+	if r, ok := b.(interface{ Leaver() Leaver }); ok {
+		return r.Leaver()
+	}
+	return nil
+}
+
 // Error says why a message of a peer was refused, or one of our own could not be
 // written.
 type Error struct {
@@ -214,6 +232,9 @@ type ResetError struct {
 	// Refused reports that the peer has not looked at the request, so that it can
 	// be sent again (RFC 9113 §8.7).
 	Refused bool
+	// GoAway reports that the peer takes no more requests on the connection, and that
+	// this one came too late.
+	GoAway bool
 	// Reason names the code.
 	Reason string
 }

@@ -213,6 +213,14 @@ func (c *Conn) AwaitMore() error {
 	return err
 }
 
+// AwaitRead waits until a read would not.
+func (c *Conn) AwaitRead() error {
+	if c.Ready() {
+		return nil
+	}
+	return c.awaitRead()
+}
+
 func (c *Conn) awaitRead() error {
 	c.loop.cur.spend()
 	for !c.readable {
@@ -283,6 +291,19 @@ func (c *Conn) TryWrite(p []byte) (int, error) {
 		return 0, nil
 	}
 	n, e := send(int(c.fd), p)
+	return n, c.wrote(&n, e)
+}
+
+// TryWriteLast is TryWrite for the last bytes of a stream: they may leave only with
+// its end, in the same segment. CloseWrite or Close has to follow at once.
+func (c *Conn) TryWriteLast(p []byte) (int, error) {
+	if err := c.failed(); err != nil {
+		return 0, err
+	}
+	if !c.writable || len(p) == 0 {
+		return 0, nil
+	}
+	n, e := sendMore(int(c.fd), p)
 	return n, c.wrote(&n, e)
 }
 

@@ -28,7 +28,6 @@ type Listener struct {
 	loop     *Loop
 	fd       int
 	acceptor Acceptor
-	nodelay  bool
 	retry    Timer
 	paused   bool
 }
@@ -36,12 +35,6 @@ type Listener struct {
 // Listen gives a listening socket to the loop, which owns it from now on.
 func (l *Loop) Listen(fd int, a Acceptor) (*Listener, error) {
 	ln := &Listener{loop: l, fd: fd, acceptor: a}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		return nil, err
-	}
-	_, isUnix := sa.(*unix.SockaddrUnix)
-	ln.nodelay = !isUnix
 	ln.retry.Init(l, ln.resume)
 	if err := l.register(fd, source{listener: ln}, listenMask); err != nil {
 		return nil, err
@@ -77,10 +70,6 @@ func (ln *Listener) accept() {
 }
 
 func (ln *Listener) take(fd int, remote address.Addr) {
-	if ln.nodelay {
-		one := int32(1)
-		syscall.RawSyscall6(syscall.SYS_SETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, uintptr(unsafe.Pointer(&one)), 4, 0)
-	}
 	c, err := ln.loop.NewConn(fd, false)
 	if err != nil {
 		ln.acceptor.AcceptFailed(err)

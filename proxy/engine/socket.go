@@ -217,7 +217,10 @@ func (o *ListenOptions) socketOptions(family int) []SocketOption {
 	} else {
 		add(ip && o.Transparent, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
 	}
-	return append(opts, o.Options...)
+	opts = append(opts, o.Options...)
+	// The sockets that it accepts take it over, so that none of them needs a call of its own.
+	add(ip, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	return opts
 }
 
 func toSockaddr(a address.Addr) (unix.Sockaddr, int) {

@@ -72,6 +72,13 @@ func send(fd int, p []byte) (int, syscall.Errno) {
 	return int(n), e
 }
 
+// sendMore sends what is to leave with what follows it: the end of the stream.
+func sendMore(fd int, p []byte) (int, syscall.Errno) {
+	const flags = unix.MSG_NOSIGNAL | unix.MSG_MORE
+	n, _, e := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags, 0, 0)
+	return int(n), e
+}
+
 func send2(fd int, a, b []byte) (int, syscall.Errno) {
 	iov := [2]unix.Iovec{{Base: &a[0], Len: uint64(len(a))}, {Base: &b[0], Len: uint64(len(b))}}
 	msg := unix.Msghdr{Iov: &iov[0], Iovlen: 2}

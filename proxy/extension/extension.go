@@ -31,7 +31,8 @@ type HTTPFilter struct {
 	// Name is Envoy's canonical name.
 	Name string
 	// Config is an empty message of the type that configures the filter; its
-	// type selects the extension, whatever name the chain gives it.
+	// type selects the extension, whatever name the chain gives it. One of
+	// Weir's own has a TypedStruct with the type_url (typedstruct.New).
 	Config proto.Message
 	// New compiles one entry of a filter chain.
 	New func(cfg proto.Message, c *HTTP) (stream.Filter, error)
@@ -189,6 +190,9 @@ type Network struct {
 	*Services
 	// Listener names the listener.
 	Listener string
+	// Told is told of a field of the configuration that is not taken as it stands, by
+	// its path below the filter's; nil is the log.
+	Told func(field, reason string)
 	// Draining reports that the listener drains.
 	Draining func() bool
 	// Own keeps what must be closed when the listener's configuration is

@@ -54,11 +54,14 @@ func (m *Map) Reset() {
 			m.arena[i] = 0xdb
 		}
 	}
+	m.arena = m.arena[:0]
+	if len(m.fields) == 0 {
+		return // Nothing was ever added, so there is nothing to clear.
+	}
 	clear(m.fields)
 	m.fields = m.fields[:0]
 	m.first = [numIDs]uint16{}
 	m.live, m.size, m.envoy = 0, 0, false
-	m.arena = m.arena[:0]
 }
 
 // Len returns the number of live fields, pseudo-header fields included.
@@ -87,6 +90,15 @@ func (m *Map) All() iter.Seq2[Name, []byte] {
 // Get returns the value of the first field called n, or nil if there is none.
 // An empty value is not nil.
 func (m *Map) Get(n Name) []byte {
+	// Small enough to be inlined: most names that are asked for are well-known, and
+	// most are not there.
+	if n.id != none && m.first[n.id] == 0 {
+		return nil
+	}
+	return m.get(n)
+}
+
+func (m *Map) get(n Name) []byte {
 	if i := m.find(n, 0); i >= 0 {
 		return bytesOf(m.fields[i].value)
 	}
@@ -99,7 +111,12 @@ func (m *Map) Get(n Name) []byte {
 func (m *Map) HasEnvoy() bool { return m.envoy }
 
 // Has reports whether there is a field called n.
-func (m *Map) Has(n Name) bool { return m.find(n, 0) >= 0 }
+func (m *Map) Has(n Name) bool {
+	if n.id != none {
+		return m.first[n.id] != 0
+	}
+	return m.find(n, 0) >= 0
+}
 
 // Values returns the values of all fields called n, in order.
 func (m *Map) Values(n Name) iter.Seq[[]byte] {
@@ -186,6 +203,13 @@ func (m *Map) Append(n Name, value []byte) {
 
 // Del removes all fields called n and reports whether there was any.
 func (m *Map) Del(n Name) bool {
+	if n.id != none && m.first[n.id] == 0 {
+		return false
+	}
+	return m.del(n)
+}
+
+func (m *Map) del(n Name) bool {
 	i := m.find(n, 0)
 	if i < 0 {
 		return false
@@ -240,6 +264,29 @@ func (m *Map) CopyTo(dst *Map) {
 		if dst.push(Name{name, f.id}, dst.keep(bytesOf(f.value))); len(dst.fields) > before {
 			dst.fields[before].secret = f.secret
 		}
+	}
+}
+
+// Own makes the map independent of the memory that it has views of, and as small as
+// it can be: for a head that is to outlive the buffer it was read to by hours.
+func (m *Map) Own() {
+	size := 0
+	for i := range m.fields {
+		if f := &m.fields[i]; !f.dead {
+			size += len(f.name) + len(f.value)
+		}
+	}
+	m.arena = make([]byte, 0, size)
+	for i := range m.fields {
+		f := &m.fields[i]
+		switch {
+		case f.dead:
+			f.name, f.value = "", ""
+			continue
+		case f.id == none:
+			f.name = m.keep(bytesOf(f.name))
+		}
+		f.value = m.keep(bytesOf(f.value))
 	}
 }
 

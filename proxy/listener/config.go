@@ -19,7 +19,6 @@ import (
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/streaminfo"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -45,11 +44,8 @@ type Context struct {
 
 // Compile compiles a listener. The error names the field below the listener.
 func Compile(p *listenerv3.Listener, c *Context) (*Options, *Config, error) {
-	for _, pr := range supported.Check(p, "") {
-		if pr.Severity == xds.Error {
-			return nil, nil, fmt.Errorf("%s: %s", pr.Path, pr.Reason)
-		}
-		c.Warn(pr.Path, pr.Reason)
+	if err := supported.Apply(p, "", c.Warn); err != nil {
+		return nil, nil, err
 	}
 	if p.GetUdpListenerConfig() != nil {
 		return nil, nil, errors.New("udp_listener_config: the listener's address is one of TCP: set address.socket_address.protocol to UDP, or remove the field")

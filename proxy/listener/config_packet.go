@@ -11,7 +11,6 @@ import (
 
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
-	"weir.dev/weir/xds"
 )
 
 // IsPacket reports whether a listener receives datagrams: whether its address is
@@ -31,11 +30,8 @@ type PacketContext struct {
 // CompilePacket compiles a UDP listener. The error names the field below the
 // listener.
 func CompilePacket(p *listenerv3.Listener, c *PacketContext) (*PacketOptions, *PacketConfig, error) {
-	for _, pr := range supported.Check(p, "") {
-		if pr.Severity == xds.Error {
-			return nil, nil, fmt.Errorf("%s: %s", pr.Path, pr.Reason)
-		}
-		c.Warn(pr.Path, pr.Reason)
+	if err := supported.Apply(p, "", c.Warn); err != nil {
+		return nil, nil, err
 	}
 	if len(p.GetFilterChains()) > 0 || p.GetDefaultFilterChain() != nil {
 		return nil, nil, errors.New("filter_chains: datagrams have no connections that a chain could take: use listener_filters, such as envoy.filters.udp_listener.udp_proxy")

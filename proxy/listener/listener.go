@@ -86,7 +86,8 @@ type Config struct {
 	// Closed, if set, is told of each connection that is gone: to log it.
 	Closed func(shard int, c *conn.Conn)
 
-	chains index
+	chains     index
+	generation uint64 // counts the listener's configurations
 }
 
 // SetChains gives the configuration its filter chains; fallback, which may be
@@ -286,11 +287,24 @@ func (l *Listener) Start() error {
 // of the old are asked to finish.
 func (l *Listener) Update(c *Config) {
 	l.countTLS(c)
+	c.generation = l.config.Load().generation + 1
 	l.config.Store(c)
 	l.each(func(w *worker) {
 		w.conns.Each(func(k *conn.Conn) {
 			if o, ok := k.Owner().(*owner); ok && o.cfg != c {
 				k.Drain()
+			}
+		})
+	})
+}
+
+// Expire closes the connections of configurations older than c, with which Update was
+// called: those that have not finished in time.
+func (l *Listener) Expire(c *Config) {
+	l.each(func(w *worker) {
+		w.conns.Each(func(k *conn.Conn) {
+			if o, ok := k.Owner().(*owner); ok && o.cfg.generation < c.generation {
+				k.Close()
 			}
 		})
 	})

@@ -14,6 +14,8 @@ type Edge struct {
 	Bootstrap string
 	// Listener adds fields to the listener. Address replaces its address.
 	Listener, Address string
+	// Chain adds fields to the filter chain.
+	Chain string
 	// Manager adds fields to the connection manager.
 	Manager string
 	// Filters are HTTP filters before the router, a list.
@@ -72,6 +74,7 @@ func (e Edge) YAML() string {
 	add(14, e.Host)
 	add(14, "routes:")
 	add(14, routes)
+	add(6, e.Chain)
 	add(2, "clusters:")
 	add(2, "- name: up\n  connect_timeout: 1s\n  type: STATIC")
 	add(4, e.Cluster)

@@ -17,7 +17,6 @@ import (
 
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/match/cel"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -31,10 +30,8 @@ const maxDepth = 64
 
 // Compile compiles rules. An error names the path of the field.
 func Compile(m *rbacv3.RBAC) (*Engine, error) {
-	for _, p := range supported.Check(m, "") {
-		if p.Severity == xds.Error {
-			return nil, fmt.Errorf("%s: %s", p.Path, p.Reason)
-		}
+	if err := supported.Apply(m, "", nil); err != nil {
+		return nil, err
 	}
 	if err := m.ValidateAll(); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@
 package route
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/proxyproto"
 	"weir.dev/weir/proxy/streaminfo"
 )
 
@@ -182,21 +184,31 @@ func (c *compiler) upgrades(l []*routev3.RouteAction_UpgradeConfig, f *Forward) 
 		if cc == nil {
 			continue
 		}
-		if typ != "connect" && typ != "connect-udp" {
-			at.at("connect_config").reject("is for upgrade types CONNECT and CONNECT-UDP, not %q", u.GetUpgradeType())
+		if typ == "connect-udp" {
+			at.at("connect_config").reject("datagrams cannot be taken out of a tunnel yet: leave it out to pass CONNECT-UDP on")
+			continue
+		}
+		if typ != "connect" {
+			at.at("connect_config").reject("is for upgrade type CONNECT, not %q", u.GetUpgradeType())
 			continue
 		}
 		f.Connect = &ConnectConfig{AllowPost: cc.GetAllowPost()}
 		if p := cc.GetProxyProtocolConfig(); p != nil {
-			f.Connect.ProxyProtocol = 1
-			if p.GetVersion() == corev3.ProxyProtocolConfig_V2 {
-				f.Connect.ProxyProtocol = 2
-			}
-			if p.GetPassThroughTlvs() != nil || len(p.GetAddedTlvs()) > 0 {
-				at.at("connect_config.proxy_protocol_config").warn("TLVs are not supported and are not sent")
+			var err error
+			if f.Connect.ProxyProtocol, err = proxyproto.NewSender(p, c.tlvFormat); err != nil {
+				at.at("connect_config.proxy_protocol_config").reject("%v", err)
 			}
 		}
 	}
+}
+
+// tlvFormat compiles the format of a TLV's value.
+func (c *compiler) tlvFormat(m *corev3.SubstitutionFormatString) (proxyproto.Formatter, error) {
+	if c.ctx.CompileBodyFormat == nil {
+		return nil, errors.New("formats are not supported here")
+	}
+	f, _, err := c.ctx.CompileBodyFormat(m)
+	return f, err
 }
 
 func (c *compiler) internalRedirect(a *routev3.RouteAction, f *Forward) {

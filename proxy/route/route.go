@@ -16,6 +16,7 @@ import (
 
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/proxyproto"
 	"weir.dev/weir/proxy/streaminfo"
 )
 
@@ -279,9 +280,10 @@ func (f *Forward) Upgrade(typ []byte) Toggle {
 
 // ConnectConfig tells to terminate CONNECT and send its payload upstream.
 type ConnectConfig struct {
-	// ProxyProtocol is the version of the header to send first; 0 for none.
-	ProxyProtocol int
-	AllowPost     bool
+	// ProxyProtocol makes the header that is sent first; nil is none.
+	ProxyProtocol *proxyproto.Sender
+	// AllowPost takes the body of a POST for payload too.
+	AllowPost bool
 }
 
 // HedgePolicy is RouteAction.hedge_policy.

@@ -20,7 +20,6 @@ import (
 	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
 	"weir.dev/weir/proxy/match"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -89,10 +88,8 @@ func at(field, name string, err error) error {
 }
 
 func checkFields(m proto.Message) error {
-	for _, p := range supported.Check(m, "") {
-		if p.Severity == xds.Error {
-			return p
-		}
+	if err := supported.Apply(m, "", nil); err != nil {
+		return err
 	}
 	if v, ok := m.(interface{ ValidateAll() error }); ok {
 		return v.ValidateAll()

@@ -64,6 +64,9 @@ type Stream struct {
 	// Destination is the host that a filter asks for (stateful sessions).
 	Destination Destination
 
+	// Tunnel is set by the terminal filter where its response grants the upgrade.
+	Tunnel Tunnel
+
 	task  *engine.Task
 	owner Owner
 	route *route.Route
@@ -77,6 +80,17 @@ type Stream struct {
 	text    []byte // the local reply's body
 
 	state []resetter
+}
+
+// A Tunnel is the terminal filter's part in a stream that leaves HTTP. Who sends the
+// response calls Upload before and Wait after it, or neither if it carries both
+// directions by itself.
+type Tunnel interface {
+	// Upload sends the request's body upstream from now on, while the response's
+	// comes back.
+	Upload()
+	// Wait waits until all of it was sent: each side of a tunnel ends by itself.
+	Wait() error
 }
 
 // An Owner is the connection manager's part in a stream.
@@ -108,7 +122,7 @@ func (s *Stream) Wipe() {
 	attempted := s.Info.Upstream.HostsAttempted[:0]
 	s.Info = streaminfo.Stream{}
 	s.Info.Upstream.HostsAttempted = attempted
-	s.Random, s.Upgrade, s.Destination = 0, false, Destination{}
+	s.Random, s.Upgrade, s.Tunnel, s.Destination = 0, false, nil, Destination{}
 	s.task, s.owner = nil, nil
 	s.route, s.routed, s.replied = nil, false, false
 	s.kind = 0

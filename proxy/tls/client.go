@@ -57,12 +57,15 @@ func (c *Client) Wrap(_ *engine.Task, u *upstream.Conn, o *upstream.TransportOpt
 		counters, stats = t, t.At(u.Socket.Loop().ID())
 	}
 	u.Info.TransportProtocol = "tls"
-	state := c.secrets.load()
+	state, fresh := c.secrets.load()
 	if state == nil {
 		if counters.Context != nil {
 			counters.Context.Counter("client_ssl_socket_factory.upstream_context_secrets_not_ready").Inc()
 		}
 		return errNotReady
+	}
+	if fresh && c.sds && counters.Context != nil {
+		counters.Context.Counter("client_ssl_socket_factory.ssl_context_update_by_sds").Inc()
 	}
 	l := newConn(u.Socket, &c.buffers)
 	name := c.serverName(h, o)

@@ -66,7 +66,7 @@ func (s *Server) ticketKeys(p *tlsv3.DownstreamTlsContext, secrets *secret.Store
 			return fmt.Errorf("session_ticket_keys.%w", err)
 		}
 	case *tlsv3.DownstreamTlsContext_SessionTicketKeysSdsSecretConfig:
-		if s.tickets, err = secrets.Named(k.SessionTicketKeysSdsSecretConfig, secret.KindTicketKeys); err != nil {
+		if s.tickets, err = s.named(k.SessionTicketKeysSdsSecretConfig, secrets, secret.KindTicketKeys); err != nil {
 			return fmt.Errorf("session_ticket_keys_sds_secret_config.%w", err)
 		}
 	}
@@ -190,13 +190,19 @@ func (s *settings) certs(p *tlsv3.CommonTlsContext, secrets *secret.Store) error
 		return nil // Envoy ignores the other field then.
 	}
 	for i, c := range p.GetTlsCertificateSdsSecretConfigs() {
-		slot, err := secrets.Named(c, secret.KindCertificate)
+		slot, err := s.named(c, secrets, secret.KindCertificate)
 		if err != nil {
 			return fmt.Errorf("tls_certificate_sds_secret_configs[%d].%w", i, err)
 		}
 		s.certificates = append(s.certificates, slot)
 	}
 	return nil
+}
+
+// named is the place of a secret that is known by name.
+func (s *settings) named(c *tlsv3.SdsSecretConfig, secrets *secret.Store, kind secret.Kind) (*secret.Slot, error) {
+	s.sds = s.sds || c.GetSdsConfig() != nil
+	return secrets.Named(c, kind)
 }
 
 func (s *settings) validate(p *tlsv3.CommonTlsContext, secrets *secret.Store) error {
@@ -207,12 +213,12 @@ func (s *settings) validate(p *tlsv3.CommonTlsContext, secrets *secret.Store) er
 			return fmt.Errorf("validation_context.%w", err)
 		}
 	case *tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig:
-		if s.validation, err = secrets.Named(v.ValidationContextSdsSecretConfig, secret.KindValidation); err != nil {
+		if s.validation, err = s.named(v.ValidationContextSdsSecretConfig, secrets, secret.KindValidation); err != nil {
 			return fmt.Errorf("validation_context_sds_secret_config.%w", err)
 		}
 	case *tlsv3.CommonTlsContext_CombinedValidationContext:
 		c := v.CombinedValidationContext
-		if s.validation, err = secrets.Named(c.GetValidationContextSdsSecretConfig(), secret.KindValidation); err != nil {
+		if s.validation, err = s.named(c.GetValidationContextSdsSecretConfig(), secrets, secret.KindValidation); err != nil {
 			return fmt.Errorf("combined_validation_context.validation_context_sds_secret_config.%w", err)
 		}
 		s.combine = secrets.Combiner(c.GetDefaultValidationContext())

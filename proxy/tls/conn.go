@@ -5,6 +5,7 @@ package tls
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -49,6 +50,8 @@ type Conn struct {
 	held     held // what is above the socket
 	peeked   bool // ahead was read to know whether there is something
 	open     bool // the handshake succeeded
+	ended    bool // the socket has ended without close_notify, and nothing was written since
+	ending   bool // what is written is the last there is
 	shut     bool // close_notify was sent
 	closed   bool
 	ahead    byte
@@ -222,7 +225,7 @@ func (c *Conn) batch(a, b []byte) error {
 }
 
 func (c *Conn) encrypt(a, b []byte) error {
-	c.together = len(a)+len(b) > maxRecord
+	c.together, c.ended = len(a)+len(b) > maxRecord, false
 	_, err := c.tls.Write(a)
 	if err == nil && len(b) > 0 {
 		_, err = c.tls.Write(b)
@@ -284,20 +287,25 @@ func (c *Conn) notify() error {
 	if c.shut || !c.open {
 		return nil
 	}
-	c.shut = true
+	c.shut, c.ending = true, true
 	err := c.tls.CloseWrite()
 	c.tryFlush()
+	c.ending = false
 	return err
 }
 
-// Close sends close_notify, if the socket takes it at once, and closes.
+// Close sends close_notify, if the socket takes it at once, and closes. A peer that
+// has ended its stream without one, and was sent nothing since, gets none either: it
+// has most likely closed, and would answer with a reset (nginx does the same).
 func (c *Conn) Close() {
 	if c.closed {
 		return
 	}
 	c.closed = true
-	// A peer that has gone is not told.
-	_ = c.notify()
+	if !c.ended {
+		// A peer that has gone is not told.
+		_ = c.notify()
+	}
 	c.out = nil
 	c.sock.Close()
 }
@@ -324,6 +332,9 @@ func (w *wire) Read(p []byte) (int, error) {
 		}
 	}
 	c.frames.take(p[:n])
+	if err == io.EOF {
+		c.ended = true
+	}
 	if interrupted, ok := errors.AsType[*engine.Interrupted](err); ok {
 		c.refused = interrupted
 		return n, errAgain
@@ -339,7 +350,11 @@ func (w *wire) Write(p []byte) (int, error) {
 	}
 	rest := p
 	if len(c.out) == 0 && !c.together && !c.flushing {
-		n, err := c.sock.TryWrite(p)
+		try := c.sock.TryWrite
+		if c.ending {
+			try = c.sock.TryWriteLast
+		}
+		n, err := try(p)
 		if err != nil {
 			return n, err
 		}

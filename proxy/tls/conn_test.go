@@ -292,6 +292,43 @@ func TestCloseWrite(t *testing.T) {
 	})
 }
 
+// A peer that has closed without a word gets none: the alert would meet a reset. One
+// that has only ended its stream, and is sent something after that, is told the end.
+func TestClosesAfterPeer(t *testing.T) {
+	for _, answer := range []string{"", "answer"} {
+		r := newRig(t, tls.VersionTLS13)
+		if err := r.raw.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		r.do(func(*engine.Task) error {
+			if _, err := r.conn.Read(make([]byte, 9)); err != io.EOF {
+				t.Errorf("read %v, want the end", err)
+			}
+			if answer != "" {
+				if _, err := r.conn.Write([]byte(answer)); err != nil {
+					return err
+				}
+			}
+			r.conn.Close()
+			return nil
+		})
+		// crypto/tls tells both ends alike, so the records are counted.
+		left, err := io.ReadAll(r.raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f framing
+		f.take(left)
+		want := 0
+		if answer != "" {
+			want = 2
+		}
+		if f.done != want {
+			t.Errorf("answer %q: %d records before the end, want %d", answer, f.done, want)
+		}
+	}
+}
+
 func TestFraming(t *testing.T) {
 	stream := []byte{23, 3, 3, 0, 2, 'a', 'b', 23, 3, 3, 0, 0, 22, 3, 3, 1, 0}
 	stream = append(stream, make([]byte, 256)...)

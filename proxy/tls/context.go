@@ -33,6 +33,8 @@ type settings struct {
 	// nil takes it as it is.
 	combine func(*secret.Value) (*secret.Validation, error)
 	keyLog  *keyLog
+	// sds tells that one of the secrets is fetched, not part of the configuration.
+	sds bool
 
 	group *secret.Group
 	names *names
@@ -84,11 +86,12 @@ type made[T any] struct {
 }
 
 // load returns what is made of the newest secrets; nil if one of them has not come
-// yet. In the common case it compares a few pointers.
-func (s *slots[T]) load() *T {
+// yet. In the common case it compares a few pointers. fresh tells, once for each time,
+// that it was made just now.
+func (s *slots[T]) load() (v *T, fresh bool) {
 	m := s.cur.Load()
 	if m != nil && s.same(m.values) {
-		return m.v
+		return m.v, false
 	}
 	return s.renew()
 }
@@ -102,18 +105,18 @@ func (s *slots[T]) same(values []*secret.Value) bool {
 	return true
 }
 
-func (s *slots[T]) renew() *T {
+func (s *slots[T]) renew() (v *T, fresh bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.cur.Load()
 	if m != nil && s.same(m.values) {
-		return m.v
+		return m.v, false
 	}
 	next := &material{}
 	for _, slot := range s.all {
 		v := slot.Load()
 		if v == nil {
-			return nil
+			return nil, false
 		}
 		next.add(v)
 	}
@@ -123,10 +126,10 @@ func (s *slots[T]) renew() *T {
 			s.report(err)
 		}
 		if m == nil {
-			return nil
+			return nil, false
 		}
 		v = m.v
 	}
 	s.cur.Store(&made[T]{v, next.values})
-	return v
+	return v, err == nil
 }

@@ -65,12 +65,15 @@ func (s *Server) Wrap(_ *engine.Task, c *conn.Conn) error {
 		stats = counters.At(c.Socket.Loop().ID())
 	}
 	c.Info.TransportProtocol = "tls"
-	state := s.secrets.load()
+	state, fresh := s.secrets.load()
 	if state == nil {
 		if counters != nil {
 			counters.Context.Counter("server_ssl_socket_factory.downstream_context_secrets_not_ready").Inc()
 		}
 		return errNotReady
+	}
+	if fresh && s.sds && counters != nil {
+		counters.Context.Counter("server_ssl_socket_factory.ssl_context_update_by_sds").Inc()
 	}
 	config := state.config
 	if state.logged != nil && s.keyLog.wants(c.Info) {

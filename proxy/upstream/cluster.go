@@ -133,8 +133,8 @@ func (c *Cluster) SetHealth(h *Host, set, unset HealthFlags) {
 	if c.closed {
 		return
 	}
-	if c.CloseOnHealthFailure && before.Health() != Unhealthy && after.Health() == Unhealthy {
-		c.closePools(h)
+	if before.Health() != Unhealthy && after.Health() == Unhealthy {
+		c.leavePools(h)
 	}
 	c.rebuildSoon()
 }
@@ -332,12 +332,18 @@ func (c *Cluster) Gauge(name string, v int64) { c.scopes[len(c.scopes)-1].Gauge(
 // Count implements Meter. It is called with mu held.
 func (c *Cluster) Count(name string, n uint64) { c.scopes[len(c.scopes)-1].Counter(name).Add(n) }
 
-// closePools closes a host's pools on every loop.
-func (c *Cluster) closePools(h *Host) {
+// leavePools drains the pools of a host that has become unhealthy on every loop, as
+// Envoy does: what took the host down may be the way to it, which new connections go
+// anew. With close_connections_on_host_health_failure they are closed.
+func (c *Cluster) leavePools(h *Host) {
 	for i, l := range c.loops {
 		l.Post(func() {
-			if p := h.local[i].Load(); p != nil && p.Pool != nil {
+			switch p := h.local[i].Load(); {
+			case p == nil || p.Pool == nil:
+			case c.CloseOnHealthFailure:
 				p.Pool.Close()
+			default:
+				p.Pool.Drain()
 			}
 		})
 	}

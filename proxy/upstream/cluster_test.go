@@ -80,8 +80,8 @@ func TestHostsKeepTheirState(t *testing.T) {
 		t.Error("the pool was drained off its loop")
 	}
 	r.run()
-	if pools[1].drained != 0 || pools[2].drained != 1 {
-		t.Errorf("drained pools: %d of the host that stayed, %d of the one that left", pools[1].drained, pools[2].drained)
+	if pools[1].drained != 1 || pools[2].drained != 1 {
+		t.Errorf("drained pools: %d of the host that became unhealthy, %d of the one that left", pools[1].drained, pools[2].drained)
 	}
 	for range 10 {
 		if h, _ := w.Pick(&upstream.PickContext{}); h.Address != at(3).Address {
@@ -438,7 +438,7 @@ func TestHostSetChangeDrainsAllPools(t *testing.T) {
 	}
 	hd.tell(0, at(1), at(2))
 	r.run()
-	if p.drained != 1 || c.Set().Hosts[0].Local(0).Pool != nil {
-		t.Errorf("drained %d times, the pool is now %v", p.drained, c.Set().Hosts[0].Local(0).Pool)
+	if p.drained != 1 {
+		t.Errorf("drained %d times", p.drained)
 	}
 }

@@ -106,6 +106,8 @@ type DiscoveryConfig struct {
 	Cleanup     time.Duration
 	// Policy is what Provided made.
 	Policy Policy
+	// Warn tells of a field without effect.
+	Warn func(path, reason string)
 }
 
 // A Config is a compiled cluster, ready for Manager.Update.
@@ -122,21 +124,15 @@ func (c *Config) Same(o *Config) bool { return c.hash == o.hash }
 //go:embed fields.txt
 var fields string
 
-// Fields is the ledger of what this package reads: Cluster and the messages in its
-// extension points.
-func Fields() string { return fields }
+// supported is the ledger of what this package reads: Cluster and the messages in
+// its extension points.
+var supported = ledger.MustParse(fields)
 
 // Compile turns a cluster into a Config, or tells all that is wrong with it. The
 // Config is nil if a problem is an error; warnings name fields that have no effect.
 func Compile(c *clusterv3.Cluster, cx *Context) (*Config, []xds.Problem) {
 	k := &compiler{cx: cx, cluster: c, out: &Config{}}
-	book, err := ParseLedger(fields)
-	if err != nil {
-		k.fail("", err.Error(), "")
-		return nil, k.problems
-	}
-	k.ledger = book
-	k.check("", c)
+	k.check(supported, "", c)
 	k.validate("", c)
 	if k.failed() {
 		return nil, k.problems
@@ -158,7 +154,6 @@ func Compile(c *clusterv3.Cluster, cx *Context) (*Config, []xds.Problem) {
 type compiler struct {
 	cx       *Context
 	cluster  *clusterv3.Cluster
-	ledger   Ledger
 	out      *Config
 	problems []xds.Problem
 }
@@ -173,8 +168,19 @@ func (k *compiler) fail(path, reason, remedy string) { k.add(xds.Error, path, re
 
 func (k *compiler) warn(path, reason, remedy string) { k.add(xds.Warning, path, reason, remedy) }
 
-// failErr tells an error, which may be an xds.Problem with a path below path.
+// ignored is warn for what nothing can be done about, in the form of ledger.Apply.
+func (k *compiler) ignored(path, reason string) { k.warn(path, reason, "") }
+
+// failErr tells an error, which may be an xds.Problem with a path below path, or
+// several.
 func (k *compiler) failErr(path string, err error) {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) {
+		for _, err := range many.Unwrap() {
+			k.failErr(path, err)
+		}
+		return
+	}
 	var p xds.Problem
 	if !errors.As(err, &p) {
 		k.fail(path, err.Error(), "")
@@ -192,9 +198,8 @@ func (k *compiler) failErr(path string, err error) {
 func (k *compiler) failed() bool { return xds.HasErrors(k.problems) }
 
 // check tells what the ledger rejects and ignores of a message.
-func (k *compiler) check(path string, m proto.Message) {
-	for _, p := range k.ledger.Check(m) {
-		p.Path = joinPath(path, p.Path)
+func (k *compiler) check(l *ledger.Ledger, path string, m proto.Message) {
+	for _, p := range l.Check(m, path) {
 		k.add(p.Severity, p.Path, p.Reason, p.Remedy)
 	}
 }
@@ -412,6 +417,10 @@ func (k *compiler) transportSocket(path string, s *corev3.TransportSocket) Trans
 	t, err := k.cx.Transport(s)
 	if err != nil {
 		k.failErr(path, err)
+	}
+	if t == nil && !k.failed() {
+		// Whatever was wrong: what asks for a transport socket never goes in cleartext.
+		k.fail(path, fmt.Sprintf("transport socket %q could not be made", s.GetName()), "")
 	}
 	return TransportConfig{Name: s.GetName(), Transport: t}
 }

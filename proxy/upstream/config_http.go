@@ -41,7 +41,7 @@ func (k *compiler) http() {
 				k.fail(path, err.Error(), "use type "+httpOptionsName)
 				continue
 			}
-			k.check(path, m)
+			k.check(supported, path, m)
 			k.validate(path, m)
 			typed = m
 			k.typedHTTP(path, m)
@@ -51,7 +51,7 @@ func (k *compiler) http() {
 				k.fail(path, err.Error(), "use type "+tcpOptionsName)
 				continue
 			}
-			k.check(path, m)
+			k.check(supported, path, m)
 			o.TCPIdleTimeout = duration(m.GetIdleTimeout(), o.TCPIdleTimeout)
 		default:
 			k.fail(path, "these protocol options are not known", "known are "+httpOptionsName+" and "+tcpOptionsName)
@@ -172,9 +172,9 @@ func (k *compiler) preserveCase(path string, cfg *anypb.Any) {
 // http2 compiles the options of HTTP/2, of which the limits of a response's head are
 // those of every protocol.
 func (k *compiler) http2(path string, p *corev3.Http2ProtocolOptions) {
-	o, err := config.Compile(p)
+	o, err := config.Upstream(p, path, k.ignored)
 	if err != nil {
-		k.failErr(path, err)
+		k.failErr("", err)
 	}
 	h := &k.out.HTTP
 	o.MaxHeadBytes, o.MaxHeaders = int(h.MaxResponseHeadersKB)<<10, int(h.MaxHeaders)

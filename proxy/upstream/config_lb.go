@@ -104,9 +104,7 @@ func (k *compiler) knownPolicies() string {
 // buildPolicy compiles a message; it returns nil after a problem.
 func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) Policy {
 	before := len(k.problems)
-	for _, p := range f.Fields.Check(m, path) {
-		k.add(p.Severity, p.Path, p.Reason, p.Remedy)
-	}
+	k.check(f.Fields, path, m)
 	if v, ok := m.(interface{ ValidateAll() error }); ok {
 		k.validate(path, v)
 	}
@@ -134,7 +132,7 @@ func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) P
 func (k *compiler) discovery() {
 	c := k.cluster
 	in := &DiscoveryConfig{Cluster: c.GetName(), Targets: k.targets("load_assignment", c.GetLoadAssignment()), DNS: k.dns(),
-		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second)}
+		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second), Warn: k.ignored}
 	path, name := "type", c.GetType().String()
 	if t := c.GetClusterType(); t != nil {
 		path, in.Typed = "cluster_type", t.GetTypedConfig()
@@ -190,7 +188,7 @@ func (k *compiler) customType(t *clusterv3.Cluster_CustomClusterType, in *Discov
 		k.fail(path, err.Error(), "")
 		return ""
 	}
-	k.check(path, d)
+	k.check(supported, path, d)
 	k.validate(path, d)
 	// The enums share their numbers but for an UNSPECIFIED in front.
 	in.DNS = DNSConfig{
@@ -272,11 +270,6 @@ func (k *compiler) checkDNS(path string, d *DNSConfig) {
 // with that name. Nil is the system's resolver.
 func CompileResolver(e *corev3.TypedExtensionConfig) (ResolverConfig, []xds.Problem) {
 	k := &compiler{cluster: &clusterv3.Cluster{}}
-	var err error
-	if k.ledger, err = ParseLedger(fields); err != nil {
-		k.failErr("", err)
-		return ResolverConfig{}, k.problems
-	}
 	r := k.resolver("typed_dns_resolver_config", e)
 	return r, k.problems
 }
@@ -293,7 +286,7 @@ func (k *compiler) resolver(path string, e *corev3.TypedExtensionConfig) Resolve
 			k.fail(path, err.Error(), "")
 			break
 		}
-		k.check(path, cares)
+		k.check(supported, path, cares)
 		k.validate(path, cares)
 		return ResolverConfig{
 			Custom: true, Servers: k.servers(path+".resolvers", cares.GetResolvers()),
@@ -309,7 +302,7 @@ func (k *compiler) resolver(path string, e *corev3.TypedExtensionConfig) Resolve
 			k.fail(path, err.Error(), "")
 			break
 		}
-		k.check(path, addrinfo)
+		k.check(supported, path, addrinfo)
 		k.validate(path, addrinfo)
 		return ResolverConfig{System: true}
 	default:

@@ -141,7 +141,7 @@ func (k *compiler) network() {
 	if b == nil {
 		path, b = "cluster_manager.upstream_bind_config", k.cx.Bind
 		if b != nil {
-			k.check(path, b)
+			k.check(supported, path, b)
 		}
 	}
 	k.bind(path, b)

@@ -25,17 +25,18 @@ type Conn struct {
 	pool    *pool // nil if it is not for requests
 	breaker *Resource
 
-	multi     *h2.Client // nil unless it speaks HTTP/2
-	serving   bool
-	retired   bool // an HTTP/2 connection that takes no more requests
-	requests  uint32
-	until     int64 // the loop's time after which it takes no more requests
-	idle      engine.Timer
-	idleAt    int64 // the loop's time at which it has been idle for too long; 0 is never
-	connected bool
-	closed    bool
-	used      bool
-	rx, tx    uint64 // bytes already counted
+	multi    *h2.Client // nil unless it speaks HTTP/2
+	serving  bool
+	retired  bool // an HTTP/2 connection that takes no more requests
+	lost     bool // by the host, of an HTTP/2 connection
+	requests uint32
+	until    int64 // the loop's time after which it takes no more requests
+	idle     engine.Timer
+	idleAt   int64 // the loop's time at which it has been idle for too long; 0 is never
+	closed   bool
+	used     bool
+	rested   bool   // it has been idle: the host may have closed it meanwhile
+	rx, tx   uint64 // bytes already counted
 }
 
 // Host returns the host that the connection leads to.
@@ -50,16 +51,21 @@ func (c *Conn) release(reuse bool) {
 	if c.closed {
 		return
 	}
-	p := c.pool
 	c.requests++
 	c.account()
-	if c.spent() && reuse {
+	if c.pool == nil || reuse && c.spent() { // What carries bytes carries nothing after them.
 		reuse = false
 	}
 	if !reuse {
 		c.close(c.Socket.HungUp())
 		return
 	}
+	c.next()
+}
+
+// next has an HTTP/1 connection serve who has waited longest, or rest.
+func (c *Conn) next() {
+	p := c.pool
 	if p.pass(c) { // Those who waited before a drain are still served.
 		return
 	}
@@ -92,6 +98,7 @@ func (c *Conn) spent() bool {
 
 // rest arms the timer of an idle connection.
 func (c *Conn) rest() {
+	c.rested = true
 	now, at := c.loop.Now(), int64(0)
 	if d := c.worker.cluster.HTTP.IdleTimeout; d > 0 {
 		at = now + int64(d)

@@ -11,9 +11,10 @@ import (
 	"weir.dev/weir/proxy/streaminfo"
 )
 
-// dial opens a connection, for a pool or without one, that the breaker has let pass.
-func (hp *hostPools) dial(t *engine.Task, p *pool, breaker *Resource, o *TransportOptions) (*Conn, error) {
-	cl, st := hp.worker.cluster, hp.worker.Stats
+// newConn returns a connection that is yet to be dialled, for a pool or without one,
+// and that the breaker has let pass. It is counted until close.
+func (hp *hostPools) newConn(p *pool, breaker *Resource) *Conn {
+	st := hp.worker.Stats
 	c := &Conn{worker: hp.worker, host: hp.host, loop: hp.loop, pools: hp, pool: p, breaker: breaker, used: true}
 	c.idle.Init(hp.loop, c.idled)
 	hp.all[c] = struct{}{}
@@ -21,39 +22,42 @@ func (hp *hostPools) dial(t *engine.Task, p *pool, breaker *Resource, o *Transpo
 	c.host.AddConnections(1)
 	st.CxTotal.Inc()
 	st.CxActive.Inc()
-	local := c.host.Local(hp.worker.loop)
-	local.Stats.CxTotal.Inc()
-	if p != nil {
-		p.conns++
-		p.dialing++
-	}
+	c.host.Local(hp.worker.loop).Stats.CxTotal.Inc()
+	return c
+}
+
+// dial opens the connection. If it cannot the caller closes it; remote tells that
+// the host ended it. The error is a *ConnectError, or that of an interrupt.
+func (c *Conn) dial(t *engine.Task, o *TransportOptions) (remote bool, err error) {
 	start := engine.Nano()
 	addr, err := c.connect(t, start, o)
-	if p != nil {
-		p.dialing--
-	}
 	if err != nil {
-		c.close(!errors.Is(err, engine.ErrDialTimeout))
-		var interrupted *engine.Interrupted
-		if errors.As(err, &interrupted) {
-			return nil, err // The request ended, not the connection.
+		if _, ok := errors.AsType[*engine.Interrupted](err); ok {
+			return false, err // The request ended, not the connection.
 		}
-		st.CxConnectFail.Inc()
-		local.Stats.CxConnectFail.Inc()
-		switch {
-		case errors.Is(err, engine.ErrDialTimeout):
-			st.CxConnectTimeout.Inc()
-		case errors.Is(err, engine.ErrBind):
-			st.BindErrors.Inc()
-		}
-		return nil, &ConnectError{Address: addr, Err: err}
+		return !errors.Is(err, engine.ErrDialTimeout), c.failed(addr, err)
 	}
-	st.CxConnectTime.Record(uint64(engine.Nano()-start) / uint64(time.Millisecond))
-	if d := cl.HTTP.MaxConnectionDuration; d > 0 && p != nil {
-		jitter := 1 + hp.worker.rand.Float64()*cl.HTTP.MaxConnectionDurationJitter/100
-		c.until = hp.loop.Now() + int64(float64(d)*jitter)
+	cl := c.worker.cluster
+	c.worker.Stats.CxConnectTime.Record(uint64(engine.Nano()-start) / uint64(time.Millisecond))
+	if d := cl.HTTP.MaxConnectionDuration; d > 0 && c.pool != nil {
+		jitter := 1 + c.worker.rand.Float64()*cl.HTTP.MaxConnectionDurationJitter/100
+		c.until = c.loop.Now() + int64(float64(d)*jitter)
 	}
-	return c, nil
+	return false, nil
+}
+
+// failed counts a connection that could not be made.
+func (c *Conn) failed(addr address.Addr, err error) error {
+	st := c.worker.Stats
+	st.CxConnectFail.Inc()
+	c.host.Local(c.worker.loop).Stats.CxConnectFail.Inc()
+	switch {
+	case errors.Is(err, engine.ErrDialTimeout):
+		st.CxConnectTimeout.Inc()
+	case errors.Is(err, engine.ErrBind):
+		st.BindErrors.Inc()
+	}
+	return &ConnectError{Address: addr, Err: err}
 }
 
 // connect dials and shakes hands within the cluster's connect timeout from start.

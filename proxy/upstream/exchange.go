@@ -19,6 +19,10 @@ type Exchange interface {
 	Protocol() streaminfo.Protocol
 	// Fresh reports whether no request was sent on the connection before.
 	Fresh() bool
+	// Unseen reports whether a host that ended the connection has probably not looked
+	// at the request: it was not sent, or the connection had been in use before and
+	// nothing came on it since.
+	Unseen() bool
 	// Traffic counts the bytes that crossed the wire, either way: when it stands
 	// still, nothing moves.
 	Traffic() uint64
@@ -70,7 +74,9 @@ func (x *exchange1) Connection() *streaminfo.Connection { return x.conn.Info }
 
 func (x *exchange1) Protocol() streaminfo.Protocol { return streaminfo.HTTP11 }
 
-func (x *exchange1) Fresh() bool { return x.conn.requests == 0 }
+func (x *exchange1) Fresh() bool { return x.conn.requests == 0 && !x.conn.rested }
+
+func (x *exchange1) Unseen() bool { return !x.Fresh() && x.Head().Size == 0 }
 
 func (x *exchange1) Traffic() uint64 { return x.conn.Socket.Received + x.conn.Socket.Sent }
 

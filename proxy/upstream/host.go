@@ -188,10 +188,10 @@ type HostLocal struct {
 
 // A Pool holds one loop's connections to one host. Its methods are called on its loop.
 type Pool interface {
-	// Drain lets what runs finish, opens nothing new and closes idle connections; it is
-	// called when the host left the cluster or the cluster is replaced; with
-	// close_connections_on_host_set_change also when another host came or left, and the
-	// host's Pool is nil afterwards.
+	// Drain lets what runs finish and closes idle connections; it is called when the
+	// host left the cluster, the cluster is replaced, or the host becomes unhealthy; with
+	// close_connections_on_host_set_change also when another host came or left. Requests
+	// to come get new connections.
 	Drain()
 	// Close closes all connections at once; it is called when the host fails its health
 	// check and close_connections_on_host_health_failure is set, and at the end.

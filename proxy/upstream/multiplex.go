@@ -3,6 +3,9 @@
 package upstream
 
 import (
+	"errors"
+	"io"
+
 	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/engine"
@@ -12,8 +15,9 @@ import (
 // exchange2 is an exchange on a stream of an HTTP/2 connection.
 type exchange2 struct {
 	*h2.ClientStream
-	conn  *Conn
-	fresh bool
+	conn     *Conn
+	fresh    bool
+	received uint64 // on the connection when the stream was opened
 }
 
 // multiplex makes a new connection one of HTTP/2.
@@ -46,7 +50,7 @@ func (c *Conn) stream() Exchange {
 	if c.closed || c.retired {
 		return nil
 	}
-	if c.spent() {
+	if c.requests > 0 && c.spent() {
 		c.retire()
 		return nil
 	}
@@ -56,8 +60,10 @@ func (c *Conn) stream() Exchange {
 	}
 	c.idle.Stop()
 	c.used = true
-	c.requests++
 	w := c.worker
+	if c.requests++; w.cluster.MaxRequestsPerConnection > 0 && c.spent() {
+		c.retire() // This is the last.
+	}
 	var x *exchange2
 	if n := len(w.exchanges2); n > 0 {
 		x = w.exchanges2[n-1]
@@ -65,7 +71,7 @@ func (c *Conn) stream() Exchange {
 	} else {
 		x = new(exchange2)
 	}
-	x.ClientStream, x.conn, x.fresh = s, c, c.requests == 1
+	x.ClientStream, x.conn, x.fresh, x.received = s, c, c.requests == 1 && !c.rested, c.Socket.Received
 	return x
 }
 
@@ -85,7 +91,7 @@ func (c *Conn) GoingAway(*h2.Client) {
 	c.retired = true
 	c.worker.Stats.CxCloseNotify.Inc()
 	c.pool.forgetConn(c)
-	c.pool.refill()
+	c.pool.grow()
 }
 
 // Quiet is called when the last stream has ended.
@@ -104,8 +110,10 @@ func (c *Conn) Quiet(*h2.Client) {
 }
 
 // Closed is called when the connection is over.
-func (c *Conn) Closed(_ *h2.Client, _ error) {
+func (c *Conn) Closed(_ *h2.Client, err error) {
 	c.retired = true
+	own, ok := errors.AsType[*h2.ConnectionError](err)
+	c.lost = errors.Is(err, io.EOF) || engine.IsReset(err) || ok && own.Remote
 	c.pool.forgetConn(c)
 	if !c.serving { // Otherwise its reader closes it.
 		c.end()
@@ -117,10 +125,11 @@ func (c *Conn) end() {
 	if c.closed {
 		return
 	}
+	remote := c.lost || c.Socket.HungUp()
 	if c.multi.Streams() > 0 {
-		c.countAbort(c.Socket.HungUp())
+		c.countAbort(remote)
 	}
-	c.close(c.Socket.HungUp())
+	c.close(remote)
 }
 
 func (x *exchange2) put() {
@@ -137,6 +146,11 @@ func (x *exchange2) Connection() *streaminfo.Connection { return x.conn.Info }
 func (x *exchange2) Protocol() streaminfo.Protocol { return streaminfo.HTTP2 }
 
 func (x *exchange2) Fresh() bool { return x.fresh }
+
+func (x *exchange2) Unseen() bool {
+	_, _, begun := x.Sent()
+	return !begun || !x.fresh && x.Head().Size == 0 && x.conn.Socket.Received == x.received
+}
 
 func (x *exchange2) Traffic() uint64 {
 	head, body, _ := x.Sent()

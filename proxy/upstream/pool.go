@@ -57,22 +57,27 @@ func (e *ConnectError) Reason() string {
 func (e *ConnectError) Timeout() bool { return errors.Is(e.Err, engine.ErrDialTimeout) }
 
 // A pool is one loop's connections to one host that speak the same and may carry each
-// other's requests.
+// other's requests. Connections belong to the pool, as in Envoy: one that was dialled
+// for a request serves whoever has waited longest, and stays if nobody waits any more.
 type pool struct {
 	*hostPools
+	key     poolKey
 	speak   protocol
-	options *TransportOptions // what its requests ask for, or nil
 	offer   *TransportOptions // what it dials with
+	breaker *Resource         // that counts the pool
 	idle    []*Conn           // of HTTP/1, the last used at the end
 	multi   []*Conn           // of HTTP/2, as long as they take requests
 	conns   int               // open or being dialled
 	dialing int
 	waiting []*waiter
+	single  bool // the last handshake settled on HTTP/1
+	drained bool // connections are closed after their requests
 }
 
 // waiter is a request that waits for a connection to become free.
 type waiter struct {
 	task *engine.Task
+	res  *Resources
 	x    Exchange
 	err  error
 	done bool
@@ -112,65 +117,129 @@ func (p *pool) free() Exchange {
 	return nil
 }
 
-// open dials, or waits where no further connection is allowed or one is on its way
-// that will carry many requests.
-func (p *pool) open(t *engine.Task, prio ResourcePriority) (Exchange, bool, error) {
+// open waits for the next exchange, and dials if none is on its way and the breakers
+// allow it. An interrupt of the task ends the wait, not what is being dialled.
+func (p *pool) open(t *engine.Task, prio ResourcePriority) (Exchange, error) {
 	st := p.worker.Stats
 	res := p.worker.cluster.Resources(prio)
 	st.RqPendingTotal.Inc()
 	if !res.Pending.TryAcquire() {
 		st.RqPendingOverflow.Inc()
-		return nil, false, ErrOverflow
+		p.rest()
+		return nil, ErrOverflow
 	}
 	defer res.Pending.Release()
 	st.RqPendingActive.Inc()
 	defer st.RqPendingActive.Dec()
-	x, fresh, err := p.wanted(t, res)
-	var failed *ConnectError
-	if errors.As(err, &failed) {
+	w := &waiter{task: t, res: res}
+	p.waiting = append(p.waiting, w)
+	if !p.grow() {
+		st.CxOverflow.Inc()
+	}
+	for !w.done {
+		if err := t.Wait(); err != nil {
+			p.forgetWaiter(w)
+			if w.x != nil {
+				w.x.Unused()
+			}
+			p.rest()
+			return nil, err
+		}
+	}
+	if _, ok := errors.AsType[*ConnectError](w.err); ok {
 		st.RqPendingFailureEject.Inc()
 	}
-	return x, fresh, err
+	return w.x, w.err
 }
 
-func (p *pool) wanted(t *engine.Task, res *Resources) (Exchange, bool, error) {
-	if p.speak != speakHTTP1 && p.dialing > 0 {
-		x, err := p.wait(t)
-		return x, false, err
+// grow dials what those who wait need beyond what is on its way. It returns false if
+// a breaker does not allow that.
+func (p *pool) grow() bool {
+	for len(p.waiting) > p.dialing*p.each() && !p.unsettled() {
+		// The first that no dial is for: its priority's breaker counts.
+		res := &p.waiting[p.dialing*p.each()].res.Connections
+		if !p.mayOpen(res) {
+			return false
+		}
+		p.start(res)
 	}
-	if !p.mayOpen(&res.Connections) {
-		p.worker.Stats.CxOverflow.Inc()
-		x, err := p.wait(t)
-		return x, false, err
+	return true
+}
+
+// each returns how many requests a new connection is expected to carry at once.
+func (p *pool) each() int {
+	if p.speak == speakHTTP1 || p.single {
+		return 1
 	}
-	c, err := p.dial(t, p, &res.Connections, p.offer)
-	if err != nil {
-		return nil, false, err
+	cl := p.worker.cluster
+	n := cl.HTTP.HTTP2.Streams()
+	if most := cl.MaxRequestsPerConnection; most > 0 {
+		n = min(n, most)
 	}
-	x := p.begin(c)
-	if x == nil {
-		return nil, false, ErrPoolClosed // It ended as soon as it was there.
+	return int(max(n, 1))
+}
+
+// unsettled reports whether a host has yet to say how many streams a connection takes:
+// until then it is not known whether another is needed.
+func (p *pool) unsettled() bool {
+	return slices.ContainsFunc(p.multi, func(c *Conn) bool { return !c.retired && !c.multi.Settled() })
+}
+
+// start dials a connection on a task of its own: the requests that wait come and go.
+func (p *pool) start(breaker *Resource) {
+	c := p.newConn(p, breaker)
+	p.conns++
+	p.dialing++
+	p.loop.Go(engine.RunnerFunc(func(t *engine.Task) {
+		remote, err := c.dial(t, p.offer)
+		if err == nil {
+			err = p.settle(c)
+		}
+		p.dialing--
+		if err != nil {
+			p.refused(err)
+			c.close(remote)
+			return
+		}
+		p.begin(c)
+	}))
+}
+
+// settle holds what the handshake has chosen against what the pool speaks.
+func (p *pool) settle(c *Conn) error {
+	switch alpn := c.Info.ALPN; {
+	case p.speak == speakALPN:
+		p.single = alpn != "h2"
+	case p.speak == speakHTTP2 && alpn == "http/1.1":
+		return c.failed(c.Info.Remote, errNotHTTP2)
 	}
+	return nil
+}
+
+var errNotHTTP2 = errors.New("the host chose http/1.1 in the TLS handshake where the cluster is configured for HTTP/2")
+
+// begin puts a new connection to use.
+func (p *pool) begin(c *Conn) {
+	if p.speak == speakHTTP1 || p.single {
+		c.worker.Stats.CxHTTP1Total.Inc()
+		c.next()
+		p.grow()
+		return
+	}
+	c.multiplex()
+	p.multi = append(p.multi, c)
 	p.serveWaiting(c)
-	return x, true, nil
-}
-
-// begin takes the first exchange of a new connection.
-func (p *pool) begin(c *Conn) Exchange {
-	if p.speak == speakHTTP2 || p.speak == speakALPN && c.Info.ALPN == "h2" {
-		c.multiplex()
-		p.multi = append(p.multi, c)
-		return c.stream()
+	if c.multi.Streams() == 0 {
+		c.Quiet(c.multi)
 	}
-	c.worker.Stats.CxHTTP1Total.Inc()
-	return c.exchange()
 }
 
 // mayOpen takes one of the connections that the breaker allows. The first to a host
-// is always allowed, as in Envoy, or a loop could starve.
+// is always allowed, as in Envoy, or a loop could starve; one that idles in another
+// pool makes room for it.
 func (p *pool) mayOpen(r *Resource) bool {
 	limit := p.worker.cluster.MaxConnectionsPerHost
-	if limit > 0 && p.host.ActiveConnections() >= limit && p.conns > 0 {
+	if limit > 0 && p.host.ActiveConnections() >= limit && (p.conns > 0 || p.spare(p)) && p.conns > 0 {
 		return false
 	}
 	if r.TryAcquire() {
@@ -179,32 +248,18 @@ func (p *pool) mayOpen(r *Resource) bool {
 	if p.conns > 0 {
 		return false
 	}
-	r.Acquire()
-	return true
-}
-
-// wait queues for the next exchange that becomes free.
-func (p *pool) wait(t *engine.Task) (Exchange, error) {
-	w := &waiter{task: t}
-	p.waiting = append(p.waiting, w)
-	for !w.done {
-		if err := t.Wait(); err != nil {
-			p.forgetWaiter(w)
-			if w.x != nil {
-				w.x.Unused()
-			}
-			return nil, err
-		}
+	if !p.spare(p) || !r.TryAcquire() {
+		r.Acquire()
 	}
-	return w.x, w.err
+	return true
 }
 
 func (p *pool) forgetWaiter(w *waiter) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(x *waiter) bool { return x == w })
 }
 
-// next takes who has waited longest; nil if nobody waits.
-func (p *pool) next() *waiter {
+// take takes who has waited longest; nil if nobody waits.
+func (p *pool) take() *waiter {
 	if len(p.waiting) == 0 {
 		return nil
 	}
@@ -220,7 +275,7 @@ func (w *waiter) wake(x Exchange, err error) {
 
 // pass hands a free HTTP/1 connection to who has waited longest.
 func (p *pool) pass(c *Conn) bool {
-	w := p.next()
+	w := p.take()
 	if w == nil {
 		return false
 	}
@@ -231,20 +286,20 @@ func (p *pool) pass(c *Conn) bool {
 // serveWaiting gives the streams that an HTTP/2 connection has to those who wait, and
 // has another dialled if they are not enough.
 func (p *pool) serveWaiting(c *Conn) {
-	for c.multi != nil && len(p.waiting) > 0 {
+	for len(p.waiting) > 0 {
 		x := c.stream()
 		if x == nil {
 			break
 		}
-		p.next().wake(x, nil)
+		p.take().wake(x, nil)
 	}
-	p.refill()
+	p.grow()
 }
 
-// fail tells all who wait.
-func (p *pool) fail(err error) {
-	for w := p.next(); w != nil; w = p.next() {
-		w.wake(nil, err)
+// fail tells all who wait, but for the last few.
+func (p *pool) fail(err error, but int) {
+	for len(p.waiting) > but {
+		p.take().wake(nil, err)
 	}
 }
 
@@ -263,61 +318,57 @@ func (p *pool) forgetConn(c *Conn) {
 func (p *pool) gone(c *Conn) {
 	p.forgetConn(c)
 	p.conns--
-	p.refill()
-	if p.conns == 0 && len(p.waiting) == 0 {
-		p.drop(p)
-	}
+	p.grow()
+	p.rest()
 }
 
-// refill opens a connection for the request that has waited longest, if one more is
-// allowed.
-func (p *pool) refill() {
-	if len(p.waiting) == 0 || p.speak != speakHTTP1 && p.dialing > 0 {
-		return
-	}
-	p.worker.Hold()
-	p.loop.Go(engine.RunnerFunc(func(t *engine.Task) {
-		defer p.worker.Drop()
-		res := &p.worker.cluster.Resources(DefaultPriority).Connections
-		if len(p.waiting) == 0 || p.speak != speakHTTP1 && p.dialing > 0 || !p.mayOpen(res) {
-			return
-		}
-		c, err := p.dial(t, p, res, p.offer)
-		if err != nil {
-			p.refused(err)
-			return
-		}
-		x := p.begin(c)
-		if w := p.next(); w != nil && x != nil {
-			w.wake(x, nil)
-		} else if x != nil {
-			x.Unused()
-		}
-		p.serveWaiting(c)
-	}))
-}
-
-// refused tells those who wait for a connection that it could not be made: one of
-// them, or all where one would have served them all.
+// refused tells those who wait that a connection could not be made: whoever has no
+// other connection to wait for.
 func (p *pool) refused(err error) {
-	if p.speak != speakHTTP1 {
-		p.fail(err)
-		return
+	left := p.dialing * p.each()
+	if p.each() == 1 && p.conns-1 > p.dialing { // Others become free in time.
+		left = max(left, len(p.waiting)-1)
 	}
-	if w := p.next(); w != nil {
-		w.wake(nil, err)
+	p.fail(err, left)
+}
+
+// quiet reports whether no connection of the pool carries a request, none is being
+// dialled, and nobody waits.
+func (p *pool) quiet() bool {
+	if p.dialing > 0 || len(p.waiting) > 0 || p.conns > len(p.idle)+len(p.multi) {
+		return false
 	}
+	return !slices.ContainsFunc(p.multi, func(c *Conn) bool { return c.multi.Streams() > 0 })
+}
+
+// shrink closes a connection that idles, the one that was used the longest ago, and
+// reports whether there was one.
+func (p *pool) shrink() bool {
+	if len(p.idle) > 0 {
+		c := p.idle[0]
+		c.Socket.NotIdle()
+		c.close(false)
+		return true
+	}
+	for _, c := range p.multi {
+		if c.multi.Streams() == 0 {
+			c.retire()
+			return true
+		}
+	}
+	return false
 }
 
 // drain lets what runs, and who waits, finish and closes idle connections.
 func (p *pool) drain() {
+	p.drained = true
 	for _, c := range slices.Clone(p.idle) {
 		c.Socket.NotIdle()
 		c.close(false)
 	}
-	p.idle = nil
 	for _, c := range slices.Clone(p.multi) {
+		p.forgetConn(c)
 		c.retire()
 	}
-	p.multi = nil
+	p.grow()
 }

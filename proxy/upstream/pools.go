@@ -3,6 +3,7 @@
 package upstream
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,9 +18,24 @@ type hostPools struct {
 	worker  *Worker
 	host    *Host // the newest: a logical host's address may be another by now
 	loop    *engine.Loop
-	pools   []*pool
+	plain   [speakALPN + 1]*pool // of requests that ask for nothing
+	special map[poolKey]*pool
+	sweepAt int // the number of special pools at which to look for useless ones
 	all     map[*Conn]struct{}
-	drained bool
+}
+
+// poolKey is what requests must have in common to share connections.
+type poolKey struct {
+	speak              protocol
+	downstream         *streaminfo.Connection
+	name, verify, alpn string
+}
+
+func keyOf(speak protocol, o *TransportOptions) poolKey {
+	return poolKey{
+		speak: speak, downstream: o.Downstream, name: o.ServerName,
+		verify: strings.Join(o.VerifyNames, ","), alpn: strings.Join(o.ALPN, ","),
+	}
 }
 
 // ConnectOptions say what a request needs of its connection.
@@ -36,12 +52,18 @@ type ConnectOptions struct {
 // connection was dialled for this request.
 func (w *Worker) Connect(t *engine.Task, h *Host, o *ConnectOptions) (x Exchange, fresh bool, err error) {
 	w = w.home(h)
-	hp := w.pools(t, h)
-	p := hp.find(w.cluster.protocolFor(o.Downstream), o.Transport)
+	p := w.pools(t, h).find(w.cluster.protocolFor(o.Downstream), o)
+	if p == nil {
+		w.Stats.CxPoolOverflow.Inc()
+		return nil, false, ErrOverflow
+	}
 	if x := p.free(); x != nil {
 		return x, false, nil
 	}
-	return p.open(t, o.Priority)
+	if x, err = p.open(t, o.Priority); err != nil {
+		return nil, false, err
+	}
+	return x, x.Fresh(), nil
 }
 
 // pools returns the loop's pools of a host.
@@ -49,7 +71,7 @@ func (w *Worker) pools(t *engine.Task, h *Host) *hostPools {
 	local := h.Local(w.loop)
 	hp, _ := local.Pool.(*hostPools)
 	if hp == nil {
-		hp = &hostPools{worker: w, host: h, loop: t.Loop(), all: map[*Conn]struct{}{}, drained: !h.InCluster()}
+		hp = &hostPools{worker: w, host: h, loop: t.Loop(), all: map[*Conn]struct{}{}, sweepAt: minSweep}
 		local.Pool = hp
 	}
 	hp.host = h
@@ -81,86 +103,166 @@ func (c *Cluster) protocolFor(downstream streaminfo.Protocol) protocol {
 	return speakHTTP1
 }
 
-func (hp *hostPools) find(speak protocol, o *TransportOptions) *pool {
-	if len(hp.pools) > 0 && o == nil && hp.pools[0].options == nil && hp.pools[0].speak == speak {
-		return hp.pools[0]
-	}
-	for _, p := range hp.pools {
-		if p.speak == speak && p.options.same(o) {
+// find returns the pool of those that ask for what o says; nil if a breaker allows no
+// further pool.
+func (hp *hostPools) find(speak protocol, o *ConnectOptions) *pool {
+	if o.Transport == nil {
+		if p := hp.plain[speak]; p != nil {
 			return p
 		}
+	} else if p := hp.special[keyOf(speak, o.Transport)]; p != nil {
+		return p
 	}
-	p := &pool{hostPools: hp, speak: speak, options: o.clone()}
-	p.offer = p.protocols()
-	hp.pools = append(hp.pools, p)
+	return hp.add(speak, o)
+}
+
+// minSweep is the number of special pools from which on it is looked for those that
+// nobody can use any more; maxPools bounds them, for each host and loop: names that
+// clients choose (auto_sni) must not cost connections without bound.
+const (
+	minSweep = 64
+	maxPools = 4096
+)
+
+func (hp *hostPools) add(speak protocol, o *ConnectOptions) *pool {
+	if len(hp.special) >= hp.sweepAt {
+		hp.sweep()
+	}
+	if len(hp.special) >= maxPools && !hp.evict() {
+		return nil
+	}
+	res := &hp.worker.cluster.Resources(o.Priority).ConnectionPools
+	if !res.TryAcquire() && (!hp.evict() || !res.TryAcquire()) {
+		return nil
+	}
+	p := &pool{hostPools: hp, speak: speak, breaker: res, offer: offered(speak, o.Transport)}
+	if o.Transport == nil {
+		hp.plain[speak] = p
+		return p
+	}
+	p.key = keyOf(speak, p.offer)
+	if hp.special == nil {
+		hp.special = map[poolKey]*pool{}
+	}
+	hp.special[p.key] = p
 	return p
 }
 
-// protocols returns the options to dial with: those that are asked for, and what the
-// pool needs of the handshake.
-func (p *pool) protocols() *TransportOptions {
-	o := TransportOptions{}
-	if p.options != nil {
-		o = *p.options
+// offered returns the options to dial with: those that are asked for, and what the
+// protocol needs of the handshake.
+func offered(speak protocol, asked *TransportOptions) *TransportOptions {
+	o := &TransportOptions{}
+	if asked != nil {
+		*o = *asked
+		o.ServerName = strings.Clone(o.ServerName)
+		o.VerifyNames, o.ALPN = slices.Clone(o.VerifyNames), slices.Clone(o.ALPN)
 	}
-	switch p.speak {
+	switch speak {
 	case speakHTTP2:
 		o.FallbackALPN = []string{"h2"}
 	case speakALPN:
-		o.ALPN = []string{"h2", "http/1.1"}
+		o.FallbackALPN = []string{"h2", "http/1.1"}
 	default:
 		o.FallbackALPN = []string{"http/1.1"}
 	}
-	return &o
+	return o
 }
 
-// drop forgets a pool that has no connection left, unless it is the host's ordinary
-// one.
-func (hp *hostPools) drop(p *pool) {
-	if p.options != nil {
-		hp.pools = slices.DeleteFunc(hp.pools, func(x *pool) bool { return x == p })
+// sweep closes the connections that were for a downstream connection which has ended.
+func (hp *hostPools) sweep() {
+	for _, p := range hp.every() {
+		if d := p.key.downstream; d != nil && !d.End.IsZero() {
+			p.drain()
+			p.rest()
+		}
+	}
+	hp.sweepAt = max(minSweep, 2*len(hp.special))
+}
+
+// evict closes a pool that has nothing to do, and reports whether there was one.
+func (hp *hostPools) evict() bool {
+	for _, p := range hp.special {
+		if p.quiet() {
+			p.drain()
+			p.rest()
+			return true
+		}
+	}
+	for _, p := range hp.plain {
+		if p != nil && p.quiet() {
+			p.drain()
+			p.rest()
+			return true
+		}
+	}
+	return false
+}
+
+// spare closes a connection that idles in another pool than p, and reports whether
+// there was one.
+func (hp *hostPools) spare(p *pool) bool {
+	for _, x := range hp.plain {
+		if x != nil && x != p && x.shrink() {
+			return true
+		}
+	}
+	for _, x := range hp.special {
+		if x != p && x.shrink() {
+			return true
+		}
+	}
+	return false
+}
+
+// every returns all pools.
+func (hp *hostPools) every() []*pool {
+	all := slices.Collect(maps.Values(hp.special))
+	for _, p := range hp.plain {
+		if p != nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// rest forgets a pool that has no connection and nobody who waits for one.
+func (p *pool) rest() {
+	if p.conns > 0 || len(p.waiting) > 0 || p.breaker == nil {
+		return
+	}
+	p.breaker.Release()
+	p.breaker = nil
+	p.leave()
+}
+
+// leave takes a pool out of those that are found.
+func (p *pool) leave() {
+	if p.plain[p.speak] == p {
+		p.plain[p.speak] = nil
+	} else if p.special[p.key] == p {
+		delete(p.special, p.key)
 	}
 }
 
-// Drain lets what runs, and who waits, finish and closes idle connections.
+// Drain lets what runs, and who waits, finish and closes idle connections; requests to
+// come get new ones.
 func (hp *hostPools) Drain() {
-	hp.drained = true
-	for _, p := range slices.Clone(hp.pools) {
+	for _, p := range hp.every() {
+		p.leave()
 		p.drain()
+		p.rest()
 	}
 }
 
 // Close closes all connections at once: what runs on them fails.
 func (hp *hostPools) Close() {
-	drained := hp.drained
-	hp.Drain()
-	hp.drained = drained
-	for _, p := range slices.Clone(hp.pools) {
-		p.fail(ErrPoolClosed)
+	for _, p := range hp.every() {
+		p.fail(ErrPoolClosed, 0)
 	}
+	hp.Drain()
 	for c := range hp.all {
 		if c.Socket != nil {
 			c.Socket.Abort(ErrPoolClosed)
 		}
 	}
-}
-
-// same reports whether both may share connections.
-func (o *TransportOptions) same(x *TransportOptions) bool {
-	if o == nil || x == nil {
-		return o == x
-	}
-	return o.ServerName == x.ServerName && o.Downstream == x.Downstream &&
-		slices.Equal(o.VerifyNames, x.VerifyNames) && slices.Equal(o.ALPN, x.ALPN)
-}
-
-func (o *TransportOptions) clone() *TransportOptions {
-	if o == nil {
-		return nil
-	}
-	c := *o
-	c.ServerName = strings.Clone(o.ServerName)
-	c.VerifyNames = slices.Clone(o.VerifyNames)
-	c.ALPN = slices.Clone(o.ALPN)
-	return &c
 }

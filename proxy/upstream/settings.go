@@ -4,6 +4,7 @@ package upstream
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"weir.dev/weir/proxy/codec/h2"
@@ -243,6 +244,45 @@ type TransportOptions struct {
 	// Downstream is the connection that a PROXY protocol header tells of; nil
 	// if it tells of none. It makes the connection unfit to be shared.
 	Downstream *streaminfo.Connection
+}
+
+// Keys of the filter state by which filters ask something of the transport socket of
+// an upstream connection.
+const (
+	serverNameKey = "envoy.network.upstream_server_name"
+	verifyKey     = "envoy.network.upstream_subject_alt_names"
+	protocolsKey  = "envoy.network.application_protocols"
+)
+
+// FromState takes what filters ask for by the filter state's
+// envoy.network.upstream_server_name, upstream_subject_alt_names and
+// application_protocols, where o does not ask for something else already. It reports
+// whether they ask for anything.
+func (o *TransportOptions) FromState(st streaminfo.FilterState) (asked bool) {
+	if len(st) == 0 {
+		return false
+	}
+	if v := st[serverNameKey].Text; v != "" && o.ServerName == "" {
+		o.ServerName, asked = v, true
+	}
+	if v := names(st[verifyKey]); v != nil && len(o.VerifyNames) == 0 {
+		o.VerifyNames, asked = v, true
+	}
+	if v := names(st[protocolsKey]); v != nil && len(o.ALPN) == 0 {
+		o.ALPN, asked = v, true
+	}
+	return asked
+}
+
+// names reads an object that is a list of names.
+func names(o streaminfo.StateObject) []string {
+	if l, ok := o.Value.([]string); ok {
+		return l
+	}
+	if o.Text == "" {
+		return nil
+	}
+	return strings.Split(o.Text, ",")
 }
 
 // TransportConfig names a transport socket; a nil Transport is cleartext (raw_buffer).

@@ -21,8 +21,9 @@ func (w *Worker) ConnectTCP(t *engine.Task, h *Host, p ResourcePriority, o *Tran
 	for _, n := range []interface{ Inc() }{&st.RqTotal, &st.RqActive, &st.RqPendingTotal, &h.Local(w.loop).Stats.RqTotal} {
 		n.Inc()
 	}
-	c, err := w.pools(t, h).dial(t, nil, &res.Connections, o)
-	if err != nil {
+	c := w.pools(t, h).newConn(nil, &res.Connections)
+	if remote, err := c.dial(t, o); err != nil {
+		c.close(remote)
 		w.ended(h)
 		return nil, err
 	}

@@ -196,9 +196,5 @@ func (w *Worker) adopt() *view {
 func (w *Worker) drain(h *Host) {
 	if l := h.local[w.loop].Load(); l != nil && l.Pool != nil {
 		l.Pool.Drain()
-		if h.InCluster() {
-			// close_connections_on_host_set_change: the host stays and needs a new pool.
-			l.Pool = nil
-		}
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
+	"syscall"
 	"testing"
 
 	"weir.dev/weir/ext/all"
@@ -16,7 +19,24 @@ import (
 	"weir.dev/weir/proxy/proxytest"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+// TestMain has the test run with a net/http whose HTTP/2 server takes extended CONNECT,
+// which is decided when a process begins.
+func TestMain(m *testing.M) {
+	const want = "http2xconnect=1"
+	if debug := os.Getenv("GODEBUG"); !strings.Contains(debug, want) {
+		self, err := os.Executable()
+		if err == nil {
+			if debug != "" {
+				debug += ","
+			}
+			if err = os.Setenv("GODEBUG", debug+want); err == nil {
+				err = syscall.Exec(self, os.Args, os.Environ())
+			}
+		}
+		panic(err)
+	}
+	leak.Main(m)
+}
 
 // A pair is a proxy between a client and a server of the protocols under test.
 type pair struct {
@@ -26,6 +46,7 @@ type pair struct {
 	client *http.Client
 	down   string // "HTTP/1.1" or "HTTP/2.0"
 	up     string
+	secure bool // TLS on both sides
 }
 
 // url returns a URL of the proxy.

@@ -2,15 +2,21 @@
 
 // Package curltest does what a curl command line says, as far as documentation needs it, so that the lines
 // people are told to type are the lines that tests run. It knows -s, -i, -I, -X, -H, -d, -m and long forms of
-// them; what it does not know it refuses.
+// them, --cacert, --cert, --key, --connect-to ::HOST:PORT, --http1.1 and --http2-prior-knowledge; what it does
+// not know it refuses.
 package curltest
 
 import (
 	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +31,10 @@ type Command struct {
 	Body        string
 	ShowHead    bool
 	MaxTime     time.Duration // from -m; 0 is none
+	// CA, Cert and Key are files of PEM: whom to trust, and whom to be.
+	CA, Cert, Key string
+	ConnectTo     string // the address that all connections go to, if any
+	HTTP1, H2C    bool   // only HTTP/1.1; HTTP/2 without TLS
 }
 
 // Parse reads a command line that begins with curl.
@@ -67,6 +77,19 @@ func Parse(line string) (*Command, error) {
 
 // option applies one word that begins with '-' and returns how many of the next words it used.
 func (c *Command) option(word string, next []string) (int, error) {
+	switch word {
+	case "--http1.1":
+		c.HTTP1 = true
+		return 0, nil
+	case "--http2-prior-knowledge":
+		c.H2C = true
+		return 0, nil
+	case "--cacert", "--cert", "--key", "--connect-to":
+		if len(next) == 0 {
+			return 0, fmt.Errorf("option %s wants its value as the next word", word)
+		}
+		return 1, c.file(word, next[0])
+	}
 	long := map[string]string{
 		"--silent": "s", "--show-error": "S", "--include": "i", "--head": "I", "--request": "X", "--header": "H", "--data": "d",
 		"--max-time": "m",
@@ -92,6 +115,25 @@ func (c *Command) option(word string, next []string) (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+// file applies an option of TLS that has a value.
+func (c *Command) file(option, value string) error {
+	switch option {
+	case "--cacert":
+		c.CA = value
+	case "--cert":
+		c.Cert = value
+	case "--key":
+		c.Key = value
+	case "--connect-to":
+		to, ok := strings.CutPrefix(value, "::")
+		if !ok {
+			return fmt.Errorf("--connect-to %q does not begin with :: and so is not for every host", value)
+		}
+		c.ConnectTo = to
+	}
+	return nil
 }
 
 // value applies an option that has a value.
@@ -136,7 +178,10 @@ func (c *Command) Do() (string, error) {
 	if req.Header.Get("Accept") == "" {
 		req.Header.Set("Accept", "*/*")
 	}
-	transport := &http.Transport{DisableCompression: true}
+	transport, err := c.transport()
+	if err != nil {
+		return "", err
+	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{
 		Transport:     transport,
@@ -165,7 +210,42 @@ func (c *Command) Do() (string, error) {
 		}
 	}
 	slices.Sort(head)
-	return fmt.Sprintf("%s %s\n%s\n\n%s", resp.Proto, resp.Status, strings.Join(head, "\n"), body), nil
+	first := resp.Proto + " " + resp.Status
+	if resp.ProtoMajor == 2 {
+		first = fmt.Sprintf("HTTP/2 %d", resp.StatusCode) // HTTP/2 has no reason phrase.
+	}
+	return fmt.Sprintf("%s\n%s\n\n%s", first, strings.Join(head, "\n"), body), nil
+}
+
+// transport speaks the protocols that the options allow, to whom they say.
+func (c *Command) transport() (*http.Transport, error) {
+	t := &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{}, Protocols: &http.Protocols{}}
+	t.Protocols.SetHTTP1(!c.H2C)
+	t.Protocols.SetHTTP2(!c.HTTP1 && !c.H2C)
+	t.Protocols.SetUnencryptedHTTP2(c.H2C)
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, err
+		}
+		t.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate", c.CA)
+		}
+	}
+	if c.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, err
+		}
+		t.TLSClientConfig.Certificates = []tls.Certificate{pair}
+	}
+	if c.ConnectTo != "" {
+		t.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, c.ConnectTo)
+		}
+	}
+	return t, nil
 }
 
 // Split cuts a command line into words as a shell does: by blanks, with single and double quotes and

@@ -132,23 +132,18 @@ func readBooks(tree fs.FS) ([]book, error) {
 	return out, err
 }
 
-// readBook reads one ledger. A section begins with "message NAME", or with "[NAME]" where the ledger tells of a
-// field and of all below it by one line.
+// readBook reads one ledger.
 func readBook(folder, text string) (book, error) {
 	b := book{folder, map[string][]ledger.Entry{}}
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "["); ok {
-			line = "message " + strings.TrimSuffix(name, "]")
-			lines[i] = line
-		}
+	l, err := ledger.Parse(text)
+	if err != nil {
+		return b, err
+	}
+	for line := range strings.Lines(text) {
+		// A section may have no lines.
 		if name, ok := strings.CutPrefix(line, "message "); ok && strings.Contains(name, ".") {
 			b.entries[strings.TrimSpace(name)] = nil
 		}
-	}
-	l, err := ledger.Parse(strings.Join(lines, "\n"))
-	if err != nil {
-		return b, err
 	}
 	for e := range l.Entries() {
 		b.entries[string(e.Message)] = append(b.entries[string(e.Message)], e)

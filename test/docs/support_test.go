@@ -39,7 +39,7 @@ func TestSupport(t *testing.T) {
 	tree := func(text string) fstest.MapFS {
 		return fstest.MapFS{
 			"a/fields.txt":          {Data: []byte(text)},
-			"b/fields.txt":          {Data: []byte("[x.v3.Other]\nall.of.it rejected: too | much\n")},
+			"b/fields.txt":          {Data: []byte("message x.v3.Other\nall.of.it rejected: too | much\n")},
 			"b/testdata/fields.txt": {Data: []byte("nonsense")},
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"weir.dev/weir/proxy/proxytest"
+	"weir.dev/weir/proxy/tls/tlstest"
 	"weir.dev/weir/test/tool"
 	"weir.dev/weir/test/weirtest"
 )
@@ -23,36 +25,18 @@ var interopCases = []string{
 	"unimplemented_method", "unimplemented_service", "rpc_soak", "channel_soak",
 }
 
-// edge is the bootstrap between the interop client and server: HTTP/2 on both sides.
-const edge = `
-static_resources:
-  listeners:
-  - name: grpc
-    address: {socket_address: {address: 127.0.0.1, port_value: 8080}}
-    filter_chains:
-    - filters:
-      - name: hcm
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: grpc
-          codec_type: AUTO
-          http_filters:
-          - {name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes: [{match: {prefix: /}, route: {cluster: server, timeout: 0s}}]
-  clusters:
-  - name: server
-    type: STATIC
-    connect_timeout: 1s
-    load_assignment: {cluster_name: server, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 10000}}}}]}]}
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {http2_protocol_options: {}}
-`
+// edge returns the bootstrap between the interop client and server: HTTP/2 on both
+// sides, from the client in cleartext or with TLS.
+func edge(chain string) string {
+	e := proxytest.Edge{
+		Address: proxytest.Address("127.0.0.1:8080"), Chain: chain, Cluster: http2Cluster,
+		Routes: "- {match: {prefix: /}, route: {cluster: up, timeout: 0s}}",
+	}
+	return strings.NewReplacer(
+		"{{up}}", proxytest.Address("127.0.0.1:10000"),
+		"{{router}}", `{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}`,
+	).Replace(e.YAML())
+}
 
 // TestGRPCInterop runs gRPC's own interop client and server with the proxy between
 // them. The server binds every address, so all of them run in a network of their own.
@@ -64,29 +48,40 @@ func TestGRPCInterop(t *testing.T) {
 		t.Skip("only root may make a network namespace")
 	}
 	client, server := tool.Install(t, tool.InteropClient), tool.Install(t, tool.InteropServer)
-	config := filepath.Join(t.TempDir(), "envoy.yaml")
-	if err := os.WriteFile(config, []byte(edge), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	script := fmt.Sprintf(`
+	ca := tlstest.NewCA(t, "interop CA")
+	dir := t.TempDir()
+	anchor, _ := ca.Write(t, dir, "ca")
+	chain := tlsChain(ca.Issue(t, tlstest.Leaf{DNS: []string{"interop.test"}}))
+	for _, tt := range []struct{ name, chain, args string }{
+		{"cleartext", "", ""},
+		{"TLS", chain, "--use_tls --use_test_ca --server_host_override interop.test --ca_file " + anchor},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			config := filepath.Join(dir, tt.name+".yaml")
+			if err := os.WriteFile(config, []byte(edge(tt.chain)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			script := fmt.Sprintf(`
 ip link set lo up
-%s --port 10000 >/dev/null 2>&1 &
-%s proxy -c %s &
-ask() { timeout 30 %s --server_host 127.0.0.1 --server_port 8080 --test_case "$1" 2>&1; }
+%s --port 10000 >/dev/null 2>&1 & server=$!
+%s proxy -c %s & proxy=$!
+trap 'kill $server $proxy; wait' EXIT
+ask() { timeout 30 %s --server_host 127.0.0.1 --server_port 8080 %s --test_case "$1" 2>&1; }
 for i in $(seq 100); do ask empty_unary >/dev/null && break; sleep 0.1; done
 for c in %s; do out=$(ask $c) && echo "pass $c" || echo "fail $c: $out"; done
-kill $(jobs -p)
-`, server, weirtest.Binary(), config, client, strings.Join(interopCases, " "))
-	out, err := exec.CommandContext(t.Context(), "unshare", "--net", "sh", "-c", script).CombinedOutput()
-	if err != nil && !strings.Contains(string(out), "pass") {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	for _, c := range interopCases {
-		if !strings.Contains(string(out), "pass "+c+"\n") {
-			t.Errorf("%s did not pass", c)
-		}
-	}
-	if t.Failed() {
-		t.Logf("%s", out)
+`, server, weirtest.Binary(), config, client, tt.args, strings.Join(interopCases, " "))
+			out, err := exec.CommandContext(t.Context(), "unshare", "--net", "sh", "-c", script).CombinedOutput()
+			if err != nil && !strings.Contains(string(out), "pass") {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			for _, c := range interopCases {
+				if !strings.Contains(string(out), "pass "+c+"\n") {
+					t.Errorf("%s did not pass", c)
+				}
+			}
+			if t.Failed() {
+				t.Logf("%s", out)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ package weirtest
 import (
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -26,7 +27,8 @@ func Quickstart(t *testing.T, root string) Folder {
 	return Example(t, root, "examples/quickstart")
 }
 
-// Example copies the example in a folder, given from the module's root.
+// Example copies the example in a folder, given from the module's root. If it has a certificates.sh, which
+// makes what its files name, that is run for the copy; without openssl the test is skipped.
 func Example(t *testing.T, root, folder string) Folder {
 	t.Helper()
 	f := Folder{Path: t.TempDir(), Example: folder, Ports: map[string]string{}}
@@ -52,7 +54,20 @@ func Example(t *testing.T, root, folder string) Folder {
 			t.Fatal(err)
 		}
 	}
+	if script := filepath.Join(root, folder, "certificates.sh"); fileExists(script) {
+		if _, err := exec.LookPath("openssl"); err != nil && os.Getenv("CI") == "" {
+			t.Skip("openssl is not installed")
+		}
+		if out, err := exec.CommandContext(t.Context(), "sh", script, f.Path).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", script, err, out)
+		}
+	}
 	return f
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // freePort returns a port that nothing listens on.
@@ -66,9 +81,9 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
-// Here replaces the example's ports in a text by those of the copy.
+// Here replaces the example's ports and its folder in a text by those of the copy.
 func (f Folder) Here(text string) string {
-	var pairs []string
+	pairs := []string{f.Example + "/", f.Path + "/"}
 	for from, to := range f.Ports {
 		pairs = append(pairs, "127.0.0.1:"+from, "127.0.0.1:"+to, "port_value: "+from, "port_value: "+to)
 	}

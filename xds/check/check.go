@@ -15,12 +15,14 @@ import (
 	"strconv"
 	"strings"
 
+	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/typedstruct"
 )
 
 // Support tells what the data plane can do. The caller, who knows the extensions,
@@ -200,6 +202,10 @@ func (c *checker) visitAny(a *anypb.Any, path string) {
 		return
 	}
 	name := m.ProtoReflect().Descriptor().FullName()
+	if s, ok := m.(*xdstypev3.TypedStruct); ok && c.support != nil && !c.support.Extension(typedstruct.Name(s)) {
+		c.errorf(join(path, "type_url"), "remove it", "there is no extension %s", typedstruct.Name(s))
+		return
+	}
 	if c.support != nil && strings.HasPrefix(string(name), "envoy.extensions.") && !c.support.Extension(name) {
 		c.errorf(path, "remove it", "Envoy has %s, and Weir does not support it", name)
 		return

@@ -20,7 +20,7 @@
 // type in the same file. Lists and maps have no step of their own. Protobuf's own
 // messages (Duration, wrappers, Struct, Any, ...) are fields like any scalar.
 //
-// The test that compares the file with the message is ledgertest.Run; Check is what
+// The test that compares the file with the message is ledgertest.Run; Apply is what
 // a config.go calls.
 package ledger
 
@@ -206,6 +206,51 @@ func (l *Ledger) Check(m proto.Message, path string) []xds.Problem {
 	w := &walk{ledger: l}
 	w.message(m.ProtoReflect(), name, "", path)
 	return w.problems
+}
+
+// Apply is Check for who compiles m: it calls warn with each field that has no
+// effect and why, and returns an error that tells of all that is refused. The error
+// is an xds.Problem if there is one such field. A nil warn is for a ledger that
+// ignores nothing.
+func (l *Ledger) Apply(m proto.Message, path string, warn func(path, reason string)) error {
+	var refused problems
+	for _, p := range l.Check(m, path) {
+		if p.Severity == xds.Warning {
+			warn(p.Path, p.Reason)
+			continue
+		}
+		refused = append(refused, p)
+	}
+	switch len(refused) {
+	case 0:
+		return nil
+	case 1:
+		return refused[0]
+	}
+	return refused
+}
+
+// problems are several, told on one line.
+type problems []xds.Problem
+
+func (ps problems) Error() string {
+	var b strings.Builder
+	for i, p := range ps {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(p.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the problems one by one.
+func (ps problems) Unwrap() []error {
+	out := make([]error, len(ps))
+	for i, p := range ps {
+		out[i] = p
+	}
+	return out
 }
 
 type walk struct {

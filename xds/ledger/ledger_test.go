@@ -3,6 +3,7 @@
 package ledger
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"weir.dev/weir/xds"
 )
@@ -94,4 +96,27 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestApply(t *testing.T) {
+	l := MustParse(text)
+	var warned []string
+	warn := func(path, reason string) { warned = append(warned, path+" "+reason) }
+	p := &routev3.RetryPolicy{RetryOn: "5xx", NumRetries: wrapperspb.UInt32(2)}
+	if err := l.Apply(p, "r", warn); err != nil {
+		t.Error(err)
+	}
+	if d := cmp.Diff([]string{"r.num_retries is ignored: one is enough"}, warned); d != "" {
+		t.Errorf("wrong warnings (-want +got):\n%s", d)
+	}
+	p.PerTryTimeout = durationpb.New(1)
+	var one xds.Problem
+	if err := l.Apply(p, "r", warn); !errors.As(err, &one) || err.Error() != "r.per_try_timeout: is not supported (remove it)" {
+		t.Errorf("one: %v", err)
+	}
+	p.RetriableStatusCodes = []uint32{500}
+	want := "r.per_try_timeout: is not supported (remove it); r.retriable_status_codes: is not supported (remove it)"
+	if err := l.Apply(p, "r", warn); !errors.As(err, &one) || err.Error() != want {
+		t.Errorf("two: %v", err)
+	}
 }

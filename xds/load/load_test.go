@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -87,6 +88,13 @@ func TestMessageForms(t *testing.T) {
 			"typed struct",
 			`transport_socket: {name: x, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/envoy.config.core.v3.Node, value: {id: a}}}`,
 			&clusterv3.Cluster{TransportSocket: &corev3.TransportSocket{Name: "x", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: typed(&corev3.Node{Id: "a"})}}},
+		},
+		{
+			"typed struct of an extension of our own",
+			`transport_socket: {name: x, typed_config: {"@type": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/weir.dev.Test, value: {id: [a]}}}`,
+			&clusterv3.Cluster{TransportSocket: &corev3.TransportSocket{Name: "x", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: typed(&xdstypev3.TypedStruct{
+				TypeUrl: "type.googleapis.com/weir.dev.Test", Value: mustStruct(t, map[string]any{"id": []any{"a"}}),
+			})}}},
 		},
 		{"bytes", "local_certificate: x", nil},
 	} {

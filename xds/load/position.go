@@ -29,6 +29,15 @@ type Positions struct {
 
 func newPositions() *Positions { return &Positions{at: map[string]Position{}} }
 
+// Exact returns where the path itself stands, and whether it stands in a document.
+func (p *Positions) Exact(path string) (Position, bool) {
+	if p == nil {
+		return Position{}, false
+	}
+	at, ok := p.at[path]
+	return at, ok
+}
+
 // At returns where path was written or, if it was not, the nearest field around it.
 func (p *Positions) At(path string) (Position, bool) {
 	if p == nil {

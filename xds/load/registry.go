@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"weir.dev/weir/internal/suggest"
+	"weir.dev/weir/xds/typedstruct"
 )
 
 // knownNames are the messages of Envoy's extensions that are not linked in; ".*"
@@ -74,6 +75,9 @@ func (t *Types) explain(url string) (reason, remedy string) {
 	name := string(nameOf(url))
 	if t.Known(url) {
 		return "Envoy has " + name + ", and Weir does not support it", "remove it"
+	}
+	if typedstruct.Own(nameOf(url)) {
+		return "an extension of Weir's own has no message", `write "@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: ` + url + " and value"
 	}
 	reason = "unknown type " + quote(url)
 	if strings.Contains(name, ".v2.") || strings.Contains(name, ".v2alpha.") || strings.HasPrefix(name, "envoy.api.v2") {

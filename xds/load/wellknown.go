@@ -12,6 +12,9 @@ import (
 	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"weir.dev/weir/xds/typedstruct"
 )
 
 // wellKnown decodes those of protobuf's own messages that have a form of their own
@@ -191,8 +194,9 @@ func number(s string) (float64, bool) {
 }
 
 // any decodes {"@type": url, field: ...} into google.protobuf.Any. A TypedStruct is
-// resolved to the type it names, so that whoever reads the Any meets one form only.
-// An empty mapping is an empty Any.
+// resolved to the type it names, so that whoever reads the Any meets one form only;
+// one that names an extension of Weir's own, which has no message, stays. An empty
+// mapping is an empty Any.
 func (d *decoder) any(n *yaml.Node, path string, m protoreflect.Message) {
 	if n.Kind != yaml.MappingNode {
 		d.mismatch(n, path, "a mapping with \"@type\"", `{"@type": type.googleapis.com/...}`)
@@ -299,6 +303,14 @@ func (d *decoder) typedStruct(n *yaml.Node, pairs []pair, path string) (protoref
 	if url == nil {
 		d.problem(n, path, "a TypedStruct without type_url", "add type_url: type.googleapis.com/...")
 		return nil, false
+	}
+	if name := nameOf(url.Value); url.Kind == yaml.ScalarNode && typedstruct.Own(name) {
+		inner := typedstruct.New(name)
+		if value != nil && !isNull(value) {
+			inner.Value = &structpb.Struct{}
+			d.message(value, join(path, "value"), inner.Value.ProtoReflect())
+		}
+		return inner.ProtoReflect(), true
 	}
 	inner, ok := d.lookup(url, join(path, "type_url"))
 	if !ok {

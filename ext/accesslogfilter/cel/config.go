@@ -17,7 +17,6 @@ import (
 	"weir.dev/weir/proxy/match"
 	matchcel "weir.dev/weir/proxy/match/cel"
 	"weir.dev/weir/proxy/streaminfo"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -42,10 +41,8 @@ func New() func(cfg *anypb.Any) (accesslog.Filter, error) {
 		if err := cfg.UnmarshalTo(m); err != nil {
 			return nil, fmt.Errorf("typed_config: %w", err)
 		}
-		for _, p := range supported.Check(m, "") {
-			if p.Severity == xds.Error {
-				return nil, fmt.Errorf("%s: %s", p.Path, p.Reason)
-			}
+		if err := supported.Apply(m, "", nil); err != nil {
+			return nil, err
 		}
 		mu.Lock()
 		defer mu.Unlock()

@@ -35,14 +35,13 @@ func Factory(caches *dnscache.Set) upstream.DiscoveryFactory {
 			if err := in.Typed.UnmarshalTo(m); err != nil {
 				return nil, fmt.Errorf("cluster_type.typed_config: %w", err)
 			}
-			for _, p := range supported.Check(m, "") {
-				if p.Severity == xds.Error {
-					return nil, fmt.Errorf("cluster_type.typed_config.%s: %s", p.Path, p.Reason)
-				}
+			const path = "cluster_type.typed_config"
+			if err := supported.Apply(m, path, in.Warn); err != nil {
+				return nil, err
 			}
-			cfg, err := dnscache.Compile(m.GetDnsCacheConfig())
+			cfg, err := dnscache.Compile(m.GetDnsCacheConfig(), path+".dns_cache_config", in.Warn)
 			if err != nil {
-				return nil, fmt.Errorf("cluster_type.typed_config.%w", err)
+				return nil, err
 			}
 			return func() (upstream.Discovery, error) {
 				c, release, err := caches.Get(cfg)

@@ -19,6 +19,7 @@ import (
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
+	"weir.dev/weir/xds/ledger"
 )
 
 // first is a policy that takes the first host.
@@ -101,7 +102,7 @@ func TestClusterFollowsItsName(t *testing.T) {
 	cfg, problems := upstream.Compile(c, &upstream.Context{
 		Discoveries: []upstream.DiscoveryFactory{Factory(dns.NewSource("/nonexistent", "/nonexistent"))},
 		Policies: []upstream.PolicyFactory{{
-			Name: "first", Config: &robinv3.RoundRobin{}, Fields: "[envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin]",
+			Name: "first", Config: &robinv3.RoundRobin{}, Fields: ledger.MustParse("message envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"),
 			New: func(proto.Message) (upstream.Policy, error) {
 				return upstream.Layered(first{}, upstream.LayerOptions{}), nil
 			},

@@ -5,7 +5,6 @@ package dynamicforwardproxy
 import (
 	_ "embed"
 	"errors"
-	"fmt"
 
 	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	"google.golang.org/protobuf/proto"
@@ -14,7 +13,6 @@ import (
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/upstream/dnscache"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -32,10 +30,11 @@ func Extension(caches *dnscache.Set) extension.HTTPFilter {
 		Name: Name, Config: &dfpv3.FilterConfig{}, Route: &dfpv3.PerRouteConfig{}, NewRoute: newRoute,
 		New: func(cfg proto.Message, c *extension.HTTP) (stream.Filter, error) {
 			m := cfg.(*dfpv3.FilterConfig)
-			if err := check(m); err != nil {
+			warn := c.Warn("dynamic forward proxy", "filter", c.Name)
+			if err := supported.Apply(m, "", warn); err != nil {
 				return nil, err
 			}
-			k, err := dnscache.Compile(m.GetDnsCacheConfig())
+			k, err := dnscache.Compile(m.GetDnsCacheConfig(), "dns_cache_config", warn)
 			if err != nil {
 				return nil, err
 			}
@@ -48,15 +47,6 @@ func Extension(caches *dnscache.Set) extension.HTTPFilter {
 			return &Filter{name: c.Name, cache: cache, clusters: c.Clusters, timeout: k.QueryTimeout, fromState: m.GetAllowDynamicHostFromFilterState()}, nil
 		},
 	}
-}
-
-func check(m proto.Message) error {
-	for _, p := range supported.Check(m, "") {
-		if p.Severity == xds.Error {
-			return fmt.Errorf("%s: %s", p.Path, p.Reason)
-		}
-	}
-	return nil
 }
 
 func newRoute(cfg proto.Message, _ *extension.Services) (any, error) {

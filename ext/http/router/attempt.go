@@ -3,7 +3,6 @@
 package router
 
 import (
-	"bytes"
 	"errors"
 	"time"
 
@@ -41,30 +40,45 @@ const (
 	resetStream            // the stream itself ended: time-out, client gone
 )
 
-// attempt makes one try. What failed on an idle connection that the host had
-// closed meanwhile is tried again on another at once, if the request is one
-// that may be sent twice and nothing of its body is lost: no one has seen it.
+// attempt makes one try. A request that no host has looked at is sent again at once,
+// if nothing of its body is lost: one on an idle connection that the host had closed
+// meanwhile, if it is one that may be sent twice; and any that the host itself says it
+// has not looked at (RFC 9113 §8.7).
 func (q *request) attempt() outcome {
-	for stale := 0; ; stale++ {
+	for unseen, refused := 0, false; ; unseen++ {
 		out := q.once()
-		if out.err == nil || out.reset != resetTermination || stale >= maxStale || !q.staleConn() {
+		if out.err == nil || unseen >= maxUnseen || !q.unseen(&out) {
 			return out
+		}
+		if remote, ok := errors.AsType[*codec.ResetError](out.err); ok && !remote.GoAway {
+			if refused {
+				return out // A host that has too much to do: that is for the retry policy.
+			}
+			refused = true // It may be that it had not yet told how much it takes.
 		}
 		q.abandon()
 	}
 }
 
-// maxStale bounds how many dead idle connections one try gets over.
-const maxStale = 16
+// maxUnseen bounds how many dead connections one try gets over.
+const maxUnseen = 16
 
-func (q *request) staleConn() bool {
-	if q.client == nil || q.client.Fresh() || q.client.Head().Size > 0 {
+func (q *request) unseen(out *outcome) bool {
+	if q.client == nil {
 		return false
 	}
 	if q.s.Request.Body != nil && !q.s.Upgrade && (q.replay.src == nil || !q.replay.rewindable()) {
 		return false // Some of it may be gone.
 	}
-	return idempotent(q.s.Request.Header.Get(header.Method))
+	switch out.reset {
+	case resetRefused:
+		return true
+	case resetTermination:
+		_, _, begun := q.client.Sent()
+		return q.client.Unseen() && (!begun || idempotent(q.s.Request.Header.Get(header.Method)))
+	default:
+		return false
+	}
 }
 
 // idempotent reports whether a method may be sent again without being asked
@@ -87,7 +101,7 @@ func (q *request) once() outcome {
 	}
 	q.host = host
 	q.note(host)
-	x, fresh, err := q.up.Connect(t, host, q.connectOptions())
+	x, fresh, err := q.dial(t, host)
 	if err != nil {
 		return outcome{err: err, reset: connectReset(err)}
 	}
@@ -109,49 +123,37 @@ func (q *request) once() outcome {
 	return q.receive()
 }
 
-// connectOptions says what the request asks of its connection.
-func (q *request) connectOptions() *upstream.ConnectOptions {
-	o := &q.connect
-	*o = upstream.ConnectOptions{Priority: q.priority(), Downstream: q.s.Info.Protocol}
-	tr := q.host.Transport.Transport
-	if tr == nil {
-		return o
+// dial returns an exchange with the host; for the payload of a CONNECT that ends here,
+// on a connection of its own.
+func (q *request) dial(t *engine.Task, h *upstream.Host) (x upstream.Exchange, fresh bool, err error) {
+	o := q.connectOptions()
+	if !q.raw {
+		return q.up.Connect(t, h, o)
 	}
-	http := &q.cluster.HTTP
-	if http.AutoSNI || http.AutoSANValidation {
-		name := string(hostname(q.sniSource()))
-		if http.AutoSNI {
-			q.secure.ServerName = name
-			o.Transport = &q.secure
-		}
-		if http.AutoSANValidation {
-			q.secure.VerifyNames = append(q.secure.VerifyNames[:0], name)
-			o.Transport = &q.secure
+	var hello func(c *upstream.Conn) []byte
+	if p := q.route.Forward.Connect.ProxyProtocol; p != nil {
+		hello = func(c *upstream.Conn) []byte {
+			b, _ := p.Append(nil, c.Info, &q.s.Info)
+			return b
 		}
 	}
-	if p, ok := tr.(upstream.PerDownstream); ok && p.PerDownstream() {
-		q.secure.Downstream = q.s.Info.Conn
-		o.Transport = &q.secure
-	}
-	return o
+	x, err = q.up.ConnectRaw(t, h, o, hello)
+	return x, true, err
 }
 
-// sniSource returns the value that the server name is taken from.
-func (q *request) sniSource() []byte {
-	if n := q.cluster.SNIHeader; n != (header.Name{}) {
-		if v := q.s.Request.Header.Get(n); v != nil {
-			return v
-		}
+// endsHere reports whether the route takes the request's payload out of HTTP.
+func (q *request) endsHere() bool {
+	c := q.route.Forward.Connect
+	if c == nil {
+		return false
 	}
-	return q.s.Request.Header.Get(header.Authority)
-}
-
-// hostname cuts the port off.
-func hostname(authority []byte) []byte {
-	if i := bytes.LastIndexByte(authority, ':'); i >= 0 && bytes.IndexByte(authority[i:], ']') < 0 {
-		authority = authority[:i]
+	switch string(q.s.Request.Header.Get(header.Method)) {
+	case "CONNECT":
+		return q.s.Upgrade
+	case "POST":
+		return c.AllowPost
 	}
-	return bytes.Trim(authority, "[]")
+	return false
 }
 
 // note writes down which host is tried.
@@ -189,10 +191,11 @@ func (q *request) connected(fresh bool) {
 // with the body following from a task of its own.
 func (q *request) send() error {
 	s := q.s
-	if q.route.Forward.Connect != nil && s.Upgrade {
+	if q.raw {
 		return nil // The payload itself goes upstream.
 	}
-	q.ask = codec.Request{Upgrade: s.Upgrade}
+	connect := string(s.Request.Header.Get(header.Method)) == "CONNECT"
+	q.ask = codec.Request{Upgrade: s.Upgrade && !connect}
 	err := q.client.Open(&s.Request, &q.ask)
 	if err != nil {
 		return err
@@ -245,7 +248,7 @@ func (q *request) sent() {
 // receive reads the response's head; interim responses go to the client.
 func (q *request) receive() outcome {
 	s := q.s
-	if q.route.Forward.Connect != nil && s.Upgrade {
+	if q.raw {
 		return q.openTunnel()
 	}
 	for interim := 0; ; interim++ {
@@ -281,16 +284,14 @@ func (q *request) received(status int) outcome {
 	if r := q.pick.Reports; r != nil {
 		r.Report(q.host, &q.head)
 	}
-	local := &q.host.Local(q.up.Loop()).Stats
-	if status >= 500 {
-		local.RqError.Inc()
-	} else {
-		local.RqSuccess.Inc()
+	if q.s.Response.Body == nil {
+		q.s.Info.Timing.UpstreamLastRx = q.s.Info.Timing.UpstreamFirstRx
 	}
+	q.judge(status)
 	q.s.Info.Status, q.s.Info.StatusDetails = status, "via_upstream"
 	if q.client.Head().Tunnel {
 		q.tunnel = true
-		q.upload.start(true)
+		q.s.Tunnel = &q.upload
 	}
 	return outcome{status: status}
 }
@@ -303,7 +304,11 @@ func (q *request) openTunnel() outcome {
 	q.tunnel = true
 	q.sent()
 	q.s.Info.Status, q.s.Info.StatusDetails = 200, "via_upstream"
-	q.upload.start(true)
+	if q.s.Upgrade {
+		q.s.Tunnel = &q.upload
+	} else {
+		q.upload.start(true)
+	}
 	return outcome{status: 200}
 }
 
@@ -315,6 +320,7 @@ func (q *request) abandon() {
 	q.stopTry()
 	q.complete = false
 	q.s.Info.Status, q.s.Info.StatusDetails = 0, ""
+	q.s.Tunnel = nil
 	q.replay.rewind()
 	q.forget(false)
 }

@@ -4,7 +4,6 @@ package router
 
 import (
 	_ "embed"
-	"fmt"
 
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"google.golang.org/protobuf/proto"
@@ -12,7 +11,6 @@ import (
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -33,11 +31,8 @@ func Extension() extension.HTTPFilter {
 
 // New compiles a router.
 func New(p *routerv3.Router, c *extension.HTTP) (*Filter, error) {
-	for _, pr := range supported.Check(p, "") {
-		if pr.Severity == xds.Error {
-			return nil, fmt.Errorf("%s: %s", pr.Path, pr.Reason)
-		}
-		c.Log("router").Warn("a field of the router has no effect", "filter", c.Name, "field", pr.Path, "reason", pr.Reason)
+	if err := supported.Apply(p, "", c.Warn("router", "filter", c.Name)); err != nil {
+		return nil, err
 	}
 	f := &Filter{
 		slot: c.Slot, clusters: c.Clusters, runtime: c.Runtime,

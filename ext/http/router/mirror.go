@@ -10,6 +10,7 @@ import (
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
 )
 
@@ -21,6 +22,8 @@ type shadow struct {
 	header  header.Map
 	body    []byte
 	timeout time.Duration
+	// protocol is the client's.
+	protocol streaminfo.Protocol
 }
 
 // mirror makes the copies that the route's policies ask for.
@@ -40,7 +43,7 @@ func (q *request) mirror() {
 		if c == nil {
 			continue
 		}
-		sh := &shadow{up: c.Worker(q.loop.ID()), timeout: q.limits.total}
+		sh := &shadow{up: c.Worker(q.loop.ID()), timeout: q.limits.total, protocol: s.Info.Protocol}
 		s.Request.Header.CopyTo(&sh.header)
 		m.FinalizeRequest(&sh.header, &s.Info)
 		q.shadows = append(q.shadows, sh)
@@ -75,7 +78,7 @@ func (sh *shadow) Run(t *engine.Task) {
 		st.CxNoneHealthy.Inc()
 		return
 	}
-	x, _, err := sh.up.Connect(t, host, &upstream.ConnectOptions{})
+	x, _, err := sh.up.Connect(t, host, sh.connectOptions(host))
 	if err != nil {
 		return
 	}
@@ -99,6 +102,17 @@ func (sh *shadow) Run(t *engine.Task) {
 		st.RqTxReset.Inc()
 	}
 	x.Release(ok)
+}
+
+// connectOptions says what the copy asks of its connection. It is the proxy's own:
+// no PROXY protocol header tells of the client.
+func (sh *shadow) connectOptions(h *upstream.Host) *upstream.ConnectOptions {
+	o := &upstream.ConnectOptions{Downstream: sh.protocol}
+	var asked upstream.TransportOptions
+	if h.Transport.Transport != nil && secure(&asked, sh.up.Cluster(), &sh.header) {
+		o.Transport = &asked
+	}
+	return o
 }
 
 func (sh *shadow) exchange(c upstream.Exchange, st *upstream.Stats) error {

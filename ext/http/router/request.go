@@ -40,12 +40,16 @@ type request struct {
 	head    header.Map // of the response
 	counted bool       // as an active request of host, cluster and breaker
 	begun   int64      // when it began
+	raw     bool       // its payload leaves HTTP here
 	tunnel  bool
 	passed  bool // the response is the filters' and the client's now
 
 	tried    []address.Addr // every host tried, in order
 	upload   upload
 	replay   replay
+	copies   bool        // the body is kept for retries or mirrors
+	deferred bool        // whether it went well shows by the trailers
+	trailer  *header.Map // of the response, nil if it has none
 	shadows  []*shadow
 	complete bool  // the request was sent whole, or will not be any further
 	ended    int64 // when the client's request was complete; 0 is not yet
@@ -83,10 +87,10 @@ func (q *request) run() error {
 	if s.Request.Body == nil {
 		q.ended = q.start
 	}
+	q.raw = q.endsHere()
 	q.prepare()
-	if s.Request.Body != nil && !s.Upgrade && (q.retry.enabled() || len(q.route.Forward.Mirrors) > 0) {
-		q.replay.start(s.Request.Body, q.bufferLimit())
-		s.Request.Body = &q.replay
+	if s.Request.Body != nil && !s.Upgrade {
+		q.keep()
 	}
 	q.mirror()
 	if s.Request.Body == nil {
@@ -102,6 +106,23 @@ func (q *request) run() error {
 		}
 		return q.deliver(out.status)
 	}
+}
+
+// keep has the request's body kept so that it can be sent again: for a retry, for
+// mirrors, and, if it is small, for a host that speaks HTTP/2 and says that it has not
+// looked at the request.
+func (q *request) keep() {
+	s := q.s
+	q.copies = q.retry.enabled() || len(q.route.Forward.Mirrors) > 0
+	switch {
+	case q.copies:
+		q.replay.start(s.Request.Body, q.bufferLimit())
+	case q.cluster.HTTP.Version != upstream.UseHTTP1:
+		q.replay.start(s.Request.Body, min(q.bufferLimit(), maxKept))
+	default:
+		return
+	}
+	s.Request.Body = &q.replay
 }
 
 // prepare makes the head that goes upstream.
@@ -196,7 +217,7 @@ func (q *request) end() {
 	q.leave()
 	q.tried, q.cookies = q.tried[:0], q.cookies[:0]
 	q.forget(true)
-	if q.replay.over {
+	if q.replay.over && q.copies {
 		q.up.Stats.RetryOrShadowAbandoned.Inc()
 	}
 	q.replay.reset()
@@ -208,7 +229,8 @@ func (q *request) end() {
 	q.retry = retryState{}
 	q.up.Drop()
 	q.s, q.route, q.cluster, q.up, q.host = nil, nil, nil, nil, nil
-	q.tunnel, q.complete, q.passed = false, false, false
+	q.raw, q.tunnel, q.complete, q.passed = false, false, false, false
+	q.copies, q.deferred, q.trailer = false, false, nil
 	q.ended, q.failed, q.quiet = 0, nil, false
 	if len(q.w.free) < maxFree {
 		q.w.free = append(q.w.free, q)
@@ -219,14 +241,58 @@ func (q *request) end() {
 	}
 }
 
+// judge counts a response as the host's success or error. That of a gRPC call shows
+// by its grpc-status, which may be in the trailers.
+func (q *request) judge(status int) {
+	q.deferred, q.trailer = false, nil
+	ok := status < 500
+	if ok && stream.IsGRPC(q.s.Request.Header.Get(header.ContentType)) {
+		if q.s.Response.Body != nil {
+			q.deferred, q.trailer = true, q.s.Response.Trailer
+			return
+		}
+		ok = grpcOK(&q.head)
+	}
+	q.count(ok)
+}
+
+func (q *request) count(ok bool) {
+	st := &q.host.Local(q.up.Loop()).Stats
+	if ok {
+		st.RqSuccess.Inc()
+	} else {
+		st.RqError.Inc()
+	}
+}
+
+// grpcOK reports whether a response's grpc-status is none that HTTP would answer 5xx.
+func grpcOK(h *header.Map) bool {
+	if h == nil {
+		return false
+	}
+	code, ok := stream.ParseGRPCStatus(h.Get(header.GRPCStatus))
+	return ok && stream.HTTPFromGRPC(code) < 500
+}
+
 // settle counts how the exchange ended.
 func (q *request) settle() {
 	if q.client == nil || q.tunnel {
 		return
 	}
 	st := q.up.Stats
+	done := q.passed && q.client.ResponseDone()
+	if q.deferred {
+		q.count(done && grpcOK(q.trailer))
+	}
+	if t := &q.s.Info.Timing; done && t.UpstreamLastRx == 0 {
+		// The last piece was read right before it was passed on.
+		t.UpstreamLastRx = q.loop.Now() - q.start
+		if sent := t.DownstreamLastTx; sent > 0 {
+			t.UpstreamLastRx = min(t.UpstreamLastRx, sent)
+		}
+	}
 	switch {
-	case q.passed && q.client.ResponseDone():
+	case done:
 		if q.ended > 0 {
 			st.RqTime.Record(uint64(q.loop.Now()-q.ended) / uint64(time.Millisecond))
 		}

@@ -49,10 +49,13 @@ func (r *retryState) begin(q *request, h *header.Map) {
 // ask takes what the request's headers ask for.
 func (r *retryState) ask(p *route.RetryPolicy, h *header.Map) {
 	asked := false
-	for _, n := range [...]header.Name{header.XEnvoyRetryOn, header.XEnvoyRetryGrpcOn} {
-		if v := h.Get(n); v != nil {
+	for _, x := range [...]struct {
+		name header.Name
+		may  route.RetryOn
+	}{{header.XEnvoyRetryOn, ^route.RetryAnyGRPC}, {header.XEnvoyRetryGrpcOn, route.RetryAnyGRPC}} {
+		if v := h.Get(x.name); v != nil {
 			on, _ := route.ParseRetryOn(string(v))
-			r.on |= on
+			r.on |= on & x.may
 			asked = true
 		}
 	}

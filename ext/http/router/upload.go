@@ -23,6 +23,7 @@ type upload struct {
 	running bool
 	stopped bool
 	raw     bool
+	waiter  *engine.Task // waits for the end
 }
 
 func (u *upload) start(raw bool) {
@@ -30,17 +31,42 @@ func (u *upload) start(raw bool) {
 	u.q.loop.Go(u)
 }
 
+// Upload begins to send what follows the request's head in a tunnel.
+func (u *upload) Upload() { u.start(true) }
+
+// Wait waits until all of it was sent.
+func (u *upload) Wait() error {
+	t := u.q.s.Task()
+	u.waiter = t
+	defer func() { u.waiter = nil }()
+	for u.running {
+		if err := t.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Run sends the body.
 func (u *upload) Run(t *engine.Task) {
 	q := u.q
 	u.task = t
-	defer func() { u.task, u.running = nil, false }()
+	defer func() {
+		u.task, u.running = nil, false
+		if u.waiter != nil {
+			u.waiter.Wake()
+		}
+	}()
 	if u.stopped {
 		return
 	}
 	if u.raw {
 		// An error means that the connection is gone, which its reader sees.
-		_ = q.client.SendTunnel(q.s.Request.Body)
+		body := q.s.Request.Body
+		if body == nil {
+			body = stream.NewBytes(nil)
+		}
+		_ = q.client.SendTunnel(body)
 		return
 	}
 	err := q.client.SendBody(&q.s.Request)

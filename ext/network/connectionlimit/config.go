@@ -4,7 +4,6 @@ package connectionlimit
 
 import (
 	_ "embed"
-	"fmt"
 
 	connectionlimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/connection_limit/v3"
 	"google.golang.org/protobuf/proto"
@@ -12,7 +11,6 @@ import (
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/stats"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -31,10 +29,8 @@ func Extension() extension.NetworkFilter {
 
 func newFilter(cfg proto.Message, c *extension.Network) (conn.Filter, error) {
 	m := cfg.(*connectionlimitv3.ConnectionLimit)
-	for _, p := range supported.Check(m, "") {
-		if p.Severity == xds.Error {
-			return nil, fmt.Errorf("%s: %s", p.Path, p.Reason)
-		}
+	if err := supported.Apply(m, "", c.Warn("connection limit filter", "listener", c.Listener)); err != nil {
+		return nil, err
 	}
 	if err := m.ValidateAll(); err != nil {
 		return nil, err

@@ -14,7 +14,6 @@ import (
 
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/extension"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -30,12 +29,10 @@ var supported = ledger.MustParse(fields)
 func Extension() extension.NetworkFilter {
 	return extension.NetworkFilter{
 		Name: Name, Config: &directresponsev3.Config{}, Terminal: true,
-		Handler: func(cfg proto.Message, _ *extension.Network) (conn.Factory, error) {
+		Handler: func(cfg proto.Message, c *extension.Network) (conn.Factory, error) {
 			m := cfg.(*directresponsev3.Config)
-			for _, p := range supported.Check(m, "") {
-				if p.Severity == xds.Error {
-					return nil, fmt.Errorf("%s: %s", p.Path, p.Reason)
-				}
+			if err := supported.Apply(m, "", c.Warn("direct response filter", "listener", c.Listener)); err != nil {
+				return nil, err
 			}
 			b, err := read(m.GetResponse())
 			if err != nil {

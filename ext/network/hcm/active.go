@@ -45,6 +45,8 @@ type active struct {
 	abandoned bool
 	ended     bool // the filters know that the stream is over
 	upgrading bool
+	lentKey   bool        // the request's sec-websocket-key is the proxy's
+	payload   stream.Body // what follows the head of a request that asks to leave HTTP
 	scratch   []byte
 }
 
@@ -52,6 +54,7 @@ var (
 	errStreamIdle  = errors.New("stream idle timeout")
 	errMaxDuration = errors.New("max stream duration reached")
 	errRequestTime = errors.New("request timeout")
+	errHostReset   = errors.New("the upstream connection was reset")
 )
 
 // take returns a stream for a connection.
@@ -97,6 +100,7 @@ func (a *active) wipe() {
 func (a *active) ready(t *engine.Task) {
 	a.Begin(t, a)
 	a.served, a.responded, a.abandoned, a.ended, a.upgrading = false, false, false, false, false
+	a.payload, a.lentKey = nil, false
 	a.chain = &a.conn.m.chain
 	a.table = a.conn.m.table.Load()
 	a.resp = codec.Response{}

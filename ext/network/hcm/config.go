@@ -26,7 +26,6 @@ import (
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/stats"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -48,18 +47,10 @@ func Extension() extension.NetworkFilter {
 // New compiles a connection manager.
 func New(p *hcmv3.HttpConnectionManager, c *extension.Network) (*Manager, error) {
 	m := &Manager{drain: c.Draining, log: c.Log("http"), node: node{c.Node.ID, c.Node.Cluster}}
-	var problems []string
-	for _, pr := range supported.Check(p, "") {
-		if pr.Severity == xds.Error {
-			problems = append(problems, fmt.Sprintf("%s: %s", pr.Path, pr.Reason))
-		} else {
-			m.log.Warn("a field of the connection manager has no effect", "stat_prefix", p.GetStatPrefix(), "field", pr.Path, "reason", pr.Reason)
-		}
-	}
-	if len(problems) > 0 {
-		return nil, errors.New(strings.Join(problems, "; "))
-	}
 	b := &builder{Manager: m, in: c, proto: p, scope: c.Stats.Scope("http." + stats.Sanitize(p.GetStatPrefix()))}
+	if err := supported.Apply(p, "", b.warn()); err != nil {
+		return nil, err
+	}
 	if err := b.build(); err != nil {
 		return nil, err
 	}
@@ -82,12 +73,18 @@ type builder struct {
 	scope *stats.Scope
 }
 
+// warn is for fields without effect.
+func (b *builder) warn() func(path, reason string) {
+	return b.in.Warn("connection manager", "stat_prefix", b.proto.GetStatPrefix())
+}
+
 func (b *builder) build() error {
 	for _, step := range []func() error{b.codec, b.times, b.addresses, b.paths, b.identity, b.upgradeTypes, b.replies, b.accessLogs, b.routes} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
+	b.cfg.codecH2.HeadTimeout = b.headTimeout()
 	return b.filters(&b.chain, b.proto.GetHttpFilters(), "http_filters")
 }
 
@@ -114,8 +111,8 @@ func (b *builder) codec() error {
 		EnableTrailers:       o.GetEnableTrailers(),
 	}
 	var err error
-	if cfg.codecH2, err = h2config.Compile(p.GetHttp2ProtocolOptions()); err != nil {
-		return fmt.Errorf("http2_protocol_options.%w", err)
+	if cfg.codecH2, err = h2config.Downstream(p.GetHttp2ProtocolOptions(), "http2_protocol_options", b.warn()); err != nil {
+		return err
 	}
 	cfg.codecH2.MaxHeadBytes, cfg.codecH2.MaxHeaders = cfg.codec.MaxHeadBytes, cfg.codec.MaxHeaders
 	switch common.GetHeadersWithUnderscoresAction() {

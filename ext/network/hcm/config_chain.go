@@ -73,22 +73,14 @@ func (b *builder) httpFilter(f *hcmv3.HttpFilter) (*extension.HTTPFilter, proto.
 	for i := range b.in.Registry.HTTP {
 		e := &b.in.Registry.HTTP[i]
 		// A router without configuration is common in older files.
-		if any == nil && e.Name == f.GetName() || any != nil && any.MessageName() == e.Config.ProtoReflect().Descriptor().FullName() {
-			cfg := e.Config.ProtoReflect().New().Interface()
-			return e, cfg, unmarshal(any, cfg)
+		if any == nil && e.Name == f.GetName() {
+			return e, e.Config.ProtoReflect().New().Interface(), nil
+		}
+		if cfg, ok, err := extension.Decode(any, e.Config); ok || err != nil {
+			return e, cfg, err
 		}
 	}
-	if any == nil {
-		return nil, nil, errors.New("typed_config is missing")
-	}
-	return nil, nil, fmt.Errorf("typed_config: the extension %s is not supported", any.MessageName())
-}
-
-func unmarshal(any *anypb.Any, m proto.Message) error {
-	if any == nil {
-		return nil
-	}
-	return any.UnmarshalTo(m)
+	return nil, nil, extension.Unknown(any)
 }
 
 // CompileRoutes compiles a route configuration for a connection manager. Its
@@ -135,16 +127,18 @@ func CompileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *s
 func perRoute(cfg *anypb.Any, s *extension.Services) (any, error) {
 	for i := range s.Registry.HTTP {
 		e := &s.Registry.HTTP[i]
-		if e.Route == nil || e.Route.ProtoReflect().Descriptor().FullName() != cfg.MessageName() {
+		if e.Route == nil {
 			continue
 		}
-		m := e.Route.ProtoReflect().New().Interface()
-		if err := cfg.UnmarshalTo(m); err != nil {
+		m, ok, err := extension.Decode(cfg, e.Route)
+		if err != nil {
 			return nil, err
 		}
-		return e.NewRoute(m, s)
+		if ok {
+			return e.NewRoute(m, s)
+		}
 	}
-	return nil, fmt.Errorf("%s: %w", cfg.MessageName(), route.ErrUnknownFilter)
+	return nil, fmt.Errorf("%s: %w", extension.Name(cfg), route.ErrUnknownFilter)
 }
 
 func newDetector(e *corev3.TypedExtensionConfig) (detector, error) {

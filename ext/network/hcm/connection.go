@@ -71,7 +71,9 @@ func (k *connection) expire() {
 	}
 	switch k.lapse {
 	case lapseDuration:
-		k.stats.CxMaxDuration.Inc()
+		if !k.ending { // Else the last response has counted it.
+			k.stats.CxMaxDuration.Inc()
+		}
 	case lapseDrain:
 		k.stats.CxDrainClose.Inc()
 	default:
@@ -89,13 +91,19 @@ func (k *connection) expire() {
 func (k *connection) busy() bool { return k.a != nil || k.multi != nil && k.multi.Streams() > 0 }
 
 // Serve serves requests until there is nothing to read.
-func (k *connection) Serve(t *engine.Task, _ *conn.Conn) bool {
+func (k *connection) Serve(t *engine.Task, c *conn.Conn) bool {
 	if k.multi == nil {
 		if keep := k.serveHTTP1(t); k.multi == nil {
 			return keep
 		}
 	}
-	return k.multi.Serve(t)
+	if k.multi.Serve(t) {
+		return true
+	}
+	if c.Linger(t, k.m.cfg.delayedClose) { // So that its last frames are not lost to a reset.
+		k.stats.CxDelayedClose.Inc()
+	}
+	return false
 }
 
 // serveHTTP1 serves the requests of HTTP/1, unless the connection turns out to be one
@@ -125,6 +133,7 @@ func (k *connection) serveHTTP1(t *engine.Task) bool {
 		}
 		if err == h1.ErrPreface && k.switches() {
 			k.speakHTTP2(a.h1.Rest())
+			k.rest() // It may never send a request.
 			return true
 		}
 		k.countHTTP1()
@@ -207,6 +216,7 @@ func (k *connection) Closed(c *conn.Conn) {
 	switch {
 	case k.multi != nil:
 		st.CxHTTP2Active.Dec()
+		k.countError()
 		k.multi.Close(io.EOF)
 	case k.counted:
 		st.CxHTTP1Active.Dec()
@@ -223,6 +233,17 @@ func (k *connection) Closed(c *conn.Conn) {
 	st.CxRxBytes.Add(c.Socket.Received)
 	st.CxTxBytes.Add(c.Socket.Sent)
 	st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
+}
+
+// countError counts why a connection of HTTP/2 was ended, if its client is to blame.
+func (k *connection) countError() {
+	var e *h2.ConnectionError
+	if !errors.As(k.multi.Err(), &e) || e.Remote {
+		return
+	}
+	if k.stats.CxProtocolError.Inc(); e == h2.ErrHeadTimeout {
+		k.stats.RqHeadTimeout.Inc()
+	}
 }
 
 // HungUp interrupts the stream when the client is gone. A client that has only
@@ -259,6 +280,14 @@ func (k *connection) ends() codec.Ends {
 	return codec.Ends{Transport: k.conn.Transport, Socket: k.conn.Socket, Plain: k.conn.Plain(), Loop: k.loop}
 }
 
+// version is the protocol of a request that may have no head.
+func (a *active) version() streaminfo.Protocol {
+	if a.multi != nil {
+		return streaminfo.HTTP2
+	}
+	return streaminfo.HTTP11
+}
+
 // refuse answers a request that could not be read.
 func (a *active) refuse(err error) ending {
 	k := a.conn
@@ -272,7 +301,7 @@ func (a *active) refuse(err error) ending {
 		if bad == h1.ErrUnderscore {
 			k.stats.UnderscoreRejected.Inc()
 		}
-		a.info(streaminfo.HTTP11)
+		a.info(a.version())
 		return a.refused(bad.Status, bad.Detail, streaminfo.DownstreamProtocolError, bad.Reason)
 	case errors.Is(err, h1.ErrHeadTimeout):
 		k.stats.RqHeadTimeout.Inc()

@@ -105,6 +105,10 @@ func (a *active) Run(t *engine.Task) {
 	if a.gone != nil {
 		a.abandon()
 	}
+	if err := s.Refusal(); err != nil {
+		end = a.refuse(err)
+		return
+	}
 	end = a.serve()
 }
 

@@ -22,7 +22,9 @@ func (a *active) serve() ending {
 	a.Info.RequestTrailer = a.Request.Trailer
 	a.Random = k.rand.next()
 	a.resp.Progress = a
-	k.stats.UnderscoreDropped.Add(uint64(hd.Underscored))
+	if hd.Underscored > 0 {
+		k.stats.UnderscoreDropped.Add(uint64(hd.Underscored))
+	}
 	if a.multi == nil {
 		k.conn.Socket.Watch(k)
 	}
@@ -66,52 +68,6 @@ func (a *active) expect(hd *codec.Head) {
 	})
 }
 
-// admit decides on a request to leave HTTP, and replies if it may not.
-func (a *active) admit(hd *codec.Head) bool {
-	connect := string(a.Request.Header.Get(header.Method)) == http.MethodConnect
-	if !hd.Upgrade && !connect {
-		return true
-	}
-	kind := hd.Protocol
-	if connect {
-		kind = connectKind
-	}
-	u, allowed := a.conn.m.upgrade(kind)
-	if r := a.Route(); r != nil && r.Forward != nil {
-		if connect && r.Forward.Connect != nil {
-			allowed = true
-		}
-		allowed = toggled(allowed, r.Forward.Upgrade(kind))
-	} else if connect && r == nil {
-		return true // The router answers 404.
-	}
-	if !allowed {
-		a.conn.stats.RqWrongUpgrade.Inc()
-		a.Reply(stream.Reply{Status: http.StatusForbidden, Details: "upgrade_failed"})
-		return false
-	}
-	if u != nil && u.chain != nil {
-		a.chain = u.chain
-	}
-	a.upgrading = true
-	a.Upgrade = true
-	a.Request.Body, a.Request.Length = a.server.Tunnel(), -1
-	return true
-}
-
-var connectKind = []byte("connect")
-
-// upgrade returns the manager's setting for an upgrade type.
-func (m *Manager) upgrade(kind []byte) (*upgrade, bool) {
-	for i := range m.cfg.upgrades {
-		u := &m.cfg.upgrades[i]
-		if equalFold(kind, u.name) {
-			return u, u.enabled
-		}
-	}
-	return nil, false
-}
-
 // respond sends the response.
 func (a *active) respond() ending {
 	k := a.conn
@@ -139,7 +95,7 @@ func (a *active) respond() ending {
 	if early {
 		k.stats.RqEarly.Inc()
 	}
-	a.resp.Close = k.lastRequest()
+	a.resp.Close = !k.ending && k.lastRequest()
 	if a.multi != nil {
 		if a.resp.Close {
 			k.drainStreams()
@@ -152,7 +108,7 @@ func (a *active) respond() ending {
 	a.responded = true
 	a.standing()
 	a.Info.Timing.DownstreamFirstTx = k.loop.Now() - a.start
-	last, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp)
+	last, err := a.send()
 	a.Info.Timing.DownstreamLastTx = k.loop.Now() - a.start
 	if err != nil {
 		if _, _, begun := a.server.Sent(); !begun && !a.resp.Tunnel {
@@ -220,14 +176,6 @@ func (a *active) end() {
 		a.ended = true
 		a.chain.End(&a.Stream)
 	}
-}
-
-// tunnels reports whether the response granted the upgrade.
-func (a *active) tunnels() bool {
-	if a.Info.Status == http.StatusSwitchingProtocols {
-		return true
-	}
-	return a.Info.Status/100 == 2 && string(a.Request.Header.Get(header.Method)) == http.MethodConnect
 }
 
 // linger waits for the client to take the response, if closing now could make

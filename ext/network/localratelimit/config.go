@@ -5,7 +5,6 @@ package localratelimit
 import (
 	_ "embed"
 	"errors"
-	"fmt"
 	"time"
 
 	localratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/local_ratelimit/v3"
@@ -14,7 +13,6 @@ import (
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/stats"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -42,10 +40,8 @@ func Extension() extension.NetworkFilter {
 const minInterval = 50 * time.Millisecond
 
 func newFilter(m *localratelimitv3.LocalRateLimit, c *extension.Network, shared *sharedBuckets) (conn.Filter, error) {
-	for _, p := range supported.Check(m, "") {
-		if p.Severity == xds.Error {
-			return nil, fmt.Errorf("%s: %s", p.Path, p.Reason)
-		}
+	if err := supported.Apply(m, "", c.Warn("local rate limit filter", "listener", c.Listener)); err != nil {
+		return nil, err
 	}
 	if err := m.ValidateAll(); err != nil {
 		return nil, err

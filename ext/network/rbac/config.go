@@ -15,7 +15,6 @@ import (
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/rbac"
 	"weir.dev/weir/proxy/stats"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -34,10 +33,8 @@ func Extension() extension.NetworkFilter {
 
 func newFilter(cfg proto.Message, c *extension.Network) (conn.Filter, error) {
 	m := cfg.(*networkrbacv3.RBAC)
-	for _, p := range supported.Check(m, "") {
-		if p.Severity == xds.Error {
-			return nil, fmt.Errorf("%s: %s", p.Path, p.Reason)
-		}
+	if err := supported.Apply(m, "", c.Warn("RBAC filter", "listener", c.Listener)); err != nil {
+		return nil, err
 	}
 	if err := m.ValidateAll(); err != nil {
 		return nil, err

@@ -4,7 +4,6 @@ package snidynamicforwardproxy
 
 import (
 	_ "embed"
-	"fmt"
 
 	snidfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3"
 	"google.golang.org/protobuf/proto"
@@ -12,7 +11,6 @@ import (
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/upstream/dnscache"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -30,15 +28,14 @@ func Extension(caches *dnscache.Set) extension.NetworkFilter {
 		Name: Name, Config: &snidfpv3.FilterConfig{},
 		New: func(cfg proto.Message, c *extension.Network) (conn.Filter, error) {
 			m := cfg.(*snidfpv3.FilterConfig)
-			for _, p := range supported.Check(m, "") {
-				if p.Severity == xds.Error {
-					return nil, fmt.Errorf("%s: %s", p.Path, p.Reason)
-				}
+			warn := c.Warn("SNI dynamic forward proxy", "listener", c.Listener)
+			if err := supported.Apply(m, "", warn); err != nil {
+				return nil, err
 			}
 			if err := m.ValidateAll(); err != nil {
 				return nil, err
 			}
-			k, err := dnscache.Compile(m.GetDnsCacheConfig())
+			k, err := dnscache.Compile(m.GetDnsCacheConfig(), "dns_cache_config", warn)
 			if err != nil {
 				return nil, err
 			}

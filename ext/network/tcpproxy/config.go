@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -20,7 +19,6 @@ import (
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/stats"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -42,22 +40,14 @@ func Extension() extension.NetworkFilter {
 // New compiles a TCP proxy.
 func New(m *tcpproxyv3.TcpProxy, c *extension.Network) (*Proxy, error) {
 	p := &Proxy{clusters: c.Clusters, log: c.Log("filter")}
-	var problems []string
-	for _, pr := range supported.Check(m, "") {
-		if pr.Severity == xds.Error {
-			problems = append(problems, fmt.Sprintf("%s: %s", pr.Path, pr.Reason))
-		} else {
-			p.log.Warn("a field of the TCP proxy has no effect", "stat_prefix", m.GetStatPrefix(), "field", pr.Path, "reason", pr.Reason)
-		}
-	}
-	if len(problems) > 0 {
-		return nil, errors.New(strings.Join(problems, "; "))
+	if err := supported.Apply(m, "", c.Warn("TCP proxy", "stat_prefix", m.GetStatPrefix())); err != nil {
+		return nil, err
 	}
 	if err := m.ValidateAll(); err != nil {
 		return nil, err
 	}
 	b := &builder{Proxy: p, in: c, proto: m}
-	for _, step := range []func() error{b.target, b.times, b.hashing, b.connection, b.accessLogs} {
+	for _, step := range []func() error{b.target, b.times, b.hashing, b.connection, b.tunnelling, b.tlvs, b.accessLogs} {
 		if err := step(); err != nil {
 			return nil, err
 		}

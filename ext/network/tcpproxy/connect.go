@@ -88,7 +88,8 @@ func (s *session) attempt(t *engine.Task, ref weighted) error {
 		s.failed = append(s.failed, s.host)
 		s.host = nil
 	}
-	if !s.cluster.Cluster().Resources(upstream.DefaultPriority).Connections.CanAcquire() {
+	tunnelled := s.tunnelled()
+	if !tunnelled && !s.cluster.Cluster().Resources(upstream.DefaultPriority).Connections.CanAcquire() {
 		s.cluster.Stats.CxOverflow.Inc()
 		return upstream.ErrOverflow
 	}
@@ -101,6 +102,11 @@ func (s *session) attempt(t *engine.Task, ref weighted) error {
 	s.attempts++
 	if s.dialled = engine.Nano(); s.attempts > 1 {
 		s.failure = ""
+	}
+	if tunnelled {
+		err := s.openTunnel(t, host)
+		s.connected = engine.Nano()
+		return err
 	}
 	up, err := s.cluster.ConnectTCP(t, host, upstream.DefaultPriority, s.options())
 	if err != nil {
@@ -195,33 +201,9 @@ func criteria(configured, noted map[string]any) []upstream.MetadataCriterion {
 	return out
 }
 
-// Keys of the filter state by which filters ask something of the upstream's
-// transport socket.
-const (
-	serverNameKey = "envoy.network.upstream_server_name"
-	namesKey      = "envoy.network.upstream_subject_alt_names"
-	protocolsKey  = "envoy.network.application_protocols"
-)
-
 // options are what the connection asks of its upstream's transport socket.
 func (s *session) options() *upstream.TransportOptions {
-	info := s.conn.Info
-	o := &upstream.TransportOptions{Downstream: info}
-	if st := info.FilterState; st != nil {
-		o.ServerName = st[serverNameKey].Text
-		o.VerifyNames = list(st[namesKey])
-		o.ALPN = list(st[protocolsKey])
-	}
+	o := &upstream.TransportOptions{Downstream: s.conn.Info}
+	o.FromState(s.conn.Info.FilterState)
 	return o
-}
-
-// list reads an object that is a list of names.
-func list(o streaminfo.StateObject) []string {
-	if l, ok := o.Value.([]string); ok {
-		return l
-	}
-	if o.Text == "" {
-		return nil
-	}
-	return strings.Split(o.Text, ",")
 }

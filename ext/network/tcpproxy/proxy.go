@@ -4,12 +4,8 @@
 // downstream connection it makes one upstream and carries bytes both ways until
 // both sides have ended.
 //
-// A connection that is quiet holds two sockets and a record of some hundred
-// bytes: no task and no buffer. Each direction gets a task while bytes flow.
-// Between two plain sockets the kernel moves what comes in bulk (splice); what is
-// small, or encrypted on a side, passes a buffer of the loop. What has been read
-// is written before more is read, so a slow reader stops the sender and never
-// costs more than one buffer or one pipe.
+// How the bytes are carried is the matter of proxy/pump: a connection that is quiet
+// holds two sockets and a record of some hundred bytes.
 //
 // The package knows neither TLS nor the PROXY protocol: both are transports of a
 // connection.
@@ -23,6 +19,7 @@ import (
 	"weir.dev/weir/proxy/accesslog"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/proxyproto"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
@@ -79,6 +76,9 @@ type config struct {
 	connectMode    connectMode
 	earlyData      int
 	closeOnDrain   bool
+	tunnel         *tunnelConfig    // nil: none
+	tlvs           *proxyproto.TLVs // nil: none
+	merge          mergePolicy
 
 	logInterval  time.Duration // 0 is none
 	logConnected bool

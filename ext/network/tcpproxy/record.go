@@ -33,9 +33,10 @@ func (s *session) describe() *streaminfo.Stream {
 	if s.id == "" {
 		s.id = newID()
 	}
+	sent, received := s.bytes()
 	*i = streaminfo.Stream{
 		Conn: c, Start: c.Start, Duration: time.Since(c.Start), Remote: c.Remote, ID: s.id, Flags: s.flags,
-		BodyReceived: s.forward.bytes, BodySent: s.back.bytes, WireReceived: s.forward.bytes, WireSent: s.back.bytes,
+		BodyReceived: sent, BodySent: received, WireReceived: sent, WireSent: received,
 		Attempts: int(s.attempts), Metadata: c.Metadata, FilterState: c.FilterState,
 	}
 	if s.cluster != nil {
@@ -43,7 +44,7 @@ func (s *session) describe() *streaminfo.Stream {
 		i.ClusterName, i.ClusterStatName, i.ClusterMetadata = cl.Name, cl.AltStatName, cl.Metadata
 	}
 	s.describeUpstream(&i.Upstream)
-	if s.up != nil {
+	if s.up != nil || s.tunnel != nil {
 		// Loop times are nanoseconds since the process began; the session's own
 		// began is its zero.
 		i.Timing.UpstreamConnect = max(s.dialled-s.begun, 1)
@@ -66,15 +67,28 @@ func (s *session) describeUpstream(u *streaminfo.Upstream) {
 	u.HostsAttempted = append(u.HostsAttempted, h.Address)
 	u.HostNamesAttempted = append(u.HostNamesAttempted, h.Hostname)
 	u.HostName, u.HostAddress, u.HostMetadata, u.Locality = h.Hostname, h.Address, h.Metadata, h.Locality
-	if s.up == nil {
+	var k *streaminfo.Connection
+	switch {
+	case s.up != nil:
+		k = s.up.Info
+	case s.tunnel != nil:
+		k, u.Protocol = &s.tunnel.info, s.tunnel.protocol
+	default:
 		return
 	}
-	k := s.up.Info
 	u.Local, u.Remote, u.ConnectionID, u.TLS, u.ServerName = k.Local, k.Remote, k.ID, k.TLS, k.ServerName
-	u.WireSent, u.WireReceived = s.forward.bytes, s.back.bytes
+	u.WireSent, u.WireReceived = s.bytes()
 	if s.flags&streaminfo.UpstreamRemoteReset != 0 {
 		u.CloseType = "RemoteReset"
 	}
+}
+
+// bytes returns how many bytes were delivered to the upstream and to the client.
+func (s *session) bytes() (sent, received uint64) {
+	if n := s.tunnel; n != nil && n.far == nil {
+		return n.sent, n.received
+	}
+	return s.pair.Bytes()
 }
 
 // newID is a random UUID (RFC 9562 version 4), as %STREAM_ID% prints it.

@@ -11,6 +11,7 @@ import (
 	"weir.dev/weir/proxy/accesslog"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/pump"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
 )
@@ -27,7 +28,9 @@ type session struct {
 	failed  []*upstream.Host // that could not be reached
 	early   []byte           // what came before the upstream was there
 
-	forward, back pump
+	pair   pump.Pair
+	far    pump.End // of the pair
+	tunnel *tunnel  // in place of up
 
 	idle     engine.Timer
 	idleFor  int64
@@ -100,21 +103,28 @@ func (s *session) Serve(t *engine.Task, c *conn.Conn) bool {
 		}
 	}
 	c.Hold()
+	s.addTLVs()
+	s.w.stats.EarlyData.Add(uint64(min(1, len(s.early))))
 	if !s.connect(t) {
 		return false
 	}
-	s.w.stats.EarlyData.Add(uint64(min(1, len(s.early))))
 	if s.w.p.cfg.logConnected {
 		s.record(accesslog.TCPUpstreamConnected)
 	}
-	s.forward.init(s, true)
-	s.back.init(s, false)
+	if s.tunnel != nil {
+		s.touch()
+		return s.tunnel.begin()
+	}
+	s.far = pump.End{Socket: s.up.Socket, Transport: s.up.Transport}
+	s.pair.Init(s.w.loop, s, pump.End{Socket: c.Socket, Transport: c.Transport}, s.far)
 	s.touch()
 	if !s.sendEarly() {
 		return false
 	}
-	s.back.begin()
-	s.forward.begin()
+	if s.draining {
+		s.pair.Finish()
+	}
+	s.pair.Begin()
 	return true
 }
 
@@ -131,10 +141,7 @@ func (s *session) readEarly() bool {
 func (s *session) sendEarly() bool {
 	early := s.early
 	s.early = nil
-	if len(early) == 0 {
-		return true
-	}
-	return s.forward.write(early) == nil && !s.over
+	return s.pair.Send(true, early) == nil && !s.over
 }
 
 // HungUp ends the wait for an upstream when the client is gone meanwhile.
@@ -146,7 +153,61 @@ func (s *session) HungUp(_ *engine.Conn, gone bool) {
 
 // Drain closes the connection after its next bytes if the configuration asks for
 // that; otherwise it goes on until the drain ends.
-func (s *session) Drain(*conn.Conn) { s.draining = s.w.p.cfg.closeOnDrain }
+func (s *session) Drain(*conn.Conn) {
+	if s.w.p.cfg.closeOnDrain {
+		s.draining = true
+		s.pair.Finish()
+	}
+}
+
+// Moved counts bytes that were delivered.
+func (s *session) Moved(upload bool, n int) {
+	if upload {
+		s.w.stats.CxRxBytes.Add(uint64(n))
+	} else {
+		s.w.stats.CxTxBytes.Add(uint64(n))
+	}
+	if !s.over {
+		if s.up != nil {
+			s.up.Account()
+		}
+		s.touch()
+	}
+}
+
+// Stalled counts the times that a source was not read because of a slow
+// destination.
+func (s *session) Stalled(upload, on bool) {
+	st, cl := s.w.stats, s.cluster.Stats
+	switch {
+	case upload && on:
+		st.Paused.Inc()
+		cl.FlowControlBackedUpTotal.Inc()
+	case upload:
+		st.Resumed.Inc()
+		cl.FlowControlDrainedTotal.Inc()
+	case on:
+		cl.FlowControlPausedReadingTotal.Inc()
+	default:
+		cl.FlowControlResumedReadingTotal.Inc()
+	}
+}
+
+// Ended closes both sides as the one that ended them did.
+func (s *session) Ended(e pump.Ending) {
+	switch {
+	case e.Reset:
+		s.reset(e.Far)
+	case e.Last:
+		s.w.stats.CxDrainClose.Inc()
+		s.end("tcp_proxy_drain_close")
+	default:
+		if e.Err != nil {
+			s.note(e.Err)
+		}
+		s.end("")
+	}
+}
 
 // touch notes that bytes have moved.
 func (s *session) touch() {
@@ -192,7 +253,7 @@ func (s *session) reset(byUpstream bool) {
 		s.conn.Socket.Reset()
 	} else {
 		s.conn.Info.CloseType = "RemoteReset"
-		s.up.Socket.Reset()
+		s.far.Socket.Reset()
 	}
 	s.end("")
 }
@@ -200,6 +261,7 @@ func (s *session) reset(byUpstream bool) {
 // Closed settles the session once its downstream connection is gone.
 func (s *session) Closed(*conn.Conn) {
 	s.over = true
+	s.pair.Stop()
 	if t := s.connecting; t != nil {
 		t.Interrupt(errOver)
 	}
@@ -211,6 +273,9 @@ func (s *session) Closed(*conn.Conn) {
 	s.record(accesslog.TCPConnectionEnd)
 	if s.up != nil {
 		s.up.Close()
+	}
+	if s.tunnel != nil {
+		s.tunnel.close()
 	}
 	if s.cluster != nil {
 		s.cluster.Drop()

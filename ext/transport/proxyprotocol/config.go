@@ -5,6 +5,7 @@ package proxyprotocol
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -16,6 +17,7 @@ import (
 	"weir.dev/weir/proxy/proxyproto"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds"
 )
 
 // Name is Envoy's canonical name.
@@ -50,44 +52,24 @@ func (k *maker) newTransport(cfg proto.Message, s *extension.Services) (upstream
 	if err := m.ValidateAll(); err != nil {
 		return nil, err
 	}
-	t := &transport{v2: m.GetConfig().GetVersion() == corev3.ProxyProtocolConfig_V2, unspecified: m.GetAllowUnspecifiedAddress()}
+	t := &transport{}
+	var warning xds.Problem
 	var err error
 	if t.inner, err = s.UpstreamTransport(m.GetTransportSocket()); err != nil {
-		return nil, fmt.Errorf("transport_socket (%s): %w", m.GetTransportSocket().GetName(), err)
+		if !errors.As(err, &warning) || warning.Severity != xds.Warning {
+			return nil, fmt.Errorf("transport_socket (%s): %w", m.GetTransportSocket().GetName(), err)
+		}
+		warning.Path = strings.TrimSuffix("transport_socket.typed_config."+warning.Path, ".")
 	}
-	if err := t.tlvs(m.GetConfig(), &format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}); err != nil {
+	l := &format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
+	load := func(f *corev3.SubstitutionFormatString) (proxyproto.Formatter, error) { return l.Load(f) }
+	if t.sender, err = proxyproto.NewSender(m.GetConfig(), load); err != nil {
 		return nil, fmt.Errorf("config.%w", err)
 	}
+	t.sender.Unspecified = m.GetAllowUnspecifiedAddress()
 	t.stats = k.shared(s)
+	if warning.Reason != "" {
+		return t, warning
+	}
 	return t, nil
-}
-
-func (t *transport) tlvs(m *corev3.ProxyProtocolConfig, l *format.Loader) error {
-	if p := m.GetPassThroughTlvs(); p != nil {
-		t.passAll = p.GetMatchType() == corev3.ProxyProtocolPassThroughTLVs_INCLUDE_ALL
-		for _, n := range p.GetTlvType() {
-			t.pass[byte(n)] = true // Envoy's message allows for no more than 255.
-		}
-	}
-	for i, e := range m.GetAddedTlvs() {
-		a := added{TLV: proxyproto.TLV{Type: byte(e.GetType()), Value: e.GetValue()}}
-		switch {
-		case len(e.GetValue()) > 0 && e.GetFormatString() != nil:
-			return fmt.Errorf("added_tlvs[%d]: only one of value and format_string may be set", i)
-		case len(e.GetValue()) > 65535:
-			return fmt.Errorf("added_tlvs[%d].value: longer than the 65535 bytes of a header", i)
-		case e.GetFormatString() != nil:
-			f, err := l.Load(e.GetFormatString())
-			if err != nil {
-				return fmt.Errorf("added_tlvs[%d].format_string.%w", i, err)
-			}
-			a.format = f
-		}
-		t.added = append(t.added, a)
-		t.own[a.Type] = true
-	}
-	if !t.v2 && (m.GetPassThroughTlvs() != nil || len(m.GetAddedTlvs()) > 0) {
-		return errors.New("version: version 1 has no TLVs: set version: V2, or remove pass_through_tlvs and added_tlvs")
-	}
-	return nil
 }

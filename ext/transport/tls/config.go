@@ -77,11 +77,8 @@ func check(p interface {
 	proto.Message
 	ValidateAll() error
 }, s *extension.Services) error {
-	for _, pr := range supported.Check(p, "") {
-		if pr.Severity == xds.Error {
-			return fmt.Errorf("%s: %s (%s)", pr.Path, pr.Reason, pr.Remedy)
-		}
-		s.Log("config").Warn("a field of the TLS context has no effect", "field", pr.Path, "reason", pr.Reason)
+	if err := supported.Apply(p, "", s.Warn("TLS context")); err != nil {
+		return err
 	}
 	return p.ValidateAll()
 }

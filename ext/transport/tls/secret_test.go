@@ -95,6 +95,9 @@ func TestSecretOfFile(t *testing.T) {
 	expired := ca.Issue(t, tlstest.Leaf{CommonName: "expired", NotAfter: time.Now().Add(-time.Minute)})
 	tlstest.Replace(t, w.path, sds(certSecret("server", expired)))
 	waitServed(t, w.p, "expired") // As in Envoy; it is warned of.
+	if n := stat(t, w.p, "server_ssl_socket_factory.ssl_context_update_by_sds"); n != 3 {
+		t.Errorf("ssl_context_update_by_sds is %d, want 3: each secret that was taken", n)
+	}
 }
 
 // A listener may name a secret that is not there yet.

@@ -15,6 +15,7 @@ import (
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/proxytest"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds/ledger"
 )
 
 // byHash is a fake policy that takes the host that the hash names, or the first
@@ -72,12 +73,12 @@ func startWith(t *testing.T, e proxytest.UDPEdge, backends map[string]string, lo
 		return func() (upstream.Discovery, error) { return h, nil }, nil
 	}}}
 	m := &ringhashv3.RingHash{}
-	ledger := "[" + string(m.ProtoReflect().Descriptor().FullName()) + "]\n"
+	text := "message " + string(m.ProtoReflect().Descriptor().FullName()) + "\n"
 	for i := range m.ProtoReflect().Descriptor().Fields().Len() {
-		ledger += string(m.ProtoReflect().Descriptor().Fields().Get(i).Name()) + " yes\n"
+		text += string(m.ProtoReflect().Descriptor().Fields().Get(i).Name()) + " yes\n"
 	}
 	x.Policies = append([]upstream.PolicyFactory{{
-		Name: "ring_hash", Config: m, Fields: ledger,
+		Name: "ring_hash", Config: m, Fields: ledger.MustParse(text),
 		New: func(proto.Message) (upstream.Policy, error) {
 			return upstream.Layered(byHash{}, upstream.LayerOptions{}), nil
 		},

@@ -27,7 +27,6 @@ import (
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -76,11 +75,8 @@ func compile(m proto.Message, c *extension.Network) (listener.PacketFactory, err
 	if !ok {
 		return nil, fmt.Errorf("%T is not the configuration of %s", m, Name)
 	}
-	for _, pr := range supported.Check(p, "") {
-		if pr.Severity == xds.Error {
-			return nil, fmt.Errorf("%s: %s", pr.Path, pr.Reason)
-		}
-		c.Log("config").Warn("a field of the UDP proxy has no effect", "listener", c.Listener, "field", pr.Path, "reason", pr.Reason)
+	if err := supported.Apply(p, "", c.Warn("UDP proxy", "listener", c.Listener)); err != nil {
+		return nil, err
 	}
 	cfg := &config{
 		statPrefix: p.GetStatPrefix(), idle: defaultIdle, originalSource: p.GetUseOriginalSrcIp(),

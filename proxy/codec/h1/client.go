@@ -119,8 +119,21 @@ func (c *Client) SendTunnel(b stream.Body) error {
 func (c *Client) Tunnel() stream.Body {
 	c.left = true
 	c.body.start(&c.in, framedByClose, -1)
+	c.body.leaver = c
 	c.out.begin(nil)
 	return &c.body
+}
+
+// Leave gives the connection and the buffers away; see [codec.Leaver].
+func (c *Client) Leave() (codec.Ends, []byte) {
+	c.out.release()
+	return c.body.leave()
+}
+
+// Carried counts bytes that were carried past the codec.
+func (c *Client) Carried(received, sent int) {
+	c.body.bytes += uint64(received)
+	c.out.bytes += uint64(sent)
 }
 
 // Sent returns how many bytes of the request's head and body were written, and
@@ -180,6 +193,9 @@ func (c *Client) begin(m *stream.Message, h *header.Map) {
 		f = framedByLength
 	}
 	c.body.start(&c.in, f, hd.ContentLength)
+	if hd.Tunnel {
+		c.body.leaver = c
+	}
 	if f != framedByNone {
 		m.Body = &c.body
 	}

@@ -48,8 +48,15 @@ func (in *input) rest() []byte { return in.buf[in.r:in.w] }
 
 func (in *input) empty() bool { return in.r == in.w }
 
-// fill reads more behind what there is, waiting for at least one byte.
+// fill reads more behind what there is, waiting for at least one byte. Who has no
+// buffer yet gets one once there is something for it: a request that waits for its
+// response holds none, and the next takes one that the caches still have.
 func (in *input) fill() error {
+	if in.buf == nil && in.plain {
+		if err := in.socket.AwaitRead(); err != nil {
+			return err
+		}
+	}
 	in.room()
 	n, err := in.src.Read(in.buf[in.w:])
 	in.w += n

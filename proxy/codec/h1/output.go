@@ -50,11 +50,17 @@ func (o *output) closeWrite() error { return o.dst.CloseWrite() }
 func (o *output) reset() { o.socket.Reset() }
 
 func (o *output) begin(p codec.Progress) {
+	o.release()
+	o.room()
+	o.progress, o.bytes, o.begun = p, 0, false
+}
+
+// room takes a buffer, if there is none, for what is to be built.
+func (o *output) room() {
 	if o.pooled == nil {
 		o.pooled = o.loop.Buffer()
+		o.buf = o.pooled[:0]
 	}
-	o.buf = o.pooled[:0]
-	o.progress, o.bytes, o.begun = p, 0, false
 }
 
 func (o *output) release() {
@@ -64,13 +70,15 @@ func (o *output) release() {
 	}
 }
 
+// flush sends what is pending. The buffer goes back: while the peer is waited for
+// none is held, and the next message is built in one that the caches still have.
 func (o *output) flush() error {
-	if len(o.buf) == 0 {
-		return nil
+	var err error
+	if len(o.buf) > 0 {
+		o.begun = true
+		_, err = o.dst.Write(o.buf)
 	}
-	o.begun = true
-	_, err := o.dst.Write(o.buf)
-	o.buf = o.buf[:0]
+	o.release()
 	return err
 }
 
@@ -125,6 +133,7 @@ func (o *output) body(b stream.Body, f *Framing, trailer *header.Map, most int) 
 	}
 	if chunked {
 		var err error
+		o.room()
 		if o.buf, err = AppendLastChunk(o.buf, trailer, f); err != nil {
 			return &codec.SourceError{Err: err}
 		}
@@ -136,6 +145,9 @@ func (o *output) body(b stream.Body, f *Framing, trailer *header.Map, most int) 
 func (o *output) piece(p []byte, chunked bool) error {
 	if len(p) == 0 {
 		return nil
+	}
+	if chunked || len(p) <= maxCopy {
+		o.room()
 	}
 	if chunked {
 		o.buf = AppendChunkHead(o.buf, len(p))

@@ -35,6 +35,8 @@ type payload struct {
 	// progress, if set, is told of each piece that arrives. Its owner keeps it.
 	progress codec.Progress
 
+	leaver codec.Leaver // who can give the connection away, if this is all its rest
+
 	piece []byte // decoded ahead by Ready
 	ahead bool
 	err   error // what Next returns from now on
@@ -43,10 +45,26 @@ type payload struct {
 
 func (p *payload) start(in *input, f framing, length int64) {
 	p.in, p.framing, p.left = in, f, length
+	p.leaver = nil
 	p.before, p.piece, p.ahead, p.err, p.bytes = nil, nil, false, nil, 0
 	if f == framedByNone {
 		p.err = io.EOF
 	}
+}
+
+// Leaver returns who can give the connection away, nil if the body is not all the
+// rest of it.
+func (p *payload) Leaver() codec.Leaver { return p.leaver }
+
+// leave ends the use of the connection and returns its ends and what was read ahead.
+func (p *payload) leave() (codec.Ends, []byte) {
+	in := p.in
+	rest := append(append([]byte(nil), p.piece...), in.rest()...)
+	p.bytes -= uint64(len(p.piece))
+	p.piece, p.ahead, p.err = nil, false, io.EOF
+	e := codec.Ends{Transport: in.src, Socket: in.socket, Plain: in.plain, Loop: in.loop}
+	in.release()
+	return e, rest
 }
 
 // done reports whether the body was read to its end.

@@ -156,7 +156,20 @@ func (s *Server) RequestDone() bool { return s.body.done() }
 // with the connection: what comes after a protocol switch or CONNECT.
 func (s *Server) Tunnel() stream.Body {
 	s.body.start(&s.in, framedByClose, -1)
+	s.body.leaver = s
 	return &s.body
+}
+
+// Leave gives the connection and the buffers away; see [codec.Leaver].
+func (s *Server) Leave() (codec.Ends, []byte) {
+	s.out.release()
+	return s.body.leave()
+}
+
+// Carried counts bytes that were carried past the codec.
+func (s *Server) Carried(received, sent int) {
+	s.body.bytes += uint64(received)
+	s.out.bytes += uint64(sent)
 }
 
 // NoTunnel takes Tunnel back, where the upgrade was not granted: what follows the
@@ -204,7 +217,12 @@ func (s *Server) WriteResponse(m *stream.Message, status int, r *codec.Response)
 	if !s.opts.EnableTrailers {
 		trailer = nil
 	}
-	return f.Close, s.out.body(m.Body, &f, trailer, -1)
+	err = s.out.body(m.Body, &f, trailer, -1)
+	if err == nil && r.Tunnel {
+		// If the client is gone already, who reads from it finds out.
+		_ = s.out.closeWrite()
+	}
+	return f.Close, err
 }
 
 // frame decides how the response is framed (RFC 9112 §6).

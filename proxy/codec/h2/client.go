@@ -13,7 +13,8 @@ import (
 // An Owner is told what becomes of a Client: the pool that has it. Its methods are
 // called on the connection's loop and must not wait.
 type Owner interface {
-	// Available tells that Open works again after it did not.
+	// Available tells that Open works again after it did not, or that the server has
+	// told its limit, which is reached.
 	Available(c *Client)
 	// GoingAway tells that the server takes no more streams; those at work may go on.
 	GoingAway(c *Client)
@@ -91,10 +92,15 @@ func (c *Client) Capacity() int {
 	return int(max(min(int64(most)-int64(c.counted), left), 0))
 }
 
+// Settled reports whether the server has told its limit of streams.
+func (c *Client) Settled() bool { return c.settings.received }
+
 // Streams returns how many streams are in use.
 func (c *Client) Streams() int { return c.live }
 
-// Drain takes no more streams and ends the connection after the last.
+// Drain takes no more streams and ends the connection after the last. Only then the
+// server is told: one that hears of the end before a stream's head has arrived may
+// leave that unanswered.
 func (c *Client) Drain() { c.drain() }
 
 // Draining reports whether the connection takes no more streams.
@@ -150,7 +156,7 @@ func (c *Client) head(s *exchange, _ uint32, end bool, size int, fragment []byte
 	if err := c.read.refused; err != nil {
 		c.unpend(p)
 		c.st.HeaderOverflow.Inc()
-		c.guard.glitch(1)
+		c.guard.streamError()
 		c.abort(s, frame.Cancel, &codec.Error{Status: 502, Detail: err.Detail, Reason: err.Reason})
 		return nil
 	}
@@ -179,12 +185,15 @@ func (c *Client) settled() {
 		}
 	}
 	c.unsettled = nil
+	if c.short && c.err == nil && c.Capacity() == 0 {
+		c.w.Available(c) // To have what waits go elsewhere.
+	}
 	c.slot()
 }
 
 // goingAway ends the streams that the server has not looked at.
 func (c *Client) goingAway(last uint32, _ frame.Code) {
-	err := &codec.ResetError{Code: uint32(frame.RefusedStream), Refused: true, Reason: "GOAWAY"}
+	err := &codec.ResetError{Code: uint32(frame.RefusedStream), Refused: true, GoAway: true, Reason: "GOAWAY"}
 	first := !c.goAway.draining
 	c.goAway.draining, c.goAway.remote = true, true
 	c.table.each(func(s *exchange) {

@@ -107,7 +107,7 @@ func (s *ClientStream) sendHead(end bool) error {
 	}
 	if c.goAway.remote {
 		c.pass(&s.exchange)
-		return &codec.ResetError{Code: uint32(frame.RefusedStream), Refused: true, Reason: "GOAWAY"}
+		return &codec.ResetError{Code: uint32(frame.RefusedStream), Refused: true, GoAway: true, Reason: "GOAWAY"}
 	}
 	c.sendSettings()
 	s.id = c.next
@@ -234,13 +234,15 @@ func (s *ClientStream) received(p *pendingHead) *codec.Error {
 	default:
 		s.exchange.length = p.length
 	}
-	s.heads = append(s.heads, p)
 	if p.end {
+		// Before anybody can read the head: one that promises what does not come is none.
 		if err := s.checkContent(0, true); err != nil {
+			c.unpend(p)
 			return err
 		}
 		s.endRecv()
 	}
+	s.heads = append(s.heads, p)
 	s.wakeReader()
 	return nil
 }

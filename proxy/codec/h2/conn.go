@@ -78,6 +78,8 @@ type conn struct {
 	guard guard
 	keep  keepAlive
 	rest  engine.Timer
+	// headTimer runs while a request's head has arrived in part.
+	headTimer engine.Timer
 
 	serving bool // frames are being handled
 	within  bool // Serve runs
@@ -118,6 +120,7 @@ func (c *conn) init(e codec.Ends, o *Options, st *Stats, r role, client bool) {
 	c.keep.init(c)
 	c.rest.Init(c.loop, c.trim)
 	c.goAway.timer.Init(c.loop, c.drained)
+	c.headTimer.Init(c.loop, c.headLate)
 }
 
 // serve reads and handles all there is. It returns false once the connection is
@@ -189,6 +192,7 @@ func (c *conn) finish(within bool) {
 	}
 	c.keep.stop()
 	c.rest.Release()
+	c.headTimer.Release()
 	c.goAway.timer.Release()
 	if !within {
 		c.in.release()
@@ -243,7 +247,7 @@ func (c *conn) failFrame(h frame.Header, e *frame.Error) {
 	} else {
 		c.sendReset(h.StreamID, e.Code)
 	}
-	c.guard.glitch(1)
+	c.guard.streamError()
 }
 
 // close ends the connection at once.
@@ -296,6 +300,7 @@ func (c *conn) handle() {
 		h, ok := frame.Parse(b)
 		if !ok {
 			c.in.wants(frame.HeaderLen)
+			c.awaitHead(c.block.open)
 			return
 		}
 		if e := h.Check(c.lim.MaxFrameSize); e != nil {
@@ -305,6 +310,7 @@ func (c *conn) handle() {
 		size := frame.HeaderLen + int(h.Length)
 		if len(b) < size {
 			c.in.wants(size)
+			c.awaitHead(c.block.open || h.Type == frame.Headers)
 			return
 		}
 		c.handleFrame(h, b[frame.HeaderLen:size])
@@ -317,10 +323,31 @@ func (c *conn) handle() {
 	}
 }
 
+// awaitHead bounds the time in which the rest of a request's head arrives.
+func (c *conn) awaitHead(part bool) {
+	if part && !c.client && c.lim.HeadTimeout > 0 && !c.headTimer.Active() {
+		c.headTimer.Set(int64(c.lim.HeadTimeout))
+	}
+}
+
+func (c *conn) headLate() {
+	if c.err == nil {
+		c.st.HeadTimeout.Inc()
+		c.leave(ErrHeadTimeout)
+	}
+}
+
+// skipMost is the largest frame that is waited for only to be thrown away.
+const skipMost = 64 << 10
+
 // refuseFrame answers a frame whose header is wrong and has it skipped.
 func (c *conn) refuseFrame(h frame.Header, e *frame.Error) {
 	if !c.settings.received && h.Type != frame.Settings {
 		c.fail(errNoSettings)
+		return
+	}
+	if !e.Conn && h.Length > skipMost {
+		c.fail(&ConnectionError{Code: e.Code, Reason: e.Reason})
 		return
 	}
 	if h.Type == frame.Data && c.err == nil && !e.Conn {

@@ -76,7 +76,7 @@ func (c *conn) data(h frame.Header, p []byte) {
 	}
 	if s.recvWindow -= int64(n); s.recvWindow < 0 {
 		c.credit(n)
-		c.guard.glitch(1)
+		c.guard.streamError()
 		c.abort(s, frame.FlowControlError, errStreamWindow)
 		return
 	}
@@ -95,9 +95,9 @@ func (c *conn) dataLate(s *exchange, id uint32, n int) {
 	case s == nil && !c.resets.has(id) && id <= c.goAway.last:
 		// It has ended, or the peer itself has reset it.
 		c.sendReset(id, frame.StreamClosed)
-		c.guard.glitch(1)
+		c.guard.closedStream()
 	case s != nil && s.recvEnd && s.err == nil:
-		c.guard.glitch(1)
+		c.guard.streamError()
 		c.abort(s, frame.StreamClosed, errDataLate)
 	default:
 		c.guard.late(n)
@@ -195,6 +195,7 @@ func (c *conn) endBlock(fragment []byte) {
 		fate = fateIgnored
 	}
 	c.block = block{}
+	c.headTimer.Stop()
 	if fate != fateTaken {
 		c.read.ignore()
 		if !c.decode(fragment) {
@@ -218,7 +219,7 @@ func (c *conn) refuseBlock(s *exchange, id uint32, fate blockFate) {
 		c.sendReset(id, frame.RefusedStream)
 		c.guard.refused()
 	case s != nil && s.recvEnd && s.err == nil:
-		c.guard.glitch(1)
+		c.guard.streamError()
 		c.abort(s, frame.StreamClosed, errHeadersLate)
 	default:
 		c.st.NoStream.Inc()
@@ -295,7 +296,7 @@ func (c *conn) windowUpdate(h frame.Header, p []byte) {
 		return
 	}
 	if s.sendWindow += int64(n); s.sendWindow > frame.MaxWindow {
-		c.guard.glitch(1)
+		c.guard.streamError()
 		c.abort(s, frame.FlowControlError, errStreamWindow)
 		return
 	}
@@ -364,7 +365,7 @@ func (c *conn) messageError(s *exchange, err *codec.Error) {
 		c.fail(&ConnectionError{Code: frame.ProtocolError, Reason: err.Reason})
 		return
 	}
-	c.guard.glitch(1)
+	c.guard.streamError()
 	c.abort(s, frame.ProtocolError, err)
 }
 
@@ -394,7 +395,9 @@ type recent struct {
 	next int
 }
 
-const recentMost = 64
+// recentMost is how many there are: as many as may be reset, such as when a client
+// with many streams is gone, before the peer has seen the first reset.
+const recentMost = 1024
 
 func (r *recent) add(id uint32) {
 	if len(r.ids) < recentMost {

@@ -35,6 +35,9 @@ var (
 	ErrKeepAlive = errors.New("keep-alive timeout")
 	// ErrClosed is returned for streams of a connection that was closed here.
 	ErrClosed = errors.New("connection closed")
+	// ErrHeadTimeout ends a connection that has brought a part of a request's head
+	// and not the rest.
+	ErrHeadTimeout = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "header block too slow"}
 	// ErrReset is returned for a stream that was reset here.
 	ErrReset = errors.New("stream was reset")
 
@@ -69,7 +72,10 @@ var (
 	errPriorities   = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "too many PRIORITY frames"}
 	errUpdates      = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "too many WINDOW_UPDATE frames"}
 	errResets       = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "too many streams reset before they were answered"}
-	errGlitches     = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "too many frames out of order"}
+	errSettings     = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "too many SETTINGS frames"}
+	errStreamErrors = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "too many stream errors"}
+	errLates        = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "too many frames on closed streams"}
+	errRefusals     = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "too many streams beyond the limit"}
 	errBlock        = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "header block too large"}
 )
 

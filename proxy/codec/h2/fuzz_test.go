@@ -72,7 +72,11 @@ func (f *fuzzed) Request(s *ServerStream) {
 			f.jobs--
 			s.Release()
 		}()
-		echo(t, s)
+		if e := s.Refusal(); e != nil {
+			_ = reply(s, e.Status, "") // Nobody may be there to be told.
+		} else {
+			echo(t, s)
+		}
 		done = true
 	}))
 }

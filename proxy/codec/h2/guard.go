@@ -2,7 +2,10 @@
 
 package h2
 
-import "weir.dev/weir/proxy/codec/h2/frame"
+import (
+	"weir.dev/weir/proxy/codec/h2/frame"
+	"weir.dev/weir/proxy/stats"
+)
 
 // guard counts what a peer does to the connection's cost. The limits that Envoy
 // has are Envoy's and counted alike. Beyond them it has three buckets, which fill
@@ -51,8 +54,7 @@ func (b *bucket) take(n, now int64) bool {
 func (b *bucket) give(n int64) { b.tokens = min(b.size, b.tokens+n*1000) }
 
 const (
-	// resetRate and glitchRate are how many a second are put up with for ever.
-	resetRate  = 20
+	// glitchRate is how many a second are put up with for ever.
 	glitchRate = 16
 	// settingsMost and settingsRate are far above what any peer needs.
 	settingsMost, settingsRate = 64, 8
@@ -66,7 +68,7 @@ const (
 func (g *guard) init(c *conn) {
 	g.c = c
 	now := c.loop.Now()
-	g.resets.init(int64(c.lim.MaxPrematureResets), resetRate, now)
+	g.resets.init(int64(c.lim.MaxPrematureResets), int64(c.lim.PrematureResetRate), now)
 	g.glitches.init(int64(c.lim.MaxGlitches), glitchRate, now)
 	g.settingsIn.init(settingsMost, settingsRate, now)
 }
@@ -113,8 +115,8 @@ func (g *guard) settings() bool {
 	if g.settingsIn.take(1, g.c.loop.Now()) {
 		return true
 	}
-	g.c.st.GlitchFlood.Inc()
-	g.c.fail(errGlitches)
+	g.c.st.SettingsFlood.Inc()
+	g.c.fail(errSettings)
 	return false
 }
 
@@ -131,24 +133,35 @@ func (g *guard) reset(s *exchange) bool {
 func (g *guard) answered() { g.resets.give(1) }
 
 // refused counts a request that was refused for the number of streams.
-func (g *guard) refused() { g.late(0) }
+func (g *guard) refused() { g.few(0, &g.c.st.RefusedFlood, errRefusals) }
 
 // late counts a frame with n bytes of content on a stream that has ended.
-func (g *guard) late(n int) {
+func (g *guard) late(n int) { g.few(n, &g.c.st.LateFlood, errLates) }
+
+// few counts a frame that a correct peer may send for a while.
+func (g *guard) few(n int, flood *stats.Counter, e *ConnectionError) {
 	g.lateBytes += n
 	g.lates++
 	if g.lateBytes >= lateMost || g.lates >= lateFrames {
 		g.lateBytes, g.lates = 0, 0
-		g.glitch(1)
+		g.spend(flood, e)
 	}
 }
 
-func (g *guard) glitch(n int64) {
-	if g.c.err != nil || g.glitches.take(n, g.c.loop.Now()) {
+// streamError counts a frame for which a stream was reset here.
+func (g *guard) streamError() { g.spend(&g.c.st.StreamErrorFlood, errStreamErrors) }
+
+// closedStream counts a frame on a stream that has long been closed.
+func (g *guard) closedStream() { g.spend(&g.c.st.LateFlood, errLates) }
+
+// spend takes a glitch and ends the connection if there is none left: the statistic
+// and the reason are those of the last.
+func (g *guard) spend(flood *stats.Counter, e *ConnectionError) {
+	if g.c.err != nil || g.glitches.take(1, g.c.loop.Now()) {
 		return
 	}
-	g.c.st.GlitchFlood.Inc()
-	g.c.fail(errGlitches)
+	flood.Inc()
+	g.c.fail(e)
 }
 
 var (

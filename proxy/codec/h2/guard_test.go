@@ -37,7 +37,7 @@ func TestFloods(t *testing.T) {
 			}
 			return w.WriteRSTStream(id, http2.ErrCodeCancel)
 		}},
-		{"settings", Options{}, hold, func(s *Stats) *stats.Counter { return &s.GlitchFlood }, 50, func(w *wire, i int) error {
+		{"settings", Options{}, hold, func(s *Stats) *stats.Counter { return &s.SettingsFlood }, 50, func(w *wire, i int) error {
 			return w.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(i)})
 		}},
 		{"empty data", Options{}, hold, func(s *Stats) *stats.Counter { return &s.EmptyFlood }, 1, func(w *wire, i int) error {
@@ -71,28 +71,28 @@ func TestFloods(t *testing.T) {
 		{"window update", Options{}, hold, func(s *Stats) *stats.Counter { return &s.WindowUpdateFlood }, 5, func(w *wire, _ int) error {
 			return w.WriteWindowUpdate(0, 1)
 		}},
-		{"data on a closed stream", Options{MaxGlitches: 20}, hello, func(s *Stats) *stats.Counter { return &s.GlitchFlood }, 15, func(w *wire, i int) error {
+		{"data on a closed stream", Options{MaxGlitches: 20}, hello, func(s *Stats) *stats.Counter { return &s.LateFlood }, 15, func(w *wire, i int) error {
 			if i == 0 {
 				return w.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: w.block(get()...), EndHeaders: true, EndStream: true})
 			}
 			return w.WriteData(1, false, []byte("x"))
 		}},
-		{"data on a reset stream", Options{MaxGlitches: 20, KeepStreamOnError: true}, hold, func(s *Stats) *stats.Counter { return &s.GlitchFlood }, 250, func(w *wire, i int) error {
+		{"data on a reset stream", Options{MaxGlitches: 20, KeepStreamOnError: true}, hold, func(s *Stats) *stats.Counter { return &s.LateFlood }, 250, func(w *wire, i int) error {
 			if i == 0 {
 				return w.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: w.block(post("content-length=0")...), EndHeaders: true})
 			}
 			return w.WriteData(1, false, []byte("x"))
 		}},
-		{"refused streams", Options{MaxConcurrentStreams: 1, MaxGlitches: 20}, hold, func(s *Stats) *stats.Counter { return &s.GlitchFlood }, 250, func(w *wire, i int) error {
+		{"refused streams", Options{MaxConcurrentStreams: 1, MaxGlitches: 20}, hold, func(s *Stats) *stats.Counter { return &s.RefusedFlood }, 250, func(w *wire, i int) error {
 			return w.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: w.block(get()...), EndHeaders: true, EndStream: true})
 		}},
-		{"malformed streams", Options{KeepStreamOnError: true, MaxGlitches: 20}, hold, func(s *Stats) *stats.Counter { return &s.GlitchFlood }, 18, func(w *wire, i int) error {
+		{"malformed streams", Options{KeepStreamOnError: true, MaxGlitches: 20}, hold, func(s *Stats) *stats.Counter { return &s.StreamErrorFlood }, 18, func(w *wire, i int) error {
 			return w.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: w.block(get("te=x")...), EndHeaders: true, EndStream: true})
 		}},
 		{"pings unread", Options{}, hold, func(s *Stats) *stats.Counter { return &s.ControlFlood }, 1000, func(w *wire, _ int) error {
 			return w.WritePing(false, [8]byte{})
 		}},
-		{"refused heads unread", Options{}, hold, func(s *Stats) *stats.Counter { return &s.ControlFlood }, 1000, func(w *wire, i int) error {
+		{"refused heads unread", Options{}, hold, func(s *Stats) *stats.Counter { return &s.RefusedFlood }, 1000, func(w *wire, i int) error {
 			return w.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: w.block(get("host=b")...), EndHeaders: true, EndStream: true})
 		}},
 	}

@@ -97,6 +97,7 @@ func (c *conn) decode(block []byte) bool {
 	case hpack.TooMany:
 		b.refuse(errMany)
 	case hpack.Calm:
+		c.st.HPACKFlood.Inc()
 		c.fail(&ConnectionError{Code: frame.EnhanceYourCalm, Reason: err.Reason})
 	default:
 		c.fail(&ConnectionError{Code: frame.CompressionError, Reason: err.Reason})
@@ -133,7 +134,9 @@ func (b *builder) field(n header.Name, v []byte, sensitive bool) {
 		b.fail(errName)
 		return
 	}
-	v = trim(v)
+	if s[0] != ':' {
+		v = trim(v)
+	}
 	if !hpack.ValidValue(v) || b.lim.DisallowObsText && hasObsText(v) {
 		b.fail(errValue)
 		return

@@ -162,6 +162,10 @@ func (j *siteJob) Run(t *engine.Task) {
 		*j = siteJob{}
 		x.free = append(x.free, j)
 	}()
+	if e := j.s.Refusal(); e != nil {
+		_ = reply(j.s, e.Status, "") // Nobody may be there to be told.
+		return
+	}
 	if !j.gone {
 		j.site.serve(t, j.s)
 	}

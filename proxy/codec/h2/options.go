@@ -50,6 +50,10 @@ type Options struct {
 	// the connection (override_stream_error_on_invalid_http_message).
 	KeepStreamOnError bool
 	KeepAlive         KeepAlive
+	// HeadTimeout bounds the time in which a request's head arrives, from its first
+	// frame to its last (request_headers_timeout); 0 is for ever. Nothing else can
+	// arrive meanwhile, so the connection ends with it.
+	HeadTimeout time.Duration
 	// DisableHuffman writes strings as they are.
 	DisableHuffman bool
 	// DisallowObsText refuses fields with bytes above 0x7f.
@@ -59,8 +63,10 @@ type Options struct {
 
 	// MaxPrematureResets is how many young streams a client may reset before they
 	// are answered, 200 by default, on top of what comes back with time and with
-	// each answer: see guard.
-	MaxPrematureResets uint32
+	// each answer: see guard. PrematureResetRate is how many come back in a second,
+	// 20 by default (stream_reset_burst and stream_reset_rate; Envoy's own are 1000
+	// and 33, for it counts the resets of old and of answered streams as well).
+	MaxPrematureResets, PrematureResetRate uint32
 	// MaxGlitches is how many frames that a correct peer seldom sends are put up
 	// with at a time, 256 by default.
 	MaxGlitches uint32
@@ -98,6 +104,7 @@ const (
 	defaultPriorities     = 100
 	defaultUpdates        = 10
 	defaultResets         = 200
+	defaultResetRate      = 20
 	defaultGlitches       = 256
 	firstStreamWindow     = 256 << 10
 	firstConnectionWindow = 1 << 20
@@ -113,6 +120,9 @@ func or[T uint32 | int](v, def T) T {
 	}
 	return def
 }
+
+// Streams returns how many streams a client opens on a connection at most.
+func (o *Options) Streams() uint32 { return or(o.MaxConcurrentStreams, defaultStreams) }
 
 // limits are Options with the defaults filled in.
 type limits struct {
@@ -137,6 +147,7 @@ func (o *Options) limits() limits {
 	l.MaxInboundPriorityFramesPerStream = or(o.MaxInboundPriorityFramesPerStream, defaultPriorities)
 	l.MaxInboundWindowUpdateFramesPerDataFrame = or(o.MaxInboundWindowUpdateFramesPerDataFrame, defaultUpdates)
 	l.MaxPrematureResets = or(o.MaxPrematureResets, defaultResets)
+	l.PrematureResetRate = or(o.PrematureResetRate, defaultResetRate)
 	l.MaxGlitches = or(o.MaxGlitches, defaultGlitches)
 	l.streamWindow, l.mostStream = or(o.InitialStreamWindow, firstStreamWindow), or(o.InitialStreamWindow, mostStreamWindow)
 	l.connWindow, l.mostConn = or(o.InitialConnectionWindow, firstConnectionWindow), or(o.InitialConnectionWindow, mostConnectionWindow)
@@ -170,6 +181,11 @@ type Stats struct {
 	OutboundFrames      stats.Gauge   `stat:"outbound_frames_active"`
 	OutboundControl     stats.Gauge   `stat:"outbound_control_frames_active"`
 	ResetFlood          stats.Counter `stat:"inbound_reset_flood"`
-	GlitchFlood         stats.Counter `stat:"inbound_glitch_flood"`
+	StreamErrorFlood    stats.Counter `stat:"inbound_stream_errors_flood"`
+	LateFlood           stats.Counter `stat:"inbound_closed_stream_frames_flood"`
+	RefusedFlood        stats.Counter `stat:"inbound_refused_streams_flood"`
+	SettingsFlood       stats.Counter `stat:"inbound_settings_frames_flood"`
+	HPACKFlood          stats.Counter `stat:"inbound_hpack_flood"`
+	HeadTimeout         stats.Counter `stat:"inbound_header_timeout"`
 	ContinuationFlood   stats.Counter `stat:"inbound_continuation_flood"`
 }

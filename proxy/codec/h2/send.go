@@ -56,6 +56,7 @@ func (s *exchange) sendBody(b stream.Body, o *sender, most int) error {
 				return errMore
 			}
 			o.first.p, o.first.err = b.Next()
+			o.first.have = true // Until all of it is sent, be it by another call.
 		}
 		p, err := o.first.p, o.first.err
 		last := err == io.EOF

@@ -13,6 +13,7 @@ import (
 type Handler interface {
 	// Request tells that a request's head is complete; the handler starts a task
 	// and serves it there, until it calls Release.
+	// If it has a Refusal, that is what to answer.
 	Request(s *ServerStream)
 	// Gone tells, once, that nobody waits for the response of a stream that is
 	// still being served: the client has reset it (a *codec.ResetError), it was
@@ -124,7 +125,9 @@ func (c *Server) head(s *exchange, id uint32, end bool, size int, fragment []byt
 	case b.refused != nil:
 		c.answer(r, b.refused, end)
 	default:
-		c.st.DroppedUnderscores.Add(uint64(r.hd.Underscored))
+		if n := r.hd.Underscored; n > 0 {
+			c.st.DroppedUnderscores.Add(uint64(n))
+		}
 		c.begin(r, end)
 	}
 	return nil
@@ -162,10 +165,10 @@ func (c *Server) malformed(r *ServerStream, err *codec.Error) {
 		return
 	}
 	c.refuse(r, frame.ProtocolError)
-	c.guard.glitch(1)
+	c.guard.streamError()
 }
 
-// answer refuses a request by a response without body.
+// answer has the handler answer a request that is refused for err.
 func (c *Server) answer(r *ServerStream, err *codec.Error, end bool) {
 	switch err {
 	case errLarge, errMany:
@@ -174,15 +177,9 @@ func (c *Server) answer(r *ServerStream, err *codec.Error, end bool) {
 		c.st.RejectedUnderscores.Inc()
 	}
 	r.header.Reset()
-	r.header.AddInt(idStatusName, int64(err.Status))
-	r.exchange.writeResponse(&r.header, false, -1, true)
-	// It waits for no room, so it counts like an answer to a PING.
-	c.control()
-	if !end {
-		c.refuse(r, frame.NoError)
-		return
-	}
-	c.put(r)
+	c.read.length = -1
+	r.refusal = err
+	c.begin(r, end)
 }
 
 // trailers takes what follows a request's body.
@@ -206,7 +203,7 @@ func (c *conn) trailers(s *exchange, end bool, fragment []byte, e *frame.Error) 
 	case b.refused != nil:
 		c.st.HeaderOverflow.Inc()
 		s.trailer.Reset()
-		c.guard.glitch(1)
+		c.guard.streamError()
 		c.abort(s, frame.EnhanceYourCalm, b.refused)
 	default:
 		if err := s.checkContent(0, true); err != nil {
@@ -272,7 +269,7 @@ func (c *Server) take(id uint32) *ServerStream {
 }
 
 func (c *Server) put(r *ServerStream) {
-	r.owner, r.message.Body, r.message.Trailer = nil, nil, nil
+	r.owner, r.refusal, r.message.Body, r.message.Trailer = nil, nil, nil, nil
 	r.progress = nil
 	if cap(r.arena) > arenaMost {
 		r.arena = nil

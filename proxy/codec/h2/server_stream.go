@@ -9,8 +9,6 @@ import (
 	"weir.dev/weir/proxy/stream"
 )
 
-var idStatusName = header.Status
-
 // A ServerStream is one request of a client and its response.
 type ServerStream struct {
 	exchange
@@ -19,6 +17,7 @@ type ServerStream struct {
 	header  header.Map
 	hd      codec.Head
 	arena   []byte
+	refusal *codec.Error
 	tunnel  bool // the body is what comes after an upgrade
 	isHead  bool
 	// headBytes is what the head takes of the connection's allowance.
@@ -41,6 +40,10 @@ func (s *ServerStream) begin(end bool) {
 
 // Message returns the request. What it holds is valid until Release.
 func (s *ServerStream) Message() *stream.Message { return &s.message }
+
+// Refusal says why the request cannot be served, and how to answer it; nil if it
+// can. Its message is empty.
+func (s *ServerStream) Refusal() *codec.Error { return s.refusal }
 
 // SetOwner keeps whatever the handler wants to find again.
 func (s *ServerStream) SetOwner(o any) { s.owner = o }

@@ -3,6 +3,8 @@
 package h2
 
 import (
+	"math"
+
 	"weir.dev/weir/proxy/codec/h2/frame"
 )
 
@@ -79,6 +81,9 @@ func (c *conn) settingsFrame(h frame.Header, p []byte) {
 	if !c.guard.settings() {
 		return
 	}
+	if !c.settings.received {
+		c.peer.streams = math.MaxUint32 // RFC 9113 §6.5.2: there is no limit unless one is told.
+	}
 	for id, v := range frame.AllSettings(p) {
 		switch id {
 		case frame.HeaderTableSize:
@@ -116,7 +121,7 @@ func (c *conn) settingsFrame(h frame.Header, p []byte) {
 // settingsAcked makes what was announced binding where that could not be at once.
 func (c *conn) settingsAcked() {
 	if c.settings.acked || !c.settings.sent {
-		c.guard.glitch(1)
+		c.guard.spend(&c.st.SettingsFlood, errSettings)
 		return
 	}
 	c.settings.acked = true

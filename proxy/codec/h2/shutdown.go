@@ -19,7 +19,7 @@ func (c *conn) drain() {
 	}
 	c.goAway.draining = true
 	if c.client {
-		c.drained()
+		c.endIfIdle()
 		return
 	}
 	c.goAway.graceful = true
@@ -36,11 +36,7 @@ func (c *conn) drained() {
 	}
 	c.goAway.graceful = false
 	c.goAway.timer.Stop()
-	last := c.last
-	if c.client {
-		last = 0 // The last of the server's, which has none.
-	}
-	c.sendGoAway(last, frame.NoError, "")
+	c.sendGoAway(c.last, frame.NoError, "")
 	c.endIfIdle()
 }
 
@@ -68,10 +64,19 @@ func (c *conn) terminate(code frame.Code, debug string) {
 	}
 	if code == frame.NoError {
 		c.goAway.draining = true
-		c.drained()
+		if c.client {
+			c.endIfIdle()
+		} else {
+			c.drained()
+		}
 		return
 	}
-	c.fail(&ConnectionError{Code: code, Reason: debug})
+	c.leave(&ConnectionError{Code: code, Reason: debug})
+}
+
+// leave ends the connection with an error while no frame is being handled.
+func (c *conn) leave(e *ConnectionError) {
+	c.fail(e)
 	if c.within && !c.serving {
 		c.wakeEnd()
 	}
@@ -81,6 +86,9 @@ func (c *conn) terminate(code frame.Code, debug string) {
 func (c *conn) endIfIdle() {
 	if c.live > 0 || c.err != nil || !c.goAway.sent && !(c.client && c.goAway.draining) {
 		return
+	}
+	if c.client && !c.goAway.sent && !c.goAway.remote {
+		c.sendGoAway(0, frame.NoError, "") // 0 is the last of the server's, which has none.
 	}
 	c.lost(ErrClosed)
 	c.kick()

@@ -26,23 +26,22 @@ var fields string
 
 var supported = ledger.MustParse(fields)
 
-// Compile compiles a cache's configuration. An error names the path of the field.
-func Compile(m *dfpcommonv3.DnsCacheConfig) (Config, error) {
+// Compile compiles a cache's configuration, which stands at path: errors begin with
+// it, and so does what warn gets to know, the fields without effect.
+func Compile(m *dfpcommonv3.DnsCacheConfig, path string, warn func(path, reason string)) (Config, error) {
 	var c Config
 	if m == nil {
-		return c, errors.New("dns_cache_config: is required")
+		return c, errors.New(path + ": is required")
 	}
-	for _, p := range supported.Check(m, "") {
-		if p.Severity == xds.Error {
-			return c, fmt.Errorf("dns_cache_config.%s: %s", p.Path, p.Reason)
-		}
+	if err := supported.Apply(m, path, warn); err != nil {
+		return c, err
 	}
 	if err := m.ValidateAll(); err != nil {
-		return c, fmt.Errorf("dns_cache_config: %w", err)
+		return c, fmt.Errorf("%s: %w", path, err)
 	}
 	key, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
-		return c, fmt.Errorf("dns_cache_config: %w", err)
+		return c, fmt.Errorf("%s: %w", path, err)
 	}
 	c = Config{
 		Name: m.GetName(), Key: string(key), HostTTL: duration(m.GetHostTtl(), 5*time.Minute),
@@ -55,7 +54,7 @@ func Compile(m *dfpcommonv3.DnsCacheConfig) (Config, error) {
 		},
 	}
 	if c.DNS.FailureMax > 0 && c.DNS.FailureMax < c.DNS.FailureBase {
-		return c, errors.New("dns_cache_config.dns_failure_refresh_rate.max_interval: is below base_interval: raise it")
+		return c, errors.New(path + ".dns_failure_refresh_rate.max_interval: is below base_interval: raise it")
 	}
 	if v := m.GetMaxHosts(); v != nil {
 		c.MaxHosts = int(v.GetValue())
@@ -64,14 +63,14 @@ func Compile(m *dfpcommonv3.DnsCacheConfig) (Config, error) {
 	if f := m.GetResolvedAddressFilter(); f != nil {
 		a, err := match.CompileAddress(f)
 		if err != nil {
-			return c, fmt.Errorf("dns_cache_config.resolved_address_filter: %w", err)
+			return c, fmt.Errorf("%s.resolved_address_filter: %w", path, err)
 		}
 		c.Allow = func(ip netip.Addr) bool { return a.Match(ip) }
 	}
 	r, problems := upstream.CompileResolver(m.GetTypedDnsResolverConfig())
 	for _, p := range problems {
 		if p.Severity == xds.Error {
-			return c, fmt.Errorf("dns_cache_config.%s: %s", p.Path, p.Reason)
+			return c, fmt.Errorf("%s.%s: %s", path, p.Path, p.Reason)
 		}
 	}
 	c.DNS.Resolver = r

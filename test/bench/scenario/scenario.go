@@ -54,6 +54,6 @@ type Variant struct {
 func All() []Scenario {
 	return []Scenario{
 		h1Small(), h1Medium(), h1Large(), h1Open(), accessLog(), vhosts(), routes(), idle(),
-		tlsSmall(), tlsHandshake(), h2(), h2TLS(), grpcUnary(), grpcStream(), grpcChat(), tcp(), webSocket(), udp(),
+		tlsSmall(), tlsHandshake(), h2(), h2TLS(), h2Large(), grpcUnary(), grpcStream(), grpcChat(), tcp(), webSocket(), udp(),
 	}
 }

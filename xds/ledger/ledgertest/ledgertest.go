@@ -42,6 +42,30 @@ func Run(t *testing.T, file string, messages ...proto.Message) {
 	}
 }
 
+// RunStruct is Run for the type of a TypedStruct, which is no message: fields are
+// all that its value may have, as typedstruct.Fields lists them.
+func RunStruct(t *testing.T, file string, name protoreflect.FullName, fields ...string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := ledger.Parse(string(data))
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	for _, f := range fields {
+		if e, ok := l.Lookup(name, f); !ok || e.Verdict == ledger.Undecided {
+			t.Errorf("%s: %s.%s is missing or undecided", file, name, f)
+		}
+	}
+	for e := range l.Entries() {
+		if e.Message == name && !slices.Contains(fields, e.Field) {
+			t.Errorf("%s: line %d: %s has no field %s", file, e.Line, name, e.Field)
+		}
+	}
+}
+
 // compare returns what is wrong with text and, for each section, the lines that
 // would make it complete.
 func compare(text string, messages []proto.Message) (complaints []string, added map[protoreflect.FullName][]string) {

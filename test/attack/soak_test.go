@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attack
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+
+	"weir.dev/weir/proxy/proxytest"
+	"weir.dev/weir/proxy/tls/tlstest"
+)
+
+// aborts are the ways in which a client leaves in the midst of things.
+var aborts = []string{
+	headers(1, true, request("GET", "/large")),
+	headers(1, true, request("GET", "/slow")),
+	headers(1, false, request("POST", "/")) + frame(tData, 0, 1, "x"),
+	headers(1, true, request("GET", "/slow")) + rst(1, cancel),
+	frame(tHeaders, 0, 1, request("GET", "/")),
+	headers(1, true, request("GET", "/"))[:20],
+	headers(1, true, "\xff\xff\xff"),
+}
+
+// TestSoak aborts thousands of connections and streams, with and without TLS: nothing
+// of them stays.
+func TestSoak(t *testing.T) {
+	rounds := 200 // Each of one connection and 50 streams with each protocol.
+	if testing.Short() {
+		rounds = 10
+	}
+	pair := tlstest.NewCA(t, "attack CA").Issue(t, tlstest.Leaf{DNS: []string{"a.test"}})
+	for _, tt := range []struct{ name, chain string }{{"cleartext", ""}, {"TLS", tlsChain(pair, "")}} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBackend(t, true)
+			p := edge(t, b, proxytest.Edge{Cluster: http2Cluster, Chain: tt.chain})
+			round := func(n int) {
+				for i := range n {
+					abortConnection(t, p, tt.chain != "", i)
+					abortStreams(t, p, tt.chain != "")
+				}
+				settled(t, p)
+				p.WaitGauge("http.test.downstream_cx_active", 0)
+				proxytest.Eventually(t, "requests at the host", func() (int64, bool) { k := b.active.Load(); return k, k == 0 })
+			}
+			round(rounds) // Until everything has its size.
+			gs, fds, mem := runtime.NumGoroutine(), descriptors(t), heap()
+			round(rounds)
+			proxytest.Eventually(t, "goroutines", func() (int, bool) { n := runtime.NumGoroutine(); return n, n <= gs+5 })
+			proxytest.Eventually(t, "descriptors", func() (int, bool) { n := descriptors(t); return n, n <= fds+5 })
+			if grown := heap() - mem; grown > 4<<20 {
+				t.Errorf("the heap has grown by %d", grown)
+			}
+		})
+	}
+}
+
+func soakDial(t *testing.T, p *proxytest.Proxy, secure bool) net.Conn {
+	t.Helper()
+	d := &net.Dialer{Timeout: proxytest.Patience}
+	var conn net.Conn
+	var err error
+	if secure {
+		conn, err = tls.DialWithDialer(d, "tcp", p.Addr(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}) // The names are not under test.
+	} else {
+		conn, err = d.Dial("tcp", p.Addr())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetDeadline(deadline()); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// abortConnection leaves a connection, with a reset each other time.
+func abortConnection(t *testing.T, p *proxytest.Proxy, secure bool, i int) {
+	t.Helper()
+	conn := soakDial(t, p, secure)
+	_, _ = conn.Write([]byte(preface + frame(tSettings, 0, 0, "") + aborts[i%len(aborts)])) // What becomes of it is the proxy's concern.
+	raw := conn
+	if c, ok := conn.(*tls.Conn); ok {
+		raw = c.NetConn()
+	}
+	if i%2 == 0 {
+		_ = raw.(*net.TCPConn).SetLinger(0) // As above.
+	}
+	_ = raw.Close()
+}
+
+// abortStreams resets streams on a connection that goes on.
+func abortStreams(t *testing.T, p *proxytest.Proxy, secure bool) {
+	t.Helper()
+	conn := soakDial(t, p, secure)
+	w := &wire{t: t, conn: conn}
+	for i := range uint32(50) {
+		if err := w.send(headersOf(2*i+1, i), rst(2*i+1, cancel)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = conn.Close() // It has done its part.
+}
+
+// headersOf begins a stream; the first brings the preface along.
+func headersOf(id, i uint32) string {
+	s := headers(id, i%2 == 0, request("POST", []string{"/large", "/slow", "/"}[i%3]))
+	if i == 0 {
+		return preface + frame(tSettings, 0, 0, "") + s
+	}
+	return s
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
