@@ -109,7 +109,9 @@ func (p *Proxy) start() error {
 	}
 	p.server = stats.Register[serverStats](p.store.Scope("server."), 1)
 	p.server.At(0).Concurrency.Set(int64(len(p.loops)))
-	p.clusters = upstream.NewManager(upstream.Options{Loops: posters(p.loops), Stats: p.store.Scope("")})
+	p.clusters = upstream.NewManager(upstream.Options{
+		Loops: posters(p.loops), Stats: p.store.Scope(""), LocalCluster: p.opts.Bootstrap.GetClusterManager().GetLocalClusterName(),
+	})
 	p.services.Clusters = p.clusters
 	if err := p.startAdmin(); err != nil {
 		return err

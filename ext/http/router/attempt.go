@@ -281,6 +281,9 @@ var errInterim = errors.New("too many interim responses")
 
 func (q *request) received(status int) outcome {
 	q.s.Info.Timing.UpstreamFirstRx = max(q.loop.Now()-q.start, 1)
+	if r := q.pick.Reports; r != nil {
+		r.Report(q.host, &q.head)
+	}
 	if q.s.Response.Body == nil {
 		q.s.Info.Timing.UpstreamLastRx = q.s.Info.Timing.UpstreamFirstRx
 	}
@@ -324,6 +327,9 @@ func (q *request) abandon() {
 
 func (q *request) noHost(f upstream.Failure) error {
 	e := &stream.Error{Status: 503, Flags: streaminfo.NoHealthyUpstream, Details: f.String(), Body: "no healthy upstream", Header: q.localHead}
+	if d := &q.s.Destination; q.pick.OverrideStrict && d.Status != 0 {
+		e.Status = d.Status
+	}
 	if f == upstream.DroppedOverload {
 		e.Flags, e.Body = streaminfo.DropOverload, "drop overload"
 		e.Header = func(h *header.Map) {
