@@ -54,6 +54,7 @@ type Proxy struct {
 	listeners map[string]*running
 	order     []string
 	known     map[string]bool // clusters of the snapshot being applied
+	retiring  map[*running]bool
 
 	state      atomic.Int32
 	drainStart atomic.Int64 // monotonic nanoseconds; 0 is not draining
@@ -85,7 +86,7 @@ func New(o Options) (*Proxy, error) {
 		return nil, errNoBootstrap
 	}
 	p := &Proxy{
-		opts: o, listeners: map[string]*running{}, quit: make(chan struct{}),
+		opts: o, listeners: map[string]*running{}, retiring: map[*running]bool{}, quit: make(chan struct{}),
 		flushStop: make(chan struct{}), started: time.Now(),
 	}
 	p.state.Store(int32(admin.Initializing))

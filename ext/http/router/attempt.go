@@ -235,8 +235,8 @@ func (q *request) sent() {
 	if d := q.limits.perTry; d > 0 && !q.passed && !q.tunnel {
 		q.try.Set(int64(d))
 	}
-	q.s.Info.Timing.RequestEnd = now - q.start
-	q.s.Info.Timing.UpstreamLastTx = now - q.start
+	since := max(now-q.start, 1) // The loop's clock may stand; 0 would be never.
+	q.s.Info.Timing.RequestEnd, q.s.Info.Timing.UpstreamLastTx = since, since
 	if len(q.shadows) > 0 {
 		q.cast()
 	}
@@ -280,7 +280,7 @@ const maxInterim = 100
 var errInterim = errors.New("too many interim responses")
 
 func (q *request) received(status int) outcome {
-	q.s.Info.Timing.UpstreamFirstRx = q.loop.Now() - q.start
+	q.s.Info.Timing.UpstreamFirstRx = max(q.loop.Now()-q.start, 1)
 	if r := q.pick.Reports; r != nil {
 		r.Report(q.host, &q.head)
 	}
