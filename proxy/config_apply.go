@@ -63,11 +63,7 @@ func (p *Proxy) Apply(s *xds.Snapshot) []xds.Problem {
 	}
 	p.updateClusters(configs, &problems)
 	p.updateListeners(s, &problems)
-	for name := range p.clusters.All() {
-		if !p.known[name] {
-			p.clusters.Remove(name)
-		}
-	}
+	p.removeClusters()
 	p.snapshot_ = s
 	xds.Sort(problems)
 	return problems
@@ -210,47 +206,6 @@ func (p *Proxy) updateListeners(s *xds.Snapshot, problems *[]xds.Problem) {
 		}
 		r.active = true
 	}
-}
-
-// retire drains a listener that is gone from the configuration and closes it in
-// its own time.
-func (p *Proxy) retire(r *running) {
-	r.l.StopAccepting()
-	r.l.Drain()
-	p.wg.Go(func() {
-		deadline := time.NewTimer(p.opts.DrainTime)
-		defer deadline.Stop()
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for r.l.Active() > 0 {
-			select {
-			case <-tick.C:
-				continue
-			case <-deadline.C:
-			case <-p.flushStop:
-			}
-			break
-		}
-		r.close()
-	})
-}
-
-// expire closes, when the drain time is over, what is left of the connections that
-// have an older configuration of a listener than c.
-func (p *Proxy) expire(s server, c *compiledListener) {
-	l, ok := s.(*listener.Listener)
-	if !ok {
-		return
-	}
-	p.wg.Go(func() {
-		deadline := time.NewTimer(p.opts.DrainTime)
-		defer deadline.Stop()
-		select {
-		case <-deadline.C:
-			l.Expire(c.config)
-		case <-p.flushStop:
-		}
-	})
 }
 
 func (p *Proxy) updateListener(name string, l *listenerv3.Listener, origin string) error {

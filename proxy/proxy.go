@@ -54,6 +54,7 @@ type Proxy struct {
 	listeners map[string]*running
 	order     []string
 	known     map[string]bool // clusters of the snapshot being applied
+	retiring  map[*running]bool
 
 	state      atomic.Int32
 	drainStart atomic.Int64 // monotonic nanoseconds; 0 is not draining
@@ -85,7 +86,7 @@ func New(o Options) (*Proxy, error) {
 		return nil, errNoBootstrap
 	}
 	p := &Proxy{
-		opts: o, listeners: map[string]*running{}, quit: make(chan struct{}),
+		opts: o, listeners: map[string]*running{}, retiring: map[*running]bool{}, quit: make(chan struct{}),
 		flushStop: make(chan struct{}), started: time.Now(),
 	}
 	p.state.Store(int32(admin.Initializing))
@@ -108,7 +109,9 @@ func (p *Proxy) start() error {
 	}
 	p.server = stats.Register[serverStats](p.store.Scope("server."), 1)
 	p.server.At(0).Concurrency.Set(int64(len(p.loops)))
-	p.clusters = upstream.NewManager(upstream.Options{Loops: posters(p.loops), Stats: p.store.Scope("")})
+	p.clusters = upstream.NewManager(upstream.Options{
+		Loops: posters(p.loops), Stats: p.store.Scope(""), LocalCluster: p.opts.Bootstrap.GetClusterManager().GetLocalClusterName(),
+	})
 	p.services.Clusters = p.clusters
 	if err := p.startAdmin(); err != nil {
 		return err

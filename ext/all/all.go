@@ -9,6 +9,7 @@ import (
 	"weir.dev/weir/ext/accesslog/stderr"
 	"weir.dev/weir/ext/accesslog/stdout"
 	"weir.dev/weir/ext/accesslogfilter/cel"
+	"weir.dev/weir/ext/cluster/aggregate"
 	dfpcluster "weir.dev/weir/ext/cluster/dynamicforwardproxy"
 	"weir.dev/weir/ext/cluster/logicaldns"
 	"weir.dev/weir/ext/cluster/originaldst"
@@ -27,9 +28,16 @@ import (
 	"weir.dev/weir/ext/http/healthcheck"
 	"weir.dev/weir/ext/http/misdirected"
 	"weir.dev/weir/ext/http/router"
+	"weir.dev/weir/ext/http/statefulsession"
+	"weir.dev/weir/ext/lb/clientsideweightedroundrobin"
 	"weir.dev/weir/ext/lb/leastrequest"
+	"weir.dev/weir/ext/lb/maglev"
+	"weir.dev/weir/ext/lb/overridehost"
 	"weir.dev/weir/ext/lb/random"
+	"weir.dev/weir/ext/lb/ringhash"
 	"weir.dev/weir/ext/lb/roundrobin"
+	"weir.dev/weir/ext/lb/subset"
+	"weir.dev/weir/ext/lb/wrrlocality"
 	"weir.dev/weir/ext/listener/httpinspector"
 	listenerlocalratelimit "weir.dev/weir/ext/listener/localratelimit"
 	listeneroriginaldst "weir.dev/weir/ext/listener/originaldst"
@@ -73,6 +81,7 @@ func Extensions() *extension.Registry {
 			healthcheck.Extension(),
 			misdirected.Extension(),
 			router.Extension(),
+			statefulsession.Extension(),
 		},
 		Network: []extension.NetworkFilter{
 			connectionlimit.Extension(),
@@ -115,6 +124,12 @@ func Extensions() *extension.Registry {
 			roundrobin.Factory(),
 			leastrequest.Factory(),
 			random.Factory(),
+			ringhash.Factory(),
+			maglev.Factory(),
+			subset.Factory(),
+			wrrlocality.Factory(),
+			overridehost.Factory(),
+			clientsideweightedroundrobin.Factory(),
 		},
 		Discoveries: []upstream.DiscoveryFactory{
 			static.Factory(),
@@ -122,6 +137,7 @@ func Extensions() *extension.Registry {
 			logicaldns.Factory(names),
 			dfpcluster.Factory(caches),
 			originaldst.Factory(),
+			aggregate.Factory(),
 		},
 	}
 }

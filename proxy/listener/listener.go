@@ -88,6 +88,7 @@ type Config struct {
 
 	chains     index
 	generation uint64 // counts the listener's configurations
+	open       atomic.Int64
 }
 
 // SetChains gives the configuration its filter chains; fallback, which may be
@@ -321,6 +322,9 @@ func (l *Listener) Addresses() []address.Addr { return l.bound }
 
 // Active returns how many connections are open.
 func (l *Listener) Active() int64 { return l.active.Load() }
+
+// Outdated returns how many of them have an older configuration than the newest.
+func (l *Listener) Outdated() int64 { return max(l.active.Load()-l.config.Load().open.Load(), 0) }
 
 // StopAccepting closes the sockets; connections stay. Those the kernel has
 // taken already are taken still.

@@ -94,6 +94,7 @@ func (a *acceptor) Accept(sock *engine.Conn, remote address.Addr) {
 func (w *worker) take(c *conn.Conn, cfg *Config) {
 	c.Info.ListenerName, c.Info.TrafficDirection, c.Info.ListenerMetadata = w.listener.opts.Name, cfg.TrafficDirection, cfg.Metadata
 	c.Move(&w.conns, &w.owner(cfg).early)
+	cfg.open.Add(1)
 }
 
 // begin counts a connection that has got its filter chain: what listener filters
@@ -167,6 +168,7 @@ func (a *owner) Gone(c *conn.Conn) {
 // Gone settles what a connection without a filter chain was counted in.
 func (e *early) Gone(c *conn.Conn) {
 	l := e.listener
+	e.cfg.open.Add(-1)
 	l.active.Add(-1)
 	l.limits.active.Add(-1)
 	c.Info.End = time.Now()
@@ -190,7 +192,7 @@ func (w *worker) establish(t *engine.Task, c *conn.Conn, cfg *Config) {
 	}
 	if cfg.UseOriginalDst && c.Info.LocalRestored {
 		if to := w.listener.limits.peers.find(c.Info.Local); to != nil && to != w.listener {
-			if w, cfg = w.handOver(c, to); !w.listenerFilters(t, c, cfg) {
+			if w, cfg = w.handOver(c, cfg, to); !w.listenerFilters(t, c, cfg) {
 				return
 			}
 		}
@@ -222,10 +224,11 @@ func (w *worker) establish(t *engine.Task, c *conn.Conn, cfg *Config) {
 
 // handOver makes a connection one of another listener's, on the same loop. As
 // Envoy has it, it counts there from now on and is handed over once only.
-func (w *worker) handOver(c *conn.Conn, to *Listener) (*worker, *Config) {
+func (w *worker) handOver(c *conn.Conn, from *Config, to *Listener) (*worker, *Config) {
 	for _, x := range to.workers {
 		if x.loop == w.loop {
 			cfg := to.config.Load()
+			from.open.Add(-1)
 			w.listener.active.Add(-1)
 			to.active.Add(1)
 			x.take(c, cfg)

@@ -293,3 +293,19 @@ func metadataKey(k *metadatav3.MetadataKey) (namespace string, path []string) {
 	}
 	return k.GetKey(), path
 }
+
+// CompileHashPolicies compiles hash policies that stand outside of a route, in a load
+// balancing policy. The error names the field below hash_policy.
+func CompileHashPolicies(l []*routev3.RouteAction_HashPolicy) (HashPolicies, error) {
+	if len(l) == 0 {
+		return nil, nil
+	}
+	c := &compiler{problems: &[]Problem{}, seen: map[Problem]bool{}}
+	out := c.hashPolicies(l)
+	for _, p := range *c.problems {
+		if !p.Warning {
+			return nil, p
+		}
+	}
+	return out, nil
+}

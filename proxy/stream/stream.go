@@ -11,6 +11,7 @@ package stream
 import (
 	"context"
 
+	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
@@ -33,6 +34,16 @@ type Message struct {
 	Spelling Spelling
 }
 
+// A Destination is a host of the cluster that the first try of a request is to go to.
+type Destination struct {
+	// Address is the host's; the zero Addr is none.
+	Address address.Addr
+	// Strict refuses the request, with Status (0 is 503), if the cluster has no such
+	// host that may be used; otherwise another is taken.
+	Strict bool
+	Status int
+}
+
 // Spelling tells how field names were written.
 type Spelling interface {
 	// Of returns the name as it was written, nil if it was not.
@@ -50,6 +61,8 @@ type Stream struct {
 	// Upgrade tells that the request asks to leave HTTP (Upgrade, CONNECT) and
 	// may: its Body is what follows once the response grants it.
 	Upgrade bool
+	// Destination is the host that a filter asks for (stateful sessions).
+	Destination Destination
 
 	// Tunnel is set by the terminal filter where its response grants the upgrade.
 	Tunnel Tunnel
@@ -109,7 +122,7 @@ func (s *Stream) Wipe() {
 	attempted := s.Info.Upstream.HostsAttempted[:0]
 	s.Info = streaminfo.Stream{}
 	s.Info.Upstream.HostsAttempted = attempted
-	s.Random, s.Upgrade, s.Tunnel = 0, false, nil
+	s.Random, s.Upgrade, s.Tunnel, s.Destination = 0, false, nil, Destination{}
 	s.task, s.owner = nil, nil
 	s.route, s.routed, s.replied = nil, false, false
 	s.kind = 0

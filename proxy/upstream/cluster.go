@@ -41,6 +41,7 @@ type Cluster struct {
 	tls       *conn.TLSCounters
 	scopes    []*stats.Scope
 	config    *Config
+	manager   *Manager
 
 	active   chan struct{} // closed by the manager when the cluster serves or is gone
 	warm     chan struct{}
@@ -49,6 +50,7 @@ type Cluster struct {
 	mu         sync.Mutex // guards what follows and the order of publication
 	closed     bool
 	set        *PrioritySet
+	table      Table
 	membership uint64
 	seeds      func() uint64
 	lastErr    error
@@ -56,6 +58,8 @@ type Cluster struct {
 	merging    *time.Timer // a rebuild that waits for the merge window
 	merged     time.Time   // when health or weights were last published
 	closing    sync.WaitGroup
+
+	newest atomic.Pointer[PrioritySet] // set, for who may not lock
 }
 
 // Worker returns the view of one loop.
@@ -144,13 +148,13 @@ func (c *Cluster) rebuildSoon() {
 	// The first change goes out at once; those that follow within the window together.
 	now := time.Now()
 	wait := c.merged.Add(c.MergeWindow).Sub(now)
-	if wait <= 0 {
+	if wait <= 0 && !c.slow() {
 		c.merged = now
 		c.publish(c.set.Hosts)
 		return
 	}
 	c.closing.Add(1)
-	c.merging = time.AfterFunc(wait, func() {
+	c.merging = time.AfterFunc(max(0, wait), func() {
 		defer c.closing.Done()
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -169,7 +173,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	}
 	c := &Cluster{
 		Settings: cfg.Settings, config: cfg, policy: cfg.policy, discovery: d,
-		loops: o.Loops, seeds: o.seed, warm: make(chan struct{}), active: make(chan struct{}),
+		manager: o.manager, loops: o.Loops, seeds: o.seed, warm: make(chan struct{}), active: make(chan struct{}),
 	}
 	c.Codec = c.HTTP.codec()
 	scope := o.Stats.Scope("cluster." + cmp.Or(c.AltStatName, c.Name))
@@ -189,14 +193,16 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		c.scopes = append(c.scopes, at)
 		c.resources[p] = newResources(c.Thresholds[p], at)
 	}
+	c.scopes = append(c.scopes, scope)
 	c.set = NewPrioritySet(nil, c.HostSets)
-	table := c.policy.Build(c.set)
+	c.newest.Store(c.set)
+	c.table = c.policy.Build(c.set)
 	for i := range o.Loops {
 		w := &Worker{cluster: c, loop: i, Stats: c.stats.At(i), rand: rand.New(rand.NewPCG(c.seeds(), 0))}
 		if c.streams != nil {
 			w.streams = c.streams.At(i)
 		}
-		w.next.Store(&view{set: c.set, balancer: table.Balancer(&Env{Loop: i, Loops: len(o.Loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats})})
+		w.next.Store(&view{set: c.set, balancer: c.table.Balancer(&Env{Loop: i, Loops: len(o.Loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats})})
 		c.workers = append(c.workers, w)
 	}
 	return c, nil
@@ -292,8 +298,14 @@ func (c *Cluster) publish(hosts []*Host) {
 	version := c.set.Version + 1
 	set := NewPrioritySet(hosts, c.HostSets)
 	set.Version = version
+	set.Peers = c.peers(set)
 	c.set = set
+	c.newest.Store(set)
 	table := c.policy.Build(set)
+	if m, ok := table.(Measured); ok {
+		m.Measure(c.table, c)
+	}
+	c.table = table
 	for i, w := range c.workers {
 		env := &Env{Loop: i, Loops: len(c.loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats}
 		w.next.Store(&view{set: set, balancer: table.Balancer(env), membership: c.membership})
@@ -311,7 +323,14 @@ func (c *Cluster) publish(hosts []*Host) {
 		heaviest = max(heaviest, h.Weight)
 	}
 	m.MaxHostWeight.Set(int64(heaviest))
+	c.manager.changed(c)
 }
+
+// Gauge implements Meter. It is called with mu held.
+func (c *Cluster) Gauge(name string, v int64) { c.scopes[len(c.scopes)-1].Gauge(name).Set(v) }
+
+// Count implements Meter. It is called with mu held.
+func (c *Cluster) Count(name string, n uint64) { c.scopes[len(c.scopes)-1].Counter(name).Add(n) }
 
 // leavePools drains the pools of a host that has become unhealthy on every loop, as
 // Envoy does: what took the host down may be the way to it, which new connections go

@@ -50,6 +50,32 @@ type PolicyFactory struct {
 	Fields *ledger.Ledger
 	// New compiles a message of Config's type. An error may be an xds.Problem.
 	New func(cfg proto.Message) (Policy, error)
+	// Nest is New for a policy that contains others.
+	Nest func(cfg proto.Message, in *Nesting) (Policy, error)
+}
+
+// Nesting is what a policy compiles the policies within it with.
+type Nesting struct {
+	// Cluster is the cluster's name.
+	Cluster string
+	k       *compiler
+	path    string
+}
+
+// ErrReported is what Nesting.Policy returns for a problem that has been told already.
+var ErrReported = errors.New("the policy within cannot be used")
+
+// Policy compiles the first of the policies in a field that is supported.
+func (n *Nesting) Policy(field string, l *clusterv3.LoadBalancingPolicy) (Policy, error) {
+	path := joinPath(n.path, field)
+	if len(l.GetPolicies()) == 0 {
+		return nil, xds.Problem{Path: field, Reason: "has no policy", Remedy: "give one, such as round_robin"}
+	}
+	_, p := n.k.choose(path, l)
+	if p == nil {
+		return nil, ErrReported
+	}
+	return p, nil
 }
 
 // A DiscoveryFactory makes discoveries of one kind.

@@ -3,6 +3,7 @@
 package upstream
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,10 +14,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	dnsclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	providedv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/cluster_provided/v3"
-	commonlbv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
-	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
-	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
-	robinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	addrinfov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/getaddrinfo/v3"
 	"google.golang.org/protobuf/proto"
@@ -45,9 +42,15 @@ func (k *compiler) policy() {
 		k.fail("common_lb_config", "load_balancing_policy cannot be combined with zone_aware_lb_config, locality_weighted_lb_config or consistent_hashing_lb_config",
 			"configure them in the policy")
 	}
-	if c.GetLbConfig() != nil {
-		k.warn("load_balancing_policy", "overrules the lb_config given beside it", "remove the latter")
+	if c.GetLbConfig() != nil || c.GetLbSubsetConfig() != nil {
+		k.warn("load_balancing_policy", "overrules the lb_config and lb_subset_config given beside it", "remove those")
 	}
+	k.out.PolicyName, k.out.policy = k.choose("load_balancing_policy", list)
+}
+
+// choose compiles the first policy of a list that is supported; it returns nil if
+// there is none, or a problem with it.
+func (k *compiler) choose(at string, list *clusterv3.LoadBalancingPolicy) (string, Policy) {
 	var names []string
 	for i, p := range list.GetPolicies() {
 		e := p.GetTypedExtensionConfig()
@@ -57,16 +60,16 @@ func (k *compiler) policy() {
 			names = append(names, fmt.Sprintf("%q", e.GetName()))
 			continue
 		}
-		path := fmt.Sprintf("load_balancing_policy.policies[%d].typed_extension_config.typed_config", i)
+		path := fmt.Sprintf("%s.policies[%d].typed_extension_config.typed_config", at, i)
 		m := f.Config.ProtoReflect().New().Interface()
 		if err := e.GetTypedConfig().UnmarshalTo(m); err != nil {
 			k.fail(path, err.Error(), "")
-			return
+			return "", nil
 		}
-		k.buildPolicy(path, f, m)
-		return
+		return f.Name, k.buildPolicy(path, f, m)
 	}
-	k.fail("load_balancing_policy.policies", "none of these is supported: "+strings.Join(names, ", "), "known are "+k.knownPolicies())
+	k.fail(at+".policies", "none of these is supported: "+strings.Join(names, ", "), "known are "+k.knownPolicies())
+	return "", nil
 }
 
 // clusterProvided tells whether the cluster's type is to bring the policy.
@@ -98,90 +101,31 @@ func (k *compiler) knownPolicies() string {
 	return strings.Join(names, ", ")
 }
 
-func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) {
+// buildPolicy compiles a message; it returns nil after a problem.
+func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) Policy {
+	before := len(k.problems)
 	k.check(f.Fields, path, m)
 	if v, ok := m.(interface{ ValidateAll() error }); ok {
 		k.validate(path, v)
 	}
-	if k.failed() {
-		return
+	if xds.HasErrors(k.problems[before:]) {
+		return nil
 	}
-	k.out.PolicyName = f.Name
+	var p Policy
 	var err error
-	if k.out.policy, err = f.New(m); err != nil {
+	if f.Nest != nil {
+		p, err = f.Nest(m, &Nesting{Cluster: k.cluster.GetName(), k: k, path: path})
+	} else {
+		p, err = f.New(m)
+	}
+	switch {
+	case errors.Is(err, ErrReported):
+		return nil
+	case err != nil:
 		k.failErr(path, err)
-	}
-}
-
-// legacyPolicy turns lb_policy into the message of the extension that took its place.
-func (k *compiler) legacyPolicy() {
-	c := k.cluster
-	var m proto.Message
-	switch c.GetLbPolicy() {
-	case clusterv3.Cluster_ROUND_ROBIN:
-		m = &robinv3.RoundRobin{
-			LocalityLbConfig: k.legacyLocality(), SlowStartConfig: legacySlowStart(c.GetRoundRobinLbConfig().GetSlowStartConfig()),
-		}
-	case clusterv3.Cluster_LEAST_REQUEST:
-		l := c.GetLeastRequestLbConfig()
-		m = &leastv3.LeastRequest{
-			ChoiceCount: l.GetChoiceCount(), ActiveRequestBias: l.GetActiveRequestBias(),
-			SlowStartConfig: legacySlowStart(l.GetSlowStartConfig()), LocalityLbConfig: k.legacyLocality(),
-		}
-	case clusterv3.Cluster_RANDOM:
-		m = &randomv3.Random{LocalityLbConfig: k.legacyLocality()}
-	case clusterv3.Cluster_RING_HASH, clusterv3.Cluster_MAGLEV, clusterv3.Cluster_CLUSTER_PROVIDED,
-		clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG:
-	}
-	var f *PolicyFactory
-	if m != nil {
-		f = k.policyFor(string(m.ProtoReflect().Descriptor().FullName()))
-	}
-	if f == nil {
-		k.fail("lb_policy", c.GetLbPolicy().String()+" is not supported", "known are "+k.knownPolicies())
-		return
-	}
-	k.buildPolicy("", f, m)
-}
-
-func legacySlowStart(s *clusterv3.Cluster_SlowStartConfig) *commonlbv3.SlowStartConfig {
-	if s == nil {
 		return nil
 	}
-	return &commonlbv3.SlowStartConfig{
-		SlowStartWindow: s.GetSlowStartWindow(), Aggression: s.GetAggression(), MinWeightPercent: s.GetMinWeightPercent(),
-	}
-}
-
-// legacyLocality carries over what Layered honours. The ledger has told of the rest.
-func (k *compiler) legacyLocality() *commonlbv3.LocalityLbConfig {
-	z := k.cluster.GetCommonLbConfig().GetZoneAwareLbConfig()
-	if !z.GetFailTrafficOnPanic() {
-		return nil
-	}
-	return &commonlbv3.LocalityLbConfig{LocalityConfigSpecifier: &commonlbv3.LocalityLbConfig_ZoneAwareLbConfig_{
-		ZoneAwareLbConfig: &commonlbv3.LocalityLbConfig_ZoneAwareLbConfig{FailTrafficOnPanic: true},
-	}}
-}
-
-// ParseSlowStart compiles the slow_start_config that several policies share.
-func ParseSlowStart(s *commonlbv3.SlowStartConfig) SlowStart {
-	if s == nil {
-		return SlowStart{}
-	}
-	out := SlowStart{Window: s.GetSlowStartWindow().AsDuration(), Aggression: 1, MinFactor: 0.1}
-	if a := s.GetAggression(); a != nil {
-		out.Aggression = a.GetDefaultValue()
-	}
-	if v := s.GetMinWeightPercent(); v != nil {
-		out.MinFactor = v.GetValue() / 100
-	}
-	return out
-}
-
-// ParseLayers compiles the locality_lb_config that several policies share.
-func ParseLayers(l *commonlbv3.LocalityLbConfig) LayerOptions {
-	return LayerOptions{FailTrafficOnPanic: l.GetZoneAwareLbConfig().GetFailTrafficOnPanic()}
+	return p
 }
 
 // discovery finds the factory for the cluster's type.

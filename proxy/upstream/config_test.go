@@ -157,7 +157,7 @@ func TestRefused(t *testing.T) {
 		"EDS":                     {`"name":"c","type":"EDS"`, "type", "known are STATIC, STRICT_DNS, LOGICAL_DNS"},
 		"ring hash":               {`"name":"c","lb_policy":"RING_HASH",` + ip, "lb_policy", "RING_HASH is not supported (known are round_robin"},
 		"no known policy":         {`"name":"c","load_balancing_policy":{"policies":[{"typed_extension_config":{"name":"m","typed_config":{"@type":"type.googleapis.com/envoy.config.core.v3.BindConfig"}}}]},` + ip, "load_balancing_policy.policies", `none of these is supported: "m" (known are`},
-		"subsets":                 {`"name":"c","lb_subset_config":{"fallback_policy":"ANY_ENDPOINT"},` + ip, "lb_subset_config", "not supported"},
+		"subsets":                 {`"name":"c","lb_subset_config":{"fallback_policy":"ANY_ENDPOINT","subset_selectors":[{"keys":["a"]}]},` + ip, "lb_subset_config", "not supported"},
 		"a filter":                {`"name":"c","filters":[{"name":"f"}],` + ip, "filters", "not supported"},
 		"a transport":             {`"name":"c","transport_socket":{"name":"envoy.transport_sockets.tls","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + ip, "transport_socket", "not known"},
 		"the apple resolver":      {`"name":"c","type":"STRICT_DNS","typed_dns_resolver_config":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + endpoint("a"), "typed_dns_resolver_config.typed_config", "not supported"},
@@ -184,7 +184,7 @@ func TestRefused(t *testing.T) {
 func TestIgnoredFieldsAreReported(t *testing.T) {
 	c, problems := upstream.Compile(parse(t, `{"name":"c","outlier_detection":{"consecutive_5xx":3},
 		"health_checks":[{"timeout":"1s","interval":"1s","unhealthy_threshold":1,"healthy_threshold":1,"tcp_health_check":{}}],
-		"common_lb_config":{"locality_weighted_lb_config":{}},`+endpoint("127.0.0.1")+`}`), testContext())
+		`+endpoint("127.0.0.1")+`}`), testContext())
 	if c == nil {
 		t.Fatal(problems)
 	}
@@ -192,7 +192,7 @@ func TestIgnoredFieldsAreReported(t *testing.T) {
 	for _, p := range problems {
 		got[p.Path] = p.Severity == xds.Warning
 	}
-	for _, path := range []string{"outlier_detection", "health_checks", "common_lb_config.locality_weighted_lb_config"} {
+	for _, path := range []string{"outlier_detection", "health_checks"} {
 		if !got[path] {
 			t.Errorf("no warning about %s in %v", path, problems)
 		}

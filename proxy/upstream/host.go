@@ -172,6 +172,8 @@ type HostState struct {
 	connections atomic.Int64
 	requests    atomic.Int64
 	local       []atomic.Pointer[HostLocal]
+	// Load is the weight that the host's own reports amount to.
+	Load LoadWeight
 }
 
 // HostLocal is what one loop keeps of a host.

@@ -18,6 +18,8 @@ type LocalitySet struct {
 	Hosts    []*Host
 	Healthy  []*Host
 	Degraded []*Host
+	// Excluded counts the hosts left out of the computation of load.
+	Excluded int
 }
 
 // A HostSet is the hosts of one priority, sorted by health. It is immutable.
@@ -32,6 +34,13 @@ type HostSet struct {
 	ExcludedWeight uint64
 	// Localities are in the order of their names; the local one, if known, is first.
 	Localities []LocalitySet
+	// OverprovisioningFactor in percent.
+	OverprovisioningFactor uint32
+}
+
+// HasLocal tells whether the first locality is the proxy's own.
+func (s *HostSet) HasLocal(local streaminfo.Locality) bool {
+	return local != (streaminfo.Locality{}) && len(s.Localities) > 0 && s.Localities[0].Locality == local
 }
 
 // SetOptions is what a PrioritySet is computed with.
@@ -48,6 +57,9 @@ type SetOptions struct {
 	IgnoreNewHosts bool
 	// Local is the proxy's own locality.
 	Local streaminfo.Locality
+	// Peers are the proxies like this one, the hosts of local_cluster, for zone aware
+	// routing; nil if they are not known.
+	Peers *HostSet
 }
 
 // A PrioritySet is all hosts of a cluster at one moment. It is immutable.
@@ -105,6 +117,22 @@ func NewPrioritySet(hosts []*Host, o SetOptions) *PrioritySet {
 	return p
 }
 
+// JoinLevels makes one set of the levels of several sets, in their order: an aggregate
+// cluster's. Each level keeps its overprovisioning factor.
+func JoinLevels(levels []*HostSet, o SetOptions) *PrioritySet {
+	p := &PrioritySet{SetOptions: o}
+	for i, l := range levels {
+		c := *l
+		c.Priority = i
+		p.Levels, p.Hosts = append(p.Levels, &c), append(p.Hosts, l.Hosts...)
+	}
+	if len(p.Levels) == 0 {
+		p.Levels = []*HostSet{{}}
+	}
+	p.computeLoad()
+	return p
+}
+
 // find returns the host that an endpoint tells of, or nil.
 func (p *PrioritySet) find(e *Endpoint) *Host {
 	if e.Key != "" {
@@ -134,7 +162,7 @@ func (p *PrioritySet) Counts() (total, healthy, degraded, excluded int) {
 }
 
 func newHostSet(priority int, hosts []*Host, o SetOptions) *HostSet {
-	s := &HostSet{Priority: priority, Hosts: hosts}
+	s := &HostSet{Priority: priority, Hosts: hosts, OverprovisioningFactor: o.OverprovisioningFactor}
 	// Read each host's flags once: they may change while the lists are built.
 	flags := make(map[*Host]HealthFlags, len(hosts))
 	for _, h := range hosts {
@@ -155,6 +183,9 @@ func newHostSet(priority int, hosts []*Host, o SetOptions) *HostSet {
 			s.Localities = append(s.Localities, LocalitySet{Locality: h.Locality, Weight: h.LocalityWeight})
 		}
 		s.Localities[i].Hosts = append(s.Localities[i].Hosts, h)
+		if excluded(flags[h], o.IgnoreNewHosts) {
+			s.Localities[i].Excluded++
+		}
 	}
 	for i := range s.Localities {
 		l := &s.Localities[i]

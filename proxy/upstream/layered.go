@@ -2,24 +2,48 @@
 
 package upstream
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
 
-// LayerOptions are how Layered goes about it.
+	"weir.dev/weir/proxy/route"
+)
+
+// LayerOptions are how Layered goes about it. The zero value knows of no localities.
 type LayerOptions struct {
 	// Hashed draws the priority by the request's hash.
 	Hashed bool
+	// HashPolicies, if not nil, make the request's hash in place of the route's.
+	HashPolicies route.HashPolicies
 	// FailTrafficOnPanic gives no host in panic instead of any host.
 	FailTrafficOnPanic bool
+	// ByLocality chooses a locality by its weight first
+	// (locality_weighted_lb_config). Without weights it changes nothing.
+	ByLocality bool
+	// Zones prefers hosts of the proxy's own locality (zone_aware_lb_config).
+	Zones ZoneOptions
 }
 
 // Layered returns a Policy that draws a priority by load, decides between its healthy,
-// its degraded and, in panic, all of its hosts, and lets a ListPolicy pick among those,
-// as Envoy's LoadBalancerBase does.
+// its degraded and, in panic, all of its hosts, perhaps for a locality, and lets a
+// ListPolicy pick among those, as Envoy's LoadBalancerBase does. A [WeightedPolicy] gets
+// the hosts of all localities at once.
 func Layered(list ListPolicy, o LayerOptions) Policy { return layered{list, o} }
 
 type layered struct {
 	list ListPolicy
 	LayerOptions
+}
+
+// ByLocality implements LocalityPolicy.
+func (l layered) ByLocality() Policy {
+	l.LayerOptions.ByLocality, l.Zones = true, ZoneOptions{}
+	return l
+}
+
+// Slow implements SlowPolicy: tables of hashes are large.
+func (l layered) Slow() bool {
+	_, weighted := l.list.(WeightedPolicy)
+	return weighted
 }
 
 type layeredTable struct {
@@ -34,34 +58,77 @@ type levelOf[T any] struct {
 	panic             bool
 	all               T
 	healthy, degraded T
+	// Nil unless localities are weighed or preferred.
+	healthyBy, degradedBy *localitiesOf[T]
+	zone                  *zonePlan // priority 0 only
 }
 
 // Build implements Policy.
 func (l layered) Build(set *PrioritySet) Table {
 	t := &layeredTable{layered: l, set: set}
-	build := func(hosts []*Host) Table {
-		if len(hosts) == 0 {
-			return nil
-		}
-		return l.list.BuildList(hosts)
-	}
 	for i, s := range set.Levels {
-		lv := levelOf[Table]{panic: set.Panic[i]}
-		if lv.panic {
-			if !l.FailTrafficOnPanic {
-				lv.all = build(s.Hosts)
-			}
-		} else {
-			lv.healthy, lv.degraded = build(s.Healthy), build(s.Degraded)
-		}
-		t.levels = append(t.levels, lv)
+		t.levels = append(t.levels, l.level(set, i, s))
 	}
 	return t
 }
 
+func (l layered) level(set *PrioritySet, i int, s *HostSet) levelOf[Table] {
+	lv := levelOf[Table]{panic: set.Panic[i]}
+	if lv.panic {
+		if !l.FailTrafficOnPanic {
+			lv.all = l.build(s, everyHost)
+		}
+		return lv
+	}
+	lv.healthy, lv.degraded = l.build(s, healthyHosts), l.build(s, degradedHosts)
+	if _, ok := l.list.(WeightedPolicy); ok {
+		return lv // The weights of localities are in its shares.
+	}
+	if l.LayerOptions.ByLocality {
+		lv.healthyBy, lv.degradedBy = l.weighed(s, healthyHosts), l.weighed(s, degradedHosts)
+		return lv
+	}
+	if i == 0 && set.Peers != nil && l.Zones.Enabled > 0 {
+		lv.zone = planZones(&l.Zones, set, s)
+		lv.zone.failOnPanic = l.FailTrafficOnPanic
+		if lv.zone.route {
+			lv.healthyBy, lv.degradedBy = l.apart(s, healthyHosts), l.apart(s, degradedHosts)
+		}
+	}
+	return lv
+}
+
+// build makes a table of the hosts of one kind, nil if there are none.
+func (l layered) build(s *HostSet, kind hostKind) Table {
+	hosts := kind.of(s)
+	if len(hosts) == 0 {
+		return nil
+	}
+	w, ok := l.list.(WeightedPolicy)
+	if !ok {
+		return l.list.BuildList(hosts)
+	}
+	hosts, shares := l.shares(s, kind)
+	if len(hosts) == 0 {
+		return nil
+	}
+	return w.BuildWeighted(hosts, shares)
+}
+
+// Measure implements Measured: the table that is used for most requests counts.
+func (t *layeredTable) Measure(prev Table, m Meter) {
+	for _, lv := range t.levels {
+		for _, x := range []Table{lv.degraded, lv.all, lv.healthy} {
+			if x, ok := x.(Measured); ok {
+				x.Measure(nil, m)
+			}
+		}
+	}
+}
+
 // Balancer implements Table.
 func (t *layeredTable) Balancer(env *Env) Balancer {
-	b := &layeredBalancer{set: t.set, stats: env.Stats, hashed: t.Hashed, rand: env.Rand(), sole: -1}
+	b := &layeredBalancer{set: t.set, stats: env.Stats, hashed: t.Hashed, policies: t.HashPolicies, rand: env.Rand(), sole: -1}
 	balancer := func(t Table) Balancer {
 		if t == nil {
 			return nil
@@ -69,9 +136,14 @@ func (t *layeredTable) Balancer(env *Env) Balancer {
 		return t.Balancer(env)
 	}
 	for _, l := range t.levels {
-		b.levels = append(b.levels, levelOf[Balancer]{
-			panic: l.panic, all: balancer(l.all), healthy: balancer(l.healthy), degraded: balancer(l.degraded),
-		})
+		lv := levelOf[Balancer]{
+			panic: l.panic, all: balancer(l.all), healthy: balancer(l.healthy), degraded: balancer(l.degraded), zone: l.zone,
+			healthyBy: l.healthyBy.balancers(balancer, b.rand), degradedBy: l.degradedBy.balancers(balancer, b.rand),
+		}
+		if l.zone != nil {
+			l.zone.count(env.Stats)
+		}
+		b.levels = append(b.levels, lv)
 	}
 	for i, v := range t.set.Load.Healthy {
 		if v == 100 {
@@ -87,11 +159,19 @@ type layeredBalancer struct {
 	stats  *Stats
 	rand   *rand.Rand
 	hashed bool
-	sole   int // the priority whose healthy hosts take all load, or -1
+	// policies replace those of the route if not nil.
+	policies route.HashPolicies
+	sole     int // the priority whose healthy hosts take all load, or -1
 }
 
 // Pick implements Balancer.
 func (b *layeredBalancer) Pick(c *PickContext) *Host {
+	if b.policies != nil && c.Attempt == 0 {
+		c.Hash, c.HasHash = 0, false
+		if c.Headers != nil {
+			c.Hash, c.HasHash = b.policies.Hash(c.Headers, c.Stream, c.Cookie)
+		}
+	}
 	priority, degraded := b.sole, false
 	if priority < 0 || c.Priorities != nil {
 		load := &b.set.Load
@@ -102,22 +182,34 @@ func (b *layeredBalancer) Pick(c *PickContext) *Host {
 		if !b.hashed || !c.HasHash {
 			hash = b.rand.Uint64()
 		}
-		priority, degraded = load.choose(hash)
+		priority, degraded = load.Choose(hash)
 	}
 	if priority >= len(b.levels) {
 		return nil
 	}
 	l := &b.levels[priority]
-	from := l.healthy
+	from, by := l.healthy, l.healthyBy
 	switch {
 	case l.panic:
 		b.stats.LBHealthyPanic.Inc()
-		from = l.all
+		from, by = l.all, nil
 	case degraded:
-		from = l.degraded
+		from, by = l.degraded, l.degradedBy
 	}
 	if from == nil {
 		return nil
+	}
+	switch {
+	case l.zone != nil && l.zone.route:
+		i, fail := l.zone.choose(b.rand, b.stats)
+		if fail {
+			return nil
+		}
+		if i >= 0 && by != nil && by.lists[i] != nil {
+			from = by.lists[i]
+		}
+	case by != nil:
+		from = by.lists[by.wheel.next()]
 	}
 	return from.Pick(c)
 }

@@ -52,7 +52,7 @@ func (p *PrioritySet) availability(l *HostSet) (healthy, degraded uint32) {
 			return 0, 0
 		}
 	}
-	f := uint64(p.OverprovisioningFactor)
+	f := uint64(l.OverprovisioningFactor)
 	return uint32(min(100, f*h/hosts)), uint32(min(100, f*d/hosts))
 }
 
@@ -117,8 +117,8 @@ func (p *PrioritySet) spreadInTotalPanic() {
 	p.Load.Healthy[first] += left
 }
 
-// choose draws a priority: hash modulo 100 falls into one of the shares.
-func (l *PriorityLoad) choose(hash uint64) (priority int, degraded bool) {
+// Choose draws a priority: hash modulo 100 falls into one of the shares.
+func (l *PriorityLoad) Choose(hash uint64) (priority int, degraded bool) {
 	at := uint32(hash%100) + 1
 	var sum uint32
 	for i, v := range l.Healthy {

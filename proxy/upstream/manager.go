@@ -25,6 +25,11 @@ type Options struct {
 	// Seed gives seeds for random choices; nil takes unpredictable ones. It may be
 	// called from several goroutines.
 	Seed func() uint64
+	// LocalCluster names the cluster of the proxies like this one
+	// (cluster_manager.local_cluster_name), "" if there is none.
+	LocalCluster string
+
+	manager *Manager
 }
 
 func (o *Options) seed() uint64 {
@@ -45,6 +50,8 @@ type Manager struct {
 	closed  bool
 	done    chan struct{}
 	wait    sync.WaitGroup
+
+	following followers
 }
 
 // directory is a map that is read without a lock. It is kept in parts, so that a change
@@ -104,6 +111,8 @@ type managerStats struct {
 // NewManager returns a Manager without clusters. It must be closed before the loops end.
 func NewManager(o Options) *Manager {
 	m := &Manager{options: o, active: directory{seed: maphash.MakeSeed()}, warming: map[string]*Cluster{}, done: make(chan struct{})}
+	m.following.wake = make(chan struct{}, 1)
+	m.options.manager = m
 	m.members = stats.Register[managerStats](o.Stats.Scope("cluster_manager"), 1)
 	return m
 }
@@ -142,6 +151,7 @@ func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.follow(c)
 	if err := c.start(); err != nil {
 		c.close(true)
 		return nil, err
@@ -190,6 +200,7 @@ func (m *Manager) activate(c *Cluster) {
 		m.members.At(0).Added.Inc()
 	}
 	m.count()
+	m.tell(c.Name)
 }
 
 // Remove takes a cluster away, active or warming; its connections drain. It reports
@@ -206,6 +217,7 @@ func (m *Manager) Remove(name string) bool {
 		m.active.set(name, nil)
 		m.retire(a)
 		m.members.At(0).Removed.Inc()
+		m.tell(name)
 	}
 	m.count()
 	return w != nil || a != nil

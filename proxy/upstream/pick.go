@@ -5,6 +5,7 @@ package upstream
 import (
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/streaminfo"
 )
 
@@ -67,4 +68,22 @@ type PickContext struct {
 	// no other host is taken.
 	Override       []address.Addr
 	OverrideStrict bool
+	// Attempt counts the hosts that Skip refused within one pick; hashing balancers go on
+	// to other places of their table. The worker keeps it.
+	Attempt uint32
+	// Cookie, if not nil, makes a cookie that a hash policy asks for, gives it to the
+	// response, and returns its value.
+	Cookie func(*route.HashCookie) string
+	// Listed counts the hosts that the override_host policy has taken from what the
+	// request lists. The policy keeps it from try to try.
+	Listed int
+	// Reports, if not nil after a pick, wants the load report that the host may
+	// send with its response.
+	Reports Reporter
+}
+
+// A Reporter takes what hosts tell of their load (ORCA). It is called on the loop.
+type Reporter interface {
+	// Report takes the fields of a response's head or trailer.
+	Report(h *Host, fields *header.Map)
 }

@@ -32,6 +32,47 @@ type ListPolicy interface {
 	BuildList(list []*Host) Table
 }
 
+// A WeightedPolicy is a ListPolicy that takes the shares of its hosts from outside: with
+// weights by locality they are not the hosts' own.
+type WeightedPolicy interface {
+	ListPolicy
+	// BuildWeighted is BuildList with a share for each host; the shares add up to 1.
+	BuildWeighted(list []*Host, shares []float64) Table
+}
+
+// A Measured Table has figures for the cluster's statistics.
+type Measured interface {
+	// Measure tells them once, before the table is used. prev is the table that was
+	// used so far, nil at first.
+	Measure(prev Table, m Meter)
+}
+
+// A Meter takes a table's figures. Names are below "cluster.<name>.".
+type Meter interface {
+	Gauge(name string, v int64)
+	Count(name string, n uint64)
+}
+
+// A Follower is a Policy whose tables depend on the hosts of other clusters, which it
+// names. Its table is built anew when they change.
+type Follower interface {
+	Policy
+	Follows() []string
+}
+
+// A LocalityPolicy is a Policy that can weigh localities.
+type LocalityPolicy interface {
+	Policy
+	// ByLocality returns the policy that chooses among localities by their weights.
+	ByLocality() Policy
+}
+
+// A SlowPolicy takes long to build its tables, so that it is never done on a loop.
+type SlowPolicy interface {
+	Policy
+	Slow() bool
+}
+
 // Env is what a Balancer gets from its worker.
 type Env struct {
 	// Loop is the loop's number, of Loops.

@@ -51,6 +51,7 @@ type ConnectOptions struct {
 // one, or the next to become free if no more may be opened. fresh tells that a
 // connection was dialled for this request.
 func (w *Worker) Connect(t *engine.Task, h *Host, o *ConnectOptions) (x Exchange, fresh bool, err error) {
+	w = w.home(h)
 	p := w.pools(t, h).find(w.cluster.protocolFor(o.Downstream), o)
 	if p == nil {
 		w.Stats.CxPoolOverflow.Inc()

@@ -11,6 +11,7 @@ import "weir.dev/weir/proxy/engine"
 // *ConnectError if the host could not be reached, or that of an interrupt of the
 // task.
 func (w *Worker) ConnectTCP(t *engine.Task, h *Host, p ResourcePriority, o *TransportOptions) (*Conn, error) {
+	w = w.home(h)
 	res, st := w.cluster.Resources(p), w.Stats
 	if !w.cluster.CanConnect(h) || !res.Connections.TryAcquire() {
 		st.CxOverflow.Inc()

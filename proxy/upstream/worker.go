@@ -91,6 +91,15 @@ func (w *Worker) Cluster() *Cluster { return w.cluster }
 // Loop returns the loop's number.
 func (w *Worker) Loop() int { return w.loop }
 
+// home returns the worker of the cluster that a host is of: a balancer of an aggregate
+// cluster picks hosts of others.
+func (w *Worker) home(h *Host) *Worker {
+	if h.Cluster == nil || h.Cluster == w.cluster {
+		return w
+	}
+	return h.Cluster.Worker(w.loop)
+}
+
 // Set returns the newest host set, never nil. It may be called from any goroutine.
 func (w *Worker) Set() *PrioritySet { return w.next.Load().set }
 
@@ -112,12 +121,14 @@ func (w *Worker) Pick(c *PickContext) (*Host, Failure) {
 			return nil, NoHealthyUpstream
 		}
 	}
+	c.Attempt, c.Reports = 0, nil
 	h := v.balancer.Pick(c)
 	if h != nil && c.Skip != nil {
 		for range max(1, c.MaxAttempts) {
 			if !c.Skip(h) {
 				break
 			}
+			c.Attempt++
 			other := v.balancer.Pick(c)
 			if other == nil {
 				break
@@ -130,6 +141,9 @@ func (w *Worker) Pick(c *PickContext) (*Host, Failure) {
 	}
 	return h, NoFailure
 }
+
+// Choose asks the cluster's balancer alone, for the policy of an aggregate cluster.
+func (w *Worker) Choose(c *PickContext) *Host { return w.adopt().balancer.Pick(c) }
 
 func (w *Worker) override(set *PrioritySet, c *PickContext) *Host {
 	for _, a := range c.Override {

@@ -135,3 +135,29 @@ func TestApplyRemovesWhatIsGone(t *testing.T) {
 		t.Fatalf("got %q", r.Content)
 	}
 }
+
+// A connection that was open before its routes changed is answered by the old ones
+// once more, and the cluster that only they name is still there for it.
+func TestApplyKeepsClustersOfOldRoutes(t *testing.T) {
+	edge := func(name string) string {
+		return proxytest.Edge{
+			Routes:   `- {match: {prefix: /}, route: {cluster: ` + name + `}}`,
+			Clusters: "- {name: " + name + ", load_assignment: {cluster_name: x, endpoints: [{lb_endpoints: [{endpoint: {address: {{up}}}}]}]}}",
+		}.YAML()
+	}
+	p, backends := start(t, edge("first"))
+	c := p.Dial()
+	if r := c.Do(plain); r.Content != "up" || r.Close {
+		t.Fatalf("got %v", r)
+	}
+	if problems := p.Apply(snapshot(t, edge("second"), "2", backends)); xds.HasErrors(problems) {
+		t.Fatal(xds.Err(problems))
+	}
+	if r := c.Do(plain); r.Content != "up" || !r.Close {
+		t.Errorf("a request on the old connection got %v", r)
+	}
+	proxytest.Eventually(t, "the cluster of the old routes", func() (bool, bool) {
+		_, there := p.Metric("cluster.first.upstream_cx_total")
+		return there, !there
+	})
+}

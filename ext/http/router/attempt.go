@@ -235,8 +235,8 @@ func (q *request) sent() {
 	if d := q.limits.perTry; d > 0 && !q.passed && !q.tunnel {
 		q.try.Set(int64(d))
 	}
-	q.s.Info.Timing.RequestEnd = now - q.start
-	q.s.Info.Timing.UpstreamLastTx = now - q.start
+	since := max(now-q.start, 1) // The loop's clock may stand; 0 would be never.
+	q.s.Info.Timing.RequestEnd, q.s.Info.Timing.UpstreamLastTx = since, since
 	if len(q.shadows) > 0 {
 		q.cast()
 	}
@@ -280,7 +280,10 @@ const maxInterim = 100
 var errInterim = errors.New("too many interim responses")
 
 func (q *request) received(status int) outcome {
-	q.s.Info.Timing.UpstreamFirstRx = q.loop.Now() - q.start
+	q.s.Info.Timing.UpstreamFirstRx = max(q.loop.Now()-q.start, 1)
+	if r := q.pick.Reports; r != nil {
+		r.Report(q.host, &q.head)
+	}
 	if q.s.Response.Body == nil {
 		q.s.Info.Timing.UpstreamLastRx = q.s.Info.Timing.UpstreamFirstRx
 	}
@@ -324,6 +327,9 @@ func (q *request) abandon() {
 
 func (q *request) noHost(f upstream.Failure) error {
 	e := &stream.Error{Status: 503, Flags: streaminfo.NoHealthyUpstream, Details: f.String(), Body: "no healthy upstream", Header: q.localHead}
+	if d := &q.s.Destination; q.pick.OverrideStrict && d.Status != 0 {
+		e.Status = d.Status
+	}
 	if f == upstream.DroppedOverload {
 		e.Flags, e.Body = streaminfo.DropOverload, "drop overload"
 		e.Header = func(h *header.Map) {

@@ -56,6 +56,9 @@ type request struct {
 	failed   error // what its own time limits ended the request with
 	quiet    bool  // a time-out is answered with 204
 	skip     func(*upstream.Host) bool
+	cookie   func(*route.HashCookie) string
+	cookies  []madeCookie    // that the response is to set
+	override [1]address.Addr // a filter's wish
 
 	total    engine.Timer // the route's time-out
 	try      engine.Timer // per try
@@ -68,7 +71,7 @@ type request struct {
 func newRequest(w *worker, l *engine.Loop) *request {
 	q := &request{w: w, loop: l}
 	q.upload.q = q
-	q.skip = q.unwanted
+	q.skip, q.cookie = q.unwanted, q.makeCookie
 	q.total.Init(l, func() { q.expire(errTimeout) })
 	q.try.Init(l, func() { q.expire(errTryTimeout) })
 	q.duration.Init(l, func() { q.expire(q.errDuration()) })
@@ -136,7 +139,12 @@ func (q *request) prepare() {
 	q.tellTimeout(h)
 	q.pick.Headers, q.pick.Stream, q.pick.Connection = h, info, info.Conn
 	if p := q.route.Forward.HashPolicy; len(p) > 0 {
-		q.pick.Hash, q.pick.HasHash = p.Hash(h, info, nil)
+		q.pick.Hash, q.pick.HasHash = p.Hash(h, info, q.cookie)
+	}
+	q.pick.Cookie = q.cookie
+	if d := &q.s.Destination; d.Address.IsValid() {
+		q.override[0] = d.Address
+		q.pick.Override, q.pick.OverrideStrict = q.override[:], d.Strict
 	}
 }
 
@@ -170,6 +178,7 @@ func (q *request) deliver(status int) error {
 	q.try.Stop()
 	q.up.Stats.Response(status)
 	q.passed = true
+	q.watchLoad()
 	s.Response.Header = &q.head
 	s.Info.Response = &q.head
 	if q.tunnel {
@@ -193,6 +202,9 @@ func (q *request) finishHead() {
 			h.Set(header.XEnvoyUpstreamCanary, "true")
 		}
 	}
+	for i := range q.cookies {
+		h.AddBytes(header.SetCookie, q.cookies[i].of.AppendSetCookie(nil, q.cookies[i].value))
+	}
 	q.route.FinalizeResponse(h, &s.Info)
 }
 
@@ -203,7 +215,7 @@ func (q *request) end() {
 	q.cast() // Of a request that failed before it could be sent.
 	q.settle()
 	q.leave()
-	q.tried = q.tried[:0]
+	q.tried, q.cookies = q.tried[:0], q.cookies[:0]
 	q.forget(true)
 	if q.replay.over && q.copies {
 		q.up.Stats.RetryOrShadowAbandoned.Inc()

@@ -242,6 +242,7 @@ func (q *request) nextHead(timedOut bool) {
 		}
 	}
 	q.tellTimeout(h)
+	q.pick.Override, q.pick.OverrideStrict = nil, false // As in Envoy, a retry may go anywhere.
 	if p := q.retry.policy; p != nil && len(p.HostPredicates) > 0 {
 		q.pick.Skip, q.pick.MaxAttempts = q.skip, int(min(p.HostAttempts, 1<<16))
 	}

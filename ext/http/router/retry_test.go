@@ -119,6 +119,43 @@ func TestRetryByHeaders(t *testing.T) {
 	}
 }
 
+// TestRetryByHeadersOfGRPC: conditions of gRPC are asked for by one field and all
+// others by the other; both together ask for both.
+func TestRetryByHeadersOfGRPC(t *testing.T) {
+	unavailable, plain := response(200, "grpc-status: 14"), response(503)
+	for _, c := range []struct {
+		name, fields, step, policy string
+		requests                   int
+	}{
+		{"gRPC by its own", "x-envoy-retry-grpc-on: unavailable\r\n", unavailable, "", 2},
+		{"gRPC by the other", "x-envoy-retry-on: unavailable\r\n", unavailable, "", 1},
+		{"another by gRPC's", "x-envoy-retry-grpc-on: 5xx\r\n", plain, "", 1},
+		{"another code", "x-envoy-retry-grpc-on: cancelled, internal\r\n", unavailable, "", 1},
+		{"both, gRPC fails", "x-envoy-retry-on: 5xx\r\nx-envoy-retry-grpc-on: unavailable\r\n", unavailable, "", 2},
+		{"both, HTTP fails", "x-envoy-retry-on: 5xx\r\nx-envoy-retry-grpc-on: unavailable\r\n", plain, "", 2},
+		{"how often", "x-envoy-retry-grpc-on: unavailable\r\nx-envoy-max-retries: 2\r\n", unavailable, "", 3},
+		{"adds to the policy", "x-envoy-retry-grpc-on: unavailable\r\n", unavailable, "retry_on: 5xx", 2},
+		{"the policy's", "", unavailable, "retry_on: unavailable", 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			u := proxytest.NewUpstream(t, steps(c.step))
+			e := proxytest.Edge{Manager: internal}
+			if c.policy != "" {
+				e.Routes = policy(c.policy)
+			}
+			p := start(t, e, up(u))
+			res := p.Do("POST / HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n" + c.fields + "\r\n")
+			if c.step == unavailable && res.Header.Get("grpc-status") != "14" {
+				t.Errorf("%v", res)
+			}
+			if got := u.Requests(); len(got) != c.requests {
+				t.Errorf("%d requests arrived, want %d", len(got), c.requests)
+			}
+			atRest(t, p)
+		})
+	}
+}
+
 // TestRetryHeadersFromOutside: who is not trusted cannot steer retries or time.
 func TestRetryHeadersFromOutside(t *testing.T) {
 	u := proxytest.NewUpstream(t, steps(failure))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/schedule"
 )
 
 // Config is the policy's configuration.
@@ -24,7 +25,7 @@ type Config struct {
 	Bias float64
 	// FullScan looks at all hosts of equal weight instead of drawing a few.
 	FullScan  bool
-	SlowStart upstream.SlowStart
+	SlowStart schedule.SlowStart
 	Layers    upstream.LayerOptions
 }
 
@@ -40,7 +41,7 @@ type list struct{ Config }
 func (l list) BuildList(hosts []*upstream.Host) upstream.Table {
 	return table{
 		Config: l.Config, hosts: hosts,
-		weighted: !upstream.SameWeights(hosts) || l.SlowStart.Any(hosts, time.Now()),
+		weighted: !schedule.SameWeights(hosts) || l.SlowStart.Any(hosts, time.Now()),
 	}
 }
 
@@ -55,7 +56,7 @@ func (t table) Balancer(env *upstream.Env) upstream.Balancer {
 	r := env.Rand()
 	switch {
 	case t.weighted:
-		return scheduled{upstream.NewScheduler(t.hosts, t.weight, r.Uint64())}
+		return scheduled{schedule.New(t.hosts, t.weight, r.Uint64())}
 	case t.FullScan:
 		return &scan{hosts: t.hosts, rand: r}
 	}
@@ -77,7 +78,7 @@ func (t table) weight(h *upstream.Host) float64 {
 	return w / math.Pow(busy, t.Bias)
 }
 
-type scheduled struct{ *upstream.Scheduler }
+type scheduled struct{ *schedule.Scheduler }
 
 // Pick implements upstream.Balancer.
 func (b scheduled) Pick(*upstream.PickContext) *upstream.Host { return b.Next() }

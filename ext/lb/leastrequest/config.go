@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/schedule"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -37,7 +38,7 @@ func compile(m proto.Message) (upstream.Policy, error) {
 	out := Config{
 		Choices: 2, Bias: 1,
 		FullScan:  c.GetEnableFullScan().GetValue() || c.GetSelectionMethod() == leastv3.LeastRequest_FULL_SCAN,
-		SlowStart: upstream.ParseSlowStart(c.GetSlowStartConfig()),
+		SlowStart: schedule.ParseSlowStart(c.GetSlowStartConfig()),
 		Layers:    upstream.ParseLayers(c.GetLocalityLbConfig()),
 	}
 	if v := c.GetChoiceCount(); v != nil {

@@ -9,30 +9,31 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/schedule"
 )
 
 // Config is the policy's configuration.
 type Config struct {
-	SlowStart upstream.SlowStart
+	SlowStart schedule.SlowStart
 	Layers    upstream.LayerOptions
 }
 
 // New returns the policy.
 func New(c Config) upstream.Policy { return upstream.Layered(list{c.SlowStart}, c.Layers) }
 
-type list struct{ slow upstream.SlowStart }
+type list struct{ slow schedule.SlowStart }
 
 // BuildList implements upstream.ListPolicy.
 func (l list) BuildList(hosts []*upstream.Host) upstream.Table {
 	return table{
 		hosts: hosts, slow: l.slow,
-		weighted: !upstream.SameWeights(hosts) || l.slow.Any(hosts, time.Now()),
+		weighted: !schedule.SameWeights(hosts) || l.slow.Any(hosts, time.Now()),
 	}
 }
 
 type table struct {
 	hosts    []*upstream.Host
-	slow     upstream.SlowStart
+	slow     schedule.SlowStart
 	weighted bool
 }
 
@@ -46,7 +47,7 @@ func (t table) Balancer(env *upstream.Env) upstream.Balancer {
 	if slow := t.slow; slow.Window > 0 {
 		weight = func(h *upstream.Host) float64 { return float64(h.Weight) * slow.Factor(h, time.Now()) }
 	}
-	return scheduled{upstream.NewScheduler(t.hosts, weight, start)}
+	return scheduled{schedule.New(t.hosts, weight, start)}
 }
 
 type plain struct {
@@ -63,7 +64,7 @@ func (b *plain) Pick(*upstream.PickContext) *upstream.Host {
 	return h
 }
 
-type scheduled struct{ *upstream.Scheduler }
+type scheduled struct{ *schedule.Scheduler }
 
 // Pick implements upstream.Balancer.
 func (b scheduled) Pick(*upstream.PickContext) *upstream.Host { return b.Next() }

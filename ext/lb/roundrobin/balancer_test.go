@@ -9,6 +9,7 @@ import (
 
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/balancertest"
+	"weir.dev/weir/proxy/upstream/schedule"
 )
 
 func TestConformance(t *testing.T) {
@@ -16,7 +17,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceInSlowStart(t *testing.T) {
-	c := Config{SlowStart: upstream.SlowStart{Window: time.Hour, Aggression: 1, MinFactor: 0.1}}
+	c := Config{SlowStart: schedule.SlowStart{Window: time.Hour, Aggression: 1, MinFactor: 0.1}}
 	balancertest.Run(t, New(c), balancertest.Options{Weighted: true})
 }
 
@@ -53,7 +54,7 @@ func TestSlowStart(t *testing.T) {
 		old := balancertest.Host(0, 1)
 		time.Sleep(time.Hour)
 		fresh := balancertest.Host(1, 1)
-		c := Config{SlowStart: upstream.SlowStart{Window: 100 * time.Second, Aggression: 1, MinFactor: 0.1}}
+		c := Config{SlowStart: schedule.SlowStart{Window: 100 * time.Second, Aggression: 1, MinFactor: 0.1}}
 		b := balancertest.Balancer(New(c), 1, old, fresh)
 		for _, step := range []struct {
 			wait time.Duration

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/schedule"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -32,7 +33,7 @@ func compile(m proto.Message) (upstream.Policy, error) {
 		return nil, fmt.Errorf("%T is not the configuration of %s", m, Name)
 	}
 	return New(Config{
-		SlowStart: upstream.ParseSlowStart(c.GetSlowStartConfig()),
+		SlowStart: schedule.ParseSlowStart(c.GetSlowStartConfig()),
 		Layers:    upstream.ParseLayers(c.GetLocalityLbConfig()),
 	}), nil
 }

@@ -258,6 +258,14 @@ func (b *builder) upgradeTypes() error {
 				return err
 			}
 		}
+		if e.name == "h2c" {
+			// The connection itself changes: it is none of the streams'.
+			if e.chain != nil {
+				return fmt.Errorf("upgrade_configs[%d].filters: h2c changes the protocol of the connection and has no filters of its own: remove them", i)
+			}
+			b.cfg.codec.UpgradeH2C = e.enabled
+			continue
+		}
 		b.cfg.upgrades = append(b.cfg.upgrades, e)
 	}
 	return nil

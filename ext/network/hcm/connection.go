@@ -71,7 +71,9 @@ func (k *connection) expire() {
 	}
 	switch k.lapse {
 	case lapseDuration:
-		k.stats.CxMaxDuration.Inc()
+		if !k.ending { // Else the last response has counted it.
+			k.stats.CxMaxDuration.Inc()
+		}
 	case lapseDrain:
 		k.stats.CxDrainClose.Inc()
 	default:
@@ -132,6 +134,9 @@ func (k *connection) serveHTTP1(t *engine.Task) bool {
 		if err == h1.ErrPreface && k.switches() {
 			k.speakHTTP2(a.h1.Rest())
 			k.rest() // It may never send a request.
+			return true
+		}
+		if err == nil && k.upgradeH2C(t, a) {
 			return true
 		}
 		k.countHTTP1()

@@ -332,7 +332,7 @@ func TestRequestTimeoutOver(t *testing.T) {
 // TestIdleMoves: a body that moves, in whichever direction, keeps the stream
 // from being idle.
 func TestIdleMoves(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{Manager: "stream_idle_timeout: 0.3s\nupgrade_configs: [{upgrade_type: websocket}]"}, func(s *proxytest.Session) {
+	p, _ := start(t, proxytest.Edge{Manager: "stream_idle_timeout: 0.6s\nupgrade_configs: [{upgrade_type: websocket}]"}, func(s *proxytest.Session) {
 		r, err := s.Request()
 		if err != nil {
 			return
@@ -373,7 +373,7 @@ func TestIdleMoves(t *testing.T) {
 // TestSlowReader: a client that takes nothing of its response holds nothing for
 // ever.
 func TestSlowReader(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{AccessLog: flags, Manager: "stream_idle_timeout: 0.2s"}, proxytest.Answer(proxytest.OK(strings.Repeat("x", 32<<20))))
+	p, _ := start(t, proxytest.Edge{AccessLog: flags, Manager: "stream_idle_timeout: 0.6s"}, proxytest.Answer(proxytest.OK(strings.Repeat("x", 32<<20))))
 	c := p.Dial()
 	c.Send(get("/"))
 	wantLog(t, p, "GET 200 SI stream_idle_timeout")

@@ -3,6 +3,7 @@
 package hcm
 
 import (
+	"encoding/base64"
 	"errors"
 
 	"weir.dev/weir/proxy/codec"
@@ -53,6 +54,28 @@ func (k *connection) speakHTTP2(head []byte) {
 		e.Transport = &readAhead{e.Transport, append([]byte(nil), head...)}
 	}
 	k.multi = h2.NewServer(e, &k.m.cfg.codecH2, k.h2, k)
+}
+
+// upgradeH2C grants a first request's offer to go on in HTTP/2, if the configuration
+// has the upgrade type h2c: the request becomes the first stream. An offer that
+// cannot be granted is as if it were not there (RFC 7540 §3.2).
+func (k *connection) upgradeH2C(t *engine.Task, a *active) bool {
+	offer := a.h1.H2C()
+	if offer == nil || !k.switches() || k.conn.Info.TLS != nil {
+		return false
+	}
+	settings, err := base64.RawURLEncoding.DecodeString(string(offer))
+	if err != nil || !h2.ValidSettings(settings) {
+		return false
+	}
+	if _, err := k.conn.Transport.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")); err != nil {
+		return true // What reads next finds the connection gone.
+	}
+	k.speakHTTP2(a.h1.Rest())
+	k.stats.CxUpgradesTotal.Inc()
+	k.multi.Upgrade(settings, &a.head, a.h1.Head().Size)
+	a.head.Reset()
+	return true
 }
 
 // readAhead is a transport of which some bytes were read before.

@@ -3,9 +3,16 @@
 package hcm_test
 
 import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"weir.dev/weir/proxy/proxytest"
 )
@@ -145,18 +152,88 @@ func TestUpgradeNotAsked(t *testing.T) {
 	wantLog(t, p, "GET 502 UPE ")
 }
 
-// TestH2CUpgrade: an upgrade to h2c is as if it were not there.
-func TestH2CUpgrade(t *testing.T) {
-	p, up := start(t, proxytest.Edge{Manager: "upgrade_configs: [{upgrade_type: h2c}, {upgrade_type: websocket}]"}, mirror)
-	r := p.Do("GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n")
-	if r.StatusCode != 200 {
-		t.Errorf("%v", r)
+const h2cOffer = "GET /first HTTP/1.1\r\nhost: a\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: "
+
+// TestH2CIgnored: an offer to go on in HTTP/2 is as if it were not there where the
+// configuration does not have it, and where it is not as it should be.
+func TestH2CIgnored(t *testing.T) {
+	const on = "upgrade_configs: [{upgrade_type: h2c}, {upgrade_type: websocket}]"
+	for _, tt := range []struct{ name, manager, offer string }{
+		{"not configured", "upgrade_configs: [{upgrade_type: websocket}]", "AAMAAABkAAQCAAAAAAIAAAAA\r\n"},
+		{"disabled", "upgrade_configs: [{upgrade_type: h2c, enabled: false}]", "AAMAAABkAAQCAAAAAAIAAAAA\r\n"},
+		{"HTTP/1 alone", "codec_type: HTTP1\n" + on, "AAMAAABkAAQCAAAAAAIAAAAA\r\n"},
+		{"not base64url", on, "AAM+\r\n"},
+		{"half a setting", on, "AAMAAA\r\n"},
+		{"a window too large", on, "AAT_____\r\n"},
+		{"two", on, "AAMAAABk\r\nhttp2-settings: AAMAAABk\r\n"},
+		{"with content", on, "AAMAAABk\r\ncontent-length: 1\r\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, up := start(t, proxytest.Edge{Manager: tt.manager}, mirror)
+			c := p.Dial()
+			c.Send(h2cOffer+tt.offer+"\r\n", "x"[:strings.Count(tt.offer, "content-length")])
+			if r := c.Response("GET"); r.StatusCode != 200 {
+				t.Errorf("%v", r)
+			}
+			got := up.WaitRequests(1)[0]
+			for _, n := range []string{"upgrade", "http2-settings", "connection"} {
+				if v := proxytest.Field(got, n); v != "" {
+					t.Errorf("the upstream got %s: %s", n, v)
+				}
+			}
+		})
 	}
-	got := up.WaitRequests(1)[0]
-	for _, n := range []string{"upgrade", "http2-settings", "connection"} {
-		if v := proxytest.Field(got, n); v != "" {
-			t.Errorf("the upstream got %s: %s", n, v)
+}
+
+// TestH2CUpgrade: the request that offers to go on in HTTP/2 is the first stream, and
+// others follow.
+func TestH2CUpgrade(t *testing.T) {
+	p, up := start(t, proxytest.Edge{Manager: "upgrade_configs: [{upgrade_type: h2c}]"}, proxytest.Answer(proxytest.OK("hello")))
+	c := p.Dial()
+	// The client's preface may come right behind.
+	c.Send(h2cOffer+"AAMAAABkAAQAAP__\r\n\r\n", http2.ClientPreface)
+	r := bufio.NewReader(c.Conn())
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != 101 || res.Header.Get("upgrade") != "h2c" {
+		t.Fatalf("%v %v", res, err)
+	}
+	w := http2.NewFramer(c.Conn(), r)
+	if err := w.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	var block bytes.Buffer
+	e := hpack.NewEncoder(&block)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "a"}, {":path", "/second"}} {
+		if err := e.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+			t.Fatal(err)
 		}
+	}
+	if err := w.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true}); err != nil {
+		t.Fatal(err)
+	}
+	bodies := map[uint32]string{}
+	for ended := 0; ended < 2; {
+		f, err := w.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, ok := f.(*http2.DataFrame); ok {
+			bodies[d.StreamID] += string(d.Data())
+		}
+		if f.Header().Flags.Has(http2.FlagDataEndStream) && (f.Header().Type == http2.FrameData || f.Header().Type == http2.FrameHeaders) {
+			ended++
+		}
+	}
+	if bodies[1] != "hello" || bodies[3] != "hello" {
+		t.Errorf("%v", bodies)
+	}
+	got := up.WaitRequests(2)
+	slices.Sort(got)
+	if !strings.HasPrefix(got[0], "GET /first ") || !strings.HasPrefix(got[1], "GET /second ") || proxytest.Field(got[0], "upgrade") != "" {
+		t.Errorf("%q", got)
+	}
+	if n := p.Counter("http.test.downstream_cx_http2_total"); n != 1 {
+		t.Errorf("%d connections of HTTP/2", n)
 	}
 }
 

@@ -147,7 +147,9 @@ func TestBulk(t *testing.T) {
 
 func bulk(t *testing.T, filters string) {
 	const size = 8 << 20
+	read := make(chan struct{})
 	p, _ := start(t, edge{log: "%BYTES_RECEIVED% %BYTES_SENT%", filters: filters}, func(s *proxytest.Session) {
+		defer close(read)
 		sent := make(chan error, 1)
 		go func() { sent <- s.Send(pattern(size)); _ = s.CloseWrite() }()
 		b, err := s.ReadAll()
@@ -167,6 +169,7 @@ func bulk(t *testing.T, filters string) {
 	if err := <-done; err != nil {
 		t.Errorf("the client's send: %v", err)
 	}
+	<-read // The proxy may be done before the upstream has taken what is on its way.
 	wantLog(t, p, fmt.Sprintf("%d %d", size, size))
 }
 

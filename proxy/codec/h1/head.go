@@ -38,6 +38,9 @@ type Head struct {
 	// HasBody reports that at least one byte of framing or content follows
 	// the head as a body.
 	HasBody bool
+	// H2C is the value of HTTP2-Settings where a request offers to go on in HTTP/2
+	// and the options let that be known, else nil.
+	H2C []byte
 }
 
 // HTTP10 reports that the peer speaks HTTP/1.0.
@@ -87,7 +90,9 @@ type Parser struct {
 	keepAlive  bool
 	upgrade    bool // Connection: upgrade
 	upgrades   int
-	options    int // members of Connection
+	settings   []byte // the value of HTTP2-Settings
+	settingses int    // how many of them there were
+	options    int    // members of Connection
 
 	nominated  [maxConnectionOptions]header.Name
 	nominees   int
@@ -115,6 +120,7 @@ func (p *Parser) Next() {
 	p.isResponse, p.isConnect, p.authority, p.host = false, false, false, false
 	p.te, p.teTrailers, p.close, p.keepAlive, p.upgrade = false, false, false, false, false
 	p.upgrades, p.options, p.nominees = 0, 0, 0
+	p.settings, p.settingses = nil, 0
 	p.spelling.Reset()
 }
 
@@ -242,6 +248,7 @@ const (
 	kindTE
 	kindUpgrade
 	kindExpect
+	kindSettings
 )
 
 // kinds has the kind of each well-known name at its ID.
@@ -252,7 +259,7 @@ func buildKinds() (t [256]kind) {
 		header.Host: kindHost, header.ContentLength: kindContentLength, header.TransferEncoding: kindTransferEncoding,
 		header.Connection: kindConnection, header.ProxyConnection: kindProxyConnection, header.TE: kindTE,
 		header.Upgrade: kindUpgrade, header.Expect: kindExpect,
-		header.KeepAlive: kindDropped, header.HTTP2Settings: kindDropped,
+		header.KeepAlive: kindDropped, header.HTTP2Settings: kindSettings,
 	} {
 		t[n.ID()] = k
 	}
@@ -302,6 +309,9 @@ func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *cod
 	case kindUpgrade:
 		p.head.Protocol = v
 		p.upgrades++
+	case kindSettings:
+		p.settings = v
+		p.settingses++
 	case kindExpect:
 		if !p.isResponse && !p.head.HTTP10() {
 			if !equalLower(v, "100-continue") {

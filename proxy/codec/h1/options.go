@@ -68,6 +68,8 @@ type Options struct {
 	// PreserveCase records how the peer spelled each field name, see
 	// [Parser.Spelling].
 	PreserveCase bool
+	// UpgradeH2C notes requests that offer to go on in HTTP/2, see [Server.H2C].
+	UpgradeH2C bool
 	// EnableTrailers is Envoy's enable_trailers: without it trailer fields
 	// are read, checked and forgotten.
 	EnableTrailers bool

@@ -165,6 +165,10 @@ func (p *Parser) finishRequest(m *header.Map) *codec.Error {
 	// leave doubt: in HTTP/1.0, with content, in several lines, to h2c.
 	h.Upgrade = p.upgrade && p.upgrades == 1 && !h.HTTP10() && !h.HasBody && !p.isConnect &&
 		switchable(h.Protocol)
+	if p.opts.UpgradeH2C && p.upgrade && p.upgrades == 1 && p.settingses == 1 && !h.HTTP10() && !h.HasBody && !p.isConnect &&
+		equalLower(h.Protocol, "h2c") {
+		h.H2C = p.settings
+	}
 	if h.Upgrade {
 		m.AddView(header.Upgrade, h.Protocol)
 	} else {

@@ -137,6 +137,11 @@ func (s *Server) Head() *codec.Head {
 	return &s.head.Head
 }
 
+// H2C returns the settings with which the present request offers to go on in HTTP/2
+// (RFC 7540 §3.2), in base64url; nil if it does not, or if the options do not want
+// to know.
+func (s *Server) H2C() []byte { return s.head.H2C }
+
 // OnBody has p told of each piece of the requests' bodies that arrives, until
 // Detach.
 func (s *Server) OnBody(p codec.Progress) { s.body.progress = p }

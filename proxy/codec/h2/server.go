@@ -6,6 +6,8 @@ import (
 	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/codec/h2/frame"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/streaminfo"
 )
 
 // A Handler serves the requests of a connection. Its methods are called on the
@@ -45,6 +47,29 @@ func NewServer(e codec.Ends, o *Options, st *Stats, h Handler) *Server {
 	c := &Server{h: h}
 	c.init(e, o, st, c, false)
 	return c
+}
+
+// ValidSettings reports whether p is the payload of a SETTINGS frame that a client
+// may send.
+func ValidSettings(p []byte) bool {
+	return frame.CheckSettings(frame.Header{Type: frame.Settings, Length: uint32(len(p))}, p) == nil
+}
+
+// Upgrade begins the connection of a client that has sent its first request in
+// HTTP/1 with an offer to go on in HTTP/2 (RFC 7540 §3.2), and has been granted it:
+// settings is the valid payload that it has sent along, and m the head of the
+// request, which has no body. It is called before Serve.
+func (c *Server) Upgrade(settings []byte, m *header.Map, size int) {
+	c.sendSettings()
+	if !c.applySettings(settings) {
+		return // Serve tells the client why.
+	}
+	r := c.take(1)
+	c.last = 1
+	m.CopyTo(&r.header)
+	r.hd = codec.Head{Version: streaminfo.HTTP2, KeepAlive: true, Fields: m.Len(), Size: size}
+	c.read.length, c.read.size = -1, m.Size()
+	c.begin(r, true)
 }
 
 // Serve reads and handles all there is. It returns false once the connection is

@@ -84,30 +84,8 @@ func (c *conn) settingsFrame(h frame.Header, p []byte) {
 	if !c.settings.received {
 		c.peer.streams = math.MaxUint32 // RFC 9113 §6.5.2: there is no limit unless one is told.
 	}
-	for id, v := range frame.AllSettings(p) {
-		switch id {
-		case frame.HeaderTableSize:
-			c.enc.SetPeerTableSize(v)
-		case frame.MaxConcurrentStreams:
-			c.peer.streams = v
-		case frame.InitialWindowSize:
-			if !c.resizeWindows(int64(v)) {
-				return
-			}
-		case frame.EnablePush:
-			// RFC 9113 §6.5.2: a server must not send anything but 0.
-			if c.client && v != 0 {
-				c.fail(errPushSetting)
-				return
-			}
-		case frame.EnableConnectProtocol:
-			// RFC 8441 §3: it is not taken back.
-			if c.peer.connect && v == 0 {
-				c.fail(errConnectSetting)
-				return
-			}
-			c.peer.connect = v == 1
-		}
+	if !c.applySettings(p) {
+		return
 	}
 	c.settings.received = true
 	b := c.out.reserve(frame.HeaderLen)
@@ -150,6 +128,37 @@ func (c *conn) resizeWindows(v int64) bool {
 	}
 	if delta > 0 {
 		c.table.update(func(s *exchange) bool { s.windowOpen(); return true })
+	}
+	return true
+}
+
+// applySettings takes the peer's settings in their order. It returns false if they
+// end the connection.
+func (c *conn) applySettings(p []byte) bool {
+	for id, v := range frame.AllSettings(p) {
+		switch id {
+		case frame.HeaderTableSize:
+			c.enc.SetPeerTableSize(v)
+		case frame.MaxConcurrentStreams:
+			c.peer.streams = v
+		case frame.InitialWindowSize:
+			if !c.resizeWindows(int64(v)) {
+				return false
+			}
+		case frame.EnablePush:
+			// RFC 9113 §6.5.2: a server must not send anything but 0.
+			if c.client && v != 0 {
+				c.fail(errPushSetting)
+				return false
+			}
+		case frame.EnableConnectProtocol:
+			// RFC 8441 §3: it is not taken back.
+			if c.peer.connect && v == 0 {
+				c.fail(errConnectSetting)
+				return false
+			}
+			c.peer.connect = v == 1
+		}
 	}
 	return true
 }

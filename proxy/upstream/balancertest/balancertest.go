@@ -290,3 +290,42 @@ func testAllocations(t *testing.T, p upstream.Policy) {
 		}
 	}
 }
+
+// Moves checks that, when one of many hosts of equal weight leaves, all its keys and at
+// most a share of the others move to another host, and that they return with it. The
+// share of keys that moved is logged.
+func Moves(t *testing.T, p upstream.Policy, hosts []*upstream.Host, keys int, limit float64) {
+	t.Helper()
+	where := func(list []*upstream.Host) []*upstream.Host {
+		b, c := Balancer(p, 1, list...), &upstream.PickContext{HasHash: true}
+		at := make([]*upstream.Host, keys)
+		for i := range at {
+			c.Hash = mix(uint64(i))
+			at[i] = b.Pick(c)
+		}
+		return at
+	}
+	before, after := where(hosts), where(hosts[1:])
+	moved, own := 0, 0
+	for i, h := range before {
+		switch {
+		case h == hosts[0]:
+			own++
+			if after[i] == h {
+				t.Fatalf("key %d is still at the host that left", i)
+			}
+		case after[i] != h:
+			moved++
+		}
+	}
+	share := float64(moved) / float64(keys)
+	t.Logf("%d hosts: %d of %d keys were at the host that left, %d others moved (%.2f %%)", len(hosts), own, keys, moved, 100*share)
+	if share > limit {
+		t.Errorf("%.4f of the keys moved without need, above %.4f", share, limit)
+	}
+	for i, h := range where(hosts) {
+		if h != before[i] {
+			t.Fatalf("key %d does not return", i)
+		}
+	}
+}

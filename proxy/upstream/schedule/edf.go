@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package upstream
+// Package schedule picks hosts in proportion to weights that may change from pick to
+// pick, for balancers of one loop, and raises the weights of hosts that are new.
+package schedule
 
 import (
 	"math"
 	"slices"
+
+	"weir.dev/weir/proxy/upstream"
 )
 
 // A Scheduler picks hosts in proportion to their weights, smoothly: earliest deadline
@@ -14,14 +18,14 @@ import (
 type Scheduler struct {
 	heap   []deadline
 	turns  []turn
-	weight func(*Host) float64 // nil if weights are fixed
+	weight func(*upstream.Host) float64 // nil if weights are fixed
 	now    float64
 	order  uint32
 }
 
 // turn is the hosts of one entry.
 type turn struct {
-	hosts []*Host
+	hosts []*upstream.Host
 	next  int
 	step  float64 // time between two picks of the entry, if weights are fixed
 }
@@ -36,11 +40,11 @@ type deadline struct {
 // Weights below the least are lifted to it, so that no deadline is infinite.
 const minWeight = 1e-6
 
-// NewScheduler schedules hosts by weight, which is asked anew at each pick; nil is the
+// New schedules hosts by weight, which is asked anew at each pick; nil is the
 // hosts' own, fixed weight. skip picks
 // (at most one round of them) are made beforehand, so that loops do not all begin with
 // the same host.
-func NewScheduler(hosts []*Host, weight func(*Host) float64, skip uint64) *Scheduler {
+func New(hosts []*upstream.Host, weight func(*upstream.Host) float64, skip uint64) *Scheduler {
 	s := &Scheduler{weight: weight}
 	if weight == nil {
 		s.groupByWeight(hosts)
@@ -70,7 +74,7 @@ func NewScheduler(hosts []*Host, weight func(*Host) float64, skip uint64) *Sched
 }
 
 // Next picks a host, or returns nil if there is none.
-func (s *Scheduler) Next() *Host {
+func (s *Scheduler) Next() *upstream.Host {
 	if len(s.heap) == 0 {
 		return nil
 	}
@@ -95,7 +99,7 @@ func (s *Scheduler) Next() *Host {
 }
 
 // groupByWeight makes one entry per weight; its share is that of all its hosts.
-func (s *Scheduler) groupByWeight(hosts []*Host) {
+func (s *Scheduler) groupByWeight(hosts []*upstream.Host) {
 	at := map[uint32]int{}
 	for _, h := range hosts {
 		i, ok := at[h.Weight]
@@ -154,7 +158,7 @@ func (s *Scheduler) down() {
 }
 
 // SameWeights tells whether all hosts weigh alike.
-func SameWeights(hosts []*Host) bool {
+func SameWeights(hosts []*upstream.Host) bool {
 	for _, h := range hosts {
 		if h.Weight != hosts[0].Weight {
 			return false

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package upstream
+package schedule
 
 import (
 	"math"
 	"time"
+
+	"weir.dev/weir/proxy/upstream"
 )
 
 // SlowStart raises a new or recovered host's weight step by step (Envoy's
@@ -20,7 +22,7 @@ type SlowStart struct {
 }
 
 // Factor is what a host's weight is multiplied by at a moment.
-func (s *SlowStart) Factor(h *Host, now time.Time) float64 {
+func (s *SlowStart) Factor(h *upstream.Host, now time.Time) float64 {
 	if s.Window <= 0 {
 		return 1
 	}
@@ -36,7 +38,7 @@ func (s *SlowStart) Factor(h *Host, now time.Time) float64 {
 }
 
 // Any tells whether a host is in its slow start at a moment.
-func (s *SlowStart) Any(hosts []*Host, now time.Time) bool {
+func (s *SlowStart) Any(hosts []*upstream.Host, now time.Time) bool {
 	if s.Window <= 0 {
 		return false
 	}
