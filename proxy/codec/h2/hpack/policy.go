@@ -4,23 +4,23 @@ package hpack
 
 import "weir.dev/weir/proxy/header"
 
-// policy is what the encoder does with a field that is not in the tables.
+// policy is what the encoder does with a field that is not in the tables. The zero
+// policy inserts it when it is sent for the second time within a short while: what
+// differs in each message never costs an insertion.
 type policy uint8
 
 const (
-	// second inserts a field when it is sent for the second time within a short
-	// while: what differs in each message never costs an insertion.
-	second policy = iota
+	_ policy = iota
 	// now inserts at once: names with few values.
 	now
 	// literal never inserts: values that do not come again.
 	literal
-	// ifShort is second for values of at most longPath bytes, else literal.
+	// ifShort is the zero policy for values of at most longPath bytes, else literal.
 	ifShort
 	// never is never indexed, by no hop: credentials (RFC 7541 §7.1.3).
 	never
-	// neverShort is never for values that are short enough to be guessed, else
-	// second.
+	// neverShort is never for values that are short enough to be guessed, else the
+	// zero policy.
 	neverShort
 )
 
@@ -32,8 +32,8 @@ const (
 	shortSecret = 20
 )
 
-// policies has the policy of each well-known name. At 0, for other names, it is
-// second.
+// policies has the policy of each well-known name. At 0, for other names, it is the
+// zero policy.
 var policies = buildPolicies()
 
 func buildPolicies() (t [256]policy) {
