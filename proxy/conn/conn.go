@@ -71,9 +71,9 @@ type Conn struct {
 	owner      Owner
 	next, prev *Conn // in its Group
 	group      *Group
-	ended      []func()
-	busy       bool // a task serves it
-	held       bool // the handler waits for the socket by itself
+	ended      func() // calls what OnClose was given
+	busy       bool   // a task serves it
+	held       bool   // the handler waits for the socket by itself
 	closed     bool
 }
 
@@ -110,7 +110,14 @@ func (c *Conn) Hold() { c.held = true }
 
 // OnClose has f called, on the loop, when the connection is gone: for filters
 // that keep count of it. The last one registered is called first.
-func (c *Conn) OnClose(f func()) { c.ended = append(c.ended, f) }
+func (c *Conn) OnClose(f func()) {
+	before := c.ended
+	if before == nil {
+		c.ended = f
+		return
+	}
+	c.ended = func() { f(); before() }
+}
 
 // Closed reports whether the connection is gone.
 func (c *Conn) Closed() bool { return c.closed }
@@ -199,8 +206,8 @@ func (c *Conn) Close() {
 	if c.handler != nil {
 		c.handler.Closed(c)
 	}
-	for i := len(c.ended) - 1; i >= 0; i-- {
-		c.ended[i]()
+	if c.ended != nil {
+		c.ended()
 	}
 	if c.owner != nil {
 		c.owner.Gone(c)

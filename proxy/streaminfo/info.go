@@ -41,9 +41,6 @@ type Connection struct {
 	Local, Remote address.Addr
 	// DirectLocal and DirectRemote are the ends of the socket itself.
 	DirectLocal, DirectRemote address.Addr
-	// LocalRestored tells that a listener filter has set Local, even if to what
-	// it was: another listener may be the one for it (use_original_dst).
-	LocalRestored bool
 	// Start is when the connection was accepted or dialled; End when it was
 	// closed, zero before.
 	Start, End time.Time
@@ -75,6 +72,9 @@ type Connection struct {
 	ListenerName, FilterChainName string
 	// TrafficDirection is the listener's.
 	TrafficDirection Direction
+	// LocalRestored tells that a listener filter has set Local, even if to what
+	// it was: another listener may be the one for it (use_original_dst).
+	LocalRestored bool
 	// Metadata and FilterState live with the connection.
 	Metadata    Metadata
 	FilterState FilterState

@@ -31,7 +31,7 @@ type connection struct {
 	remote   bool    // the client closed
 	broken   bool    // it ends in the midst of a stream
 	a        *active // the stream being served, or nil
-	client   string  // what x-forwarded-client-cert tells of the client, once it was asked
+	client   *string // what x-forwarded-client-cert tells of the client, once it was asked
 }
 
 type lapse uint8

@@ -33,7 +33,7 @@ const (
 // apply keeps the header from those who may not send it, and tells the connection's
 // own client certificate. A connection without one has nothing to tell. told is the
 // connection's element, made at the first request and kept.
-func (x *xfcc) apply(h *header.Map, c *streaminfo.Connection, told *string) {
+func (x *xfcc) apply(h *header.Map, c *streaminfo.Connection, told **string) {
 	mutual := c.TLS != nil && len(c.TLS.PeerCerts) > 0
 	switch {
 	case x.mode == xfccAlwaysForward, x.mode == xfccForwardOnly && mutual:
@@ -42,15 +42,16 @@ func (x *xfcc) apply(h *header.Map, c *streaminfo.Connection, told *string) {
 		h.Del(header.XForwardedClientCert)
 		return
 	}
-	if *told == "" {
-		*told = string(x.element(nil, c.TLS))
+	if *told == nil {
+		s := string(x.element(nil, c.TLS))
+		*told = &s
 	}
 	if x.mode == xfccAppendForward && h.Has(header.XForwardedClientCert) {
 		all, _ := h.AppendJoined(nil, header.XForwardedClientCert)
-		h.SetBytes(header.XForwardedClientCert, append(append(all, ','), *told...))
+		h.SetBytes(header.XForwardedClientCert, append(append(all, ','), **told...))
 		return
 	}
-	h.Set(header.XForwardedClientCert, *told)
+	h.Set(header.XForwardedClientCert, **told)
 }
 
 // element appends what is told of a client, in Envoy's order.
