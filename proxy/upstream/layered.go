@@ -25,12 +25,18 @@ type LayerOptions struct {
 
 // Layered returns a Policy that draws a priority by load, decides between its healthy,
 // its degraded and, in panic, all of its hosts, perhaps for a locality, and lets a
-// ListPolicy pick among those, as Envoy's LoadBalancerBase does. A [WeightedPolicy] gets
-// the hosts of all localities at once.
-func Layered(list ListPolicy, o LayerOptions) Policy { return layered{list, o} }
+// ListPolicy pick among those, as Envoy's LoadBalancerBase does.
+func Layered(list ListPolicy, o LayerOptions) Policy { return layered{list: list, LayerOptions: o} }
+
+// LayeredWeighted is Layered for a WeightedPolicy, which gets the hosts of all localities
+// at once: the weights of localities are in the shares.
+func LayeredWeighted(w WeightedPolicy, o LayerOptions) Policy {
+	return layered{weighted: w, LayerOptions: o}
+}
 
 type layered struct {
-	list ListPolicy
+	list     ListPolicy // or
+	weighted WeightedPolicy
 	LayerOptions
 }
 
@@ -41,10 +47,7 @@ func (l layered) ByLocality() Policy {
 }
 
 // Slow implements SlowPolicy: tables of hashes are large.
-func (l layered) Slow() bool {
-	_, weighted := l.list.(WeightedPolicy)
-	return weighted
-}
+func (l layered) Slow() bool { return l.weighted != nil }
 
 type layeredTable struct {
 	layered
@@ -81,7 +84,7 @@ func (l layered) level(set *PrioritySet, i int, s *HostSet) levelOf[Table] {
 		return lv
 	}
 	lv.healthy, lv.degraded = l.build(s, healthyHosts), l.build(s, degradedHosts)
-	if _, ok := l.list.(WeightedPolicy); ok {
+	if l.weighted != nil {
 		return lv // The weights of localities are in its shares.
 	}
 	if l.LayerOptions.ByLocality {
@@ -104,15 +107,14 @@ func (l layered) build(s *HostSet, kind hostKind) Table {
 	if len(hosts) == 0 {
 		return nil
 	}
-	w, ok := l.list.(WeightedPolicy)
-	if !ok {
+	if l.weighted == nil {
 		return l.list.BuildList(hosts)
 	}
 	hosts, shares := l.shares(s, kind)
 	if len(hosts) == 0 {
 		return nil
 	}
-	return w.BuildWeighted(hosts, shares)
+	return l.weighted.BuildWeighted(hosts, shares)
 }
 
 // Measure implements Measured: the table that is used for most requests counts.

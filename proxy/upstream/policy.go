@@ -32,11 +32,12 @@ type ListPolicy interface {
 	BuildList(list []*Host) Table
 }
 
-// A WeightedPolicy is a ListPolicy that takes the shares of its hosts from outside: with
-// weights by locality they are not the hosts' own.
+// A WeightedPolicy balances among the hosts of one list by shares that come from outside:
+// with weights by locality they are not the hosts' own. [LayeredWeighted] makes a Policy
+// of it.
 type WeightedPolicy interface {
-	ListPolicy
-	// BuildWeighted is BuildList with a share for each host; the shares add up to 1.
+	// BuildWeighted is Build for one list that is not empty, with a share for each host;
+	// the shares add up to 1.
 	BuildWeighted(list []*Host, shares []float64) Table
 }
 

@@ -31,19 +31,10 @@ type Config struct {
 func New(c Config) upstream.Policy {
 	c.Size = cmp.Or(c.Size, DefaultSize)
 	c.Layers.Hashed = true
-	return upstream.Layered(list{c}, c.Layers)
+	return upstream.LayeredWeighted(list{c}, c.Layers)
 }
 
 type list struct{ Config }
-
-// BuildList implements upstream.ListPolicy.
-func (l list) BuildList(hosts []*upstream.Host) upstream.Table {
-	shares := make([]float64, len(hosts))
-	for i := range shares {
-		shares[i] = 1 / float64(len(hosts))
-	}
-	return l.BuildWeighted(hosts, shares)
-}
 
 // BuildWeighted implements upstream.WeightedPolicy.
 func (l list) BuildWeighted(hosts []*upstream.Host, shares []float64) upstream.Table {

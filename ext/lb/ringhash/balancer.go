@@ -36,19 +36,10 @@ const (
 func New(c Config) upstream.Policy {
 	c.MinSize, c.MaxSize = cmp.Or(c.MinSize, defaultMin), cmp.Or(c.MaxSize, limit)
 	c.Layers.Hashed = true
-	return upstream.Layered(list{c}, c.Layers)
+	return upstream.LayeredWeighted(list{c}, c.Layers)
 }
 
 type list struct{ Config }
-
-// BuildList implements upstream.ListPolicy.
-func (l list) BuildList(hosts []*upstream.Host) upstream.Table {
-	shares := make([]float64, len(hosts))
-	for i := range shares {
-		shares[i] = 1 / float64(len(hosts))
-	}
-	return l.BuildWeighted(hosts, shares)
-}
 
 // BuildWeighted implements upstream.WeightedPolicy.
 func (l list) BuildWeighted(hosts []*upstream.Host, shares []float64) upstream.Table {
