@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"weir.dev/weir/proxy/othername"
 	"weir.dev/weir/proxy/streaminfo"
 )
 
@@ -187,49 +188,17 @@ func emailSAN(dst []byte, x *x509.Certificate) []byte {
 	return dst
 }
 
-// otherNameSAN appends the other names (RFC 5280 §4.2.1.6) whose value is a
-// string; crypto/x509 does not parse them.
+// otherNameSAN appends the other names (RFC 5280 §4.2.1.6) whose value is a string.
 func otherNameSAN(dst []byte, x *x509.Certificate) []byte {
 	start := len(dst)
-	for _, e := range x.Extensions {
-		if !e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17}) {
-			continue
-		}
-		var names []asn1.RawValue
-		if _, err := asn1.Unmarshal(e.Value, &names); err != nil {
-			continue
-		}
-		for _, n := range names {
-			if s, ok := otherName(n); ok {
-				dst = join(dst, start, s)
-			}
+	for _, n := range othername.Of(x) {
+		switch n.Tag {
+		case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String, asn1.TagT61String,
+			asn1.TagNumericString, asn1.TagOctetString, asn1.TagGeneralString:
+			dst = join(dst, start, n.Value)
 		}
 	}
 	return dst
-}
-
-func otherName(n asn1.RawValue) (string, bool) {
-	if n.Class != asn1.ClassContextSpecific || n.Tag != 0 || !n.IsCompound {
-		return "", false
-	}
-	var id asn1.ObjectIdentifier
-	rest, err := asn1.Unmarshal(n.Bytes, &id)
-	if err != nil {
-		return "", false
-	}
-	var wrapped, value asn1.RawValue
-	if _, err := asn1.Unmarshal(rest, &wrapped); err != nil || wrapped.Class != asn1.ClassContextSpecific {
-		return "", false
-	}
-	if _, err := asn1.Unmarshal(wrapped.Bytes, &value); err != nil || value.Class != asn1.ClassUniversal {
-		return "", false
-	}
-	switch value.Tag {
-	case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String, asn1.TagT61String,
-		asn1.TagNumericString, asn1.TagOctetString, asn1.TagGeneralString:
-		return string(value.Bytes), true
-	}
-	return "", false
 }
 
 func notBefore(x *x509.Certificate) time.Time { return x.NotBefore }

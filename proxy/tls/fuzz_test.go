@@ -2,10 +2,7 @@
 
 package tls
 
-import (
-	"encoding/asn1"
-	"testing"
-)
+import "testing"
 
 // FuzzRecords reads whatever comes as records and as a ServerHello.
 func FuzzRecords(f *testing.F) {
@@ -25,17 +22,6 @@ func FuzzRecords(f *testing.F) {
 		}
 		if whole != parts {
 			t.Errorf("in steps of %d: %+v, at once: %+v", step, parts, whole)
-		}
-	})
-}
-
-// FuzzOtherName reads an alternative name that crypto/x509 does not.
-func FuzzOtherName(f *testing.F) {
-	f.Add([]byte{0xa0, 15, 6, 3, 42, 3, 4, 0xa0, 8, 12, 6, 'n', 'a', 'm', 'e', 'd', '!'})
-	f.Fuzz(func(_ *testing.T, b []byte) {
-		var v asn1.RawValue
-		if _, err := asn1.Unmarshal(b, &v); err == nil {
-			otherName(v)
 		}
 	})
 }

@@ -4,10 +4,10 @@ package tls
 
 import (
 	"crypto/x509"
-	"encoding/asn1"
 	"slices"
 	"strings"
 
+	"weir.dev/weir/proxy/othername"
 	"weir.dev/weir/proxy/secret"
 )
 
@@ -41,8 +41,8 @@ func matchOne(c *x509.Certificate, m *secret.SANMatcher) bool {
 		}
 	}
 	if m.Type == secret.OtherSAN {
-		for _, n := range otherNames(c) {
-			if n.oid == m.OID && m.Match.Match(n.value) {
+		for _, n := range othername.Of(c) {
+			if n.OID == m.OID && m.Match.Match(n.Value) {
 				return true
 			}
 		}
@@ -69,46 +69,4 @@ func matchDNS(name string, m *secret.SANMatcher) bool {
 	}
 	_, parent, ok := strings.Cut(want, ".")
 	return ok && parent == rest && !strings.HasPrefix(want, ".")
-}
-
-type other struct{ oid, value string }
-
-// otherNames are the names of a certificate's OtherName entries (RFC 5280 §4.2.1.6)
-// whose value is a string; crypto/x509 does not read them.
-func otherNames(c *x509.Certificate) []other {
-	var out []other
-	for _, e := range c.Extensions {
-		if !e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17}) {
-			continue
-		}
-		var names []asn1.RawValue
-		if _, err := asn1.Unmarshal(e.Value, &names); err != nil {
-			continue
-		}
-		for _, n := range names {
-			if o, ok := otherName(n); ok {
-				out = append(out, o)
-			}
-		}
-	}
-	return out
-}
-
-func otherName(n asn1.RawValue) (other, bool) {
-	if n.Class != asn1.ClassContextSpecific || n.Tag != 0 || !n.IsCompound {
-		return other{}, false
-	}
-	var id asn1.ObjectIdentifier
-	rest, err := asn1.Unmarshal(n.Bytes, &id)
-	if err != nil {
-		return other{}, false
-	}
-	var wrapped, value asn1.RawValue
-	if _, err := asn1.Unmarshal(rest, &wrapped); err != nil || wrapped.Class != asn1.ClassContextSpecific {
-		return other{}, false
-	}
-	if _, err := asn1.Unmarshal(wrapped.Bytes, &value); err != nil || value.Class != asn1.ClassUniversal {
-		return other{}, false
-	}
-	return other{id.String(), string(value.Bytes)}, true
 }
