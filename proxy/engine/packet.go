@@ -161,24 +161,8 @@ func (l *Loop) DialPacket(addr address.Addr, o *DialOptions, loose bool, p Packe
 }
 
 func prepareDialPacket(fd int, sa unix.Sockaddr, o *DialOptions, loose bool) error {
-	for _, opt := range o.Options {
-		if err := opt.apply(fd); err != nil {
-			return err
-		}
-	}
-	if o.Source.IsValid() {
-		src, _ := toSockaddr(o.Source)
-		if err := unix.Bind(fd, src); err != nil {
-			return fmt.Errorf("%w %s: %w", ErrBind, o.Source, err)
-		}
-	}
-	for _, opt := range o.Bound {
-		if err := opt.apply(fd); err != nil {
-			return err
-		}
-	}
-	if loose {
-		return nil
+	if err := o.bind(fd); err != nil || loose {
+		return err
 	}
 	return unix.Connect(fd, sa)
 }

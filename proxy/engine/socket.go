@@ -109,6 +109,17 @@ func prepareDial(fd, family int, sa unix.Sockaddr, o *DialOptions) error {
 			return err
 		}
 	}
+	if err := o.bind(fd); err != nil {
+		return err
+	}
+	if err := unix.Connect(fd, sa); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		return err
+	}
+	return nil
+}
+
+// bind applies the options and binds the socket to its source.
+func (o *DialOptions) bind(fd int) error {
 	for _, opt := range o.Options {
 		if err := opt.apply(fd); err != nil {
 			return err
@@ -124,9 +135,6 @@ func prepareDial(fd, family int, sa unix.Sockaddr, o *DialOptions) error {
 		if err := opt.apply(fd); err != nil {
 			return err
 		}
-	}
-	if err := unix.Connect(fd, sa); err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		return err
 	}
 	return nil
 }
