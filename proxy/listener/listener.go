@@ -268,16 +268,7 @@ func (l *Listener) closeSockets() {
 
 // Start takes connections from now on.
 func (l *Listener) Start() error {
-	errs := make(chan error, len(l.workers))
-	for _, w := range l.workers {
-		if !w.loop.Post(func() { errs <- w.start() }) {
-			errs <- engine.ErrClosed
-		}
-	}
-	var err error
-	for range l.workers {
-		err = errors.Join(err, <-errs)
-	}
+	err := startAll(l.workers)
 	if err == nil {
 		l.limits.peers.add(l)
 	}
@@ -358,13 +349,4 @@ func (l *Listener) Close() {
 }
 
 // each runs f on every worker's loop and waits.
-func (l *Listener) each(f func(*worker)) {
-	var wg sync.WaitGroup
-	for _, w := range l.workers {
-		wg.Add(1)
-		if !w.loop.Post(func() { defer wg.Done(); f(w) }) {
-			wg.Done()
-		}
-	}
-	wg.Wait()
-}
+func (l *Listener) each(f func(*worker)) { onEach(l.workers, f) }

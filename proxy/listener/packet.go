@@ -141,17 +141,7 @@ func (l *PacketListener) bind(a address.Addr) error {
 
 // Start takes datagrams from now on.
 func (l *PacketListener) Start() error {
-	errs := make(chan error, len(l.workers))
-	for _, w := range l.workers {
-		if !w.loop.Post(func() { errs <- w.start() }) {
-			errs <- engine.ErrClosed
-		}
-	}
-	var err error
-	for range l.workers {
-		err = errors.Join(err, <-errs)
-	}
-	return err
+	return startAll(l.workers)
 }
 
 // Update replaces the configuration. Filters take over from those that stood at
@@ -212,16 +202,7 @@ func (l *PacketListener) Close() {
 }
 
 // each runs f on every worker's loop and waits.
-func (l *PacketListener) each(f func(*PacketWorker)) {
-	var wg sync.WaitGroup
-	for _, w := range l.workers {
-		wg.Add(1)
-		if !w.loop.Post(func() { defer wg.Done(); f(w) }) {
-			wg.Done()
-		}
-	}
-	wg.Wait()
-}
+func (l *PacketListener) each(f func(*PacketWorker)) { onEach(l.workers, f) }
 
 func (w *PacketWorker) start() error {
 	w.configure(w.cfg)
