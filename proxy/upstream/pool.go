@@ -239,8 +239,11 @@ func (p *pool) begin(c *Conn) {
 // pool makes room for it.
 func (p *pool) mayOpen(r *Resource) bool {
 	limit := p.worker.cluster.MaxConnectionsPerHost
-	if limit > 0 && p.host.ActiveConnections() >= limit && (p.conns > 0 || p.spare(p)) && p.conns > 0 {
-		return false
+	if limit > 0 && p.host.ActiveConnections() >= limit {
+		if p.conns > 0 {
+			return false
+		}
+		p.spare(p)
 	}
 	if r.TryAcquire() {
 		return true
