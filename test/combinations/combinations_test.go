@@ -6,7 +6,6 @@ package combinations
 
 import (
 	"crypto/tls"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -125,14 +124,3 @@ const routes = `
 - {match: {path: /redirect}, redirect: {path_redirect: /elsewhere}}
 - {match: {prefix: /}, route: {cluster: up, timeout: 5s}}
 `
-
-// dial connects to the proxy.
-func (p *pair) dial() net.Conn {
-	p.t.Helper()
-	c, err := net.Dial("tcp", p.proxy.Addr())
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.t.Cleanup(func() { _ = c.Close() })
-	return c
-}
