@@ -96,23 +96,10 @@ func lowerASCII(s string) string {
 	return string(b)
 }
 
-// equalFold reports whether s, lowered, is low, which is in lower case.
-func equalFold(s, low string) bool {
-	if len(s) != len(low) {
-		return false
-	}
-	for i := 0; i < len(s); i++ {
-		if lower(s[i]) != low[i] {
-			return false
-		}
-	}
-	return true
-}
-
 // containsFold reports whether s, lowered, contains low.
 func containsFold(s, low string) bool {
 	for i := 0; i+len(low) <= len(s); i++ {
-		if equalFold(s[i:i+len(low)], low) {
+		if header.EqualLower(s[i:i+len(low)], low) {
 			return true
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"weir.dev/weir/proxy/header"
 )
 
 type stringKind uint8
@@ -68,11 +70,11 @@ func (m *String) folded(s string) bool {
 	n := len(m.text)
 	switch m.kind {
 	case exact:
-		return equalFold(s, m.text)
+		return header.EqualLower(s, m.text)
 	case prefix:
-		return len(s) >= n && equalFold(s[:n], m.text)
+		return len(s) >= n && header.EqualLower(s[:n], m.text)
 	case suffix:
-		return len(s) >= n && equalFold(s[len(s)-n:], m.text)
+		return len(s) >= n && header.EqualLower(s[len(s)-n:], m.text)
 	case contains:
 		return containsFold(s, m.text)
 	}

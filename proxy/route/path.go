@@ -36,7 +36,7 @@ func (p *pathMatcher) hasPrefix(path []byte) bool {
 		return false
 	}
 	if p.fold {
-		return equalFold(path[:len(p.text)], p.text)
+		return header.EqualLower(path[:len(p.text)], p.text)
 	}
 	return string(path[:len(p.text)]) == p.text
 }
@@ -90,10 +90,10 @@ func (p *pathMatcher) match(rp *requestPath, h *header.Map) bool {
 func isConnect(h *header.Map) bool {
 	if string(h.Get(header.Method)) == "CONNECT" {
 		p := h.Get(header.Protocol)
-		return len(p) == 0 || string(p) == "bytestream" || equalFold(p, "connect-udp")
+		return len(p) == 0 || string(p) == "bytestream" || header.EqualLower(p, "connect-udp")
 	}
 	u := h.Get(header.Upgrade)
-	return u != nil && equalFold(u, "connect-udp")
+	return u != nil && header.EqualLower(u, "connect-udp")
 }
 
 // conditions are those of a RouteMatch beyond its path: all must hold.
@@ -179,17 +179,4 @@ func lower(c byte) byte {
 		return c + ('a' - 'A')
 	}
 	return c
-}
-
-// equalFold reports whether b, with ASCII letters lowered, is low.
-func equalFold(b []byte, low string) bool {
-	if len(b) != len(low) {
-		return false
-	}
-	for i, c := range b {
-		if lower(c) != low[i] {
-			return false
-		}
-	}
-	return true
 }

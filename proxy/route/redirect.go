@@ -98,7 +98,7 @@ func (d *Redirect) requestHost(h *header.Map, scheme []byte) []byte {
 	drop := d.port != ""
 	if old := h.Get(header.XForwardedProto); !drop && !bytes.Equal(scheme, old) {
 		port := string(host[at:])
-		drop = port == ":443" && equalFold(old, "https") || port == ":80" && equalFold(old, "http")
+		drop = port == ":443" && header.EqualLower(old, "https") || port == ":80" && header.EqualLower(old, "http")
 	}
 	if drop {
 		return host[:at]

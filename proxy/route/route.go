@@ -268,7 +268,7 @@ type Upgrade struct {
 // case; Unset leaves it to the connection manager.
 func (f *Forward) Upgrade(typ []byte) Toggle {
 	for i := range f.Upgrades {
-		if equalFold(typ, f.Upgrades[i].Type) {
+		if header.EqualLower(typ, f.Upgrades[i].Type) {
 			if f.Upgrades[i].Enabled {
 				return Enabled
 			}

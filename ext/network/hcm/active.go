@@ -38,10 +38,10 @@ type active struct {
 	halfClosed engine.Timer
 	periodic   engine.Timer // access_log_flush_interval
 
-	gone      error // why an HTTP/2 client no longer wants the response
-	used      bool  // there is something to wipe
-	served    bool  // counted as a request
-	responded bool  // the response's head may have left
+	gone      bool // an HTTP/2 client no longer wants the response
+	used      bool // there is something to wipe
+	served    bool // counted as a request
+	responded bool // the response's head may have left
 	abandoned bool
 	ended     bool // the filters know that the stream is over
 	upgrading bool
@@ -57,8 +57,9 @@ var (
 	errHostReset   = errors.New("the upstream connection was reset")
 )
 
-// take returns a stream for a connection.
-func (w *worker) take(k *connection) *active {
+// take returns a stream for the connection.
+func (k *connection) take() *active {
+	w := k.worker
 	var a *active
 	if n := len(w.free); n > 0 {
 		a = w.free[n-1]

@@ -110,7 +110,7 @@ func (k *connection) Serve(t *engine.Task, c *conn.Conn) bool {
 // of HTTP/2.
 func (k *connection) serveHTTP1(t *engine.Task) bool {
 	k.timer.Stop()
-	a := k.take(k)
+	a := k.take()
 	k.a = a
 	a.server = &a.h1
 	a.h1.Attach(k.ends(), &k.m.cfg.codec)

@@ -100,9 +100,9 @@ func (r *readAhead) Ready() bool { return len(r.head) > 0 || r.Transport.Ready()
 // Request takes a request of an HTTP/2 connection. It is served on a task of its own.
 func (k *connection) Request(s *h2.ServerStream) {
 	k.timer.Stop()
-	a := k.take(k)
+	a := k.take()
 	a.server, a.multi = s, s
-	a.gone = nil
+	a.gone = false
 	s.SetOwner(a)
 	k.loop.Go(a)
 }
@@ -125,7 +125,7 @@ func (a *active) Run(t *engine.Task) {
 	a.used = true
 	a.Request = *s.Message()
 	s.OnBody(a)
-	if a.gone != nil {
+	if a.gone {
 		a.abandon()
 	}
 	if err := s.Refusal(); err != nil {
@@ -143,7 +143,8 @@ func (k *connection) Gone(s *h2.ServerStream, err error) {
 	}
 	var reset *codec.ResetError
 	k.remote = k.remote || !errors.As(err, &reset)
-	if a.gone = err; a.used {
+	a.gone = true
+	if a.used {
 		a.interrupt(stream.ErrDownstreamGone)
 	}
 }

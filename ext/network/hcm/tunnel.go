@@ -42,7 +42,7 @@ func (a *active) admit(hd *codec.Head) bool {
 	if u != nil && u.chain != nil {
 		a.chain = u.chain
 	}
-	if a.multi != nil && equalFold(kind, "websocket") {
+	if a.multi != nil && header.EqualLower(kind, "websocket") {
 		a.lendKey()
 	}
 	a.upgrading = true
@@ -58,7 +58,7 @@ var connectKind = []byte("connect")
 func (m *Manager) upgrade(kind []byte) (*upgrade, bool) {
 	for i := range m.cfg.upgrades {
 		u := &m.cfg.upgrades[i]
-		if equalFold(kind, u.name) {
+		if header.EqualLower(kind, u.name) {
 			return u, u.enabled
 		}
 	}
@@ -96,7 +96,7 @@ func (a *active) acceptKey() {
 	switch key := a.Request.Header.Get(webSocketKey); {
 	case a.lentKey:
 		h.Del(webSocketAccept)
-	case a.multi == nil && len(key) > 0 && !h.Has(webSocketAccept) && equalFold(h.Get(header.Upgrade), "websocket"):
+	case a.multi == nil && len(key) > 0 && !h.Has(webSocketAccept) && header.EqualLower(h.Get(header.Upgrade), "websocket"):
 		sum := sha1.Sum(append(key[:len(key):len(key)], "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"...))
 		h.Set(webSocketAccept, base64.StdEncoding.EncodeToString(sum[:]))
 	}

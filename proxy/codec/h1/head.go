@@ -279,7 +279,7 @@ func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *cod
 		if p.head.ContentLength >= 0 {
 			return errLengths
 		}
-		n, ok := parseLength(v)
+		n, ok := codec.ParseLength(v)
 		if !ok {
 			return errLength
 		}
@@ -287,7 +287,7 @@ func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *cod
 		m.AddView(name, v)
 	case kindTransferEncoding:
 		// Two lines are a list of two; only a single chunked is taken.
-		if p.te || !equalLower(v, "chunked") {
+		if p.te || !header.EqualLower(v, "chunked") {
 			return errTE
 		}
 		p.te = true
@@ -298,13 +298,13 @@ func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *cod
 		for rest := v; rest != nil; {
 			var o []byte
 			o, rest = member(rest)
-			p.close = p.close || equalLower(o, "close")
+			p.close = p.close || header.EqualLower(o, "close")
 		}
 	case kindTE:
 		for rest := v; rest != nil && !p.teTrailers; {
 			var o []byte
 			o, rest = member(rest)
-			p.teTrailers = equalLower(o, "trailers")
+			p.teTrailers = header.EqualLower(o, "trailers")
 		}
 	case kindUpgrade:
 		p.head.Protocol = v
@@ -314,7 +314,7 @@ func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *cod
 		p.settingses++
 	case kindExpect:
 		if !p.isResponse && !p.head.HTTP10() {
-			if !equalLower(v, "100-continue") {
+			if !header.EqualLower(v, "100-continue") {
 				return errExpect
 			}
 			p.head.Expect100 = true
@@ -325,22 +325,6 @@ func (p *Parser) special(k kind, name header.Name, v []byte, m *header.Map) *cod
 		}
 	}
 	return nil
-}
-
-// parseLength reads a Content-Length: digits alone, of a value that fits.
-func parseLength(v []byte) (int64, bool) {
-	if len(v) == 0 || len(v) > 19 {
-		return 0, false
-	}
-	n := int64(0)
-	for _, c := range v {
-		d := int64(c - '0')
-		if c < '0' || c > '9' || n > (1<<63-1-d)/10 {
-			return 0, false
-		}
-		n = n*10 + d
-	}
-	return n, true
 }
 
 // connectionField reads one Connection line (RFC 9110 §7.6.1).

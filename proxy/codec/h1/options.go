@@ -106,7 +106,7 @@ func (s *Spelling) Of(n header.Name) []byte {
 	lower := n.String()
 	start := 0
 	for _, end := range s.ends {
-		if end-start == len(lower) && equalLower(s.text[start:end], lower) {
+		if end-start == len(lower) && header.EqualLower(s.text[start:end], lower) {
 			return s.text[start:end]
 		}
 		start = end

@@ -166,7 +166,7 @@ func (p *Parser) finishRequest(m *header.Map) *codec.Error {
 	h.Upgrade = p.upgrade && p.upgrades == 1 && !h.HTTP10() && !h.HasBody && !p.isConnect &&
 		switchable(h.Protocol)
 	if p.opts.UpgradeH2C && p.upgrade && p.upgrades == 1 && p.settingses == 1 && !h.HTTP10() && !h.HasBody && !p.isConnect &&
-		equalLower(h.Protocol, "h2c") {
+		header.EqualLower(h.Protocol, "h2c") {
 		h.H2C = p.settings
 	}
 	if h.Upgrade {
@@ -186,7 +186,7 @@ func switchable(v []byte) bool {
 	for rest := v; rest != nil; {
 		var o []byte
 		o, rest = member(rest)
-		if len(o) >= 3 && equalLower(o[:3], "h2c") && (len(o) == 3 || o[3] == '/') {
+		if len(o) >= 3 && header.EqualLower(o[:3], "h2c") && (len(o) == 3 || o[3] == '/') {
 			return false
 		}
 		slash := false

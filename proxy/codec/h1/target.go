@@ -52,9 +52,9 @@ func (p *Parser) absolute(method, t []byte, m *header.Map) *codec.Error {
 		return errAbsolute
 	}
 	scheme := "http"
-	if equalLower(t[:colon], "https") {
+	if header.EqualLower(t[:colon], "https") {
 		scheme = "https"
-	} else if !equalLower(t[:colon], scheme) {
+	} else if !header.EqualLower(t[:colon], scheme) {
 		return errScheme
 	}
 	rest := t[colon+len(slashes):]

@@ -315,13 +315,13 @@ func (b *builder) special(n header.Name, v []byte, sensitive bool) {
 	request := b.section == sectionRequest
 	switch k {
 	case kindTE:
-		if !equalLower(v, "trailers") {
+		if !header.EqualLower(v, "trailers") {
 			b.fail(errTE)
 		} else if request && !b.m.Has(header.TE) {
 			b.m.Add(header.TE, "trailers")
 		}
 	case kindLength:
-		l, ok := parseLength(v)
+		l, ok := codec.ParseLength(v)
 		if !ok || b.length >= 0 {
 			b.fail(errLength)
 			return
@@ -344,45 +344,13 @@ func (b *builder) special(n header.Name, v []byte, sensitive bool) {
 		b.crumbBytes += len(v) + 2
 		b.secret = b.secret || sensitive
 	case kindExpect:
-		if request && !equalLower(v, "100-continue") {
+		if request && !header.EqualLower(v, "100-continue") {
 			b.refuse(errExpect)
 			return
 		}
 		b.hd.Expect100 = request
 		b.add(n, v, sensitive)
 	}
-}
-
-// parseLength reads a Content-Length: digits alone, of a value that fits.
-func parseLength(v []byte) (int64, bool) {
-	if len(v) == 0 || len(v) > 19 {
-		return 0, false
-	}
-	n := int64(0)
-	for _, c := range v {
-		d := int64(c - '0')
-		if c < '0' || c > '9' || n > (1<<63-1-d)/10 {
-			return 0, false
-		}
-		n = n*10 + d
-	}
-	return n, true
-}
-
-// equalLower reports whether b is lower, but for the case of ASCII letters.
-func equalLower(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i, c := range b {
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // finishResponse decides on the whole of a response's head.

@@ -172,7 +172,7 @@ func (s *exchange) writeRequest(m *header.Map, upgrade bool, length int64, end b
 		w.append(header.Path, m.Get(header.Path))
 	}
 	w.fields(m, true)
-	if equalLower(m.Get(header.TE), "trailers") {
+	if header.EqualLower(m.Get(header.TE), "trailers") {
 		w.append(header.TE, teTrailers)
 	}
 	if length >= 0 {
