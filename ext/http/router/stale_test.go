@@ -100,16 +100,19 @@ func TestUpload(t *testing.T) {
 		{"bad chunk", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n", false, 400, "400 DPE http1.codec_error 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			gone := make(chan string, 1)
+			began, gone := make(chan struct{}), make(chan string, 1)
 			u := proxytest.NewUpstream(t, func(s *proxytest.Session) {
-				got, _ := s.ReadAll()
-				gone <- got
+				_, _ = s.Head()
+				close(began)
+				rest, _ := s.ReadAll()
+				gone <- rest
 			})
 			p := start(t, proxytest.Edge{}, up(u))
 			cl := p.Dial()
 			cl.Send(c.request)
 			if c.reset {
-				u.WaitConnections(1)
+				// A request given up before it was sent leaves its new connection to the pool.
+				<-began
 				cl.Reset()
 			} else if res := cl.Response("POST"); res.StatusCode != c.status {
 				t.Errorf("%v", res)
