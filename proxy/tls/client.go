@@ -50,7 +50,7 @@ func (c *Client) Secure() bool { return true }
 
 // Wrap shakes hands and makes the layer the connection's transport.
 func (c *Client) Wrap(_ *engine.Task, u *upstream.Conn, o *upstream.TransportOptions) error {
-	h := u.Host()
+	h := u.Host
 	counters := &conn.TLSCounters{}
 	stats := &conn.TLSStats{}
 	if t := h.Cluster.TLSCounters(); t != nil {

@@ -200,7 +200,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	for i := range o.Loops {
 		w := &Worker{cluster: c, loop: i, Stats: c.stats.At(i), rand: rand.New(rand.NewPCG(c.seeds(), 0))}
 		if c.streams != nil {
-			w.streams = c.streams.At(i)
+			w.HTTP2 = c.streams.At(i)
 		}
 		w.next.Store(&view{set: c.set, balancer: c.table.Balancer(&Env{Loop: i, Loops: len(o.Loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats})})
 		c.workers = append(c.workers, w)

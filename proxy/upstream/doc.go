@@ -14,6 +14,6 @@
 // newer snapshot has its pools drained on each loop.
 //
 // The package resolves no names, speaks no protocol and opens no connection:
-// discoveries and balancers are extensions (ext/cluster, ext/lb), and connection pools
-// attach to hosts by [HostLocal].
+// discoveries and balancers are extensions (ext/cluster, ext/lb), and the connection
+// pools of proxy/upstream/pool attach to hosts by [HostLocal].
 package upstream

@@ -23,6 +23,10 @@ type view struct {
 type Worker struct {
 	// Stats are the loop's statistics of the cluster.
 	Stats *Stats
+	// HTTP2 are those of its HTTP/2 connections, nil unless the cluster may speak it.
+	HTTP2 *h2.Stats
+	// Kept is what the pools of the loop keep to use it again; nil until one does.
+	Kept any
 
 	cluster *Cluster
 	loop    int
@@ -31,12 +35,9 @@ type Worker struct {
 	rand    *rand.Rand
 	// busy counts what still uses the cluster on this loop; retired, once set, is
 	// called when that is nothing any more.
-	busy       int
-	exchanges  []*exchange1 // to be used again
-	exchanges2 []*exchange2
-	streams    *h2.Stats // nil unless the cluster may speak HTTP/2
-	retired    func()
-	watchers   []MemberWatcher
+	busy     int
+	retired  func()
+	watchers []MemberWatcher
 }
 
 // A MemberWatcher is told that hosts left a cluster, for what is kept of them
@@ -88,12 +89,15 @@ func (w *Worker) settle() {
 // Cluster returns the cluster.
 func (w *Worker) Cluster() *Cluster { return w.cluster }
 
+// Random returns a number of at least 0 and below 1.
+func (w *Worker) Random() float64 { return w.rand.Float64() }
+
 // Loop returns the loop's number.
 func (w *Worker) Loop() int { return w.loop }
 
-// home returns the worker of the cluster that a host is of: a balancer of an aggregate
+// Home returns the worker of the cluster that a host is of: a balancer of an aggregate
 // cluster picks hosts of others.
-func (w *Worker) home(h *Host) *Worker {
+func (w *Worker) Home(h *Host) *Worker {
 	if h.Cluster == nil || h.Cluster == w.cluster {
 		return w
 	}

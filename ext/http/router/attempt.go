@@ -13,6 +13,7 @@ import (
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/pool"
 )
 
 // outcome is how a try ended: with a response's head, or with an error.
@@ -108,7 +109,7 @@ func (q *request) once() outcome {
 	if !q.cluster.Resources(q.priority()).Requests.TryAcquire() {
 		st.RqPendingOverflow.Inc()
 		x.Unused()
-		return outcome{err: upstream.ErrOverflow, reset: resetOverflow}
+		return outcome{err: pool.ErrOverflow, reset: resetOverflow}
 	}
 	q.client, q.counted = x, true
 	st.RqActive.Inc()
@@ -125,19 +126,19 @@ func (q *request) once() outcome {
 
 // dial returns an exchange with the host; for the payload of a CONNECT that ends here,
 // on a connection of its own.
-func (q *request) dial(t *engine.Task, h *upstream.Host) (x upstream.Exchange, fresh bool, err error) {
+func (q *request) dial(t *engine.Task, h *upstream.Host) (x pool.Exchange, fresh bool, err error) {
 	o := q.connectOptions()
 	if !q.raw {
-		return q.up.Connect(t, h, o)
+		return pool.Connect(q.up, t, h, o)
 	}
-	var hello func(c *upstream.Conn) []byte
+	var hello func(c *pool.Conn) []byte
 	if p := q.route.Forward.Connect.ProxyProtocol; p != nil {
-		hello = func(c *upstream.Conn) []byte {
+		hello = func(c *pool.Conn) []byte {
 			b, _ := p.Append(nil, c.Info, &q.s.Info)
 			return b
 		}
 	}
-	x, err = q.up.ConnectRaw(t, h, o, hello)
+	x, err = pool.ConnectRaw(q.up, t, h, o, hello)
 	return x, true, err
 }
 
@@ -352,13 +353,13 @@ func (q *request) localHead(h *header.Map) {
 }
 
 func connectReset(err error) reset {
-	var ce *upstream.ConnectError
+	var ce *pool.ConnectError
 	switch {
-	case errors.Is(err, upstream.ErrOverflow):
+	case errors.Is(err, pool.ErrOverflow):
 		return resetOverflow
 	case errors.As(err, &ce) && ce.Timeout():
 		return resetConnectTime
-	case errors.As(err, &ce), errors.Is(err, upstream.ErrPoolClosed):
+	case errors.As(err, &ce), errors.Is(err, pool.ErrClosed):
 		return resetConnect
 	}
 	return resetOf(err)

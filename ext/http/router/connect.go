@@ -8,12 +8,13 @@ import (
 
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/pool"
 )
 
 // connectOptions says what the request asks of its connection.
-func (q *request) connectOptions() *upstream.ConnectOptions {
+func (q *request) connectOptions() *pool.Options {
 	o := &q.connect
-	*o = upstream.ConnectOptions{Priority: q.priority(), Downstream: q.s.Info.Protocol}
+	*o = pool.Options{Priority: q.priority(), Downstream: q.s.Info.Protocol}
 	tr := q.host.Transport.Transport
 	if tr == nil {
 		return o

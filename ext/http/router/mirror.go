@@ -12,6 +12,7 @@ import (
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/pool"
 )
 
 // shadow is a copy of a request for another cluster. It is sent once the
@@ -78,7 +79,7 @@ func (sh *shadow) Run(t *engine.Task) {
 		st.CxNoneHealthy.Inc()
 		return
 	}
-	x, _, err := sh.up.Connect(t, host, sh.connectOptions(host))
+	x, _, err := pool.Connect(sh.up, t, host, sh.connectOptions(host))
 	if err != nil {
 		return
 	}
@@ -106,8 +107,8 @@ func (sh *shadow) Run(t *engine.Task) {
 
 // connectOptions says what the copy asks of its connection. It is the proxy's own:
 // no PROXY protocol header tells of the client.
-func (sh *shadow) connectOptions(h *upstream.Host) *upstream.ConnectOptions {
-	o := &upstream.ConnectOptions{Downstream: sh.protocol}
+func (sh *shadow) connectOptions(h *upstream.Host) *pool.Options {
+	o := &pool.Options{Downstream: sh.protocol}
 	var asked upstream.TransportOptions
 	if h.Transport.Transport != nil && secure(&asked, sh.up.Cluster(), &sh.header) {
 		o.Transport = &asked
@@ -115,7 +116,7 @@ func (sh *shadow) connectOptions(h *upstream.Host) *upstream.ConnectOptions {
 	return o
 }
 
-func (sh *shadow) exchange(c upstream.Exchange, st *upstream.Stats) error {
+func (sh *shadow) exchange(c pool.Exchange, st *upstream.Stats) error {
 	req := stream.Message{Header: &sh.header}
 	if sh.body != nil {
 		req.Body, req.Length = stream.NewBytes(sh.body), int64(len(sh.body))

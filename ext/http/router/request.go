@@ -14,6 +14,7 @@ import (
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/pool"
 )
 
 // request is one request on its way: the tries, one after the other, and what
@@ -33,8 +34,8 @@ type request struct {
 
 	// The try at hand.
 	host    *upstream.Host
-	client  upstream.Exchange // nil before there is a connection
-	connect upstream.ConnectOptions
+	client  pool.Exchange // nil before there is a connection
+	connect pool.Options
 	ask     codec.Request
 	secure  upstream.TransportOptions
 	head    header.Map // of the response
@@ -222,7 +223,7 @@ func (q *request) end() {
 	}
 	q.replay.reset()
 	q.head.Reset()
-	q.connect = upstream.ConnectOptions{}
+	q.connect = pool.Options{}
 	q.secure = upstream.TransportOptions{VerifyNames: q.secure.VerifyNames[:0]}
 	q.pick = upstream.PickContext{Attempted: q.pick.Attempted[:0]}
 	q.release()

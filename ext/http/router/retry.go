@@ -16,6 +16,7 @@ import (
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/pool"
 )
 
 // retryState is what a request may still try, and when.
@@ -394,7 +395,7 @@ func (q *request) upstreamError(out *outcome) error {
 	}
 	text += "reset reason: " + r.text
 	details := "upstream_reset_before_response_started{" + underscored(r.text)
-	var ce *upstream.ConnectError
+	var ce *pool.ConnectError
 	switch {
 	case errors.As(out.err, &ce) && out.reset == resetConnect:
 		q.s.Info.Upstream.FailureReason = ce.Reason()

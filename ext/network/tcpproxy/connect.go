@@ -14,6 +14,7 @@ import (
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/pool"
 )
 
 // Reasons of a session that never reached an upstream, as Envoy numbers them in
@@ -48,7 +49,7 @@ func (s *session) connect(t *engine.Task) bool {
 			return s.refuse(streaminfo.NoClusterFound, noRoute)
 		}
 		err := s.attempt(t, ref)
-		var lost *upstream.ConnectError
+		var lost *pool.ConnectError
 		var interrupted *engine.Interrupted
 		switch {
 		case s.over:
@@ -62,7 +63,7 @@ func (s *session) connect(t *engine.Task) bool {
 			return false
 		case errors.Is(err, errNoHost):
 			return s.refuse(streaminfo.NoHealthyUpstream, noHealthyUpstream)
-		case errors.Is(err, upstream.ErrOverflow):
+		case errors.Is(err, pool.ErrOverflow):
 			return s.refuse(streaminfo.UpstreamOverflow, limitExceeded)
 		case errors.As(err, &lost):
 			s.failure = lost.Reason()
@@ -91,7 +92,7 @@ func (s *session) attempt(t *engine.Task, ref weighted) error {
 	tunnelled := s.tunnelled()
 	if !tunnelled && !s.cluster.Cluster().Resources(upstream.DefaultPriority).Connections.CanAcquire() {
 		s.cluster.Stats.CxOverflow.Inc()
-		return upstream.ErrOverflow
+		return pool.ErrOverflow
 	}
 	host, _ := s.cluster.Pick(s.pick(ref))
 	if host == nil {
@@ -108,7 +109,7 @@ func (s *session) attempt(t *engine.Task, ref weighted) error {
 		s.connected = engine.Nano()
 		return err
 	}
-	up, err := s.cluster.ConnectTCP(t, host, upstream.DefaultPriority, s.options())
+	up, err := pool.ConnectTCP(s.cluster, t, host, upstream.DefaultPriority, s.options())
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"weir.dev/weir/proxy/pump"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/pool"
 )
 
 // session is one downstream connection and its upstream. While both are quiet
@@ -21,7 +22,7 @@ import (
 type session struct {
 	w    *worker
 	conn *conn.Conn
-	up   *upstream.Conn
+	up   *pool.Conn
 
 	cluster *upstream.Worker // held until the session ends
 	host    *upstream.Host

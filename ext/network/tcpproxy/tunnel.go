@@ -19,6 +19,7 @@ import (
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/pool"
 )
 
 // Keys of the filter state of tunnels.
@@ -49,7 +50,7 @@ type tunnel struct {
 	s        *session
 	cluster  *upstream.Worker
 	host     *upstream.Host
-	x        upstream.Exchange
+	x        pool.Exchange
 	ask      codec.Request
 	request  stream.Message
 	head     header.Map
@@ -89,7 +90,7 @@ func (s *session) tunnelled() bool {
 // openTunnel asks a host for a tunnel.
 func (s *session) openTunnel(t *engine.Task, host *upstream.Host) error {
 	w := s.cluster
-	x, _, err := w.Connect(t, host, &upstream.ConnectOptions{Transport: s.tunnelOptions(host)})
+	x, _, err := pool.Connect(w, t, host, &pool.Options{Transport: s.tunnelOptions(host)})
 	if err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (s *session) openTunnel(t *engine.Task, host *upstream.Host) error {
 			return errOver
 		}
 		w.Stats.RqPendingOverflow.Inc()
-		return upstream.ErrOverflow
+		return pool.ErrOverflow
 	}
 	n := &tunnel{s: s, cluster: w, host: host, x: x, info: *x.Connection(), protocol: x.Protocol()}
 	w.Hold()

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package upstream
+package pool
 
-import "weir.dev/weir/proxy/engine"
+import (
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/upstream"
+)
 
 // ConnectRaw makes a connection of its own to the host that carries no HTTP but the
 // payload of a request, as [Exchange].Tunnel and SendTunnel see it (Envoy's
 // connect_config). hello, if not nil, returns what is sent before anything else. It
 // counts against the connection breaker; Release ends it.
-func (w *Worker) ConnectRaw(t *engine.Task, h *Host, o *ConnectOptions, hello func(c *Conn) []byte) (Exchange, error) {
-	res := w.cluster.Resources(o.Priority)
-	if !w.cluster.CanConnect(h) || !res.Connections.TryAcquire() {
+func ConnectRaw(w *upstream.Worker, t *engine.Task, h *upstream.Host, o *Options, hello func(c *Conn) []byte) (Exchange, error) {
+	res := w.Cluster().Resources(o.Priority)
+	if !w.Cluster().CanConnect(h) || !res.Connections.TryAcquire() {
 		w.Stats.CxOverflow.Inc()
 		return nil, ErrOverflow
 	}
-	c := w.pools(t, h).newConn(nil, &res.Connections)
+	c := poolsOf(w, t, h).newConn(nil, &res.Connections)
 	if remote, err := c.dial(t, o.Transport); err != nil {
 		c.close(remote)
 		return nil, err

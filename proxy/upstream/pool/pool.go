@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package upstream
+package pool
 
 import (
 	"errors"
@@ -11,15 +11,17 @@ import (
 
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/engine"
+
+	"weir.dev/weir/proxy/upstream"
 )
 
 var (
 	// ErrOverflow is returned when a circuit breaker does not let a connection or
 	// a waiting request through (response flag UO).
 	ErrOverflow = errors.New("circuit breaker open")
-	// ErrPoolClosed is returned to those who wait for a connection of a host that
+	// ErrClosed is returned to those who wait for a connection of a host that
 	// is closed meanwhile.
-	ErrPoolClosed = errors.New("host closed")
+	ErrClosed = errors.New("host closed")
 )
 
 // A ConnectError is a connection that could not be made.
@@ -63,11 +65,11 @@ type pool struct {
 	*hostPools
 	key     poolKey
 	speak   protocol
-	offer   *TransportOptions // what it dials with
-	breaker *Resource         // that counts the pool
-	idle    []*Conn           // of HTTP/1, the last used at the end
-	multi   []*Conn           // of HTTP/2, as long as they take requests
-	conns   int               // open or being dialled
+	offer   *upstream.TransportOptions // what it dials with
+	breaker *upstream.Resource         // that counts the pool
+	idle    []*Conn                    // of HTTP/1, the last used at the end
+	multi   []*Conn                    // of HTTP/2, as long as they take requests
+	conns   int                        // open or being dialled
 	dialing int
 	waiting []*waiter
 	single  bool // the last handshake settled on HTTP/1
@@ -77,7 +79,7 @@ type pool struct {
 // waiter is a request that waits for a connection to become free.
 type waiter struct {
 	task *engine.Task
-	res  *Resources
+	res  *upstream.Resources
 	x    Exchange
 	err  error
 	done bool
@@ -119,9 +121,9 @@ func (p *pool) free() Exchange {
 
 // open waits for the next exchange, and dials if none is on its way and the breakers
 // allow it. An interrupt of the task ends the wait, not what is being dialled.
-func (p *pool) open(t *engine.Task, prio ResourcePriority) (Exchange, error) {
+func (p *pool) open(t *engine.Task, prio upstream.ResourcePriority) (Exchange, error) {
 	st := p.worker.Stats
-	res := p.worker.cluster.Resources(prio)
+	res := p.worker.Cluster().Resources(prio)
 	st.RqPendingTotal.Inc()
 	if !res.Pending.TryAcquire() {
 		st.RqPendingOverflow.Inc()
@@ -171,7 +173,7 @@ func (p *pool) each() int {
 	if p.speak == speakHTTP1 || p.single {
 		return 1
 	}
-	cl := p.worker.cluster
+	cl := p.worker.Cluster()
 	n := cl.HTTP.HTTP2.Streams()
 	if most := cl.MaxRequestsPerConnection; most > 0 {
 		n = min(n, most)
@@ -186,7 +188,7 @@ func (p *pool) unsettled() bool {
 }
 
 // start dials a connection on a task of its own: the requests that wait come and go.
-func (p *pool) start(breaker *Resource) {
+func (p *pool) start(breaker *upstream.Resource) {
 	c := p.newConn(p, breaker)
 	p.conns++
 	p.dialing++
@@ -237,8 +239,8 @@ func (p *pool) begin(c *Conn) {
 // mayOpen takes one of the connections that the breaker allows. The first to a host
 // is always allowed, as in Envoy, or a loop could starve; one that idles in another
 // pool makes room for it.
-func (p *pool) mayOpen(r *Resource) bool {
-	limit := p.worker.cluster.MaxConnectionsPerHost
+func (p *pool) mayOpen(r *upstream.Resource) bool {
+	limit := p.worker.Cluster().MaxConnectionsPerHost
 	if limit > 0 && p.host.ActiveConnections() >= limit {
 		if p.conns > 0 {
 			return false

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package upstream
+package pool
 
 import (
 	"maps"
@@ -9,15 +9,18 @@ import (
 
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
+
+	"weir.dev/weir/proxy/upstream"
 )
 
 // hostPools are one loop's connections to one host: a pool for each protocol and for
 // each set of options that requests ask of the transport, and the connections that
 // are for bytes.
 type hostPools struct {
-	worker  *Worker
-	host    *Host // the newest: a logical host's address may be another by now
+	worker  *upstream.Worker
+	host    *upstream.Host // the newest: a logical host's address may be another by now
 	loop    *engine.Loop
+	kept    *kept
 	plain   [speakALPN + 1]*pool // of requests that ask for nothing
 	special map[poolKey]*pool
 	sweepAt int // the number of special pools at which to look for useless ones
@@ -31,18 +34,18 @@ type poolKey struct {
 	name, verify, alpn string
 }
 
-func keyOf(speak protocol, o *TransportOptions) poolKey {
+func keyOf(speak protocol, o *upstream.TransportOptions) poolKey {
 	return poolKey{
 		speak: speak, downstream: o.Downstream, name: o.ServerName,
 		verify: strings.Join(o.VerifyNames, ","), alpn: strings.Join(o.ALPN, ","),
 	}
 }
 
-// ConnectOptions say what a request needs of its connection.
-type ConnectOptions struct {
-	Priority ResourcePriority
+// Options say what a request needs of its connection.
+type Options struct {
+	Priority upstream.ResourcePriority
 	// Transport is what the request asks of the transport socket; nil is nothing.
-	Transport *TransportOptions
+	Transport *upstream.TransportOptions
 	// Downstream is the protocol of the client's request, for clusters that follow it.
 	Downstream streaminfo.Protocol
 }
@@ -50,9 +53,9 @@ type ConnectOptions struct {
 // Connect returns an exchange with the host: on a connection that is free, or a new
 // one, or the next to become free if no more may be opened. fresh tells that a
 // connection was dialled for this request.
-func (w *Worker) Connect(t *engine.Task, h *Host, o *ConnectOptions) (x Exchange, fresh bool, err error) {
-	w = w.home(h)
-	p := w.pools(t, h).find(w.cluster.protocolFor(o.Downstream), o)
+func Connect(w *upstream.Worker, t *engine.Task, h *upstream.Host, o *Options) (x Exchange, fresh bool, err error) {
+	w = w.Home(h)
+	p := poolsOf(w, t, h).find(protocolFor(w.Cluster(), o.Downstream), o)
 	if p == nil {
 		w.Stats.CxPoolOverflow.Inc()
 		return nil, false, ErrOverflow
@@ -66,12 +69,12 @@ func (w *Worker) Connect(t *engine.Task, h *Host, o *ConnectOptions) (x Exchange
 	return x, x.Fresh(), nil
 }
 
-// pools returns the loop's pools of a host.
-func (w *Worker) pools(t *engine.Task, h *Host) *hostPools {
-	local := h.Local(w.loop)
+// poolsOf returns the loop's pools of a host.
+func poolsOf(w *upstream.Worker, t *engine.Task, h *upstream.Host) *hostPools {
+	local := h.Local(w.Loop())
 	hp, _ := local.Pool.(*hostPools)
 	if hp == nil {
-		hp = &hostPools{worker: w, host: h, loop: t.Loop(), all: map[*Conn]struct{}{}, sweepAt: minSweep}
+		hp = &hostPools{worker: w, kept: keptOf(w), host: h, loop: t.Loop(), all: map[*Conn]struct{}{}, sweepAt: minSweep}
 		local.Pool = hp
 	}
 	hp.host = h
@@ -88,13 +91,13 @@ const (
 )
 
 // protocolFor says what the connections for a request speak.
-func (c *Cluster) protocolFor(downstream streaminfo.Protocol) protocol {
+func protocolFor(c *upstream.Cluster, downstream streaminfo.Protocol) protocol {
 	switch c.HTTP.Version {
-	case UseHTTP2:
+	case upstream.UseHTTP2:
 		return speakHTTP2
-	case UseALPN:
+	case upstream.UseALPN:
 		return speakALPN
-	case UseDownstream:
+	case upstream.UseDownstream:
 		if downstream >= streaminfo.HTTP2 {
 			return speakHTTP2
 		}
@@ -105,7 +108,7 @@ func (c *Cluster) protocolFor(downstream streaminfo.Protocol) protocol {
 
 // find returns the pool of those that ask for what o says; nil if a breaker allows no
 // further pool.
-func (hp *hostPools) find(speak protocol, o *ConnectOptions) *pool {
+func (hp *hostPools) find(speak protocol, o *Options) *pool {
 	if o.Transport == nil {
 		if p := hp.plain[speak]; p != nil {
 			return p
@@ -124,14 +127,14 @@ const (
 	maxPools = 4096
 )
 
-func (hp *hostPools) add(speak protocol, o *ConnectOptions) *pool {
+func (hp *hostPools) add(speak protocol, o *Options) *pool {
 	if len(hp.special) >= hp.sweepAt {
 		hp.sweep()
 	}
 	if len(hp.special) >= maxPools && !hp.evict() {
 		return nil
 	}
-	res := &hp.worker.cluster.Resources(o.Priority).ConnectionPools
+	res := &hp.worker.Cluster().Resources(o.Priority).ConnectionPools
 	if !res.TryAcquire() && (!hp.evict() || !res.TryAcquire()) {
 		return nil
 	}
@@ -150,8 +153,8 @@ func (hp *hostPools) add(speak protocol, o *ConnectOptions) *pool {
 
 // offered returns the options to dial with: those that are asked for, and what the
 // protocol needs of the handshake.
-func offered(speak protocol, asked *TransportOptions) *TransportOptions {
-	o := &TransportOptions{}
+func offered(speak protocol, asked *upstream.TransportOptions) *upstream.TransportOptions {
+	o := &upstream.TransportOptions{}
 	if asked != nil {
 		*o = *asked
 		o.ServerName = strings.Clone(o.ServerName)
@@ -257,12 +260,12 @@ func (hp *hostPools) Drain() {
 // Close closes all connections at once: what runs on them fails.
 func (hp *hostPools) Close() {
 	for _, p := range hp.every() {
-		p.fail(ErrPoolClosed, 0)
+		p.fail(ErrClosed, 0)
 	}
 	hp.Drain()
 	for c := range hp.all {
 		if c.Socket != nil {
-			c.Socket.Abort(ErrPoolClosed)
+			c.Socket.Abort(ErrClosed)
 		}
 	}
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package upstream
+package pool
 
-import "weir.dev/weir/proxy/engine"
+import (
+	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/upstream"
+)
 
 // ConnectTCP makes a connection to the host for one downstream connection: it
 // dials, shakes hands as o asks (nil asks for nothing), and counts the connection
@@ -10,21 +13,21 @@ import "weir.dev/weir/proxy/engine"
 // Close. The error is ErrOverflow if a breaker does not let it through, a
 // *ConnectError if the host could not be reached, or that of an interrupt of the
 // task.
-func (w *Worker) ConnectTCP(t *engine.Task, h *Host, p ResourcePriority, o *TransportOptions) (*Conn, error) {
-	w = w.home(h)
-	res, st := w.cluster.Resources(p), w.Stats
-	if !w.cluster.CanConnect(h) || !res.Connections.TryAcquire() {
+func ConnectTCP(w *upstream.Worker, t *engine.Task, h *upstream.Host, p upstream.ResourcePriority, o *upstream.TransportOptions) (*Conn, error) {
+	w = w.Home(h)
+	res, st := w.Cluster().Resources(p), w.Stats
+	if !w.Cluster().CanConnect(h) || !res.Connections.TryAcquire() {
 		st.CxOverflow.Inc()
 		return nil, ErrOverflow
 	}
 	h.AddRequests(1) // As in Envoy's TCP pool, a connection is a request.
-	for _, n := range []interface{ Inc() }{&st.RqTotal, &st.RqActive, &st.RqPendingTotal, &h.Local(w.loop).Stats.RqTotal} {
+	for _, n := range []interface{ Inc() }{&st.RqTotal, &st.RqActive, &st.RqPendingTotal, &h.Local(w.Loop()).Stats.RqTotal} {
 		n.Inc()
 	}
-	c := w.pools(t, h).newConn(nil, &res.Connections)
+	c := poolsOf(w, t, h).newConn(nil, &res.Connections)
 	if remote, err := c.dial(t, o); err != nil {
 		c.close(remote)
-		w.ended(h)
+		ended(w, h)
 		return nil, err
 	}
 	return c, nil
@@ -35,12 +38,12 @@ func (c *Conn) Close() {
 	if c.closed {
 		return
 	}
-	c.worker.ended(c.host)
+	ended(c.worker, c.Host)
 	c.close(c.Socket.HungUp())
 }
 
 // ended counts the end of a connection that counted as a request.
-func (w *Worker) ended(h *Host) {
+func ended(w *upstream.Worker, h *upstream.Host) {
 	h.AddRequests(-1)
 	w.Stats.RqActive.Dec()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package upstream
+package pool
 
 import (
 	"errors"
@@ -22,7 +22,7 @@ type exchange2 struct {
 
 // multiplex makes a new connection one of HTTP/2.
 func (c *Conn) multiplex() {
-	c.multi = h2.NewClient(codec.Ends{Transport: c.Transport, Socket: c.Socket, Plain: c.plain(), Loop: c.loop}, &c.worker.cluster.HTTP.HTTP2, c.worker.streams, c)
+	c.multi = h2.NewClient(codec.Ends{Transport: c.Transport, Socket: c.Socket, Plain: c.plain(), Loop: c.loop}, &c.worker.Cluster().HTTP.HTTP2, c.worker.HTTP2, c)
 	c.worker.Stats.CxHTTP2Total.Inc()
 	if c.Transport.Ready() || !c.Socket.Idle(c) {
 		c.loop.Go(c)
@@ -60,14 +60,14 @@ func (c *Conn) stream() Exchange {
 	}
 	c.idle.Stop()
 	c.used = true
-	w := c.worker
-	if c.requests++; w.cluster.MaxRequestsPerConnection > 0 && c.spent() {
+	if c.requests++; c.worker.Cluster().MaxRequestsPerConnection > 0 && c.spent() {
 		c.retire() // This is the last.
 	}
 	var x *exchange2
-	if n := len(w.exchanges2); n > 0 {
-		x = w.exchanges2[n-1]
-		w.exchanges2 = w.exchanges2[:n-1]
+	k := c.pools.kept
+	if n := len(k.exchanges2); n > 0 {
+		x = k.exchanges2[n-1]
+		k.exchanges2 = k.exchanges2[:n-1]
 	} else {
 		x = new(exchange2)
 	}
@@ -101,7 +101,7 @@ func (c *Conn) Quiet(*h2.Client) {
 	}
 	c.account()
 	c.used = false
-	if c.retired || c.pool.drained || !c.host.InCluster() {
+	if c.retired || c.pool.drained || !c.Host.InCluster() {
 		c.pool.forgetConn(c)
 		c.retire()
 		return
@@ -136,8 +136,8 @@ func (x *exchange2) put() {
 	c := x.conn
 	x.ClientStream.Release()
 	x.ClientStream, x.conn = nil, nil
-	if w := c.worker; len(w.exchanges2) < maxFreeExchanges {
-		w.exchanges2 = append(w.exchanges2, x)
+	if k := c.pools.kept; len(k.exchanges2) < maxFreeExchanges {
+		k.exchanges2 = append(k.exchanges2, x)
 	}
 }
 

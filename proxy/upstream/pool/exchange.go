@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package upstream
+package pool
 
 import (
 	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/codec/h1"
 	"weir.dev/weir/proxy/streaminfo"
+
+	"weir.dev/weir/proxy/upstream"
 )
 
 // An Exchange is one request's use of an upstream connection: all of an HTTP/1
@@ -45,18 +47,33 @@ type exchange1 struct {
 // maxFreeExchanges bounds what a loop keeps of a cluster's exchanges.
 const maxFreeExchanges = 256
 
+// kept is what a loop keeps of a cluster's exchanges, to be used again.
+type kept struct {
+	exchanges  []*exchange1
+	exchanges2 []*exchange2
+}
+
+func keptOf(w *upstream.Worker) *kept {
+	k, _ := w.Kept.(*kept)
+	if k == nil {
+		k = new(kept)
+		w.Kept = k
+	}
+	return k
+}
+
 // exchange begins an exchange on a free HTTP/1 connection.
 func (c *Conn) exchange() Exchange {
-	w := c.worker
+	k := c.pools.kept
 	var x *exchange1
-	if n := len(w.exchanges); n > 0 {
-		x = w.exchanges[n-1]
-		w.exchanges = w.exchanges[:n-1]
+	if n := len(k.exchanges); n > 0 {
+		x = k.exchanges[n-1]
+		k.exchanges = k.exchanges[:n-1]
 	} else {
 		x = new(exchange1)
 	}
 	x.conn = c
-	x.Attach(codec.Ends{Transport: c.Transport, Socket: c.Socket, Plain: c.plain(), Loop: c.loop}, &w.cluster.Codec)
+	x.Attach(codec.Ends{Transport: c.Transport, Socket: c.Socket, Plain: c.plain(), Loop: c.loop}, &c.worker.Cluster().Codec)
 	return x
 }
 
@@ -64,8 +81,8 @@ func (x *exchange1) put() *Conn {
 	c := x.conn
 	x.conn = nil
 	x.Detach()
-	if w := c.worker; len(w.exchanges) < maxFreeExchanges {
-		w.exchanges = append(w.exchanges, x)
+	if k := c.pools.kept; len(k.exchanges) < maxFreeExchanges {
+		k.exchanges = append(k.exchanges, x)
 	}
 	return c
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package upstream
+package pool
 
 import (
 	"errors"
@@ -9,26 +9,28 @@ import (
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
+
+	"weir.dev/weir/proxy/upstream"
 )
 
 // newConn returns a connection that is yet to be dialled, for a pool or without one,
 // and that the breaker has let pass. It is counted until close.
-func (hp *hostPools) newConn(p *pool, breaker *Resource) *Conn {
+func (hp *hostPools) newConn(p *pool, breaker *upstream.Resource) *Conn {
 	st := hp.worker.Stats
-	c := &Conn{worker: hp.worker, host: hp.host, loop: hp.loop, pools: hp, pool: p, breaker: breaker, used: true}
+	c := &Conn{Conn: upstream.Conn{Host: hp.host}, worker: hp.worker, loop: hp.loop, pools: hp, pool: p, breaker: breaker, used: true}
 	c.idle.Init(hp.loop, c.idled)
 	hp.all[c] = struct{}{}
 	hp.worker.Hold()
-	c.host.AddConnections(1)
+	c.Host.AddConnections(1)
 	st.CxTotal.Inc()
 	st.CxActive.Inc()
-	c.host.Local(hp.worker.loop).Stats.CxTotal.Inc()
+	c.Host.Local(hp.worker.Loop()).Stats.CxTotal.Inc()
 	return c
 }
 
 // dial opens the connection. If it cannot the caller closes it; remote tells that
 // the host ended it. The error is a *ConnectError, or that of an interrupt.
-func (c *Conn) dial(t *engine.Task, o *TransportOptions) (remote bool, err error) {
+func (c *Conn) dial(t *engine.Task, o *upstream.TransportOptions) (remote bool, err error) {
 	start := engine.Nano()
 	addr, err := c.connect(t, start, o)
 	if err != nil {
@@ -37,10 +39,10 @@ func (c *Conn) dial(t *engine.Task, o *TransportOptions) (remote bool, err error
 		}
 		return !errors.Is(err, engine.ErrDialTimeout), c.failed(addr, err)
 	}
-	cl := c.worker.cluster
+	cl := c.worker.Cluster()
 	c.worker.Stats.CxConnectTime.Record(uint64(engine.Nano()-start) / uint64(time.Millisecond))
 	if d := cl.HTTP.MaxConnectionDuration; d > 0 && c.pool != nil {
-		jitter := 1 + c.worker.rand.Float64()*cl.HTTP.MaxConnectionDurationJitter/100
+		jitter := 1 + c.worker.Random()*cl.HTTP.MaxConnectionDurationJitter/100
 		c.until = c.loop.Now() + int64(float64(d)*jitter)
 	}
 	return false, nil
@@ -50,7 +52,7 @@ func (c *Conn) dial(t *engine.Task, o *TransportOptions) (remote bool, err error
 func (c *Conn) failed(addr address.Addr, err error) error {
 	st := c.worker.Stats
 	st.CxConnectFail.Inc()
-	c.host.Local(c.worker.loop).Stats.CxConnectFail.Inc()
+	c.Host.Local(c.worker.Loop()).Stats.CxConnectFail.Inc()
 	switch {
 	case errors.Is(err, engine.ErrDialTimeout):
 		st.CxConnectTimeout.Inc()
@@ -61,28 +63,28 @@ func (c *Conn) failed(addr address.Addr, err error) error {
 }
 
 // connect dials and shakes hands within the cluster's connect timeout from start.
-func (c *Conn) connect(t *engine.Task, start int64, o *TransportOptions) (address.Addr, error) {
-	sock, addr, err := c.host.dial(t, c.worker.cluster)
+func (c *Conn) connect(t *engine.Task, start int64, o *upstream.TransportOptions) (address.Addr, error) {
+	sock, addr, err := dial(t, c.Host, c.worker.Cluster())
 	if err != nil {
 		return addr, err
 	}
 	c.Socket, c.Transport = sock, sock
 	local := sock.LocalAddr()
 	c.Info = &streaminfo.Connection{Local: local, DirectLocal: local, Remote: addr, DirectRemote: addr, Start: time.Now(), TransportProtocol: "raw_buffer"}
-	tr := c.host.Transport.Transport
+	tr := c.Host.Transport.Transport
 	if tr == nil {
 		return addr, nil // Cleartext.
 	}
 	var late engine.Timer
 	late.Init(c.loop, func() { sock.Abort(engine.ErrDialTimeout) })
-	late.Set(max(int64(c.worker.cluster.ConnectTimeout)-(engine.Nano()-start), 1))
+	late.Set(max(int64(c.worker.Cluster().ConnectTimeout)-(engine.Nano()-start), 1))
 	defer late.Release()
-	return addr, tr.Wrap(t, c, o)
+	return addr, tr.Wrap(t, &c.Conn, o)
 }
 
-// dial tries the host's addresses in turn.
-func (h *Host) dial(t *engine.Task, cl *Cluster) (*engine.Conn, address.Addr, error) {
-	sock, err := t.Dial(h.Address, cl.dialOptions(h.Address))
+// dial tries a host's addresses in turn.
+func dial(t *engine.Task, h *upstream.Host, cl *upstream.Cluster) (*engine.Conn, address.Addr, error) {
+	sock, err := t.Dial(h.Address, dialOptions(cl, h.Address))
 	if err == nil {
 		return sock, h.Address, nil
 	}
@@ -91,7 +93,7 @@ func (h *Host) dial(t *engine.Task, cl *Cluster) (*engine.Conn, address.Addr, er
 		if errors.As(err, &interrupted) {
 			break // Nobody wants the connection any more.
 		}
-		sock, e := t.Dial(a, cl.dialOptions(a))
+		sock, e := t.Dial(a, dialOptions(cl, a))
 		if e == nil {
 			return sock, a, nil
 		}
@@ -102,7 +104,7 @@ func (h *Host) dial(t *engine.Task, cl *Cluster) (*engine.Conn, address.Addr, er
 	return nil, h.Address, err
 }
 
-func (c *Cluster) dialOptions(dst address.Addr) *engine.DialOptions {
+func dialOptions(c *upstream.Cluster, dst address.Addr) *engine.DialOptions {
 	o := &engine.DialOptions{Timeout: c.ConnectTimeout}
 	src, opts := c.Bind.SourceFor(dst.Addr())
 	if src.IsValid() && !dst.IsUnix() {
@@ -113,7 +115,7 @@ func (c *Cluster) dialOptions(dst address.Addr) *engine.DialOptions {
 	}
 	for _, s := range opts {
 		to := &o.Options
-		if s.State == AfterBind {
+		if s.State == upstream.AfterBind {
 			to = &o.Bound
 		}
 		*to = append(*to, engine.SocketOption{Level: s.Level, Name: s.Name, Int: s.Int, Bytes: s.Bytes})
