@@ -37,7 +37,8 @@ type server interface {
 type running struct {
 	l      server
 	proto  *listenerv3.Listener
-	owned  []func()
+	config *listener.Config // nil for one of UDP
+	owned  []func()         // close what was made for one of UDP
 	active bool
 }
 
@@ -103,7 +104,7 @@ func (p *Proxy) checkListeners(s *xds.Snapshot) []xds.Problem {
 	var problems []xds.Problem
 	for name, l := range s.Listeners().All() {
 		origin := s.Listeners().Origin(name).Field
-		if _, err := p.compileListener(l, origin); err != nil {
+		if _, err := p.compileListener(l, origin, nil); err != nil {
 			problems = append(problems, p.located(xds.KindListener, name, origin, err))
 		}
 	}
@@ -213,25 +214,21 @@ func (p *Proxy) updateListener(name string, l *listenerv3.Listener, origin strin
 	if old != nil && proto.Equal(old.proto, l) {
 		return nil
 	}
-	c, err := p.compileListener(l, origin)
+	c, err := p.compileListener(l, origin, old)
 	if err != nil {
 		return err
 	}
 	if old != nil && sameSockets(old.proto, l) {
-		c.update(old.l)
-		p.expire(old.l, c)
-		// Streams of the old configuration may still count in its statistics.
-		old.owned, old.proto = append(old.owned, c.owned...), l
+		p.update(old, c)
+		old.proto = l
 		return nil
 	}
 	made, err := p.newListener(c)
 	if err != nil {
-		for _, f := range c.owned {
-			f()
-		}
+		c.close()
 		return err
 	}
-	p.listeners[name] = &running{l: made, proto: l, owned: c.owned}
+	p.listeners[name] = &running{l: made, proto: l, config: c.config, owned: c.owned}
 	if old != nil {
 		p.retire(old)
 	}
@@ -253,7 +250,8 @@ func socketsOf(l *listenerv3.Listener) *listenerv3.Listener {
 	}
 }
 
-// compiledListener has either options and config or, for UDP, their packet kind.
+// compiledListener has either options and config or, for UDP, their packet kind and
+// what closes that.
 type compiledListener struct {
 	options       *listener.Options
 	config        *listener.Config
@@ -263,12 +261,24 @@ type compiledListener struct {
 }
 
 // update gives a running listener with the same sockets the configuration.
-func (c *compiledListener) update(l server) {
-	switch l := l.(type) {
+func (p *Proxy) update(r *running, c *compiledListener) {
+	switch l := r.l.(type) {
 	case *listener.Listener:
-		l.Update(c.config)
+		p.retireConfig(l.Update(c.config))
+		r.config = c.config
 	case *listener.PacketListener:
 		l.Update(c.packetConfig)
+		r.owned = append(r.owned, c.owned...) // Sessions of the old configuration go on with it.
+	}
+}
+
+// close closes what was made for a configuration that nobody uses.
+func (c *compiledListener) close() {
+	if c.config != nil {
+		c.config.Close()
+	}
+	for _, f := range c.owned {
+		f()
 	}
 }
 
@@ -279,7 +289,8 @@ func (p *Proxy) newListener(c *compiledListener) (server, error) {
 	return listener.New(p.loops, *c.options, c.config, p.limits, p.store, p.log("conn_handler"))
 }
 
-func (p *Proxy) compileListener(l *listenerv3.Listener, origin string) (*compiledListener, error) {
+// compileListener compiles a listener; old is the one that runs under its name, or nil.
+func (p *Proxy) compileListener(l *listenerv3.Listener, origin string, old *running) (*compiledListener, error) {
 	c := &compiledListener{}
 	in := &extension.Network{
 		Services: p.services, Listener: l.GetName(), Draining: p.draining,
@@ -295,10 +306,11 @@ func (p *Proxy) compileListener(l *listenerv3.Listener, origin string) (*compile
 		return c.orClosed(err)
 	}
 	cx := &listener.Context{
-		Network: func(f *listenerv3.Filter) (conn.Filter, conn.Factory, error) {
-			own := *in
-			own.Told = func(field, reason string) { warn(joinPath(pathOf(l, f), field), reason) }
-			return p.networkFilter(f, &own)
+		Network: func(f *listenerv3.Filter, own func(func())) (conn.Filter, conn.Factory, error) {
+			of := *in
+			of.Own = own
+			of.Told = func(field, reason string) { warn(joinPath(pathOf(l, f), field), reason) }
+			return p.networkFilter(f, &of)
 		},
 		Listener:  func(f *listenerv3.ListenerFilter) (listener.Filter, error) { return p.listenerFilter(f, in) },
 		Transport: p.transport,
@@ -306,8 +318,17 @@ func (p *Proxy) compileListener(l *listenerv3.Listener, origin string) (*compile
 		Runtime:   p.runtime,
 		Warn:      warn,
 	}
+	if old != nil && old.config != nil && listener.SameButChains(old.proto, l) {
+		c.config, err = listener.Rechain(l, old.config, cx)
+		return c, err
+	}
 	c.options, c.config, err = listener.Compile(l, cx)
-	return c.orClosed(err)
+	if err != nil {
+		return c.orClosed(err)
+	}
+	c.config.Own(c.owned...)
+	c.owned = nil
+	return c, nil
 }
 
 // warn tells of a field of a listener that is not taken as it stands, and where it is.

@@ -55,6 +55,7 @@ type Proxy struct {
 	order     []string
 	known     map[string]bool // clusters of the snapshot being applied
 	retiring  map[*running]bool
+	leaving   leavers
 
 	state      atomic.Int32
 	drainStart atomic.Int64 // monotonic nanoseconds; 0 is not draining
@@ -87,6 +88,7 @@ func New(o Options) (*Proxy, error) {
 	}
 	p := &Proxy{
 		opts: o, listeners: map[string]*running{}, retiring: map[*running]bool{}, quit: make(chan struct{}),
+		leaving:   leavers{kick: make(chan struct{}, 1)},
 		flushStop: make(chan struct{}), started: time.Now(),
 	}
 	p.state.Store(int32(admin.Initializing))
@@ -119,6 +121,7 @@ func (p *Proxy) start() error {
 	if problems := p.Apply(p.snapshot()); xds.HasErrors(problems) {
 		return xds.Err(problems)
 	}
+	p.leaving.done.Go(p.seeOff)
 	p.runtime.Watch(time.Second)
 	p.wg.Go(p.flushLoop)
 	p.state.Store(int32(admin.Live))
@@ -310,6 +313,7 @@ func (p *Proxy) close() {
 	for _, r := range p.all() {
 		r.close()
 	}
+	p.endLeaving()
 	if p.clusters != nil {
 		p.clusters.Close()
 	}

@@ -3,10 +3,106 @@
 package proxy
 
 import (
+	"slices"
+	"sync"
 	"time"
 
 	"weir.dev/weir/proxy/listener"
 )
+
+// A leaving is something that the configuration has no more and that connections may
+// still use: a listener, an older configuration of one, clusters.
+type leaving struct {
+	// idle reports whether nothing uses it any more.
+	idle func() bool
+	// expire ends those who use it when the drain time is over; nil leaves them.
+	expire func()
+	// end takes it away.
+	end func()
+
+	deadline time.Time
+	expired  bool
+}
+
+// leavers are all that is leaving. One goroutine looks after them, all with the
+// proxy's lock held.
+type leavers struct {
+	list []*leaving
+	kick chan struct{}
+	done sync.WaitGroup
+}
+
+// lookEvery is how often what is leaving is looked at, while there is any.
+const lookEvery = 100 * time.Millisecond
+
+// leave takes something away once it is idle or the drain time is over; with the
+// proxy's lock held.
+func (p *Proxy) leave(l leaving) {
+	if l.idle() {
+		l.end()
+		return
+	}
+	l.deadline = time.Now().Add(p.opts.DrainTime)
+	p.leaving.list = append(p.leaving.list, &l)
+	select {
+	case p.leaving.kick <- struct{}{}:
+	default: // It looks already.
+	}
+}
+
+// seeOff looks after what is leaving until the proxy closes.
+func (p *Proxy) seeOff() {
+	tick := time.NewTicker(lookEvery)
+	tick.Stop()
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.flushStop:
+			return
+		case <-p.leaving.kick:
+			tick.Reset(lookEvery)
+		case now := <-tick.C:
+			if !p.lookAfter(now) {
+				tick.Stop()
+			}
+		}
+	}
+}
+
+// lookAfter takes away what may go and reports whether something is left.
+func (p *Proxy) lookAfter(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaving.list = slices.DeleteFunc(p.leaving.list, func(l *leaving) bool {
+		if !l.idle() && !now.Before(l.deadline) {
+			if l.expire == nil {
+				l.end()
+				return true
+			}
+			if !l.expired { // What it closes is idle a little later.
+				l.expired = true
+				l.expire()
+			}
+		}
+		if !l.idle() {
+			return false
+		}
+		l.end()
+		return true
+	})
+	return len(p.leaving.list) > 0
+}
+
+// endLeaving takes away all that is left, when the listeners are closed.
+func (p *Proxy) endLeaving() {
+	p.leaving.done.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.leaving.list {
+		l.end()
+	}
+	p.leaving.list = nil
+}
 
 // retire drains a listener that is gone from the configuration and closes it in
 // its own time.
@@ -14,30 +110,18 @@ func (p *Proxy) retire(r *running) {
 	r.l.StopAccepting()
 	r.l.Drain()
 	p.retiring[r] = true
-	p.wg.Go(func() {
-		p.await(func() bool { return r.l.Active() == 0 })
-		r.close()
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.retiring, r)
+	p.leave(leaving{
+		idle: func() bool { return r.l.Active() == 0 },
+		end: func() {
+			delete(p.retiring, r)
+			r.close()
+		},
 	})
 }
 
-// await waits until over reports true, the drain time has passed or the proxy closes.
-func (p *Proxy) await(over func() bool) {
-	deadline := time.NewTimer(p.opts.DrainTime)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !over() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			return
-		case <-p.flushStop:
-			return
-		}
-	}
+// retireConfig sees off what an update of a listener has taken out of use.
+func (p *Proxy) retireConfig(r *listener.Retired) {
+	p.leave(leaving{idle: r.Idle, expire: r.Expire, end: r.Close})
 }
 
 // removeClusters takes away the clusters that the snapshot has no more: at once if
@@ -53,35 +137,20 @@ func (p *Proxy) removeClusters() {
 	if len(gone) == 0 {
 		return
 	}
-	remove := func() {
-		for _, name := range gone {
-			if !p.known[name] { // It may have come back.
-				p.clusters.Remove(name)
+	p.leave(leaving{
+		idle: func() bool { return !p.outdated() },
+		end: func() {
+			for _, name := range gone {
+				if !p.known[name] { // It may have come back.
+					p.clusters.Remove(name)
+				}
 			}
-		}
-	}
-	if !p.outdated() {
-		remove()
-		return
-	}
-	p.wg.Go(func() {
-		p.await(func() bool {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			return !p.outdated()
-		})
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		select {
-		case <-p.flushStop: // All of them are being closed.
-		default:
-			remove()
-		}
+		},
 	})
 }
 
 // outdated reports whether a connection is open that began with a listener which is
-// gone, or with a configuration that its listener has no more.
+// gone, or with a filter chain that its listener has no more.
 func (p *Proxy) outdated() bool {
 	for r := range p.retiring {
 		if r.l.Active() > 0 {
@@ -94,22 +163,4 @@ func (p *Proxy) outdated() bool {
 		}
 	}
 	return false
-}
-
-// expire closes, when the drain time is over, what is left of the connections that
-// have an older configuration of a listener than c.
-func (p *Proxy) expire(s server, c *compiledListener) {
-	l, ok := s.(*listener.Listener)
-	if !ok {
-		return
-	}
-	p.wg.Go(func() {
-		deadline := time.NewTimer(p.opts.DrainTime)
-		defer deadline.Stop()
-		select {
-		case <-deadline.C:
-			l.Expire(c.config)
-		case <-p.flushStop:
-		}
-	})
 }

@@ -12,6 +12,8 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"weir.dev/weir/proxy/accesslog"
 	"weir.dev/weir/proxy/address"
@@ -30,8 +32,8 @@ var supported = ledger.MustParse(fields)
 // Context is what compiling a listener needs of its surroundings.
 type Context struct {
 	// Network compiles a network filter: a filter, or, as the last of a chain, a
-	// handler factory.
-	Network func(f *listenerv3.Filter) (conn.Filter, conn.Factory, error)
+	// handler factory. What it gives to own is called when the chain is no longer used.
+	Network func(f *listenerv3.Filter, own func(func())) (conn.Filter, conn.Factory, error)
 	// Listener compiles a listener filter.
 	Listener func(f *listenerv3.ListenerFilter) (Filter, error)
 	// Transport compiles a transport socket; nil is bytes as they are.
@@ -55,6 +57,7 @@ func Compile(p *listenerv3.Listener, c *Context) (*Options, *Config, error) {
 		return nil, nil, err
 	}
 	cfg := &Config{
+		base:              &base{},
 		StatPrefix:        p.GetStatPrefix(),
 		FiltersTimeout:    15 * time.Second,
 		ContinueOnTimeout: p.GetContinueOnListenerFiltersTimeout(),
@@ -73,7 +76,44 @@ func Compile(p *listenerv3.Listener, c *Context) (*Options, *Config, error) {
 	if err := accessLogs(p, c, cfg); err != nil {
 		return nil, nil, err
 	}
-	return o, cfg, chains(p, c, cfg)
+	return o, cfg, chains(p, c, cfg, nil)
+}
+
+// Rechain compiles a listener whose message differs from that of old in its filter chains
+// alone. Chains that are the same are those of old, so that their connections go on and
+// their filters keep what they have.
+func Rechain(p *listenerv3.Listener, old *Config, c *Context) (*Config, error) {
+	cfg := &Config{
+		StatPrefix: old.StatPrefix, Filters: old.Filters, FiltersTimeout: old.FiltersTimeout, ContinueOnTimeout: old.ContinueOnTimeout,
+		UseOriginalDst: old.UseOriginalDst, TrafficDirection: old.TrafficDirection, Metadata: old.Metadata,
+		MaxConnections: old.MaxConnections, Unlimited: old.Unlimited, Closed: old.Closed, base: old.base,
+	}
+	return cfg, chains(p, c, cfg, knownOf(old))
+}
+
+// SameButChains reports whether two listeners differ in their filter chains alone, if at
+// all, and neither the new chains nor the old ask for listener filters that the others
+// do not.
+func SameButChains(a, b *listenerv3.Listener) bool {
+	if needsInspector(a) != needsInspector(b) {
+		return false
+	}
+	before, err := useProxyProto(a)
+	after, err2 := useProxyProto(b)
+	return err == nil && err2 == nil && before == after && proto.Equal(withoutChains(a), withoutChains(b))
+}
+
+// withoutChains is a copy that shares what it has with m.
+func withoutChains(m *listenerv3.Listener) *listenerv3.Listener {
+	out := &listenerv3.Listener{}
+	to := out.ProtoReflect()
+	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if f.Name() != "filter_chains" && f.Name() != "default_filter_chain" {
+			to.Set(f, v)
+		}
+		return true
+	})
+	return out
 }
 
 // maxConnections reads Envoy's runtime key for a listener's limit.

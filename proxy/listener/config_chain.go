@@ -10,26 +10,90 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/match"
 )
 
-func chains(p *listenerv3.Listener, c *Context, cfg *Config) error {
+// compiled is a filter chain and what it was made of.
+type compiled struct {
+	from  *listenerv3.FilterChain
+	chain *Chain
+}
+
+// known finds the chains of a configuration by what they were made of: the very
+// message, or an equal one of the same name.
+type known struct {
+	same   map[*listenerv3.FilterChain]*Chain
+	byName map[string][]compiled
+}
+
+func knownOf(cfg *Config) *known {
+	k := &known{map[*listenerv3.FilterChain]*Chain{}, map[string][]compiled{}}
+	for _, c := range cfg.compiled {
+		k.same[c.from] = c.chain
+		k.byName[c.from.GetName()] = append(k.byName[c.from.GetName()], c)
+	}
+	return k
+}
+
+func (k *known) find(f *listenerv3.FilterChain) *Chain {
+	if k == nil {
+		return nil
+	}
+	if ch := k.same[f]; ch != nil {
+		return ch
+	}
+	for _, c := range k.byName[f.GetName()] {
+		if proto.Equal(c.from, f) {
+			return c.chain
+		}
+	}
+	return nil
+}
+
+// chains compiles the filter chains, but for those that are known already. Of chains
+// that cannot be used nothing is left.
+func chains(p *listenerv3.Listener, c *Context, cfg *Config, old *known) (err error) {
 	var list []*Chain
+	var made []*Chain
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, ch := range made {
+			ch.close()
+		}
+	}()
+	one := func(f *listenerv3.FilterChain, path string) (*Chain, error) {
+		ch := old.find(f)
+		if ch == nil {
+			if old != nil { // Otherwise the listener was looked at as a whole.
+				if err := supported.Apply(f, path, c.Warn); err != nil {
+					return nil, err
+				}
+			}
+			ch = &Chain{}
+			made = append(made, ch)
+			if err := ch.compile(f, c); err != nil {
+				return nil, fmt.Errorf("%s.%w", path, err)
+			}
+		}
+		cfg.compiled = append(cfg.compiled, compiled{f, ch})
+		return ch, nil
+	}
 	for i, f := range p.GetFilterChains() {
-		ch, err := chain(f, c)
+		ch, err := one(f, fmt.Sprintf("filter_chains[%d]", i))
 		if err != nil {
-			return fmt.Errorf("filter_chains[%d].%w", i, err)
+			return err
 		}
 		list = append(list, ch)
 	}
 	var fallback *Chain
 	if f := p.GetDefaultFilterChain(); f != nil {
-		ch, err := chain(f, c)
-		if err != nil {
-			return fmt.Errorf("default_filter_chain.%w", err)
+		if fallback, err = one(f, "default_filter_chain"); err != nil {
+			return err
 		}
-		fallback = ch
 	}
 	if len(list) == 0 && fallback == nil {
 		return errors.New("filter_chains: there is none, so no connection could be served: add one")
@@ -40,40 +104,40 @@ func chains(p *listenerv3.Listener, c *Context, cfg *Config) error {
 	return nil
 }
 
-func chain(f *listenerv3.FilterChain, c *Context) (*Chain, error) {
-	ch := &Chain{Name: f.GetName()}
+func (ch *Chain) compile(f *listenerv3.FilterChain, c *Context) error {
+	ch.Name = f.GetName()
 	if err := ch.Match.compile(f.GetFilterChainMatch()); err != nil {
-		return nil, fmt.Errorf("filter_chain_match.%w", err)
+		return fmt.Errorf("filter_chain_match.%w", err)
 	}
 	if t := f.GetTransportSocket(); t != nil {
 		tr, err := c.Transport(t)
 		if err != nil {
-			return nil, fmt.Errorf("transport_socket (%s): %w", t.GetName(), err)
+			return fmt.Errorf("transport_socket (%s): %w", t.GetName(), err)
 		}
 		ch.Transport = tr
 	}
 	ch.ConnectTimeout = f.GetTransportSocketConnectTimeout().AsDuration()
 	if len(f.GetFilters()) == 0 {
-		return nil, errors.New("filters: there is none, so every connection would be closed: add one")
+		return errors.New("filters: there is none, so every connection would be closed: add one")
 	}
 	for i, nf := range f.GetFilters() {
-		filter, handler, err := c.Network(nf)
+		filter, handler, err := c.Network(nf, func(f func()) { ch.owned = append(ch.owned, f) })
 		if err != nil {
-			return nil, fmt.Errorf("filters[%d] (%s): %w", i, nf.GetName(), err)
+			return fmt.Errorf("filters[%d] (%s): %w", i, nf.GetName(), err)
 		}
 		last := i == len(f.GetFilters())-1
 		switch {
 		case handler != nil && !last:
-			return nil, fmt.Errorf("filters[%d] (%s): a terminal filter must be the last: move it to the end", i, nf.GetName())
+			return fmt.Errorf("filters[%d] (%s): a terminal filter must be the last: move it to the end", i, nf.GetName())
 		case handler == nil && last:
-			return nil, fmt.Errorf("filters[%d] (%s): the last filter must be terminal, such as the HTTP connection manager", i, nf.GetName())
+			return fmt.Errorf("filters[%d] (%s): the last filter must be terminal, such as the HTTP connection manager", i, nf.GetName())
 		case handler != nil:
 			ch.Handler = handler
 		default:
 			ch.Filters = append(ch.Filters, filter)
 		}
 	}
-	return ch, nil
+	return nil
 }
 
 func (m *Match) compile(p *listenerv3.FilterChainMatch) error {

@@ -6,7 +6,8 @@
 //
 // One Listener has a socket on every event loop (SO_REUSEPORT), so the kernel
 // spreads connections and none crosses loops. Its Config may be replaced while
-// it runs: connections keep the chain they began with.
+// it runs: connections keep the chain they began with, and those whose chain the
+// new Config has too go on as if nothing had happened.
 package listener
 
 import (
@@ -53,6 +54,17 @@ type Chain struct {
 	ConnectTimeout time.Duration
 	Filters        []conn.Filter
 	Handler        conn.Factory
+
+	owned []func()     // close what was made for it
+	open  atomic.Int64 // connections that go through it
+}
+
+// close closes what was made for the chain.
+func (c *Chain) close() {
+	for _, f := range c.owned {
+		f()
+	}
+	c.owned = nil
 }
 
 // Options are what a listener's sockets are made with; a change of them needs
@@ -87,18 +99,44 @@ type Config struct {
 	Closed func(shard int, c *conn.Conn)
 
 	chains     index
+	compiled   []compiled // what the chains were made of
+	base       *base
 	generation uint64 // counts the listener's configurations
-	open       atomic.Int64
+}
+
+// base is what configurations share that differ in their filter chains alone.
+type base struct {
+	owned    []func()     // close what was made for it
+	arriving atomic.Int64 // connections that have no filter chain yet
+}
+
+func (b *base) close() {
+	for _, f := range b.owned {
+		f()
+	}
+	b.owned = nil
+}
+
+// Own has f called when nothing uses the configuration any more, nor one that has come
+// of it by [Rechain].
+func (c *Config) Own(f ...func()) { c.base.owned = append(c.base.owned, f...) }
+
+// Close closes what was made for a configuration and its chains. No listener may use
+// it.
+func (c *Config) Close() {
+	for _, ch := range c.chains.all {
+		ch.close()
+	}
+	c.base.close()
 }
 
 // SetChains gives the configuration its filter chains; fallback, which may be
 // nil, takes what no chain matches.
 func (c *Config) SetChains(chains []*Chain, fallback *Chain) error {
-	c.chains.fallback = fallback
-	c.chains.all = slices.Clone(chains)
-	if fallback != nil {
-		c.chains.all = append(c.chains.all, fallback)
+	if c.base == nil {
+		c.base = &base{}
 	}
+	c.chains.set(chains, fallback)
 	for _, ch := range chains {
 		if err := c.chains.add(ch); err != nil {
 			return err
@@ -106,6 +144,9 @@ func (c *Config) SetChains(chains []*Chain, fallback *Chain) error {
 	}
 	return nil
 }
+
+// has reports whether the chain is one of the configuration's.
+func (c *Config) has(ch *Chain) bool { return c.chains.has(ch) }
 
 // Find returns the filter chain that takes a connection, or nil.
 func (c *Config) Find(info *streaminfo.Connection) *Chain { return c.chains.find(info) }
@@ -152,7 +193,9 @@ type Listener struct {
 	log    *slog.Logger
 	bound  []address.Addr
 	scope  *stats.Scope
-	tls    atomic.Pointer[conn.TLSCounters]
+	// outdated counts the connections that the newest configuration has no chain for.
+	outdated atomic.Int64
+	tls      atomic.Pointer[conn.TLSCounters]
 
 	mu      sync.Mutex
 	closed  bool
@@ -275,33 +318,6 @@ func (l *Listener) Start() error {
 	return err
 }
 
-// Update replaces the configuration: connections to come have the new one, those
-// of the old are asked to finish.
-func (l *Listener) Update(c *Config) {
-	l.countTLS(c)
-	c.generation = l.config.Load().generation + 1
-	l.config.Store(c)
-	l.each(func(w *worker) {
-		w.conns.Each(func(k *conn.Conn) {
-			if o, ok := k.Owner().(*owner); ok && o.cfg != c {
-				k.Drain()
-			}
-		})
-	})
-}
-
-// Expire closes the connections of configurations older than c, with which Update was
-// called: those that have not finished in time.
-func (l *Listener) Expire(c *Config) {
-	l.each(func(w *worker) {
-		w.conns.Each(func(k *conn.Conn) {
-			if o, ok := k.Owner().(*owner); ok && o.cfg.generation < c.generation {
-				k.Close()
-			}
-		})
-	})
-}
-
 // Name returns the listener's name.
 func (l *Listener) Name() string { return l.opts.Name }
 
@@ -314,8 +330,9 @@ func (l *Listener) Addresses() []address.Addr { return l.bound }
 // Active returns how many connections are open.
 func (l *Listener) Active() int64 { return l.active.Load() }
 
-// Outdated returns how many of them have an older configuration than the newest.
-func (l *Listener) Outdated() int64 { return max(l.active.Load()-l.config.Load().open.Load(), 0) }
+// Outdated returns how many of them have a filter chain that the newest configuration
+// has no more.
+func (l *Listener) Outdated() int64 { return l.outdated.Load() }
 
 // StopAccepting closes the sockets; connections stay. Those the kernel has
 // taken already are taken still.
@@ -346,6 +363,7 @@ func (l *Listener) Close() {
 	if c := l.tls.Load(); c != nil {
 		c.Close()
 	}
+	l.config.Load().Close()
 }
 
 // each runs f on every worker's loop and waits.

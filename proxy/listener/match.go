@@ -70,7 +70,22 @@ type index struct {
 	root     *node
 	fallback *Chain
 	all      []*Chain
+	known    map[*Chain]bool // all of them
 }
+
+// set tells which chains there are.
+func (x *index) set(chains []*Chain, fallback *Chain) {
+	x.fallback, x.all = fallback, slices.Clone(chains)
+	if fallback != nil {
+		x.all = append(x.all, fallback)
+	}
+	x.known = make(map[*Chain]bool, len(x.all))
+	for _, c := range x.all {
+		x.known[c] = true
+	}
+}
+
+func (x *index) has(c *Chain) bool { return x.known[c] }
 
 // add puts a chain in the index; it fails if another has the same match.
 func (x *index) add(c *Chain) error {

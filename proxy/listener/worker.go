@@ -4,7 +4,6 @@ package listener
 
 import (
 	"errors"
-	"log/slog"
 	"time"
 
 	"weir.dev/weir/proxy/address"
@@ -20,7 +19,8 @@ type worker struct {
 	fds      []int
 	socks    []*engine.Listener
 	conns    conn.Group
-	newest   *owner
+	arriving *arriving
+	owners   map[*Chain]*owner // of the chains of the newest configuration
 }
 
 func (w *worker) start() error {
@@ -82,28 +82,12 @@ func (a *acceptor) Accept(sock *engine.Conn, remote address.Addr) {
 	if len(cfg.Filters) == 0 {
 		if ch := cfg.Find(info); ch != nil && ch.Transport == nil && len(ch.Filters) == 0 {
 			info.FilterChainName = ch.Name
-			a.begin(c, cfg)
+			a.begin(c, cfg, ch)
 			c.Attach(ch.Handler.New(c))
 			return
 		}
 	}
 	a.loop.Go(engine.RunnerFunc(func(t *engine.Task) { a.establish(t, c, cfg) }))
-}
-
-// take makes the connection one of the worker's, which has no filter chain yet.
-func (w *worker) take(c *conn.Conn, cfg *Config) {
-	c.Info.ListenerName, c.Info.TrafficDirection, c.Info.ListenerMetadata = w.listener.opts.Name, cfg.TrafficDirection, cfg.Metadata
-	c.Move(&w.conns, &w.owner(cfg).early)
-	cfg.open.Add(1)
-}
-
-// begin counts a connection that has got its filter chain: what listener filters
-// refuse, and what no chain matches, is none in Envoy's statistics.
-func (w *worker) begin(c *conn.Conn, cfg *Config) {
-	st := w.stats()
-	st.CxTotal.Inc()
-	st.CxActive.Inc()
-	c.Move(&w.conns, w.owner(cfg))
 }
 
 // admit counts a connection in, or refuses it over a limit.
@@ -128,55 +112,6 @@ func (a *acceptor) admit(cfg *Config, st *Stats) bool {
 
 func above(n, limit int64) bool { return limit > 0 && n > limit }
 
-// owner is a worker with one of its listener's configurations: what the
-// connections of both are told apart by when they end.
-type owner struct {
-	*worker
-	cfg   *Config
-	early early
-}
-
-// early owns the connections that have no filter chain yet.
-type early struct{ *owner }
-
-// TLSCounters are where handshakes of the listener's connections are counted, and
-// Log where those that fail are told.
-func (a *owner) TLSCounters() *conn.TLSCounters { return a.listener.tls.Load() }
-
-// Log returns the listener's logger.
-func (a *owner) Log() *slog.Logger { return a.listener.log }
-
-// owner returns the owner of connections under a configuration; there is one for
-// all of them.
-func (w *worker) owner(cfg *Config) *owner {
-	if w.newest == nil || w.newest.cfg != cfg {
-		w.newest = &owner{worker: w, cfg: cfg}
-		w.newest.early.owner = w.newest
-	}
-	return w.newest
-}
-
-// Gone settles what a connection was counted in.
-func (a *owner) Gone(c *conn.Conn) {
-	st := a.stats()
-	st.CxActive.Dec()
-	st.CxDestroy.Inc()
-	st.CxLength.Record(uint64(time.Since(c.Info.Start).Milliseconds()))
-	a.early.Gone(c)
-}
-
-// Gone settles what a connection without a filter chain was counted in.
-func (e *early) Gone(c *conn.Conn) {
-	l := e.listener
-	e.cfg.open.Add(-1)
-	l.active.Add(-1)
-	l.limits.active.Add(-1)
-	c.Info.End = time.Now()
-	if e.cfg.Closed != nil {
-		e.cfg.Closed(e.loop.ID(), c)
-	}
-}
-
 var errTransportTimeout = errors.New("transport socket connect timeout")
 
 // establish does all that may wait before the handler serves.
@@ -197,7 +132,7 @@ func (w *worker) establish(t *engine.Task, c *conn.Conn, cfg *Config) {
 			}
 		}
 	}
-	ch := cfg.Find(c.Info)
+	ch := w.newest(cfg).Find(c.Info)
 	if ch == nil {
 		w.stats().NoFilterChain.Inc()
 		c.Info.Termination = "filter_chain_not_found"
@@ -206,7 +141,7 @@ func (w *worker) establish(t *engine.Task, c *conn.Conn, cfg *Config) {
 		return
 	}
 	c.Info.FilterChainName = ch.Name
-	w.begin(c, cfg)
+	w.begin(c, cfg, ch)
 	if !w.handshake(t, c, ch) {
 		return
 	}
@@ -228,7 +163,7 @@ func (w *worker) handOver(c *conn.Conn, from *Config, to *Listener) (*worker, *C
 	for _, x := range to.workers {
 		if x.loop == w.loop {
 			cfg := to.config.Load()
-			from.open.Add(-1)
+			from.base.arriving.Add(-1)
 			w.listener.active.Add(-1)
 			to.active.Add(1)
 			x.take(c, cfg)
