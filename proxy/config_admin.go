@@ -21,6 +21,7 @@ import (
 	"weir.dev/weir/proxy/admin"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // startAdmin starts the admin server, if the bootstrap asks for one.
@@ -98,7 +99,7 @@ func (i inspector) Clusters() []admin.ClusterStatus {
 	for name, c := range i.p.clusters.All() {
 		s := admin.ClusterStatus{
 			Name: name, ObservabilityName: name,
-			Default: thresholds(&c.Thresholds[upstream.DefaultPriority]), High: thresholds(&c.Thresholds[upstream.HighPriority]),
+			Default: thresholds(&c.Thresholds[breaker.Default]), High: thresholds(&c.Thresholds[breaker.High]),
 		}
 		if c.AltStatName != "" {
 			s.ObservabilityName = c.AltStatName
@@ -112,7 +113,7 @@ func (i inspector) Clusters() []admin.ClusterStatus {
 	return out
 }
 
-func thresholds(t *upstream.Thresholds) admin.Thresholds {
+func thresholds(t *breaker.Thresholds) admin.Thresholds {
 	small := func(n uint64) uint32 { return uint32(min(n, 1<<32-1)) }
 	return admin.Thresholds{
 		MaxConnections: small(t.MaxConnections), MaxPendingRequests: small(t.MaxPendingRequests),

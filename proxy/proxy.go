@@ -113,6 +113,7 @@ func (p *Proxy) start() error {
 	p.server.At(0).Concurrency.Set(int64(len(p.loops)))
 	p.clusters = upstream.NewManager(upstream.Options{
 		Loops: posters(p.loops), Stats: p.store.Scope(""), LocalCluster: p.opts.Bootstrap.GetClusterManager().GetLocalClusterName(),
+		Runtime: p.runtime,
 	})
 	p.services.Clusters = p.clusters
 	if err := p.startAdmin(); err != nil {

@@ -100,6 +100,10 @@ func New(cfg *Config, store *stats.Store, log *slog.Logger) *Runtime {
 // Snapshot returns the values in force. It is never changed.
 func (r *Runtime) Snapshot() *Snapshot { return r.snap.Load() }
 
+// Generation numbers the snapshots from 1: what was computed from the values stands as
+// long as it is the same.
+func (r *Runtime) Generation() uint64 { return r.snap.Load().generation }
+
 // Fraction returns the fraction of a key: a FractionalPercent, or a number of
 // percent. See [match.Runtime].
 func (r *Runtime) Fraction(key string) (match.Fraction, bool) { return r.snap.Load().Fraction(key) }
@@ -200,6 +204,10 @@ func (r *Runtime) load() error {
 		s.layers = append(s.layers, Layer{l.name, values})
 		maps.Copy(s.values, values)
 	}
+	if old := r.snap.Load(); old != nil {
+		s.generation = old.generation
+	}
+	s.generation++
 	r.snap.Store(s)
 	st := r.stats
 	st.Keys.Set(int64(len(s.values)))
@@ -278,8 +286,9 @@ func (r *Runtime) Close() {
 
 // Snapshot is all values at one moment.
 type Snapshot struct {
-	values map[string]Value
-	layers []Layer
+	values     map[string]Value
+	layers     []Layer
+	generation uint64
 }
 
 // Layer is one layer's values.

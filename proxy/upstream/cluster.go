@@ -18,6 +18,7 @@ import (
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // A Cluster is a group of hosts and how they are used. Its settings are immutable; its
@@ -30,7 +31,7 @@ type Cluster struct {
 	// SNIHeader is HTTP.SNIHeader, the zero Name if there is none.
 	SNIHeader header.Name
 
-	resources [2]*Resources
+	resources [2]*breaker.Set
 	workers   []*Worker
 	loops     []Loop
 	policy    Policy
@@ -66,7 +67,7 @@ type Cluster struct {
 func (c *Cluster) Worker(loop int) *Worker { return c.workers[loop] }
 
 // Resources returns the circuit breakers of a routing priority.
-func (c *Cluster) Resources(p ResourcePriority) *Resources { return c.resources[p] }
+func (c *Cluster) Resources(p breaker.Priority) *breaker.Set { return c.resources[p] }
 
 // Warm is closed when the cluster's discovery has given its first answer or failed.
 func (c *Cluster) Warm() <-chan struct{} { return c.warm }
@@ -189,9 +190,12 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		c.streams = stats.Register[h2.Stats](scope.Scope("http2."), len(o.Loops))
 	}
 	for p := range c.resources {
-		at := scope.Scope("circuit_breakers." + ResourcePriority(p).String())
+		at := scope.Scope("circuit_breakers." + breaker.Priority(p).String())
 		c.scopes = append(c.scopes, at)
-		c.resources[p] = newResources(c.Thresholds[p], at)
+		c.resources[p] = breaker.New(&breaker.Options{
+			Thresholds: c.Thresholds[p], Scope: at,
+			Runtime: o.Runtime, Prefix: "circuit_breakers." + c.Name + "." + breaker.Priority(p).String() + ".",
+		})
 	}
 	c.scopes = append(c.scopes, scope)
 	c.set = NewPrioritySet(nil, c.HostSets)

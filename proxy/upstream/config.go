@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 )
@@ -332,16 +333,16 @@ func (k *compiler) commonLB() {
 func (k *compiler) breakers() {
 	o := &k.out.Settings
 	for i := range o.Thresholds {
-		o.Thresholds[i] = Thresholds{
+		o.Thresholds[i] = breaker.Thresholds{
 			MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3, MaxConnectionPools: math.MaxUint64,
 		}
 	}
 	b := k.cluster.GetCircuitBreakers()
 	var seen [2]bool
 	for _, t := range b.GetThresholds() {
-		p := DefaultPriority
+		p := breaker.Default
 		if t.GetPriority() == corev3.RoutingPriority_HIGH {
-			p = HighPriority
+			p = breaker.High
 		}
 		if seen[p] {
 			continue // Envoy takes the first of a priority.
@@ -365,7 +366,7 @@ func (k *compiler) breakers() {
 		}
 		out.TrackRemaining = t.GetTrackRemaining()
 		if rb := t.GetRetryBudget(); rb != nil {
-			out.Budget = &RetryBudget{Percent: 20, MinConcurrency: 3}
+			out.Budget = &breaker.Budget{Percent: breaker.DefaultPercent, MinConcurrency: breaker.DefaultMinConcurrency, Interval: rb.GetBudgetInterval().AsDuration()}
 			if v := rb.GetBudgetPercent(); v != nil {
 				out.Budget.Percent = v.GetValue()
 			}

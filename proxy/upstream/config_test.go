@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger/ledgertest"
 )
@@ -62,7 +63,7 @@ func TestDefaults(t *testing.T) {
 	}
 	for p, th := range c.Thresholds {
 		if th.MaxConnections != 1024 || th.MaxPendingRequests != 1024 || th.MaxRequests != 1024 || th.MaxRetries != 3 {
-			t.Errorf("thresholds of %v are %+v", upstream.ResourcePriority(p), th)
+			t.Errorf("thresholds of %v are %+v", breaker.Priority(p), th)
 		}
 	}
 	if c.PolicyName != "round_robin" || c.DiscoveryName != "STATIC" || c.HostSets.PanicThreshold != 50 || c.HostSets.OverprovisioningFactor != 140 {
@@ -100,7 +101,7 @@ func TestCompile(t *testing.T) {
 			`"circuit_breakers":{"thresholds":[{"max_connections":0,"track_remaining":true},{"priority":"HIGH","retry_budget":{"budget_percent":{"value":50}}}],
 			"per_host_thresholds":[{"max_connections":4}]}`,
 			func(c *upstream.Config) bool {
-				h := c.Thresholds[upstream.HighPriority]
+				h := c.Thresholds[breaker.High]
 				return c.Thresholds[0].MaxConnections == 0 && c.Thresholds[0].TrackRemaining &&
 					h.Budget.Percent == 50 && h.Budget.MinConcurrency == 3 && c.MaxConnectionsPerHost == 4
 			},

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // ErrClosed is returned by a Manager that was closed.
@@ -28,6 +29,8 @@ type Options struct {
 	// LocalCluster names the cluster of the proxies like this one
 	// (cluster_manager.local_cluster_name), "" if there is none.
 	LocalCluster string
+	// Runtime overrules circuit breakers; nil overrules nothing.
+	Runtime breaker.Runtime
 
 	manager *Manager
 }

@@ -10,6 +10,7 @@ import (
 	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // Settings are a cluster's compiled configuration: Envoy's Cluster message without
@@ -26,8 +27,8 @@ type Settings struct {
 	// MaxRequestsPerConnection, 0 is no limit.
 	MaxRequestsPerConnection uint32
 	HTTP                     HTTPOptions
-	// Thresholds of the circuit breakers, by ResourcePriority.
-	Thresholds [2]Thresholds
+	// Thresholds of the circuit breakers, by breaker.Priority.
+	Thresholds [2]breaker.Thresholds
 	// MaxConnectionsPerHost, over all loops; 0 is no limit.
 	MaxConnectionsPerHost int64
 	Bind                  BindConfig

@@ -12,6 +12,7 @@ import (
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/proxy/upstream/pool"
 )
 
@@ -83,7 +84,7 @@ func (sh *shadow) Run(t *engine.Task) {
 	if err != nil {
 		return
 	}
-	res := &sh.up.Cluster().Resources(upstream.DefaultPriority).Requests
+	res := &sh.up.Cluster().Resources(breaker.Default).Requests
 	if !res.TryAcquire() {
 		st.RqPendingOverflow.Inc()
 		x.Unused()

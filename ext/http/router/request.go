@@ -14,6 +14,7 @@ import (
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/proxy/upstream/pool"
 )
 
@@ -166,11 +167,11 @@ func (q *request) bufferLimit() int {
 	return int(q.cluster.PerConnectionBufferLimit)
 }
 
-func (q *request) priority() upstream.ResourcePriority {
+func (q *request) priority() breaker.Priority {
 	if q.route.Forward.HighPriority {
-		return upstream.HighPriority
+		return breaker.High
 	}
-	return upstream.DefaultPriority
+	return breaker.Default
 }
 
 // deliver hands the response that was read to the filters.

@@ -14,6 +14,7 @@ import (
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/proxy/upstream/pool"
 )
 
@@ -90,7 +91,7 @@ func (s *session) attempt(t *engine.Task, ref weighted) error {
 		s.host = nil
 	}
 	tunnelled := s.tunnelled()
-	if !tunnelled && !s.cluster.Cluster().Resources(upstream.DefaultPriority).Connections.CanAcquire() {
+	if !tunnelled && !s.cluster.Cluster().Resources(breaker.Default).Connections.CanAcquire() {
 		s.cluster.Stats.CxOverflow.Inc()
 		return pool.ErrOverflow
 	}
@@ -109,7 +110,7 @@ func (s *session) attempt(t *engine.Task, ref weighted) error {
 		s.connected = engine.Nano()
 		return err
 	}
-	up, err := pool.ConnectTCP(s.cluster, t, host, upstream.DefaultPriority, s.options())
+	up, err := pool.ConnectTCP(s.cluster, t, host, breaker.Default, s.options())
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/proxy/upstream/pool"
 )
 
@@ -94,7 +95,7 @@ func (s *session) openTunnel(t *engine.Task, host *upstream.Host) error {
 	if err != nil {
 		return err
 	}
-	requests := &w.Cluster().Resources(upstream.DefaultPriority).Requests
+	requests := &w.Cluster().Resources(breaker.Default).Requests
 	if s.over || !requests.TryAcquire() {
 		x.Unused()
 		if s.over {
@@ -331,7 +332,7 @@ func (n *tunnel) close() {
 func (n *tunnel) release() {
 	n.source.release()
 	n.x.Release(n.upDone && n.source.err == io.EOF)
-	n.cluster.Cluster().Resources(upstream.DefaultPriority).Requests.Release()
+	n.cluster.Cluster().Resources(breaker.Default).Requests.Release()
 	n.cluster.Stats.RqActive.Dec()
 	n.host.AddRequests(-1)
 	n.cluster.Drop()

@@ -21,6 +21,7 @@ import (
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // factory makes the filters of one configuration.
@@ -129,7 +130,7 @@ type use struct {
 	filter  *filter
 	cluster *upstream.Cluster
 	worker  *upstream.Worker
-	limit   *upstream.Resource
+	limit   *breaker.Limit
 	stats   *upstreamStats
 	left    bool // the cluster was replaced or removed
 }
@@ -240,7 +241,7 @@ func (f *filter) route(d *engine.Datagram) *use {
 	}
 	// The sessions of a cluster that was replaced end when it says so.
 	u = &use{filter: f, cluster: c, worker: c.Worker(f.shard), stats: f.clusterStats(c, f.shard)}
-	u.limit = &c.Resources(upstream.DefaultPriority).Connections
+	u.limit = &c.Resources(breaker.Default).Connections
 	u.worker.Watch(u)
 	f.uses[name] = u
 	f.watched[u] = struct{}{}

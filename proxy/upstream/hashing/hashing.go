@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // Key is what a host is known by to policies that hash: hash_key of its metadata
@@ -139,7 +140,7 @@ func (b *hashedBalancer) load(h *upstream.Host, share, slots float64) float64 {
 // active is the number of requests under way to the cluster.
 func (b *hashedBalancer) active() int64 {
 	if b.cluster != nil {
-		return max(0, b.cluster.Resources(upstream.DefaultPriority).Requests.Count()+b.cluster.Resources(upstream.HighPriority).Requests.Count())
+		return max(0, b.cluster.Resources(breaker.Default).Requests.Count()+b.cluster.Resources(breaker.High).Requests.Count())
 	}
 	var sum int64
 	for _, h := range b.hosts {

@@ -10,6 +10,7 @@ import (
 	"weir.dev/weir/proxy/engine"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // Conn is one upstream connection. It belongs to one loop. On HTTP/1 it carries one
@@ -21,7 +22,7 @@ type Conn struct {
 	loop    *engine.Loop
 	pools   *hostPools
 	pool    *pool // nil if it is not for requests
-	breaker *upstream.Resource
+	breaker *breaker.Limit
 
 	multi    *h2.Client // nil unless it speaks HTTP/2
 	serving  bool

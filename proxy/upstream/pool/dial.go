@@ -11,11 +11,12 @@ import (
 	"weir.dev/weir/proxy/streaminfo"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // newConn returns a connection that is yet to be dialled, for a pool or without one,
 // and that the breaker has let pass. It is counted until close.
-func (hp *hostPools) newConn(p *pool, breaker *upstream.Resource) *Conn {
+func (hp *hostPools) newConn(p *pool, breaker *breaker.Limit) *Conn {
 	st := hp.worker.Stats
 	c := &Conn{Conn: upstream.Conn{Host: hp.host}, worker: hp.worker, loop: hp.loop, pools: hp, pool: p, breaker: breaker, used: true}
 	c.idle.Init(hp.loop, c.idled)

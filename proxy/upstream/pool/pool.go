@@ -13,6 +13,7 @@ import (
 	"weir.dev/weir/proxy/engine"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 var (
@@ -66,7 +67,7 @@ type pool struct {
 	key     poolKey
 	speak   protocol
 	offer   *upstream.TransportOptions // what it dials with
-	breaker *upstream.Resource         // that counts the pool
+	breaker *breaker.Limit             // that counts the pool
 	idle    []*Conn                    // of HTTP/1, the last used at the end
 	multi   []*Conn                    // of HTTP/2, as long as they take requests
 	conns   int                        // open or being dialled
@@ -79,7 +80,7 @@ type pool struct {
 // waiter is a request that waits for a connection to become free.
 type waiter struct {
 	task *engine.Task
-	res  *upstream.Resources
+	res  *breaker.Set
 	x    Exchange
 	err  error
 	done bool
@@ -121,7 +122,7 @@ func (p *pool) free() Exchange {
 
 // open waits for the next exchange, and dials if none is on its way and the breakers
 // allow it. An interrupt of the task ends the wait, not what is being dialled.
-func (p *pool) open(t *engine.Task, prio upstream.ResourcePriority) (Exchange, error) {
+func (p *pool) open(t *engine.Task, prio breaker.Priority) (Exchange, error) {
 	st := p.worker.Stats
 	res := p.worker.Cluster().Resources(prio)
 	st.RqPendingTotal.Inc()
@@ -188,7 +189,7 @@ func (p *pool) unsettled() bool {
 }
 
 // start dials a connection on a task of its own: the requests that wait come and go.
-func (p *pool) start(breaker *upstream.Resource) {
+func (p *pool) start(breaker *breaker.Limit) {
 	c := p.newConn(p, breaker)
 	p.conns++
 	p.dialing++
@@ -239,7 +240,7 @@ func (p *pool) begin(c *Conn) {
 // mayOpen takes one of the connections that the breaker allows. The first to a host
 // is always allowed, as in Envoy, or a loop could starve; one that idles in another
 // pool makes room for it.
-func (p *pool) mayOpen(r *upstream.Resource) bool {
+func (p *pool) mayOpen(r *breaker.Limit) bool {
 	limit := p.worker.Cluster().MaxConnectionsPerHost
 	if limit > 0 && p.host.ActiveConnections() >= limit {
 		if p.conns > 0 {

@@ -11,6 +11,7 @@ import (
 	"weir.dev/weir/proxy/streaminfo"
 
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // hostPools are one loop's connections to one host: a pool for each protocol and for
@@ -43,7 +44,7 @@ func keyOf(speak protocol, o *upstream.TransportOptions) poolKey {
 
 // Options say what a request needs of its connection.
 type Options struct {
-	Priority upstream.ResourcePriority
+	Priority breaker.Priority
 	// Transport is what the request asks of the transport socket; nil is nothing.
 	Transport *upstream.TransportOptions
 	// Downstream is the protocol of the client's request, for clusters that follow it.

@@ -5,6 +5,7 @@ package pool
 import (
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // ConnectTCP makes a connection to the host for one downstream connection: it
@@ -13,7 +14,7 @@ import (
 // Close. The error is ErrOverflow if a breaker does not let it through, a
 // *ConnectError if the host could not be reached, or that of an interrupt of the
 // task.
-func ConnectTCP(w *upstream.Worker, t *engine.Task, h *upstream.Host, p upstream.ResourcePriority, o *upstream.TransportOptions) (*Conn, error) {
+func ConnectTCP(w *upstream.Worker, t *engine.Task, h *upstream.Host, p breaker.Priority, o *upstream.TransportOptions) (*Conn, error) {
 	w = w.Home(h)
 	res, st := w.Cluster().Resources(p), w.Stats
 	if !w.Cluster().CanConnect(h) || !res.Connections.TryAcquire() {
