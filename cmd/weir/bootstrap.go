@@ -16,14 +16,15 @@ import (
 )
 
 // loadBootstrap reads the pieces of one bootstrap and checks the whole. Its error holds every problem, one a
-// line; what is only worth a warning goes to the log. support, which may be nil, tells what the data plane
-// can do.
+// line; what is only worth a warning goes to the log, and so does what was of an older version of the API.
+// support, which may be nil, tells what the data plane can do.
 func loadBootstrap(pieces []document, support check.Support, log *slog.Logger) (*bootstrapv3.Bootstrap, *load.Positions, error) {
 	docs := make([]load.Document, 0, len(pieces))
 	for _, p := range pieces {
 		docs = append(docs, load.Document{Name: p.name, Data: p.data})
 	}
-	b, positions, problems := load.Bootstraps(docs, load.Options{})
+	note := func(n xds.Note) { log.Info("read as API v3: " + n.String()) }
+	b, positions, problems := load.Bootstraps(docs, load.Options{Note: note})
 	if !xds.HasErrors(problems) {
 		// Of a file that could not be read whole, the check would report what is not there.
 		problems = append(problems, positions.Locate(check.Bootstrap(b, support))...)

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -21,7 +20,8 @@ func newProxy(s starter) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "proxy",
 		Short: "Run a proxy from an Envoy bootstrap file",
-		Long: `Run a proxy from an Envoy bootstrap (API v3, YAML or JSON), with Envoy's command line.
+		Long: `Run a proxy from an Envoy bootstrap (YAML or JSON, of API v3, v2 or v1), with Envoy's command line. What is of an
+older version is read as v3, and the log tells what became of it; "weir convert" writes it down.
 
 SIGTERM and SIGINT drain: listeners close, responses ask for the connection to be closed, requests in flight
 finish within the drain time. A second signal ends at once. SIGUSR1 opens log files anew.
@@ -94,21 +94,9 @@ func runProxy(cmd *cobra.Command, s starter, o *flags.Proxy) error {
 func readBootstrap(stdin io.Reader, o *flags.Proxy) ([]document, error) {
 	var out []document
 	if o.ConfigPath != "" {
-		from := stdin
-		if o.ConfigPath != "-" {
-			f, err := os.Open(o.ConfigPath)
-			if err != nil {
-				return nil, fmt.Errorf("read bootstrap: %w", err)
-			}
-			defer f.Close()
-			from = f
-		}
-		data, err := io.ReadAll(io.LimitReader(from, maxBootstrap+1))
+		data, err := readFile(stdin, o.ConfigPath)
 		if err != nil {
-			return nil, fmt.Errorf("read bootstrap %s: %w", o.ConfigPath, err)
-		}
-		if len(data) > maxBootstrap {
-			return nil, fmt.Errorf("read bootstrap %s: larger than the %d MiB allowed", o.ConfigPath, maxBootstrap>>20)
+			return nil, err
 		}
 		out = append(out, document{o.ConfigPath, data})
 	}

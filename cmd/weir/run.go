@@ -22,8 +22,8 @@ func newRun(s starter) *cobra.Command {
 		Use:   "run PATH...",
 		Short: "Run every proxy found in files and folders, in one process",
 		Long: `Run proxies from files and folders, in one process. Of a folder, every .yaml, .yml and .json file in it is
-read. Each file is an Envoy bootstrap (API v3), and is one proxy; one file may instead be of kind Demo, which
-names demo backends to start beside them and requests to try.
+read. Each file is an Envoy bootstrap (API v3, v2 or v1), and is one proxy; one file may instead be of kind Demo,
+which names demo backends to start beside them and requests to try.
 
 SIGTERM and SIGINT drain: a proxy that calls another drains before it. A second signal ends at once.`,
 		Example: `  weir run examples/quickstart

@@ -29,6 +29,9 @@ type decoder struct {
 	depth    int
 	stopped  bool // a limit was reached: nothing more is decoded
 	packed   []packed
+	// root is the tree in v3; unconverted is set where it could not be made whole.
+	root        *yaml.Node
+	unconverted bool
 }
 
 // packed is a message that was put into an Any: validation does not look into an

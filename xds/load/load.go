@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package load reads Envoy's configuration (API v3) from YAML and JSON straight
-// into Envoy's messages, and says of each thing it cannot take where it stands,
-// what is wrong and what would be right.
+// Package load reads Envoy's configuration from YAML and JSON straight into Envoy's
+// messages of API v3, and says of each thing it cannot take where it stands, what is
+// wrong and what would be right. What is of an older version of the API becomes v3
+// first (package legacy).
 //
 // It follows protobuf's JSON mapping (field names in lower_snake or lowerCamel,
 // durations as "0.25s", "@type" in an Any) with the forms of YAML that Envoy takes,
@@ -20,9 +21,13 @@ import (
 	"sync"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/legacy"
+	"weir.dev/weir/xds/legacy/tree"
 )
 
 // builtin is built once, when first needed, and never changed.
@@ -36,6 +41,9 @@ type Options struct {
 	Limits Limits
 	// SkipValidation leaves out the rules of protoc-gen-validate.
 	SkipValidation bool
+	// Note is told of each thing that a document has in the form of an older version
+	// of the API, in order; nil tells nobody.
+	Note func(xds.Note)
 }
 
 // Bootstrap reads a bootstrap. name is the file's name in problems ("-" for what
@@ -83,6 +91,12 @@ func Bootstraps(docs []Document, opts Options) (*bootstrapv3.Bootstrap, *Positio
 
 // Message reads one document into m, which should be empty.
 func Message(name string, data []byte, m proto.Message, opts Options) (*Positions, []xds.Problem) {
+	d, problems := message(name, data, m, opts)
+	return d.pos, problems
+}
+
+// message is Message, and keeps what Convert writes.
+func message(name string, data []byte, m proto.Message, opts Options) (*decoder, []xds.Problem) {
 	d := decode(name, data, m, opts)
 	problems := d.problems
 	// Rules are checked on what is whole: a value that could not be read would only
@@ -92,7 +106,7 @@ func Message(name string, data []byte, m proto.Message, opts Options) (*Position
 		problems = append(problems, d.validatePacked(opts)...)
 	}
 	xds.Sort(problems)
-	return d.pos, problems
+	return d, problems
 }
 
 func decode(name string, data []byte, m proto.Message, opts Options) *decoder {
@@ -108,12 +122,36 @@ func decode(name string, data []byte, m proto.Message, opts Options) *decoder {
 	case root == nil || isNull(root):
 		d.problem(nil, "", "the document is empty", "a bootstrap begins with admin:, node: or static_resources:")
 	default:
-		d.message(root, "", m.ProtoReflect())
+		d.root = d.upgrade(root, m, opts)
+		d.message(d.root, "", m.ProtoReflect())
 	}
 	if d.dropped > 0 {
 		d.problems = append(d.problems, xds.Problem{File: name, Reason: fmt.Sprintf("%d more problems", d.dropped), Remedy: "mend those above first"})
 	}
 	return d
+}
+
+// upgrade rewrites what is of an older version of the API.
+func (d *decoder) upgrade(root *yaml.Node, m proto.Message, opts Options) *yaml.Node {
+	root, notes, problems := legacy.Upgrade(legacy.Document{
+		File: d.file, Root: root, Message: m.ProtoReflect().Descriptor(), Most: d.limits.Problems,
+		Limits: tree.Limits{Nodes: d.limits.Nodes, Depth: d.limits.Depth},
+		Find: func(name protoreflect.FullName) (protoreflect.MessageDescriptor, bool) {
+			mt, ok := d.types.messages[name]
+			if !ok {
+				return nil, false
+			}
+			return mt.Descriptor(), true
+		},
+	})
+	d.problems = append(d.problems, problems...)
+	d.unconverted = len(problems) > 0
+	if opts.Note != nil {
+		for _, n := range notes {
+			opts.Note(n)
+		}
+	}
+	return root
 }
 
 // validatePacked checks the messages that went into an Any.

@@ -81,7 +81,7 @@ func (t *Types) explain(url string) (reason, remedy string) {
 	}
 	reason = "unknown type " + quote(url)
 	if strings.Contains(name, ".v2.") || strings.Contains(name, ".v2alpha.") || strings.HasPrefix(name, "envoy.api.v2") {
-		reason = name + " is of Envoy's API v2, which this file is not in"
+		reason = name + " is no message of Envoy's API v2, or none that became one of v3"
 	}
 	if near, ok := t.nearest(name); ok {
 		return reason, "did you mean " + quote("type.googleapis.com/"+near) + "?"
