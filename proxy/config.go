@@ -206,6 +206,7 @@ func (p *Proxy) upstreamContext() *upstream.Context {
 		Policies: p.opts.Extensions.Policies, Discoveries: p.opts.Extensions.Discoveries,
 		Bind:      p.opts.Bootstrap.GetClusterManager().GetUpstreamBindConfig(),
 		Transport: p.upstreamTransport,
+		Filters:   p.upstreamFilters,
 	}
 	c.Local.Region, c.Local.Zone, c.Local.SubZone = node.Region, node.Zone, node.SubZone
 	return c

@@ -9,6 +9,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
@@ -17,6 +18,7 @@ import (
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/listener"
+	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/xds"
 )
@@ -60,6 +62,9 @@ func (p *Proxy) Apply(s *xds.Snapshot) []xds.Problem {
 	problems = append(problems, more...)
 	if p.snapshot_ == nil && xds.HasErrors(problems) {
 		xds.Sort(problems)
+		for _, c := range configs {
+			c.Close()
+		}
 		return append(problems, p.checkListeners(s)...)
 	}
 	p.updateClusters(configs, &problems)
@@ -439,6 +444,16 @@ func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport
 		}
 	}
 	return nil, extension.Unknown(t.GetTypedConfig())
+}
+
+// upstreamFilters compiles the HTTP filters in front of a cluster's hosts.
+func (p *Proxy) upstreamFilters(list []*hcmv3.HttpFilter, path, cluster string, own func(close func())) (*stream.Chain, error) {
+	in := extension.HTTP{Services: p.services, Scope: p.store.Scope("cluster." + cluster), Own: own}
+	chain := new(stream.Chain)
+	if err := extension.AddFilters(chain, extension.Upstream, list, path, in); err != nil {
+		return nil, err
+	}
+	return chain, nil
 }
 
 // all returns the listeners in the order of the configuration.

@@ -29,6 +29,7 @@ import (
 	"weir.dev/weir/ext/http/misdirected"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/http/statefulsession"
+	"weir.dev/weir/ext/http/upstreamcodec"
 	"weir.dev/weir/ext/lb/clientsideweightedroundrobin"
 	"weir.dev/weir/ext/lb/leastrequest"
 	"weir.dev/weir/ext/lb/maglev"
@@ -82,6 +83,7 @@ func Extensions() *extension.Registry {
 			misdirected.Extension(),
 			router.Extension(),
 			statefulsession.Extension(),
+			upstreamcodec.Extension(),
 		},
 		Network: []extension.NetworkFilter{
 			connectionlimit.Extension(),

@@ -42,6 +42,8 @@ type HTTPFilter struct {
 	NewRoute func(cfg proto.Message, s *Services) (any, error)
 	// Terminal marks a filter that ends its chain.
 	Terminal bool
+	// Place is the chains that the filter may stand in.
+	Place Place
 }
 
 // NetworkFilter is a network filter extension (envoy.filters.network.*): New
@@ -179,7 +181,8 @@ type HTTP struct {
 	Name string
 	// Slot is its place in the chain.
 	Slot stream.Slot
-	// Scope is the statistics of the connection manager (http.STAT_PREFIX.).
+	// Scope is the statistics of the connection manager (http.STAT_PREFIX.), or of the
+	// cluster (cluster.NAME.).
 	Scope *stats.Scope
 	// Own keeps what must be closed when the chain is replaced or gone.
 	Own func(close func())

@@ -68,6 +68,26 @@ func (c *Chain) Serve(s *Stream) bool {
 // them, on the way out only.
 func (c *Chain) Answer(s *Stream) bool { return c.respond(s) }
 
+// Enter runs the request of a branch through the filters, which may reply.
+func (c *Chain) Enter(b *Branch) error { return c.request(&b.Stream) }
+
+// Return runs the response of a branch through the filters, the last first. It ends
+// with one that replies instead, or fails.
+func (c *Chain) Return(b *Branch) error {
+	s := &b.Stream
+	for i := len(c.links) - 1; i >= 0; i-- {
+		l := &c.links[i]
+		if !l.enabled(s) {
+			continue
+		}
+		s.task.At(&l.name)
+		if err := l.filter.Response(s); err != nil || s.replied {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c *Chain) request(s *Stream) error {
 	for i := range c.links {
 		l := &c.links[i]

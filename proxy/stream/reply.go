@@ -30,6 +30,10 @@ type Reply struct {
 // filters whose Request did not run, as Envoy's local replies do.
 func (s *Stream) Reply(r Reply) {
 	s.replied = true
+	if s.parent != nil {
+		s.parent.Reply(r)
+		return
+	}
 	s.Info.Status = r.Status
 	s.Info.StatusDetails = r.Details
 	s.Info.Flags |= r.Flags

@@ -67,9 +67,10 @@ type Stream struct {
 	// Tunnel is set by the terminal filter where its response grants the upgrade.
 	Tunnel Tunnel
 
-	task  *engine.Task
-	owner Owner
-	route *route.Route
+	task   *engine.Task
+	owner  Owner
+	parent *Stream // of a branch
+	route  *route.Route
 	// routed tells that route is settled, be it nil.
 	routed bool
 

@@ -166,6 +166,9 @@ func (c *Cluster) rebuildSoon() {
 	})
 }
 
+// statName is what statistics call the cluster.
+func (s *Settings) statName() string { return cmp.Or(s.AltStatName, s.Name) }
+
 // newCluster makes a cluster without hosts.
 func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	d, err := cfg.discovery()
@@ -177,7 +180,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		manager: o.manager, loops: o.Loops, seeds: o.seed, warm: make(chan struct{}), active: make(chan struct{}),
 	}
 	c.Codec = c.HTTP.codec()
-	scope := o.Stats.Scope("cluster." + cmp.Or(c.AltStatName, c.Name))
+	scope := o.Stats.Scope("cluster." + c.statName())
 	if c.secure() {
 		c.tls = conn.NewTLSCounters(scope, len(o.Loops))
 	}
@@ -412,6 +415,7 @@ func (c *Cluster) closeStats() {
 	if c.tls != nil {
 		c.tls.Close()
 	}
+	c.config.Close()
 }
 
 // identity is what makes a host the same host.

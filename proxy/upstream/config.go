@@ -16,10 +16,12 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/xds"
@@ -33,6 +35,10 @@ type Context struct {
 	Discoveries []DiscoveryFactory
 	// Transport compiles a transport socket; raw_buffer never gets here. Nil knows none.
 	Transport func(*corev3.TransportSocket) (Transport, error)
+	// Filters compiles the filters that attempts pass (http_filters, at path), with the
+	// statistics of the cluster that is called name in them. own takes what must be
+	// closed with the cluster. Nil knows none.
+	Filters func(list []*hcmv3.HttpFilter, path, name string, own func(close func())) (*stream.Chain, error)
 	// Bind is the bootstrap's cluster_manager.upstream_bind_config, for clusters without
 	// one of their own.
 	Bind *corev3.BindConfig
@@ -117,6 +123,15 @@ type Config struct {
 	policy    Policy
 	discovery func() (Discovery, error)
 	hash      [sha256.Size]byte
+	owned     []func()
+}
+
+// Close lets go of what was made for a Config that no cluster is made of.
+func (c *Config) Close() {
+	for _, f := range c.owned {
+		f()
+	}
+	c.owned = nil
 }
 
 // Same tells whether both were compiled of the same message.
@@ -147,6 +162,7 @@ func Compile(c *clusterv3.Cluster, cx *Context) (*Config, []xds.Problem) {
 	k.policy()
 	k.discovery()
 	if k.failed() {
+		k.out.Close()
 		return nil, k.problems
 	}
 	return k.out, k.problems

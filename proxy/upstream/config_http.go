@@ -4,10 +4,12 @@ package upstream
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/tcp/v3"
@@ -63,6 +65,7 @@ func (k *compiler) http() {
 func (k *compiler) typedHTTP(path string, m *httpv3.HttpProtocolOptions) {
 	h := &k.out.HTTP
 	k.commonHTTP(m.GetCommonHttpProtocolOptions())
+	k.httpFilters(path+".http_filters", m.GetHttpFilters())
 	u := m.GetUpstreamHttpProtocolOptions()
 	h.AutoSNI, h.AutoSANValidation, h.SNIHeader = u.GetAutoSni(), u.GetAutoSanValidation(), u.GetOverrideAutoSniHeader()
 	var h1 *corev3.Http1ProtocolOptions
@@ -86,6 +89,26 @@ func (k *compiler) typedHTTP(path string, m *httpv3.HttpProtocolOptions) {
 	}
 	k.http1(path+".http_protocol_options", h1)
 	k.http2(path+".http2_protocol_options", h2)
+}
+
+// httpFilters compiles the filters that attempts pass.
+func (k *compiler) httpFilters(path string, list []*hcmv3.HttpFilter) {
+	if len(list) == 0 {
+		return
+	}
+	if k.cx.Filters == nil {
+		k.fail(path, "filters in front of hosts are not known", "remove the field")
+		return
+	}
+	o := k.out
+	chain, err := k.cx.Filters(list, path, o.statName(), func(f func()) { o.owned = append(o.owned, f) })
+	if err != nil {
+		at, reason, _ := strings.Cut(err.Error(), ": ")
+		at, _, _ = strings.Cut(at, " ") // Without the filter's name, which the place tells.
+		k.fail(at, reason, "")
+		return
+	}
+	o.HTTP.Filters = chain
 }
 
 // deprecatedHTTP reads what the cluster has of its own, if no typed options overrule

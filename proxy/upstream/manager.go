@@ -136,11 +136,12 @@ func (m *Manager) Warming(name string) *Cluster {
 // Update adds a cluster or replaces the one of the same name. The new one becomes
 // active when it is warm (at once, if it is not to wait); until then the old one
 // serves, and afterwards its connections drain. An unchanged configuration changes
-// nothing. The channel is closed when the cluster is active or was itself replaced.
+// nothing. cfg is the manager's now, whatever it returns. The channel is closed when the cluster is active or was itself replaced.
 func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
+		cfg.Close()
 		return nil, ErrClosed
 	}
 	old := m.warming[cfg.Name]
@@ -148,10 +149,12 @@ func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
 		old = m.Get(cfg.Name)
 	}
 	if old != nil && old.config.Same(cfg) {
+		cfg.Close()
 		return old.active, nil
 	}
 	c, err := newCluster(cfg, &m.options)
 	if err != nil {
+		cfg.Close()
 		return nil, err
 	}
 	m.follow(c)

@@ -9,6 +9,7 @@ import (
 
 	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream/breaker"
 )
@@ -111,6 +112,9 @@ type HTTPOptions struct {
 	SNIHeader                  string
 	HTTP1                      HTTP1Options
 	HTTP2                      h2.Options
+	// Filters are what each attempt to reach a host passes before it is sent
+	// (http_filters); nil is none.
+	Filters *stream.Chain
 }
 
 // KeyFormat says how HTTP/1 header names are written.

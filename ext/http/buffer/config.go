@@ -25,6 +25,7 @@ func Extension() extension.HTTPFilter {
 		New:      newFilter,
 		Route:    &bufferv3.BufferPerRoute{},
 		NewRoute: newRoute,
+		Place:    extension.Anywhere,
 	}
 }
 

@@ -31,6 +31,7 @@ func Extension() extension.HTTPFilter {
 		New:      newFilter,
 		Route:    &headermutationv3.HeaderMutationPerRoute{},
 		NewRoute: newRoute,
+		Place:    extension.Anywhere,
 	}
 }
 

@@ -102,6 +102,12 @@ func (q *request) once() outcome {
 	}
 	q.host = host
 	q.note(host)
+	if f := q.route.Forward; f.AutoHostRewrite && host.Hostname != "" {
+		q.route.RewriteHost(q.s.Request.Header, host.Hostname, !q.w.f.suppress)
+	}
+	if out, passed := q.enter(); !passed {
+		return out
+	}
 	x, fresh, err := q.dial(t, host)
 	if err != nil {
 		return outcome{err: err, reset: connectReset(err)}
@@ -183,34 +189,31 @@ func (q *request) connected(fresh bool) {
 	}
 	i.Upstream.PoolReady = time.Duration(now - q.begun)
 	i.Timing.UpstreamFirstTx = now - q.start
-	if f := q.route.Forward; f.AutoHostRewrite && q.host.Hostname != "" {
-		q.route.RewriteHost(q.s.Request.Header, q.host.Hostname, !q.w.f.suppress)
-	}
 }
 
 // send sends the request: all of it if its body is there, otherwise the head,
 // with the body following from a task of its own.
 func (q *request) send() error {
-	s := q.s
 	if q.raw {
 		return nil // The payload itself goes upstream.
 	}
-	connect := string(s.Request.Header.Get(header.Method)) == "CONNECT"
-	q.ask = codec.Request{Upgrade: s.Upgrade && !connect}
-	err := q.client.Open(&s.Request, &q.ask)
+	m, upgrade := q.message(), q.s.Upgrade
+	connect := string(m.Header.Get(header.Method)) == "CONNECT"
+	q.ask = codec.Request{Upgrade: upgrade && !connect}
+	err := q.client.Open(m, &q.ask)
 	if err != nil {
 		return err
 	}
 	switch {
-	case s.Upgrade:
+	case upgrade:
 		q.sent()
 		return q.client.Flush()
-	case s.Request.Body == nil:
+	case m.Body == nil:
 		err = q.client.Flush()
 		q.sent()
 		return err
 	}
-	done, err := q.client.SendReady(&s.Request, inlineBody)
+	done, err := q.client.SendReady(m, inlineBody)
 	if err != nil {
 		return err
 	}
@@ -290,6 +293,12 @@ func (q *request) received(status int) outcome {
 	}
 	q.judge(status)
 	q.s.Info.Status, q.s.Info.StatusDetails = status, "via_upstream"
+	if q.branched {
+		var err error
+		if status, err = q.comeBack(); err != nil || q.s.Replied() {
+			return outcome{err: err, reset: filterReset(err)}
+		}
+	}
 	if q.client.Head().Tunnel {
 		q.tunnel = true
 		q.s.Tunnel = &q.upload
@@ -318,6 +327,7 @@ func (q *request) abandon() {
 	q.stopUpload()
 	q.complete = false // Whatever came of it, the connection carries no other.
 	q.leave()
+	q.endBranch()
 	q.stopTry()
 	q.complete = false
 	q.s.Info.Status, q.s.Info.StatusDetails = 0, ""

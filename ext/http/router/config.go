@@ -42,6 +42,13 @@ func New(p *routerv3.Router, c *extension.HTTP) (*Filter, error) {
 	if c.Own != nil {
 		c.Own(f.stats.Close)
 	}
+	if list := p.GetUpstreamHttpFilters(); len(list) > 0 {
+		f.filters = new(stream.Chain)
+		in := extension.HTTP{Services: c.Services, Scope: c.Scope, Own: c.Own}
+		if err := extension.AddFilters(f.filters, extension.Upstream, list, "upstream_http_filters", in); err != nil {
+			return nil, err
+		}
+	}
 	f.workers = make([]worker, len(c.Loops))
 	for i := range f.workers {
 		f.workers[i] = worker{f: f, stats: f.stats.At(i)}

@@ -22,6 +22,7 @@ import (
 type shadow struct {
 	up      *upstream.Worker
 	header  header.Map
+	request stream.Message
 	body    []byte
 	timeout time.Duration
 	// protocol is the client's.
@@ -80,6 +81,19 @@ func (sh *shadow) Run(t *engine.Task) {
 		st.CxNoneHealthy.Inc()
 		return
 	}
+	m := &sh.request
+	m.Header = &sh.header
+	if sh.body != nil {
+		m.Body, m.Length = stream.NewBytes(sh.body), int64(len(sh.body))
+	}
+	if chain := host.Cluster.HTTP.Filters; chain != nil {
+		b := sh.branch(t, host)
+		defer b.End(chain)
+		if chain.Enter(b) != nil || b.Replied() {
+			return
+		}
+		m = &b.Request
+	}
 	x, _, err := pool.Connect(sh.up, t, host, sh.connectOptions(host))
 	if err != nil {
 		return
@@ -99,7 +113,7 @@ func (sh *shadow) Run(t *engine.Task) {
 	}()
 	st.RqTotal.Inc()
 	host.Local(sh.up.Loop()).Stats.RqTotal.Inc()
-	ok := sh.exchange(x, st) == nil
+	ok := sh.exchange(x, st, m) == nil
 	if !x.ResponseDone() {
 		st.RqTxReset.Inc()
 	}
@@ -117,19 +131,15 @@ func (sh *shadow) connectOptions(h *upstream.Host) *pool.Options {
 	return o
 }
 
-func (sh *shadow) exchange(c pool.Exchange, st *upstream.Stats) error {
-	req := stream.Message{Header: &sh.header}
-	if sh.body != nil {
-		req.Body, req.Length = stream.NewBytes(sh.body), int64(len(sh.body))
-	}
-	if err := c.Open(&req, &codec.Request{}); err != nil {
+func (sh *shadow) exchange(c pool.Exchange, st *upstream.Stats, req *stream.Message) error {
+	if err := c.Open(req, &codec.Request{}); err != nil {
 		return err
 	}
 	if req.Body == nil {
 		if err := c.Flush(); err != nil {
 			return err
 		}
-	} else if err := c.SendBody(&req); err != nil {
+	} else if err := c.SendBody(req); err != nil {
 		return err
 	}
 	var resp stream.Message

@@ -39,12 +39,15 @@ type request struct {
 	connect pool.Options
 	ask     codec.Request
 	secure  upstream.TransportOptions
-	head    header.Map // of the response
-	counted bool       // as an active request of host, cluster and breaker
-	begun   int64      // when it began
-	raw     bool       // its payload leaves HTTP here
-	tunnel  bool
-	passed  bool // the response is the filters' and the client's now
+	// branch is the attempt as the cluster's filters see it, if branched.
+	branch   *stream.Branch
+	branched bool
+	head     header.Map // of the response
+	counted  bool       // as an active request of host, cluster and breaker
+	begun    int64      // when it began
+	raw      bool       // its payload leaves HTTP here
+	tunnel   bool
+	passed   bool // the response is the filters' and the client's now
 
 	tried    []address.Addr // every host tried, in order
 	upload   upload
@@ -100,6 +103,10 @@ func (q *request) run() error {
 	}
 	for {
 		out := q.attempt()
+		if s.Replied() { // A filter in front of the host has.
+			q.release()
+			return nil
+		}
 		if q.again(&out) {
 			continue
 		}
@@ -217,13 +224,13 @@ func (q *request) end() {
 	q.cast() // Of a request that failed before it could be sent.
 	q.settle()
 	q.leave()
+	q.endBranch()
 	q.tried, q.cookies = q.tried[:0], q.cookies[:0]
 	q.forget(true)
 	if q.replay.over && q.copies {
 		q.up.Stats.RetryOrShadowAbandoned.Inc()
 	}
 	q.replay.reset()
-	q.head.Reset()
 	q.connect = pool.Options{}
 	q.secure = upstream.TransportOptions{VerifyNames: q.secure.VerifyNames[:0]}
 	q.pick = upstream.PickContext{Attempted: q.pick.Attempted[:0]}

@@ -36,6 +36,9 @@ type Filter struct {
 	respectTimeout bool
 	stats          *stats.Sharded[Stats]
 	workers        []worker
+	// filters are upstream_http_filters, for clusters without any of their own; nil is
+	// none.
+	filters *stream.Chain
 }
 
 // worker is what the requests of one loop share.
@@ -140,6 +143,7 @@ func (w *worker) take(s *stream.Stream, r *route.Route, c *upstream.Cluster) *re
 	} else {
 		q = newRequest(w, s.Task().Loop())
 	}
+	q.head.Reset() // Not before: the access log is written after the end.
 	q.s, q.route, q.cluster = s, r, c
 	q.up = c.Worker(s.Task().Loop().ID())
 	q.up.Hold()

@@ -62,14 +62,14 @@ func (u *upload) Run(t *engine.Task) {
 	}
 	if u.raw {
 		// An error means that the connection is gone, which its reader sees.
-		body := q.s.Request.Body
+		body := q.message().Body
 		if body == nil {
 			body = stream.NewBytes(nil)
 		}
 		_ = q.client.SendTunnel(body)
 		return
 	}
-	err := q.client.SendBody(&q.s.Request)
+	err := q.client.SendBody(q.message())
 	if u.stopped {
 		return
 	}

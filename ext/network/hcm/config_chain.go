@@ -14,7 +14,6 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	customheaderv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/custom_header/v3"
 	xffv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/xff/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"weir.dev/weir/proxy/accesslog"
@@ -31,56 +30,7 @@ func newChain() *stream.Chain { return new(stream.Chain) }
 
 // filters compiles a chain of HTTP filters.
 func (b *builder) filters(chain *stream.Chain, list []*hcmv3.HttpFilter, path string) error {
-	names := map[string]bool{}
-	for i, f := range list {
-		at := fmt.Sprintf("%s[%d] (%s)", path, i, f.GetName())
-		if names[f.GetName()] {
-			return fmt.Errorf("%s: two filters have this name, so routes could not tell them apart: rename one", at)
-		}
-		names[f.GetName()] = true
-		ext, cfg, err := b.httpFilter(f)
-		if err != nil {
-			if f.GetIsOptional() {
-				b.log.Warn("an optional HTTP filter is left out", "filter", f.GetName(), "reason", err)
-				continue
-			}
-			return fmt.Errorf("%s: %w", at, err)
-		}
-		if last := i == len(list)-1; ext.Terminal != last {
-			if last {
-				return fmt.Errorf("%s: the last filter must be terminal: add envoy.filters.http.router at the end", at)
-			}
-			return fmt.Errorf("%s: a terminal filter must be the last: move it to the end", at)
-		}
-		in := &extension.HTTP{Services: b.in.Services, Name: f.GetName(), Slot: stream.Slot(chain.Len()), Scope: b.scope, Own: b.in.Own}
-		filter, err := ext.New(cfg, in)
-		if err != nil {
-			return fmt.Errorf("%s: %w", at, err)
-		}
-		chain.Add(f.GetName(), filter, f.GetDisabled())
-	}
-	if len(list) == 0 {
-		return fmt.Errorf("%s: there are no HTTP filters, so nothing could answer: add envoy.filters.http.router", path)
-	}
-	return nil
-}
-
-func (b *builder) httpFilter(f *hcmv3.HttpFilter) (*extension.HTTPFilter, proto.Message, error) {
-	if f.GetConfigDiscovery() != nil {
-		return nil, nil, errors.New("config_discovery is not supported yet: use typed_config")
-	}
-	any := f.GetTypedConfig()
-	for i := range b.in.Registry.HTTP {
-		e := &b.in.Registry.HTTP[i]
-		// A router without configuration is common in older files.
-		if any == nil && e.Name == f.GetName() {
-			return e, e.Config.ProtoReflect().New().Interface(), nil
-		}
-		if cfg, ok, err := extension.Decode(any, e.Config); ok || err != nil {
-			return e, cfg, err
-		}
-	}
-	return nil, nil, extension.Unknown(any)
+	return extension.AddFilters(chain, extension.Downstream, list, path, extension.HTTP{Services: b.in.Services, Scope: b.scope, Own: b.in.Own})
 }
 
 // CompileRoutes compiles a route configuration for a connection manager. Its
