@@ -99,6 +99,7 @@ func (i inspector) Clusters() []admin.ClusterStatus {
 	for name, c := range i.p.clusters.All() {
 		s := admin.ClusterStatus{
 			Name: name, ObservabilityName: name,
+			Outlier: outlierStatus(c),
 			Default: thresholds(&c.Thresholds[breaker.Default]), High: thresholds(&c.Thresholds[breaker.High]),
 		}
 		if c.AltStatName != "" {
@@ -127,7 +128,7 @@ func hostStatus(h *upstream.Host) admin.HostStatus {
 		Address: h.Address.String(), Hostname: h.Hostname, Health: healthFlags(h.Flags()),
 		Weight: h.Weight, Priority: uint32(h.Priority),
 		Region: h.Locality.Region, Zone: h.Locality.Zone, SubZone: h.Locality.SubZone,
-		Canary: h.Canary, SuccessRate: -1, LocalOriginSuccessRate: -1,
+		Canary: h.Canary, SuccessRate: h.Outlier.SuccessRate(false), LocalOriginSuccessRate: h.Outlier.SuccessRate(true),
 		Stats: []admin.HostStat{
 			{Name: "cx_active", Value: uint64(max(c.CxActive, 0)), Gauge: true},
 			{Name: "cx_connect_fail", Value: c.CxConnectFail},
@@ -156,6 +157,7 @@ func healthFlags(f upstream.HealthFlags) admin.HealthFlags {
 		{upstream.PendingActiveHC, admin.PendingActiveHC},
 		{upstream.ExcludedViaImmediateHCFail, admin.ExcludedViaImmediateHCFail},
 		{upstream.ActiveHCTimeout, admin.ActiveHCTimeout},
+		{upstream.DegradedOutlierDetection, admin.DegradedOutlierDetection},
 	}
 	var out admin.HealthFlags
 	for _, p := range pairs {

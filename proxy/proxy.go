@@ -111,9 +111,13 @@ func (p *Proxy) start() error {
 	}
 	p.server = stats.Register[serverStats](p.store.Scope("server."), 1)
 	p.server.At(0).Concurrency.Set(int64(len(p.loops)))
+	events, err := p.outlierEvents()
+	if err != nil {
+		return err
+	}
 	p.clusters = upstream.NewManager(upstream.Options{
 		Loops: posters(p.loops), Stats: p.store.Scope(""), LocalCluster: p.opts.Bootstrap.GetClusterManager().GetLocalClusterName(),
-		Runtime: p.runtime,
+		Runtime: p.runtime, OutlierEvents: events,
 	})
 	p.services.Clusters = p.clusters
 	if err := p.startAdmin(); err != nil {

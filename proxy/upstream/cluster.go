@@ -19,6 +19,7 @@ import (
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream/breaker"
+	"weir.dev/weir/proxy/upstream/outlier"
 )
 
 // A Cluster is a group of hosts and how they are used. Its settings are immutable; its
@@ -40,6 +41,7 @@ type Cluster struct {
 	members   *stats.Sharded[memberStats]
 	streams   *stats.Sharded[h2.Stats] // nil unless HTTP/2 may be spoken
 	tls       *conn.TLSCounters
+	outlier   *outlier.Detector // nil without
 	scopes    []*stats.Scope
 	config    *Config
 	manager   *Manager
@@ -186,6 +188,11 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	}
 	c.stats = stats.Register[Stats](scope, len(o.Loops))
 	c.members = stats.Register[memberStats](scope, 1)
+	if c.Settings.Outlier != nil {
+		c.outlier = outlier.New(outlier.Options{
+			Config: c.Settings.Outlier, Cluster: c.Name, Loops: len(o.Loops), Stats: scope, Runtime: o.Runtime, Events: o.OutlierEvents, Rand: o.Seed,
+		})
+	}
 	if n := c.HTTP.SNIHeader; n != "" {
 		c.SNIHeader = header.NewName(n)
 	}
@@ -283,6 +290,7 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 	if left {
 		c.membership++
 		c.members.At(0).Change.Inc()
+		c.watch(hosts)
 	}
 	c.publish(hosts)
 }
@@ -375,6 +383,9 @@ func (c *Cluster) close(end bool) {
 	}
 	c.mu.Unlock()
 	c.closing.Wait()
+	if c.outlier != nil {
+		c.outlier.Close()
+	}
 	var busy atomic.Int32
 	busy.Store(int32(len(c.loops)))
 	for i, l := range c.loops {

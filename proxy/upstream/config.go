@@ -159,6 +159,7 @@ func Compile(c *clusterv3.Cluster, cx *Context) (*Config, []xds.Problem) {
 	k.breakers()
 	k.network()
 	k.transport()
+	k.health()
 	k.policy()
 	k.discovery()
 	if k.failed() {

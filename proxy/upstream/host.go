@@ -9,6 +9,7 @@ import (
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/upstream/outlier"
 )
 
 // HealthStatus is what discovery says of an endpoint's health (Envoy's HealthStatus).
@@ -52,17 +53,20 @@ const (
 	// PendingDynamicRemoval marks a host that discovery dropped and that is kept only
 	// while active checks find it healthy.
 	PendingDynamicRemoval
+	// DegradedOutlierDetection is set while outlier detection believes the host that it
+	// is degraded.
+	DegradedOutlierDetection
 )
 
 const (
 	unhealthyFlags = FailedActiveHC | FailedOutlierCheck | FailedEDSHealth
-	degradedFlags  = DegradedActiveHC | DegradedEDSHealth
+	degradedFlags  = DegradedActiveHC | DegradedEDSHealth | DegradedOutlierDetection
 )
 
 var healthFlagNames = [...]string{
 	"/failed_active_hc", "/failed_outlier_check", "/failed_eds_health", "/degraded_eds_health",
 	"/degraded_active_hc", "/pending_active_hc", "/excluded_via_immediate_hc_fail",
-	"/active_hc_timeout", "/pending_dynamic_removal",
+	"/active_hc_timeout", "/pending_dynamic_removal", "/degraded_outlier_detection",
 }
 
 // String prints the flags as Envoy's /clusters does: "healthy", or
@@ -172,6 +176,8 @@ type HostState struct {
 	connections atomic.Int64
 	requests    atomic.Int64
 	local       []atomic.Pointer[HostLocal]
+	// Outlier is told what becomes of requests to the host; nil without outlier detection.
+	Outlier *outlier.Monitor
 	// Load is the weight that the host's own reports amount to.
 	Load LoadWeight
 }
@@ -220,6 +226,9 @@ func NewHost(e Endpoint, c *Cluster, loops int) *Host {
 	set, _ := edsFlags(e.Status)
 	h.flags.Store(uint32(set))
 	h.present.Store(true)
+	if c != nil && c.outlier != nil {
+		h.Outlier = c.outlier.Monitor(judged{h})
+	}
 	return h
 }
 

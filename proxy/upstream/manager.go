@@ -12,6 +12,7 @@ import (
 
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream/breaker"
+	"weir.dev/weir/proxy/upstream/outlier"
 )
 
 // ErrClosed is returned by a Manager that was closed.
@@ -29,8 +30,10 @@ type Options struct {
 	// LocalCluster names the cluster of the proxies like this one
 	// (cluster_manager.local_cluster_name), "" if there is none.
 	LocalCluster string
-	// Runtime overrules circuit breakers; nil overrules nothing.
+	// Runtime overrules circuit breakers and outlier detection; nil overrules nothing.
 	Runtime breaker.Runtime
+	// OutlierEvents is told of hosts that are ejected; nil does not want to know.
+	OutlierEvents func(*outlier.Event)
 
 	manager *Manager
 }

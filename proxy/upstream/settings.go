@@ -12,6 +12,7 @@ import (
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream/breaker"
+	"weir.dev/weir/proxy/upstream/outlier"
 )
 
 // Settings are a cluster's compiled configuration: Envoy's Cluster message without
@@ -62,6 +63,8 @@ type Settings struct {
 	HostSets SetOptions
 	// Drops are what the load assignment asks to drop.
 	Drops []Drop
+	// Outlier is how hosts are judged by their responses; nil is not at all.
+	Outlier *outlier.Config
 	// DiscoveryName and PolicyName name the extensions in use.
 	DiscoveryName, PolicyName string
 }

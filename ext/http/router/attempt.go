@@ -13,6 +13,7 @@ import (
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/outlier"
 	"weir.dev/weir/proxy/upstream/pool"
 )
 
@@ -49,10 +50,12 @@ func (q *request) attempt() outcome {
 	for unseen, refused := 0, false; ; unseen++ {
 		out := q.once()
 		if out.err == nil || unseen >= maxUnseen || !q.unseen(&out) {
+			q.blame(&out)
 			return out
 		}
 		if remote, ok := errors.AsType[*codec.ResetError](out.err); ok && !remote.GoAway {
 			if refused {
+				q.blame(&out)
 				return out // A host that has too much to do: that is for the retry policy.
 			}
 			refused = true // It may be that it had not yet told how much it takes.
@@ -122,6 +125,7 @@ func (q *request) once() outcome {
 	host.AddRequests(1)
 	st.RqTotal.Inc()
 	host.Local(q.up.Loop()).Stats.RqTotal.Inc()
+	host.Outlier.Outcome(q.up.Loop(), outlier.Connected, 0)
 	q.connected(fresh)
 	q.armTry()
 	if err := q.send(); err != nil {
@@ -292,6 +296,7 @@ func (q *request) received(status int) outcome {
 		q.s.Info.Timing.UpstreamLastRx = q.s.Info.Timing.UpstreamFirstRx
 	}
 	q.judge(status)
+	believe(q.up.Loop(), q.host, status, &q.head, stream.IsGRPC(q.s.Request.Header.Get(header.ContentType)))
 	q.s.Info.Status, q.s.Info.StatusDetails = status, "via_upstream"
 	if q.branched {
 		var err error

@@ -3,7 +3,9 @@
 package router
 
 import (
+	"errors"
 	"io"
+	"net/http"
 	"time"
 
 	"weir.dev/weir/proxy/codec"
@@ -13,6 +15,7 @@ import (
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/breaker"
+	"weir.dev/weir/proxy/upstream/outlier"
 	"weir.dev/weir/proxy/upstream/pool"
 )
 
@@ -96,6 +99,7 @@ func (sh *shadow) Run(t *engine.Task) {
 	}
 	x, _, err := pool.Connect(sh.up, t, host, sh.connectOptions(host))
 	if err != nil {
+		sh.blame(host, err)
 		return
 	}
 	res := &sh.up.Cluster().Resources(breaker.Default).Requests
@@ -113,11 +117,13 @@ func (sh *shadow) Run(t *engine.Task) {
 	}()
 	st.RqTotal.Inc()
 	host.Local(sh.up.Loop()).Stats.RqTotal.Inc()
-	ok := sh.exchange(x, st, m) == nil
+	host.Outlier.Outcome(sh.up.Loop(), outlier.Connected, 0)
+	err = sh.exchange(x, host, m)
+	sh.blame(host, err)
 	if !x.ResponseDone() {
 		st.RqTxReset.Inc()
 	}
-	x.Release(ok)
+	x.Release(err == nil)
 }
 
 // connectOptions says what the copy asks of its connection. It is the proxy's own:
@@ -131,7 +137,18 @@ func (sh *shadow) connectOptions(h *upstream.Host) *pool.Options {
 	return o
 }
 
-func (sh *shadow) exchange(c pool.Exchange, st *upstream.Stats, req *stream.Message) error {
+// blame tells outlier detection of a copy that failed.
+func (sh *shadow) blame(h *upstream.Host, err error) {
+	switch {
+	case err == nil, errors.Is(err, pool.ErrOverflow):
+	case errors.Is(err, errTimeout):
+		h.Outlier.Outcome(sh.up.Loop(), outlier.TimedOut, http.StatusGatewayTimeout)
+	default:
+		h.Outlier.Outcome(sh.up.Loop(), outlier.Failed, 0)
+	}
+}
+
+func (sh *shadow) exchange(c pool.Exchange, host *upstream.Host, req *stream.Message) error {
 	if err := c.Open(req, &codec.Request{}); err != nil {
 		return err
 	}
@@ -156,7 +173,8 @@ func (sh *shadow) exchange(c pool.Exchange, st *upstream.Stats, req *stream.Mess
 			break
 		}
 	}
-	st.Response(c.Head().Status)
+	sh.up.Stats.Response(c.Head().Status)
+	believe(sh.up.Loop(), host, c.Head().Status, &h, stream.IsGRPC(sh.header.Get(header.ContentType)))
 	for resp.Body != nil {
 		if _, err := resp.Body.Next(); err == io.EOF {
 			break

@@ -15,6 +15,7 @@ import (
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/breaker"
+	"weir.dev/weir/proxy/upstream/outlier"
 	"weir.dev/weir/proxy/upstream/pool"
 )
 
@@ -309,6 +310,7 @@ func (q *request) settle() {
 		q.w.stats.ResetAfter.Inc()
 		if q.failed == nil && (q.client.HungUp() || q.client.Broken()) {
 			st.RqRxReset.Inc()
+			q.host.Outlier.Outcome(q.up.Loop(), outlier.Failed, 0)
 		} else {
 			st.RqTxReset.Inc()
 		}

@@ -15,6 +15,7 @@ import (
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/breaker"
+	"weir.dev/weir/proxy/upstream/outlier"
 	"weir.dev/weir/proxy/upstream/pool"
 )
 
@@ -108,9 +109,11 @@ func (s *session) attempt(t *engine.Task, ref weighted) error {
 	if tunnelled {
 		err := s.openTunnel(t, host)
 		s.connected = engine.Nano()
+		s.judge(host, err)
 		return err
 	}
 	up, err := pool.ConnectTCP(s.cluster, t, host, breaker.Default, s.options())
+	s.judge(host, err)
 	if err != nil {
 		return err
 	}
@@ -121,6 +124,23 @@ func (s *session) attempt(t *engine.Task, ref weighted) error {
 	s.connected = engine.Nano()
 	s.up = up
 	return nil
+}
+
+// judge tells outlier detection what became of a connection. What was refused or ended on
+// this side says nothing of the host.
+func (s *session) judge(h *upstream.Host, err error) {
+	loop := s.cluster.Loop()
+	var lost *pool.ConnectError
+	var interrupted *engine.Interrupted
+	switch {
+	case err == nil:
+		h.Outlier.Outcome(loop, outlier.ConnectedFinal, 0)
+	case errors.As(err, &lost) && lost.Timeout():
+		h.Outlier.Outcome(loop, outlier.TimedOut, 0)
+	case errors.Is(err, pool.ErrOverflow), errors.Is(err, errOver), errors.As(err, &interrupted):
+	default:
+		h.Outlier.Outcome(loop, outlier.Failed, 0)
+	}
 }
 
 // backOff waits before the next attempt.

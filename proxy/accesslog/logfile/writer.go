@@ -73,11 +73,25 @@ func (s *shard) append(w *Writer, f *format.Format, c format.Context) bool {
 	// Deferred, so that an operator that panics does not lock out the loop.
 	defer s.mu.Unlock()
 	before := len(s.buf)
-	if w.closed.Load() || before >= w.limit {
-		s.dropped++
+	if s.full(w) {
 		return false
 	}
 	s.buf = f.Append(s.buf, c)
+	return s.keep(w, before)
+}
+
+// full counts a line as dropped if there is no room for one. It is called with mu held.
+func (s *shard) full(w *Writer) bool {
+	full := w.closed.Load() || len(s.buf) >= w.limit
+	if full {
+		s.dropped++
+	}
+	return full
+}
+
+// keep counts the line that was just added behind before, or drops it if it is too
+// long, and reports whether the buffer has become full enough to be flushed.
+func (s *shard) keep(w *Writer, before int) bool {
 	if len(s.buf) > w.limit {
 		s.buf = s.buf[:before]
 		s.dropped++
@@ -85,6 +99,23 @@ func (s *shard) append(w *Writer, f *format.Format, c format.Context) bool {
 	}
 	s.lines++
 	return before < w.full && len(s.buf) >= w.full
+}
+
+// Event adds a line, with its end, that is no access log: an event, which belongs to no
+// loop. It does not wait for the file.
+func (w *Writer) Event(line []byte) {
+	s := &w.shards[0]
+	s.mu.Lock()
+	before := len(s.buf)
+	flush := false
+	if !s.full(w) {
+		s.buf = append(s.buf, line...)
+		flush = s.keep(w, before)
+	}
+	s.mu.Unlock()
+	if flush {
+		w.poke()
+	}
 }
 
 // poke wakes the flusher; one that is about to wake anyway needs no second.

@@ -5,10 +5,10 @@ package outlier
 import (
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"weir.dev/weir/internal/bell"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/stats"
 )
@@ -58,13 +58,10 @@ type Detector struct {
 
 	list  atomic.Pointer[[]*Monitor] // the newest hosts
 	queue atomic.Pointer[Monitor]    // who has events
-	over  atomic.Bool
-	done  chan struct{}
-	once  sync.Once
 	norms [origins]norm
+	bell  *bell.Bell
 
-	mu     sync.Mutex
-	timer  *time.Timer
+	// What follows belongs to run.
 	next   time.Time // when the interval ends
 	hosts  []*Monitor
 	taken  *[]*Monitor // the list that hosts are of
@@ -124,7 +121,7 @@ func New(o Options) *Detector {
 	if o.Rand == nil {
 		o.Rand = rand.Uint64
 	}
-	d := &Detector{o: o, done: make(chan struct{}), taken: new([]*Monitor)}
+	d := &Detector{o: o, taken: new([]*Monitor)}
 	d.set = stats.Register[counters](o.Stats.Scope("outlier_detection"), 1)
 	d.stats = d.set.At(0)
 	d.stats.Active.Set(0)
@@ -132,27 +129,21 @@ func New(o Options) *Detector {
 		d.norms[i].set(-1, -1)
 	}
 	d.list.Store(d.taken)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	wait := d.duration(keyInterval, o.Config.Interval)
+	wait := d.interval()
 	d.next = time.Now().Add(wait)
-	d.timer = time.AfterFunc(wait, d.run)
+	d.bell = bell.New(wait, d.run)
 	return d
 }
 
 // Update tells which hosts there are. It does not wait.
 func (d *Detector) Update(hosts []*Monitor) {
 	d.list.Store(&hosts)
-	d.wake()
+	d.bell.Ring()
 }
 
 // Close ends the judgement and waits until no Host is told of anything any more.
 func (d *Detector) Close() {
-	d.mu.Lock()
-	d.over.Store(true)
-	d.timer.Reset(0)
-	d.mu.Unlock()
-	<-d.done
+	d.bell.Close()
 	d.set.Close()
 }
 
@@ -169,32 +160,20 @@ func (d *Detector) Norm(localOrigin bool) (average, threshold float64) {
 	return d.norms[o].get()
 }
 
-func (d *Detector) wake() {
-	if !d.over.Load() {
-		d.timer.Reset(0)
-	}
-}
-
-// run is what the timer calls.
-func (d *Detector) run() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.over.Load() {
-		d.once.Do(func() { close(d.done) })
-		return
-	}
+// run hears and judges, and returns when to do so again.
+func (d *Detector) run() time.Duration {
 	now := time.Now()
 	d.adopt()
 	d.hear(now)
 	if !now.Before(d.next) {
 		d.judge(now)
-		d.next = now.Add(max(d.duration(keyInterval, d.o.Config.Interval), time.Millisecond))
+		d.next = now.Add(d.interval())
 	}
-	d.timer.Reset(d.next.Sub(now))
-	// Whoever woke the timer before it was set anew is heard now.
-	if d.queue.Load() != nil || d.list.Load() != d.taken {
-		d.timer.Reset(0)
-	}
+	return d.next.Sub(now)
+}
+
+func (d *Detector) interval() time.Duration {
+	return max(d.duration(keyInterval, d.o.Config.Interval), time.Millisecond)
 }
 
 // adopt takes the newest hosts over.

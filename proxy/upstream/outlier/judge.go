@@ -22,7 +22,7 @@ func (d *Detector) judge(now time.Time) {
 	}
 	d.compare(external, SuccessRate, FailurePercentage, now)
 	d.compare(local, SuccessRateLocalOrigin, FailurePercentageLocalOrigin, now)
-	interval := d.duration(keyInterval, d.o.Config.Interval)
+	interval := d.interval()
 	for _, m := range d.hosts {
 		if !m.ejected.Load() {
 			m.ejection.forgive(now, interval)

@@ -218,7 +218,7 @@ func (m *Monitor) tell(event uint32) {
 			}
 		}
 	}
-	m.d.wake()
+	m.d.bell.Ring()
 }
 
 // read adds up what the loops have counted since the last time.

@@ -124,9 +124,9 @@ func (r *rig) outcomes(host int, o Outcome, status, n int) {
 	synctest.Wait()
 }
 
-// sleep lets time pass and the detector work.
+// sleep lets the bubble's time pass and the detector work.
 func (r *rig) sleep(d time.Duration) {
-	time.Sleep(d)
+	<-time.After(d)
 	synctest.Wait()
 }
 

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package router
+
+import (
+	"errors"
+	"net/http"
+
+	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/outlier"
+)
+
+// believe takes what a response says of its host. Of a gRPC call, a status in the head
+// counts in place of HTTP's, as in Envoy; one in the trailers does not.
+func believe(loop int, h *upstream.Host, status int, head *header.Map, grpc bool) {
+	if grpc {
+		if code, ok := stream.ParseGRPCStatus(head.Get(header.GRPCStatus)); ok {
+			status = stream.HTTPFromGRPC(code)
+		}
+	}
+	h.Outlier.Response(loop, status)
+	if !head.HasEnvoy() {
+		return
+	}
+	if head.Has(header.XEnvoyDegraded) {
+		h.Outlier.Degraded()
+	}
+}
+
+// blame tells outlier detection of a try that failed.
+func (q *request) blame(out *outcome) {
+	if out.err == nil || q.host == nil {
+		return
+	}
+	switch out.reset {
+	case resetConnect, resetConnectTime, resetTermination, resetProtocol, resetRemote, resetRefused:
+		q.host.Outlier.Outcome(q.up.Loop(), outlier.Failed, 0)
+	case resetTry, resetStream:
+		if !errors.Is(q.failed, errTimeout) && !errors.Is(q.failed, errTryTimeout) && !errors.Is(q.failed, errTryIdle) {
+			return // The client has gone, or the stream is too old.
+		}
+		status := http.StatusGatewayTimeout
+		if q.quiet {
+			status = http.StatusNoContent // As in Envoy, what the client is told counts.
+		}
+		q.host.Outlier.Outcome(q.up.Loop(), outlier.TimedOut, status)
+	case noReset, resetNoHost, resetOverflow:
+	}
+}
