@@ -15,6 +15,7 @@ import (
 	"weir.dev/weir/ext/cluster/originaldst"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
+	"weir.dev/weir/ext/http/awslambda"
 	"weir.dev/weir/ext/http/buffer"
 	"weir.dev/weir/ext/http/cors"
 	"weir.dev/weir/ext/http/dynamicforwardproxy"
@@ -57,6 +58,7 @@ import (
 	"weir.dev/weir/ext/transport/rawbuffer"
 	"weir.dev/weir/ext/transport/tls"
 	"weir.dev/weir/ext/udp/udpproxy"
+	"weir.dev/weir/proxy/aws/credentials"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
@@ -67,8 +69,10 @@ import (
 func Extensions() *extension.Registry {
 	names := dns.NewSource("", "")
 	caches := dnscache.NewSet(names)
+	aws := credentials.NewSet(credentials.Environment{})
 	return &extension.Registry{
 		HTTP: []extension.HTTPFilter{
+			awslambda.Extension(aws),
 			buffer.Extension(),
 			cors.Extension(),
 			dynamicforwardproxy.Extension(caches),

@@ -29,8 +29,8 @@ const (
 func (p Place) allows(in Place) bool { return p == Anywhere || p == in }
 
 // AddFilters compiles a list of HTTP filters, which stands at path of a message, to the
-// end of an empty chain of a place. in says what each is made with, but for Name and
-// Slot.
+// end of an empty chain of a place. in says what each is made with, but for Name,
+// Slot and Place.
 func AddFilters(chain *stream.Chain, place Place, list []*hcmv3.HttpFilter, path string, in HTTP) error {
 	last := map[Place]string{Downstream: "envoy.filters.http.router", Upstream: "envoy.filters.http.upstream_codec"}[place]
 	names := map[string]bool{}
@@ -58,7 +58,7 @@ func AddFilters(chain *stream.Chain, place Place, list []*hcmv3.HttpFilter, path
 			return fmt.Errorf("%s: a terminal filter must be the last: move it to the end", at)
 		}
 		own := in
-		own.Name, own.Slot = f.GetName(), stream.Slot(chain.Len())
+		own.Name, own.Slot, own.Place = f.GetName(), stream.Slot(chain.Len()), place
 		filter, err := ext.New(cfg, &own)
 		if err != nil {
 			return fmt.Errorf("%s: %w", at, err)

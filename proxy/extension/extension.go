@@ -179,8 +179,9 @@ type HTTP struct {
 	// Name is what the filter chain calls the filter, which is also what
 	// routes call it.
 	Name string
-	// Slot is its place in the chain.
-	Slot stream.Slot
+	// Slot is its place in the chain, Place the kind of chain.
+	Slot  stream.Slot
+	Place Place
 	// Scope is the statistics of the connection manager (http.STAT_PREFIX.), or of the
 	// cluster (cluster.NAME.).
 	Scope *stats.Scope
