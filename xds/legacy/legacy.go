@@ -14,8 +14,12 @@ import (
 
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/legacy/tree"
+	"weir.dev/weir/xds/legacy/v1"
 	"weir.dev/weir/xds/legacy/v2"
 )
+
+// bootstrap is what was of v1 as a whole, or not at all.
+const bootstrap = "envoy.config.bootstrap.v3.Bootstrap"
 
 // A Document is what a file holds.
 type Document struct {
@@ -35,7 +39,8 @@ type Document struct {
 
 // Upgrade returns the tree in v3, the document's own if there is nothing to change.
 func Upgrade(d Document) (*yaml.Node, []xds.Note, []xds.Problem) {
-	if !v2.Old(d.Root) {
+	isV1 := d.Message.FullName() == bootstrap && v1.Old(d.Root)
+	if !isV1 && !v2.Old(d.Root) {
 		return d.Root, nil, nil
 	}
 	root, err := tree.Expand(d.Root, d.Limits)
@@ -43,9 +48,13 @@ func Upgrade(d Document) (*yaml.Node, []xds.Note, []xds.Problem) {
 		return d.Root, nil, nil // whoever reads the document says where.
 	}
 	report := &tree.Report{File: d.File, Most: d.Most}
-	v2.Upgrade(root, d.Message, d.Find, report)
+	if isV1 {
+		root = v1.Upgrade(root, report)
+	} else {
+		v2.Upgrade(root, d.Message, d.Find, report)
+	}
 	report.End()
-	if len(report.Notes) == 0 && len(report.Problems) == 0 {
+	if root == nil || len(report.Notes) == 0 && len(report.Problems) == 0 {
 		return d.Root, nil, nil
 	}
 	return root, report.Notes, report.Problems
