@@ -28,6 +28,7 @@ import (
 	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/call"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
 	"weir.dev/weir/xds/load"
@@ -207,6 +208,8 @@ func (p *Proxy) upstreamContext() *upstream.Context {
 		Bind:      p.opts.Bootstrap.GetClusterManager().GetUpstreamBindConfig(),
 		Transport: p.upstreamTransport,
 		Filters:   p.upstreamFilters,
+		Caller:    call.New(p.loops, p.clusters),
+		Log:       p.log("upstream"),
 	}
 	c.Local.Region, c.Local.Zone, c.Local.SubZone = node.Region, node.Zone, node.SubZone
 	return c

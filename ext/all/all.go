@@ -13,6 +13,7 @@ import (
 	dfpcluster "weir.dev/weir/ext/cluster/dynamicforwardproxy"
 	"weir.dev/weir/ext/cluster/logicaldns"
 	"weir.dev/weir/ext/cluster/originaldst"
+	"weir.dev/weir/ext/cluster/registration"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
 	"weir.dev/weir/ext/http/awslambda"
@@ -143,6 +144,7 @@ func Extensions() *extension.Registry {
 			logicaldns.Factory(names),
 			dfpcluster.Factory(caches),
 			originaldst.Factory(),
+			registration.Factory(),
 			aggregate.Factory(),
 		},
 	}

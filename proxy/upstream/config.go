@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"strings"
@@ -44,6 +45,10 @@ type Context struct {
 	Bind *corev3.BindConfig
 	// Local is the node's locality.
 	Local streaminfo.Locality
+	// Caller asks other clusters, for discoveries that do.
+	Caller Caller
+	// Log is told what discoveries have to tell; nil is none.
+	Log *slog.Logger
 }
 
 // A PolicyFactory makes policies of one extension.
@@ -107,6 +112,10 @@ type DiscoveryConfig struct {
 	DNS     DNSConfig
 	// Typed is cluster_type's configuration, if any.
 	Typed *anypb.Any
+	// Caller asks other clusters.
+	Caller Caller
+	// Log is told of answers that are of no use.
+	Log *slog.Logger
 	// OriginalDst is original_dst_lb_config, if any; Cleanup is cleanup_interval, 5 s
 	// by default.
 	OriginalDst *clusterv3.Cluster_OriginalDstLbConfig

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/typedstruct"
 )
 
 // policy compiles load_balancing_policy, or the older lb_policy and its configuration,
@@ -132,7 +133,7 @@ func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) P
 func (k *compiler) discovery() {
 	c := k.cluster
 	in := &DiscoveryConfig{Cluster: c.GetName(), Targets: k.targets("load_assignment", c.GetLoadAssignment()), DNS: k.dns(),
-		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second), Warn: k.ignored}
+		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second), Caller: k.cx.Caller, Log: k.cx.Log, Warn: k.ignored}
 	path, name := "type", c.GetType().String()
 	if t := c.GetClusterType(); t != nil {
 		path, in.Typed = "cluster_type", t.GetTypedConfig()
@@ -179,6 +180,14 @@ func (k *compiler) customType(t *clusterv3.Cluster_CustomClusterType, in *Discov
 	const path = "cluster_type.typed_config"
 	if t.GetTypedConfig() == nil {
 		return strings.ToUpper(strings.TrimPrefix(strings.TrimPrefix(t.GetName(), "envoy.cluster."), "envoy.clusters."))
+	}
+	s, err := typedstruct.From(t.GetTypedConfig())
+	if err != nil {
+		k.fail(path, err.Error(), "")
+		return ""
+	}
+	if s != nil {
+		return string(typedstruct.Name(s))
 	}
 	d := &dnsclusterv3.DnsCluster{}
 	if t.GetTypedConfig().MessageName() != d.ProtoReflect().Descriptor().FullName() {

@@ -2,6 +2,11 @@
 
 package upstream
 
+import (
+	"context"
+	"time"
+)
+
 // A Discovery tells a cluster's endpoints.
 type Discovery interface {
 	// Start begins to look for endpoints and calls update with all of them whenever
@@ -12,4 +17,14 @@ type Discovery interface {
 	// Close ends it and waits for its goroutines; afterwards update is not called any
 	// more. Close may be called without Start.
 	Close()
+}
+
+// A Caller makes requests of the proxy's own to clusters, for discoveries that ask one.
+// Package call has it.
+type Caller interface {
+	// Get sends GET path to a host of the cluster, with the cluster's name as host, and
+	// returns the response: its status, and its body of at most limit bytes. It waits
+	// until there is such a cluster, which the timeout does not count. When ctx is done it
+	// ends soon, and leaves nothing behind.
+	Get(ctx context.Context, cluster, path string, timeout time.Duration, limit int) (status int, body []byte, err error)
 }

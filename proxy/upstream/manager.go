@@ -3,7 +3,9 @@
 package upstream
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"maps"
 	"math/rand/v2"
@@ -53,9 +55,11 @@ type Manager struct {
 
 	mu      sync.Mutex
 	warming map[string]*Cluster
-	closed  bool
-	done    chan struct{}
-	wait    sync.WaitGroup
+	// news is closed, and made anew, when a cluster has become active.
+	news   chan struct{}
+	closed bool
+	done   chan struct{}
+	wait   sync.WaitGroup
 
 	following followers
 }
@@ -116,7 +120,7 @@ type managerStats struct {
 
 // NewManager returns a Manager without clusters. It must be closed before the loops end.
 func NewManager(o Options) *Manager {
-	m := &Manager{options: o, active: directory{seed: maphash.MakeSeed()}, warming: map[string]*Cluster{}, done: make(chan struct{})}
+	m := &Manager{options: o, active: directory{seed: maphash.MakeSeed()}, warming: map[string]*Cluster{}, done: make(chan struct{}), news: make(chan struct{})}
 	m.following.wake = make(chan struct{}, 1)
 	m.options.manager = m
 	m.members = stats.Register[managerStats](o.Stats.Scope("cluster_manager"), 1)
@@ -134,6 +138,26 @@ func (m *Manager) Warming(name string) *Cluster {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.warming[name]
+}
+
+// Await returns the active cluster of a name, once there is one. It errs when ctx is
+// done, or with ErrClosed.
+func (m *Manager) Await(ctx context.Context, name string) (*Cluster, error) {
+	for {
+		m.mu.Lock()
+		c, news := m.Get(name), m.news
+		m.mu.Unlock()
+		if c != nil {
+			return c, nil
+		}
+		select {
+		case <-news:
+		case <-m.done:
+			return nil, ErrClosed
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for cluster %q: %w", name, ctx.Err())
+		}
+	}
 }
 
 // Update adds a cluster or replaces the one of the same name. The new one becomes
@@ -202,6 +226,8 @@ func (m *Manager) activate(c *Cluster) {
 	old := m.Get(c.Name)
 	m.active.set(c.Name, c)
 	close(c.active)
+	close(m.news)
+	m.news = make(chan struct{})
 	if old != nil {
 		m.retire(old)
 		m.members.At(0).Modified.Inc()
