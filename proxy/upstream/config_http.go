@@ -60,6 +60,7 @@ func (k *compiler) http() {
 		}
 	}
 	k.deprecatedHTTP(typed != nil)
+	k.upstreamConfig()
 }
 
 func (k *compiler) typedHTTP(path string, m *httpv3.HttpProtocolOptions) {
@@ -89,6 +90,20 @@ func (k *compiler) typedHTTP(path string, m *httpv3.HttpProtocolOptions) {
 	}
 	k.http1(path+".http_protocol_options", h1)
 	k.http2(path+".http2_protocol_options", h2)
+}
+
+// upstreamConfig takes the pools that there are: those that speak HTTP for requests and
+// carry bytes for a TCP proxy and for CONNECT.
+func (k *compiler) upstreamConfig() {
+	a := k.cluster.GetUpstreamConfig().GetTypedConfig()
+	switch a.MessageName() {
+	case "", "envoy.extensions.upstreams.http.generic.v3.GenericConnectionPoolProto",
+		"envoy.extensions.upstreams.http.http.v3.HttpConnectionPoolProto",
+		"envoy.extensions.upstreams.tcp.generic.v3.GenericConnectionPoolProto":
+	default:
+		k.fail("upstream_config", fmt.Sprintf("%s is not supported", a.MessageName()),
+			"remove it: requests are sent by HTTP, and what connect_config of a route ends here by TCP")
+	}
 }
 
 // httpFilters compiles the filters that attempts pass.

@@ -131,11 +131,13 @@ func (k *compiler) network() {
 			Interval: time.Duration(t.GetKeepaliveInterval().GetValue()) * time.Second,
 		}
 	}
-	o.SetLocalInterfaceName = u.GetSetLocalInterfaceNameOnUpstreamConnections()
 	h := u.GetHappyEyeballsConfig()
-	o.HappyEyeballs = HappyEyeballs{
-		V6First:    h.GetFirstAddressFamilyVersion() != clusterv3.UpstreamConnectionOptions_V4,
-		FirstCount: value(h.GetFirstAddressFamilyCount(), 1),
+	o.HappyEyeballs.FirstCount = value(h.GetFirstAddressFamilyCount(), 1)
+	switch h.GetFirstAddressFamilyVersion() {
+	case clusterv3.UpstreamConnectionOptions_V4:
+		o.HappyEyeballs.First = FamilyV4Only
+	case clusterv3.UpstreamConnectionOptions_V6:
+		o.HappyEyeballs.First = FamilyV6Only
 	}
 	path, b := "upstream_bind_config", k.cluster.GetUpstreamBindConfig()
 	if b == nil {
@@ -166,6 +168,7 @@ func (k *compiler) bind(path string, b *corev3.BindConfig) {
 	for i, x := range b.GetAdditionalSourceAddresses() { //nolint:staticcheck // deprecated, still read
 		o.Extra = append(o.Extra, BindSource{Source: k.source(fmt.Sprintf("%s.additional_source_addresses[%d]", path, i), x)})
 	}
+	k.selector(path+".local_address_selector", b.GetLocalAddressSelector())
 	if len(o.Extra) == 0 {
 		return
 	}
@@ -177,6 +180,13 @@ func (k *compiler) bind(path string, b *corev3.BindConfig) {
 		k.fail(path+".extra_source_addresses", "more than one is given", "give one, of the other IP version")
 	case o.Extra[0].Source.Addr().Is4() == o.Source.Addr().Is4():
 		k.fail(path+".extra_source_addresses[0]", "is of the same IP version as source_address", "give one of the other IP version")
+	}
+}
+
+// selector takes the one selector of source addresses there is, which is the default.
+func (k *compiler) selector(path string, s *corev3.TypedExtensionConfig) {
+	if a := s.GetTypedConfig(); a != nil && a.MessageName() != "envoy.config.upstream.local_address_selector.v3.DefaultLocalAddressSelector" {
+		k.fail(path, fmt.Sprintf("%s is not known", a.MessageName()), "remove it: the default goes by IP version")
 	}
 }
 
@@ -199,6 +209,15 @@ func (k *compiler) socketOptions(path string, list []*corev3.SocketOption) []Soc
 		v := SocketOption{
 			Description: s.GetDescription(), Level: int(s.GetLevel()), Name: int(s.GetName()),
 			Int: int(s.GetIntValue()), Bytes: s.GetBufValue(),
+		}
+		if t := s.GetType(); t.GetDatagram() != nil && t.GetStream() == nil {
+			continue // Connections are streams.
+		}
+		switch s.GetIpVersion() {
+		case corev3.SocketOption_SOCKET_IP_VERSION_IPV4:
+			v.Family = FamilyV4Only
+		case corev3.SocketOption_SOCKET_IP_VERSION_IPV6:
+			v.Family = FamilyV6Only
 		}
 		switch s.GetState() {
 		case corev3.SocketOption_STATE_PREBIND:

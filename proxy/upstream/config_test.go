@@ -12,6 +12,8 @@ import (
 	dnsclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	addrinfov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/getaddrinfo/v3"
+	httpgenericv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/generic/v3"
+	httptcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/tcp/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/tcp/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -129,6 +131,10 @@ func TestCompile(t *testing.T) {
 					c.Bind.Options[0].Int == 3 && c.Bind.Options[0].State == upstream.AfterBind
 			},
 		},
+		"the pool that there is": {
+			`"upstream_config":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.http.generic.v3.GenericConnectionPoolProto"}}`,
+			func(c *upstream.Config) bool { return c.HTTP.Version == upstream.UseHTTP1 },
+		},
 		"panic threshold": {
 			`"common_lb_config":{"healthy_panic_threshold":{"value":0}}`,
 			func(c *upstream.Config) bool { return c.HostSets.PanicThreshold == 0 },
@@ -163,6 +169,8 @@ func TestRefused(t *testing.T) {
 		"a transport":             {`"name":"c","transport_socket":{"name":"envoy.transport_sockets.tls","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + ip, "transport_socket", "not known"},
 		"the apple resolver":      {`"name":"c","type":"STRICT_DNS","typed_dns_resolver_config":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + endpoint("a"), "typed_dns_resolver_config.typed_config", "not supported"},
 		"a pool per downstream":   {`"name":"c","connection_pool_per_downstream_connection":true,` + ip, "connection_pool_per_downstream_connection", "shared"},
+		"another pool":            {`"name":"c","upstream_config":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.http.tcp.v3.TcpConnectionPoolProto"}},` + ip, "upstream_config", "not supported"},
+		"another selector":        {`"name":"c","upstream_bind_config":{"local_address_selector":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}}},` + ip, "upstream_bind_config.local_address_selector", "not known"},
 		"a timeout of nothing":    {`"name":"c","connect_timeout":"0s",` + ip, "connect_timeout", "greater than 0"},
 		"an unknown options name": {`"name":"c","typed_extension_protocol_options":{"x":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + ip, "typed_extension_protocol_options[x]", "not known"},
 	}
@@ -199,6 +207,9 @@ func TestIgnoredFieldsAreReported(t *testing.T) {
 		}
 	}
 }
+
+// Types that clusters name and nothing else here does.
+var _ = []proto.Message{&httpgenericv3.GenericConnectionPoolProto{}, &httptcpv3.TcpConnectionPoolProto{}}
 
 func FuzzCompile(f *testing.F) {
 	for _, s := range []string{`{"name":"c",` + endpoint("127.0.0.1") + `}`, `{"name":"c","type":"STRICT_DNS",` + endpoint("a") + `}`} {

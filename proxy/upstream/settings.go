@@ -35,8 +35,6 @@ type Settings struct {
 	MaxConnectionsPerHost int64
 	Bind                  BindConfig
 	KeepAlive             KeepAlive
-	// SetLocalInterfaceName asks to record the interface of upstream connections.
-	SetLocalInterfaceName bool
 	HappyEyeballs         HappyEyeballs
 	// Transport makes what connections are wrapped in; TransportMatches overrule it
 	// for hosts whose metadata matches.
@@ -199,6 +197,8 @@ type SocketOption struct {
 	Int         int
 	Bytes       []byte
 	State       SocketState
+	// Family is the IP version that the option is for; FamilyAuto is any.
+	Family DNSFamily
 }
 
 // KeepAlive is TCP keep-alive; a zero field is the kernel's default.
@@ -210,9 +210,11 @@ type KeepAlive struct {
 
 // HappyEyeballs is how addresses of one host are tried (RFC 8305).
 type HappyEyeballs struct {
-	// V6First tells which version goes first: v6 by default.
-	V6First bool
-	// FirstCount of the first version are tried before the other; 1 by default.
+	// First is the version that goes first: FamilyV4Only, FamilyV6Only, or FamilyAuto
+	// for that of the host's first address, which is the default.
+	First DNSFamily
+	// FirstCount of the first version are tried before one of the other, and so on; 1
+	// by default.
 	FirstCount uint32
 }
 

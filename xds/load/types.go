@@ -23,6 +23,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tapv3 "github.com/envoyproxy/go-control-plane/envoy/config/tap/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
+	addressselectorv3 "github.com/envoyproxy/go-control-plane/envoy/config/upstream/local_address_selector/v3"
 	dataaccesslogv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	accessloggersfilev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	filterscelv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
@@ -243,6 +244,7 @@ func linked() []proto.Message {
 		(*routev3.Route)(nil),
 		(*tapv3.TapConfig)(nil),
 		(*tracev3.DatadogRemoteConfig)(nil),
+		(*addressselectorv3.DefaultLocalAddressSelector)(nil),
 		// data
 		(*dataaccesslogv3.TCPAccessLogEntry)(nil),
 		// extensions/access_loggers

@@ -83,26 +83,14 @@ func (c *Conn) connect(t *engine.Task, start int64, o *upstream.TransportOptions
 	return addr, tr.Wrap(t, &c.Conn, o)
 }
 
-// dial tries a host's addresses in turn.
+// dial connects to the host, at any of its addresses.
 func dial(t *engine.Task, h *upstream.Host, cl *upstream.Cluster) (*engine.Conn, address.Addr, error) {
+	if len(h.Addresses) > 0 {
+		r := &race{task: t, cluster: cl, timeout: cl.ConnectTimeout}
+		return r.run(order(h, cl.HappyEyeballs))
+	}
 	sock, err := t.Dial(h.Address, dialOptions(cl, h.Address))
-	if err == nil {
-		return sock, h.Address, nil
-	}
-	for _, a := range h.Addresses {
-		var interrupted *engine.Interrupted
-		if errors.As(err, &interrupted) {
-			break // Nobody wants the connection any more.
-		}
-		sock, e := t.Dial(a, dialOptions(cl, a))
-		if e == nil {
-			return sock, a, nil
-		}
-		if errors.As(e, &interrupted) {
-			err = e
-		}
-	}
-	return nil, h.Address, err
+	return sock, h.Address, err
 }
 
 func dialOptions(c *upstream.Cluster, dst address.Addr) *engine.DialOptions {
@@ -115,6 +103,9 @@ func dialOptions(c *upstream.Cluster, dst address.Addr) *engine.DialOptions {
 		}
 	}
 	for _, s := range opts {
+		if s.Family != upstream.FamilyAuto && (s.Family == upstream.FamilyV4Only) != dst.Addr().Is4() {
+			continue
+		}
 		to := &o.Options
 		if s.State == upstream.AfterBind {
 			to = &o.Bound

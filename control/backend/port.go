@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"weir.dev/weir/control/api/v1alpha1"
+	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+// readPort finds a port.
+func (b *Backends) readPort(c *memo.Ctx, id portID) port {
+	switch id.of.Kind {
+	case source.Service:
+		s, ok := source.Get[*corev1.Service](c, source.Service, id.of.Name)
+		if !ok {
+			return port{}
+		}
+		return b.servicePort(s, id.port)
+	case source.ServiceImport:
+		s, ok := source.Get[*v1alpha1.ServiceImport](c, source.ServiceImport, id.of.Name)
+		if !ok {
+			return port{}
+		}
+		for _, p := range s.Spec.Ports {
+			if p.Port == id.port {
+				return port{found: true, has: true, name: p.Name, protocol: orTCP(corev1.Protocol(p.Protocol)), app: text(p.AppProtocol)}
+			}
+		}
+		return port{found: true}
+	case source.Backend:
+		o, ok := source.Get[*v1alpha1.Backend](c, source.Backend, id.of.Name)
+		if !ok {
+			return port{}
+		}
+		return backendPort(o)
+	}
+	return port{}
+}
+
+func (b *Backends) servicePort(s *corev1.Service, number int32) port {
+	out := port{found: true}
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		if !b.opts.ExternalName {
+			out.refused = "is of type ExternalName, which can lead anywhere and is not taken: name the host in a Backend of " + v1alpha1.Group
+			return out
+		}
+		out.external = s.Spec.ExternalName
+	}
+	for _, p := range s.Spec.Ports {
+		if p.Port == number {
+			out.has, out.name, out.protocol, out.app = true, p.Name, orTCP(p.Protocol), text(p.AppProtocol)
+			return out
+		}
+	}
+	// An ExternalName Service need not list its ports.
+	out.has = out.external != "" && len(s.Spec.Ports) == 0 && number != 0
+	return out
+}
+
+func orTCP(p corev1.Protocol) corev1.Protocol {
+	if p == "" {
+		return corev1.ProtocolTCP
+	}
+	return p
+}
+
+func text(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
+}
+
+func backendPort(o *v1alpha1.Backend) port {
+	out := port{found: true, has: true, app: text(o.Spec.AppProtocol)}
+	names := 0
+	for i, e := range o.Spec.Endpoints {
+		n := 0
+		for _, set := range []bool{e.FQDN != nil, e.IP != nil, e.Unix != nil} {
+			if set {
+				n++
+			}
+		}
+		if n != 1 {
+			out.refused = fmt.Sprintf("has in spec.endpoints[%d] not exactly one of fqdn, ip and unix", i)
+		}
+		if e.IP != nil {
+			if _, err := netip.ParseAddr(e.IP.Address); err != nil {
+				out.refused = fmt.Sprintf("has in spec.endpoints[%d].ip.address %q, which is not an IP address", i, e.IP.Address)
+			}
+		}
+		if e.FQDN != nil {
+			names++
+		}
+	}
+	switch {
+	case len(o.Spec.Endpoints) == 0:
+		out.refused = "has no endpoints"
+	case names > 0 && names < len(o.Spec.Endpoints):
+		out.refused = "has both host names and addresses as endpoints: make two Backends of it"
+	}
+	out.fqdn = names > 0
+	return out
+}
+
+// readEndpoints finds the endpoints of a port; nil if its cluster has them itself.
+func (b *Backends) readEndpoints(c *memo.Ctx, id portID) *endpointv3.ClusterLoadAssignment {
+	p := b.port.Get(c, id)
+	switch {
+	case !p.has || p.fqdn || p.external != "":
+		return nil
+	case id.of.Kind == source.Backend:
+		o, _ := source.Get[*v1alpha1.Backend](c, source.Backend, id.of.Name)
+		return build.Endpoints(id.Name(), ownEndpoints(o))
+	}
+	label := discoveryv1.LabelServiceName
+	if id.of.Kind == source.ServiceImport {
+		label = multicluster
+	}
+	return build.Endpoints(id.Name(), fromSlices(source.Find[*discoveryv1.EndpointSlice](c, b.slices, id.of.Name), label, id.of.Name.Name, p))
+}
+
+// ownEndpoints are those that a Backend lists.
+func ownEndpoints(o *v1alpha1.Backend) []build.Endpoint {
+	var out []build.Endpoint
+	if o == nil {
+		return nil
+	}
+	for _, e := range o.Spec.Endpoints {
+		at := build.Endpoint{Zone: text(e.Zone)}
+		switch {
+		case e.FQDN != nil:
+			at.Address = build.Address(e.FQDN.Hostname, e.FQDN.Port, false)
+		case e.IP != nil:
+			at.Address = build.Address(e.IP.Address, e.IP.Port, false)
+		default:
+			at.Address = build.Pipe(e.Unix.Path)
+		}
+		out = append(out, at)
+	}
+	return out
+}
+
+// fromSlices returns the endpoints of a Service's port: those that are ready or, if
+// none is, those that still serve while they end, as kube-proxy does.
+func fromSlices(list []*discoveryv1.EndpointSlice, label, service string, p port) []build.Endpoint {
+	var ready, ending []build.Endpoint
+	seen := map[netip.AddrPort]bool{}
+	for _, s := range list {
+		if s.Labels[label] != service || s.AddressType == discoveryv1.AddressTypeFQDN {
+			continue
+		}
+		number, ok := slicePort(s, p)
+		if !ok {
+			continue
+		}
+		for _, e := range s.Endpoints {
+			if len(e.Addresses) == 0 {
+				continue
+			}
+			ip, err := netip.ParseAddr(e.Addresses[0]) // The others are alike by definition.
+			if at := netip.AddrPortFrom(ip, uint16(number)); err != nil || seen[at] {
+				continue
+			} else {
+				seen[at] = true
+			}
+			out := build.Endpoint{Address: build.Address(ip.String(), number, p.protocol == corev1.ProtocolUDP), Zone: text(e.Zone)}
+			switch c := e.Conditions; {
+			case c.Ready == nil || *c.Ready:
+				ready = append(ready, out)
+			case c.Serving != nil && *c.Serving:
+				ending = append(ending, out)
+			}
+		}
+	}
+	if len(ready) == 0 {
+		ready = ending
+	}
+	slices.SortFunc(ready, compareEndpoints)
+	return ready
+}
+
+func compareEndpoints(a, b build.Endpoint) int {
+	if a.Zone != b.Zone {
+		if a.Zone < b.Zone {
+			return -1
+		}
+		return 1
+	}
+	x, y := a.Address.GetSocketAddress(), b.Address.GetSocketAddress()
+	if c := netip.MustParseAddr(x.GetAddress()).Compare(netip.MustParseAddr(y.GetAddress())); c != 0 {
+		return c
+	}
+	return int(x.GetPortValue()) - int(y.GetPortValue())
+}
+
+// slicePort returns the number under which a slice has a Service's port.
+func slicePort(s *discoveryv1.EndpointSlice, p port) (int32, bool) {
+	for _, sp := range s.Ports {
+		protocol := corev1.ProtocolTCP
+		if sp.Protocol != nil {
+			protocol = *sp.Protocol
+		}
+		if text(sp.Name) == p.name && protocol == p.protocol && sp.Port != nil {
+			return *sp.Port, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"math"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// connectTimeout is how long a connection to a host may take to open.
+const connectTimeout = 10 * time.Second
+
+// Cluster returns a cluster whose hosts are discovered under the name endpoints,
+// which takes as many requests as come: limits are for policies.
+func Cluster(name, endpoints string) *clusterv3.Cluster {
+	c := bare(name)
+	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
+	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ADS()}
+	if endpoints != name {
+		c.EdsClusterConfig.ServiceName = endpoints
+	}
+	return c
+}
+
+// NamedHosts returns a cluster whose hosts are looked up by name.
+func NamedHosts(name string, hosts *endpointv3.ClusterLoadAssignment) *clusterv3.Cluster {
+	c := bare(name)
+	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
+	c.RespectDnsTtl = true
+	c.LoadAssignment = hosts
+	return c
+}
+
+func bare(name string) *clusterv3.Cluster {
+	most := wrapperspb.UInt32(math.MaxUint32)
+	return &clusterv3.Cluster{
+		Name:           name,
+		ConnectTimeout: duration(connectTimeout),
+		LbPolicy:       clusterv3.Cluster_LEAST_REQUEST,
+		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+			MaxConnections: most, MaxPendingRequests: most, MaxRequests: most, MaxRetries: most,
+		}}},
+		IgnoreHealthOnHostRemoval: true,
+	}
+}
+
+// httpOptions is where a cluster's version of HTTP is said.
+const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+// HTTP2 has a cluster spoken to in HTTP/2.
+func HTTP2(c *clusterv3.Cluster) {
+	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: Any(&httpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+				},
+			},
+		},
+	})}
+}
+
+// An Endpoint is one address of a cluster.
+type Endpoint struct {
+	Address *corev3.Address
+	Zone    string
+}
+
+// ByWeight has a cluster spread over its localities by their weights.
+func ByWeight(c *clusterv3.Cluster) {
+	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
+		LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
+			LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
+		},
+	}
+}
+
+// Endpoints returns a cluster's endpoints, grouped by their zones.
+func Endpoints(name string, endpoints []Endpoint) *endpointv3.ClusterLoadAssignment {
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	zones := map[string]*endpointv3.LocalityLbEndpoints{}
+	for _, e := range endpoints {
+		z := zones[e.Zone]
+		if z == nil {
+			z = &endpointv3.LocalityLbEndpoints{}
+			if e.Zone != "" {
+				z.Locality = &corev3.Locality{Zone: e.Zone}
+			}
+			zones[e.Zone] = z
+			out.Endpoints = append(out.Endpoints, z)
+		}
+		z.LbEndpoints = append(z.LbEndpoints, &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: e.Address}},
+		})
+	}
+	return out
+}
+
+// Weighted returns the endpoints of several backends as localities with weights.
+func Weighted(name string, parts []*endpointv3.ClusterLoadAssignment, weights []uint32) *endpointv3.ClusterLoadAssignment {
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	for i, part := range parts {
+		l := &endpointv3.LocalityLbEndpoints{
+			Locality: &corev3.Locality{SubZone: part.GetClusterName()}, LoadBalancingWeight: wrapperspb.UInt32(weights[i]),
+		}
+		for _, zone := range part.GetEndpoints() {
+			l.LbEndpoints = append(l.LbEndpoints, zone.GetLbEndpoints()...)
+		}
+		out.Endpoints = append(out.Endpoints, l)
+	}
+	return out
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+const transportTLS = "envoy.transport_sockets.tls"
+
+// DownstreamTLS terminates TLS.
+type DownstreamTLS struct {
+	// Certificates are names of secrets.
+	Certificates []string
+	// CA verifies clients if it is not empty: certificates in PEM.
+	CA string
+	// Optional takes clients that have no certificate, or one that does not verify.
+	Optional bool
+	// Protocols are offered by ALPN.
+	Protocols []string
+}
+
+// TransportSocket returns the socket that terminates TLS.
+func (d DownstreamTLS) TransportSocket() *corev3.TransportSocket {
+	common := &tlsv3.CommonTlsContext{AlpnProtocols: d.Protocols}
+	for _, name := range d.Certificates {
+		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, SecretConfig(name))
+	}
+	context := &tlsv3.DownstreamTlsContext{CommonTlsContext: common}
+	if d.CA != "" {
+		validation := &tlsv3.CertificateValidationContext{TrustedCa: inline(d.CA)}
+		if d.Optional {
+			validation.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
+		}
+		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: validation}
+		context.RequireClientCertificate = wrapperspb.Bool(!d.Optional)
+	}
+	return &corev3.TransportSocket{Name: transportTLS, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: Any(context)}}
+}
+
+// SecretConfig refers to a secret by its name.
+func SecretConfig(name string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: ADS()}
+}
+
+// Certificate returns a secret with a certificate's chain and its key, in PEM.
+func Certificate(name, chain, key string) *tlsv3.Secret {
+	return &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
+		CertificateChain: inline(chain), PrivateKey: inline(key),
+	}}}
+}
+
+// UpstreamTLS speaks TLS to a backend.
+type UpstreamTLS struct {
+	// ServerName is asked for, and must be in the backend's certificate unless it must
+	// have one of Hostnames or URIs.
+	ServerName      string
+	Hostnames, URIs []string
+	// CA is who signs the backend's certificate, in PEM; empty is the system's.
+	CA string
+	// Certificate is the name of the secret with our own certificate; empty is none.
+	Certificate string
+	// Protocols are offered by ALPN.
+	Protocols []string
+}
+
+// TransportSocket returns the socket that speaks TLS.
+func (u UpstreamTLS) TransportSocket() *corev3.TransportSocket {
+	validation := &tlsv3.CertificateValidationContext{}
+	if u.CA != "" {
+		validation.TrustedCa = inline(u.CA)
+	} else {
+		validation.SystemRootCerts = &tlsv3.CertificateValidationContext_SystemRootCerts{}
+	}
+	hosts := u.Hostnames
+	if len(hosts)+len(u.URIs) == 0 {
+		hosts = []string{u.ServerName}
+	}
+	match := func(kind tlsv3.SubjectAltNameMatcher_SanType, names []string) {
+		for _, n := range names {
+			validation.MatchTypedSubjectAltNames = append(validation.MatchTypedSubjectAltNames, &tlsv3.SubjectAltNameMatcher{
+				SanType: kind, Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: n}},
+			})
+		}
+	}
+	match(tlsv3.SubjectAltNameMatcher_DNS, hosts)
+	match(tlsv3.SubjectAltNameMatcher_URI, u.URIs)
+	context := &tlsv3.UpstreamTlsContext{
+		Sni: u.ServerName,
+		CommonTlsContext: &tlsv3.CommonTlsContext{
+			AlpnProtocols:         u.Protocols,
+			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: validation},
+		},
+	}
+	if u.Certificate != "" {
+		context.CommonTlsContext.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{SecretConfig(u.Certificate)}
+	}
+	return &corev3.TransportSocket{Name: transportTLS, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: Any(context)}}
+}

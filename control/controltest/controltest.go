@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controltest runs translation on files: its goldens hold objects, and the
+// snapshots in brief and the statuses that they come to.
+package controltest
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"weir.dev/weir/control"
+	"weir.dev/weir/control/emit"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/control/source/file"
+	"weir.dev/weir/control/status"
+	"weir.dev/weir/internal/golden"
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/brief"
+	"weir.dev/weir/xds/check"
+)
+
+// Run runs each archive that matches pattern. Its files that end in .yaml are objects;
+// expected are
+//
+//	problems   of the objects as such, if there are any
+//	xds        the snapshots of all Gateways, in brief
+//	status     of all objects that are ours
+//
+// Gateways have proxies that acknowledge everything, at 10.0.0.1.
+func Run(t *testing.T, pattern string) {
+	t.Helper()
+	golden.Run(t, pattern, func(t *testing.T, a *golden.Archive) map[string]string {
+		out := map[string]string{}
+		changes, problems := Parse(t, a)
+		w := NewWorld(t, control.Options{})
+		w.Apply(changes...)
+		if len(problems) > 0 {
+			out["problems"] = strings.Join(problems, "\n") + "\n"
+		}
+		out["xds"], out["status"] = w.XDS(), w.Status()
+		return out
+	})
+}
+
+// Parse returns the objects of an archive's files, and what is wrong with them.
+func Parse(t testing.TB, a *golden.Archive) ([]source.Change, []string) {
+	t.Helper()
+	r, err := file.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changes []source.Change
+	var problems []string
+	for _, f := range a.Files {
+		if !strings.HasSuffix(f.Name, ".yaml") {
+			continue
+		}
+		objects, bad := r.Parse(f.Name, []byte(f.Data))
+		for _, p := range bad {
+			problems = append(problems, p.Error())
+		}
+		for _, o := range objects {
+			changes = append(changes, source.Change{Key: o.Key, Object: o.Object, Place: o.Place})
+		}
+	}
+	return changes, problems
+}
+
+// A World is a Translator with what it said last.
+type World struct {
+	t testing.TB
+	*control.Translator
+	statuses map[source.Key]*status.Update
+}
+
+// NewWorld returns an empty World.
+func NewWorld(t testing.TB, o control.Options) *World {
+	return &World{t: t, Translator: control.NewTranslator(o), statuses: map[source.Key]*status.Update{}}
+}
+
+// Address is where the proxies of all Gateways are.
+const Address = "10.0.0.1"
+
+// Apply takes changes; each new Gateway gets proxies.
+func (w *World) Apply(changes ...source.Change) control.Result {
+	for _, c := range changes {
+		if c.Key.Kind == source.Gateway && c.Object != nil {
+			f := source.NewFleet(c.Key.Name)
+			f.Addresses, f.Ready = []string{Address}, true
+			changes = append(changes, source.Change{Key: source.Key{Kind: source.Fleets, Name: c.Key.Name}, Object: f})
+		}
+	}
+	r := w.Translator.Apply(changes)
+	for _, u := range r.Statuses {
+		w.statuses[u.Key] = u
+	}
+	for _, c := range changes {
+		if w.View().Get(c.Key) == nil {
+			delete(w.statuses, c.Key)
+		}
+	}
+	return r
+}
+
+// Snapshot returns what the proxies of all Gateways need.
+func (w *World) Snapshot() *xds.Snapshot {
+	var all []*emit.Resources
+	for _, name := range w.Gateways() {
+		if r := w.Resources(name); r != nil {
+			all = append(all, r)
+		}
+	}
+	return emit.Snapshot(nil, "1", all)
+}
+
+// XDS returns the snapshot in brief. It fails the test if the snapshot has problems.
+func (w *World) XDS() string {
+	w.t.Helper()
+	s := w.Snapshot()
+	for _, p := range check.Snapshot(s, nil) {
+		w.t.Errorf("the snapshot has a problem: %v", p)
+	}
+	return brief.Snapshot(s)
+}
+
+// Status returns all statuses in brief.
+func (w *World) Status() string {
+	var b strings.Builder
+	for _, k := range slices.SortedFunc(maps.Keys(w.statuses), source.CompareKeys) {
+		b.WriteString(status.Brief(w.statuses[k]))
+	}
+	return b.String()
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package gatewayapi reads the objects of the Kubernetes Gateway API: GatewayClass,
+// Gateway, ListenerSet, and the routes of HTTP, gRPC, TLS, TCP and UDP.
+//
+// It is a set of pure functions over a View, remembered by what they read (package
+// memo): what one listener is, where one route attaches, what one rule does, which
+// routes one host has. [Dialect.Gateway] and [Dialect.Host] give the graph;
+// the functions ...Status say what became of each object.
+//
+// What to do with what is wrong follows docs/design/0008: the smallest thing that
+// can be answered for by itself answers for itself.
+package gatewayapi
+
+import (
+	"reflect"
+	"strings"
+
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/control/backend"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/backendtls"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/control/status"
+	"weir.dev/weir/internal/memo"
+)
+
+// DefaultController is the controllerName of GatewayClasses that are ours.
+const DefaultController = "weir.dev/gateway-controller"
+
+// Options of a Dialect.
+type Options struct {
+	// Controller is the controllerName of the GatewayClasses that are ours; the default
+	// is DefaultController.
+	Controller string
+	Backends   *backend.Backends
+	TLS        *backendtls.Policies
+}
+
+// A Dialect reads the Gateway API's objects. It serves one memo.DB.
+type Dialect struct {
+	controller gwapiv1.GatewayController
+	backends   *backend.Backends
+	tls        *backendtls.Policies
+
+	setsOf   *source.Index // ListenerSets by their Gateway
+	routesOf map[source.Kind]*source.Index
+
+	// Each of these is one unit of translation.
+	class       *memo.Func[string, *class]
+	gateway     *memo.Func[source.Name, *gateway]
+	certificate *memo.Func[certificateID, certificate]
+	listeners   *memo.Func[source.Name, *listeners]
+	parent      *memo.Func[source.Key, *parent]
+	attachment  *memo.Func[source.Key, *attachment]
+	attached    *memo.Index[source.Key, listenerID, source.Key] // routes of a listener
+	domains     *memo.Index[source.Key, listenerID, string]     // host names that routes have there
+	members     *memo.Index[source.Key, hostID, source.Key]     // routes of a host name there
+	byBackend   *memo.Index[source.Key, source.Key, source.Key] // routes that refer to a backend
+	backing     *memo.Func[source.Key, *backing]
+	rules       *memo.Func[ruleID, []*graph.Route]
+	table       *memo.Func[graph.TableID, []host]
+	host        *memo.Func[hostOf, *graph.Host]
+	graphs      *memo.Func[source.Name, *graph.Gateway]
+	secret      *memo.Func[string, *tlsv3.Secret]
+
+	classStatus   *memo.Func[string, *status.Update]
+	gatewayStatus *memo.Func[source.Name, *status.Update]
+	setStatus     *memo.Func[source.Name, *status.Update]
+	routeStatus   *memo.Func[source.Key, *status.Update]
+	policyStatus  *memo.Func[source.Name, *status.Update]
+}
+
+// New returns a Dialect.
+func New(o Options) *Dialect {
+	if o.Controller == "" {
+		o.Controller = DefaultController
+	}
+	d := &Dialect{
+		controller: gwapiv1.GatewayController(o.Controller), backends: o.Backends, tls: o.TLS,
+		setsOf:   &source.Index{Kind: source.ListenerSet, Keys: parentOfSet},
+		routesOf: map[source.Kind]*source.Index{},
+	}
+	d.class = memo.NewFunc(d.readClass, alike[*class])
+	d.gateway = memo.NewFunc(d.readGateway, alike[*gateway])
+	d.certificate = memo.NewFunc(d.readCertificate, alike[certificate])
+	d.listeners = memo.NewFunc(d.readListeners, alike[*listeners])
+	d.parent = memo.NewFunc(d.readParent, alike[*parent])
+	d.attachment = memo.NewFunc(d.attach, alike[*attachment])
+	d.attached = memo.NewIndex(d.listenersOf, source.CompareKeys)
+	d.domains = memo.NewIndex(d.domainsOf, strings.Compare)
+	d.members = memo.NewIndex(d.hostsOf, source.CompareKeys)
+	d.byBackend = memo.NewIndex(d.backendsOf, source.CompareKeys)
+	d.backing = memo.NewFunc(d.resolve, alike[*backing])
+	d.rules = memo.NewFunc(d.readRules, nil)
+	d.table = memo.NewFunc(d.readTable, alike[[]host])
+	d.host = memo.NewFunc(d.readHost, nil)
+	d.graphs = memo.NewFunc(d.readGraph, alike[*graph.Gateway])
+	d.secret = memo.NewFunc(readSecret, func(a, b *tlsv3.Secret) bool { return proto.Equal(a, b) })
+	d.classStatus = memo.NewFunc(d.statusOfClass, alike[*status.Update])
+	d.gatewayStatus = memo.NewFunc(d.statusOfGateway, alike[*status.Update])
+	d.setStatus = memo.NewFunc(d.statusOfSet, alike[*status.Update])
+	d.routeStatus = memo.NewFunc(d.statusOfRoute, alike[*status.Update])
+	d.policyStatus = memo.NewFunc(d.statusOfPolicy, alike[*status.Update])
+	return d
+}
+
+func alike[V any](a, b V) bool { return reflect.DeepEqual(a, b) }
+
+// Indexes are those that Views need to have.
+func (d *Dialect) Indexes() []*source.Index { return []*source.Index{d.setsOf} }
+
+// Change tells the dialect that an object came, changed or went, before the DB's
+// Settle.
+func (d *Dialect) Change(db *memo.DB, key source.Key, is, was bool) {
+	switch {
+	case isRoute(key.Kind):
+		if is && !was {
+			d.attached.Add(db, key)
+			d.domains.Add(db, key)
+			d.members.Add(db, key)
+			d.byBackend.Add(db, key)
+		} else if was && !is {
+			d.attached.Remove(db, key)
+			d.domains.Remove(db, key)
+			d.members.Remove(db, key)
+			d.byBackend.Remove(db, key)
+		}
+		watch(db, d.routeStatus, key, is, was)
+	case key.Kind == source.GatewayClass:
+		watch(db, d.classStatus, key.Name.Name, is, was)
+	case key.Kind == source.Gateway:
+		watch(db, d.gatewayStatus, key.Name, is, was)
+	case key.Kind == source.ListenerSet:
+		watch(db, d.setStatus, key.Name, is, was)
+	case key.Kind == source.BackendTLSPolicy:
+		watch(db, d.policyStatus, key.Name, is, was)
+	}
+}
+
+func watch[K comparable, V any](db *memo.DB, f *memo.Func[K, V], key K, is, was bool) {
+	switch {
+	case is && !was:
+		f.Watch(db, key)
+	case was && !is:
+		f.Unwatch(db, key)
+	}
+}
+
+// Status returns the update that a change reported by the DB's Settle is, if it is
+// one of the dialect's.
+func (d *Dialect) Status(ch memo.Change) (*status.Update, bool) {
+	if _, u, ok := d.routeStatus.Watched(ch); ok {
+		return u, true
+	}
+	if _, u, ok := d.classStatus.Watched(ch); ok {
+		return u, true
+	}
+	for _, f := range []*memo.Func[source.Name, *status.Update]{d.gatewayStatus, d.setStatus, d.policyStatus} {
+		if _, u, ok := f.Watched(ch); ok {
+			return u, true
+		}
+	}
+	return nil, false
+}
+
+// Gateways returns the Gateways that are ours, by name.
+func (d *Dialect) Gateways(c *memo.Ctx) []source.Name {
+	var out []source.Name
+	for _, n := range source.Names(c, source.Gateway) {
+		if d.gateway.Get(c, n) != nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// Gateway returns what a Gateway serves, or nil if it is not ours or not accepted.
+func (d *Dialect) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway { return d.graphs.Get(c, name) }
+
+// Host returns a virtual host.
+func (d *Dialect) Host(c *memo.Ctx, id graph.HostID) *graph.Host { return d.host.Get(c, id.(hostOf)) }
+
+// Hosts returns the hosts of a table, the more specific domains first.
+func (d *Dialect) Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID {
+	hosts := d.table.Get(c, table)
+	out := make([]graph.HostID, len(hosts))
+	for i, h := range hosts {
+		out[i] = hostOf{table, h}
+	}
+	return out
+}
+
+// Secret returns a secret by its name in a snapshot, or nil if there is none.
+func (d *Dialect) Secret(c *memo.Ctx, name string) *tlsv3.Secret { return d.secret.Get(c, name) }

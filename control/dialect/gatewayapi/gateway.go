@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gatewayapi
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+// gateway is a Gateway that is ours.
+type gateway struct {
+	name       source.Name
+	generation int64
+	spec       *gwapiv1.GatewaySpec
+	// refused are reasons not to accept it.
+	refused []graph.Problem
+	// addresses asked for.
+	addresses []string
+	// certificate is the name of the secret that backends are shown; refs is what is
+	// wrong with it.
+	certificate string
+	refs        []graph.Problem
+	// insecure tells that clients without a valid certificate are let in somewhere.
+	insecure bool
+}
+
+// readGateway returns a Gateway, or nil if it is not ours.
+func (d *Dialect) readGateway(c *memo.Ctx, name source.Name) *gateway {
+	o, ok := source.Get[*gwapiv1.Gateway](c, source.Gateway, name)
+	if !ok {
+		return nil
+	}
+	if cl := d.class.Get(c, string(o.Spec.GatewayClassName)); cl == nil || len(cl.problems) > 0 {
+		return nil
+	}
+	g := &gateway{name: name, generation: o.Generation, spec: &o.Spec}
+	for i, a := range o.Spec.Addresses {
+		g.address(fmt.Sprintf("spec.addresses[%d]", i), a)
+	}
+	if infra := o.Spec.Infrastructure; infra != nil && infra.ParametersRef != nil {
+		p := infra.ParametersRef
+		g.refuse("spec.infrastructure.parametersRef", gwapiv1.GatewayReasonInvalidParameters,
+			"parameters of kind %s are not known: leave parametersRef out", source.Kind{Group: string(p.Group), Kind: string(p.Kind)})
+	}
+	if o.Spec.DefaultScope != "" && o.Spec.DefaultScope != "None" {
+		g.refuse("spec.defaultScope", gwapiv1.GatewayReasonInvalid, "default Gateways are not supported: leave defaultScope out, and name the Gateway in each route's parentRefs")
+	}
+	if tls := o.Spec.TLS; tls != nil {
+		g.insecure = tls.Frontend != nil && insecure(tls.Frontend)
+		if tls.Backend != nil && tls.Backend.ClientCertificateRef != nil {
+			d.backendCertificate(c, g, *tls.Backend.ClientCertificateRef)
+		}
+	}
+	return g
+}
+
+func (g *gateway) refuse(path string, reason gwapiv1.GatewayConditionReason, format string, args ...any) {
+	g.refused = append(g.refused, graph.Problem{Path: path, Reason: string(reason), Message: fmt.Sprintf(format, args...)})
+}
+
+func (g *gateway) address(path string, a gwapiv1.GatewaySpecAddress) {
+	if a.Type != nil && *a.Type != gwapiv1.IPAddressType {
+		g.refuse(path+".type", gwapiv1.GatewayReasonUnsupportedAddress, "addresses of type %s are not supported: give an %s", *a.Type, gwapiv1.IPAddressType)
+		return
+	}
+	if a.Value == "" { // Any will do.
+		return
+	}
+	ip, err := netip.ParseAddr(a.Value)
+	if err != nil {
+		// Whether an address can be had is not known before it is tried; this one cannot.
+		g.addresses = append(g.addresses, a.Value)
+		return
+	}
+	g.addresses = append(g.addresses, ip.String())
+}
+
+func insecure(f *gwapiv1.FrontendTLSConfig) bool {
+	all := []gwapiv1.TLSConfig{f.Default}
+	for _, p := range f.PerPort {
+		all = append(all, p.TLS)
+	}
+	return slices.ContainsFunc(all, func(t gwapiv1.TLSConfig) bool {
+		return t.Validation != nil && t.Validation.Mode == gwapiv1.AllowInsecureFallback
+	})
+}
+
+// backendCertificate finds the certificate that backends are shown.
+func (d *Dialect) backendCertificate(c *memo.Ctx, g *gateway, ref gwapiv1.SecretObjectReference) {
+	cert := d.certificate.Get(c, certificateID{source.Gateway, g.name.Namespace, secretKey(ref, g.name.Namespace)})
+	if cert.problem == nil {
+		g.certificate = cert.secret
+		return
+	}
+	p := *cert.problem
+	p.Path = "spec.tls.backend.clientCertificateRef"
+	if p.Reason == string(gwapiv1.ListenerReasonInvalidCertificateRef) {
+		p.Reason = string(gwapiv1.GatewayReasonInvalidClientCertificateRef)
+	}
+	g.refs = append(g.refs, p)
+}
+
+// readGraph returns what a Gateway serves.
+func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
+	g := d.gateway.Get(c, name)
+	if g == nil || len(g.refused) > 0 {
+		return nil
+	}
+	out := &graph.Gateway{ID: name, Addresses: g.addresses}
+	sockets := map[graph.SocketID]*graph.Socket{}
+	for _, l := range d.listeners.Get(c, name).list {
+		if !l.serves() {
+			continue
+		}
+		id := l.socket()
+		s := sockets[id]
+		if s == nil {
+			s = &graph.Socket{ID: id}
+			sockets[id] = s
+			out.Sockets = append(out.Sockets, s)
+		}
+		d.addChains(c, s, l)
+	}
+	slices.SortFunc(out.Sockets, func(a, b *graph.Socket) int {
+		return cmp.Or(cmp.Compare(a.ID.Port, b.ID.Port), cmp.Compare(a.ID.Name(), b.ID.Name()))
+	})
+	return out
+}
+
+// addChains adds what a listener has its socket do.
+func (d *Dialect) addChains(c *memo.Ctx, s *graph.Socket, l *listener) {
+	chain := &graph.Chain{Name: l.host, Hostname: l.host, TLS: l.tls, Origin: source.Input(c).Place(l.id.parent).Origin(l.id.parent, l.path)}
+	switch l.protocol {
+	case gwapiv1.HTTPProtocolType:
+		// All of a port share one table: its hosts keep them apart.
+		chain.Name, chain.Hostname, chain.Table = "http", attach.AnyHost, &graph.TableID{Socket: s.ID}
+		if len(s.Chains) == 0 {
+			s.Chains = append(s.Chains, chain)
+		}
+	case gwapiv1.HTTPSProtocolType:
+		chain.Inspect, chain.Table = true, &graph.TableID{Socket: s.ID, Host: l.host}
+		s.Chains = append(s.Chains, chain)
+	case gwapiv1.TLSProtocolType:
+		for _, host := range d.domains.Members(c, l.id) {
+			own := *chain
+			own.Name, own.Hostname, own.Inspect = host, host, true
+			own.Backends = d.firstRoute(c, l, host)
+			s.Chains = append(s.Chains, &own)
+		}
+	default:
+		chain.Name = "bytes"
+		chain.Backends = d.firstRoute(c, l, l.host)
+		s.Chains = append(s.Chains, chain)
+	}
+}

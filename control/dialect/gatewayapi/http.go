@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gatewayapi
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+// ruler translates the rules of one route at one socket.
+type ruler struct {
+	c           *memo.Ctx
+	d           *Dialect
+	id          ruleID
+	object      source.Object
+	backing     *backing
+	certificate string
+	out         []*graph.Route
+}
+
+// share is a part of a rule's requests and what is done with it.
+type share struct {
+	weight   uint32
+	effects  *effects
+	cluster  *graph.ClusterID // nil answers broken
+	mirrored []graph.ClusterID
+}
+
+// The status with which the share of a backend that is not valid is answered. What
+// is answered to gRPC, clients see as UNAVAILABLE.
+const (
+	invalidHTTP = 500
+	invalidGRPC = 503
+)
+
+// aim is a backend of a rule with its own filters.
+type aim struct {
+	path    string
+	filters []gwapiv1.HTTPRouteFilter
+}
+
+// rule is a rule of either kind.
+type rule struct {
+	path    string
+	index   int
+	filters []gwapiv1.HTTPRouteFilter
+	aims    []aim
+	retry   *gwapiv1.HTTPRouteRetry
+	session *gwapiv1.SessionPersistence
+	limits  limits
+	broken  uint32 // status for what is broken
+}
+
+// limits are a rule's timeouts.
+type limits struct{ request, backend *time.Duration }
+
+func (t *ruler) http(o *gwapiv1.HTTPRoute) {
+	for i, spec := range o.Spec.Rules {
+		r := rule{path: rulePath(i), index: i, filters: spec.Filters, retry: spec.Retry, session: spec.SessionPersistence, broken: invalidHTTP}
+		if spec.Timeouts != nil {
+			r.limits = limits{interval(spec.Timeouts.Request), interval(spec.Timeouts.BackendRequest)}
+		}
+		for j, b := range spec.BackendRefs {
+			r.aims = append(r.aims, aim{fmt.Sprintf("%s.backendRefs[%d]", r.path, j), b.Filters})
+		}
+		matches := spec.Matches
+		if len(matches) == 0 {
+			matches = []gwapiv1.HTTPRouteMatch{{}}
+		}
+		for j, m := range matches {
+			match, rank, problem := httpMatch(m)
+			if problem != nil {
+				continue // It is told in the status; half a match would take what was never meant.
+			}
+			t.add(&r, j, match, rank, prefixOf(m))
+		}
+	}
+}
+
+// interval reads a duration; what is not one was told in the status.
+func interval(d *gwapiv1.Duration) *time.Duration {
+	if d == nil {
+		return nil
+	}
+	out, err := time.ParseDuration(string(*d))
+	if err != nil {
+		return nil
+	}
+	return &out
+}
+
+// prefixOf is the prefix that a match asks for, which rewrites replace.
+func prefixOf(m gwapiv1.HTTPRouteMatch) string {
+	if m.Path == nil || m.Path.Type != nil && *m.Path.Type != gwapiv1.PathMatchPathPrefix || m.Path.Value == nil {
+		return "/"
+	}
+	return *m.Path.Value
+}
+
+// httpMatch translates a match. The problem's path is within it.
+func httpMatch(m gwapiv1.HTTPRouteMatch) (*routev3.RouteMatch, graph.Rank, *graph.Problem) {
+	out, rank := &routev3.RouteMatch{}, graph.Rank{}
+	if problem := pathMatch(m.Path, out, &rank); problem != nil {
+		return nil, rank, problem
+	}
+	if m.Method != nil {
+		out.Headers = append(out.Headers, build.Header(":method", string(*m.Method), false))
+		rank.Method = 1
+	}
+	seen := map[string]bool{}
+	for i, h := range m.Headers {
+		name := strings.ToLower(string(h.Name))
+		if seen[name] {
+			continue // The API: of headers of one name, the first counts.
+		}
+		seen[name] = true
+		regex := h.Type != nil && *h.Type == gwapiv1.HeaderMatchRegularExpression
+		if problem := checkRegex(regex, h.Value, fmt.Sprintf(".headers[%d].value", i)); problem != nil {
+			return nil, rank, problem
+		}
+		out.Headers = append(out.Headers, build.Header(name, h.Value, regex))
+		rank.Headers++
+	}
+	seen = map[string]bool{}
+	for i, q := range m.QueryParams {
+		if seen[string(q.Name)] {
+			continue
+		}
+		seen[string(q.Name)] = true
+		regex := q.Type != nil && *q.Type == gwapiv1.QueryParamMatchRegularExpression
+		if problem := checkRegex(regex, q.Value, fmt.Sprintf(".queryParams[%d].value", i)); problem != nil {
+			return nil, rank, problem
+		}
+		out.QueryParameters = append(out.QueryParameters, build.Query(string(q.Name), q.Value, regex))
+		rank.Query++
+	}
+	return out, rank, nil
+}
+
+func pathMatch(p *gwapiv1.HTTPPathMatch, out *routev3.RouteMatch, rank *graph.Rank) *graph.Problem {
+	kind, value := gwapiv1.PathMatchPathPrefix, "/"
+	if p != nil && p.Type != nil {
+		kind = *p.Type
+	}
+	if p != nil && p.Value != nil {
+		value = *p.Value
+	}
+	switch kind {
+	case gwapiv1.PathMatchExact:
+		build.PathExact(out, value)
+	case gwapiv1.PathMatchRegularExpression:
+		if problem := checkRegex(true, value, ".path.value"); problem != nil {
+			return problem
+		}
+		build.PathRegex(out, value)
+		rank.Path = 1
+	default:
+		build.PathPrefix(out, value)
+		value = strings.TrimRight(value, "/")
+		rank.Path = 2
+	}
+	rank.Length = len(value)
+	return nil
+}
+
+func checkRegex(regex bool, pattern, path string) *graph.Problem {
+	if !regex {
+		return nil
+	}
+	if _, err := regexp.Compile(pattern); err != nil {
+		return &graph.Problem{
+			Path: path, Reason: string(gwapiv1.RouteReasonUnsupportedValue),
+			Message: fmt.Sprintf("%q is not a regular expression of RE2: %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: ")),
+		}
+	}
+	return nil
+}
+
+// add adds the routes of one match of a rule: one, or one for each share that the
+// same route of Envoy's cannot express.
+func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, prefix string) {
+	rank.Born, rank.Name = t.object.GetCreationTimestamp().Unix(), t.id.route.Name.String()
+	rank.Rule, rank.Match = r.index, match
+	whole := t.effects(r.path, r.filters, prefix)
+	name := fmt.Sprintf("%s/%s/rule/%d/match/%d", strings.ToLower(t.id.route.Kind.Kind), t.id.route.Name, r.index, match)
+	emit := func(m *routev3.RouteMatch, suffix string, s *share) {
+		t.out = append(t.out, t.route(r, name+suffix, rank, m, whole, s))
+	}
+	shares := t.shares(r, prefix)
+	switch {
+	case whole.broken || whole.redirect != nil:
+		emit(m, "", &share{})
+		return
+	case len(shares) == 0:
+		emit(m, "", &share{weight: 1})
+		return
+	case simple(shares):
+		t.out = append(t.out, t.weighted(r, name, rank, m, whole, shares))
+		return
+	}
+	total, sum := uint64(0), uint64(0)
+	for _, s := range shares {
+		total += uint64(s.weight)
+	}
+	for i, s := range shares {
+		part := m
+		if sum += uint64(s.weight); sum < total {
+			part = proto.CloneOf(m)
+			part.RuntimeFraction = build.Fraction(sum, total)
+		}
+		emit(part, fmt.Sprintf("/backend/%d", i), s)
+	}
+}
+
+// shares returns the parts of a rule's requests by its backends, without those of
+// no weight.
+func (t *ruler) shares(r *rule, prefix string) []*share {
+	var out []*share
+	for _, a := range r.aims {
+		b := t.backing.at[a.path]
+		if b.Weight == 0 {
+			continue
+		}
+		s := &share{weight: b.Weight, effects: t.effects(a.path, a.filters, prefix)}
+		if b.Valid {
+			id := t.shown(b.Cluster)
+			s.cluster = &id
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// shown returns a cluster as the gateway calls it: with its certificate, if the
+// backend is spoken to in TLS.
+func (t *ruler) shown(id graph.ClusterID) graph.ClusterID {
+	if t.certificate != "" && t.d.backends.TLS(t.c, id) {
+		id.Certificate = t.certificate
+	}
+	return id
+}
+
+// simple reports whether one route can have all shares, as clusters with weights.
+func simple(shares []*share) bool {
+	for _, s := range shares {
+		if s.cluster == nil || !s.effects.headersOnly() {
+			return false
+		}
+	}
+	return true
+}
+
+// route makes the route of one share.
+func (t *ruler) route(r *rule, name string, rank graph.Rank, m *routev3.RouteMatch, whole *effects, s *share) *graph.Route {
+	out := &graph.Route{Name: name, Rank: rank, Message: &routev3.Route{Match: m}}
+	own := s.effects
+	if own == nil {
+		own = &effects{}
+	}
+	whole.headers(out.Message)
+	own.headers(out.Message)
+	switch {
+	case whole.broken || own.broken:
+		out.Message.Action = build.Answer(r.broken)
+	case whole.redirect != nil:
+		out.Message.Action = whole.redirect
+	case own.redirect != nil:
+		out.Message.Action = own.redirect
+	case s.cluster == nil:
+		out.Message.Action = build.Answer(r.broken)
+	default:
+		a := t.forward(r, out, whole, own)
+		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: s.cluster.Name()}
+		out.Clusters = append(out.Clusters, *s.cluster)
+		t.perFilter(r, out, whole, own)
+	}
+	return out
+}
+
+// weighted makes the route of several shares.
+func (t *ruler) weighted(r *rule, name string, rank graph.Rank, m *routev3.RouteMatch, whole *effects, shares []*share) *graph.Route {
+	if len(shares) == 1 {
+		return t.route(r, name, rank, m, whole, shares[0])
+	}
+	out := &graph.Route{Name: name, Rank: rank, Message: &routev3.Route{Match: m}}
+	whole.headers(out.Message)
+	a := t.forward(r, out, whole, &effects{})
+	clusters := &routev3.WeightedCluster{}
+	for _, s := range shares {
+		w := &routev3.WeightedCluster_ClusterWeight{Name: s.cluster.Name(), Weight: wrapperspb.UInt32(s.weight)}
+		w.RequestHeadersToAdd, w.RequestHeadersToRemove = s.effects.request.add, s.effects.request.remove
+		w.ResponseHeadersToAdd, w.ResponseHeadersToRemove = s.effects.response.add, s.effects.response.remove
+		clusters.Clusters = append(clusters.Clusters, w)
+		out.Clusters = append(out.Clusters, *s.cluster)
+	}
+	a.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: clusters}
+	t.perFilter(r, out, whole, &effects{})
+	return out
+}
+
+// forward makes a route forward, all but where to.
+func (t *ruler) forward(r *rule, out *graph.Route, whole, own *effects) *routev3.RouteAction {
+	a := &routev3.RouteAction{}
+	out.Message.Action = &routev3.Route_Route{Route: a}
+	for _, e := range []*effects{whole, own} {
+		e.rewrite(a)
+		a.RequestMirrorPolicies = append(a.RequestMirrorPolicies, e.mirrors...)
+		out.Clusters = append(out.Clusters, e.mirrored...)
+	}
+	applyLimits(a, r)
+	return a
+}
+
+// perFilter sets what filters do for a route.
+func (t *ruler) perFilter(r *rule, out *graph.Route, whole, own *effects) {
+	set := func(name string, m *anypb.Any) {
+		if out.Message.TypedPerFilterConfig == nil {
+			out.Message.TypedPerFilterConfig = map[string]*anypb.Any{}
+		}
+		out.Message.TypedPerFilterConfig[name] = m
+	}
+	for _, e := range []*effects{whole, own} {
+		if e.cors != nil {
+			set(build.CORS, e.cors)
+		}
+	}
+	if s := sessionOf(r.session); s != nil {
+		set(build.StatefulSession, s)
+	}
+}
+
+// retryOn is what is tried again besides the status codes that a rule names: that no
+// connection was had, or that it was lost before an answer.
+const retryOn = "connect-failure,refused-stream,reset"
+
+// applyLimits sets timeouts and retries. Without any, a request may take as long as
+// something moves.
+func applyLimits(a *routev3.RouteAction, r *rule) {
+	total := time.Duration(0)
+	if r.limits.request != nil {
+		total = *r.limits.request
+	}
+	retry := build.Retry{Attempts: 0}
+	if r.retry != nil {
+		retry.On, retry.Attempts = retryOn, 1
+		if r.retry.Attempts != nil {
+			retry.Attempts = uint32(max(0, *r.retry.Attempts))
+		}
+		for _, code := range r.retry.Codes {
+			retry.Codes = append(retry.Codes, uint32(code))
+		}
+		if len(retry.Codes) > 0 {
+			retry.On += ",retriable-status-codes"
+		}
+		if b := interval(r.retry.Backoff); b != nil {
+			retry.Backoff = *b
+		}
+	}
+	if r.limits.backend != nil {
+		retry.PerTry = *r.limits.backend
+	}
+	if retry.Attempts == 0 && retry.PerTry > 0 && (total == 0 || retry.PerTry < total) {
+		total = retry.PerTry // There is but one attempt.
+	}
+	build.Timeout(a, total)
+	if retry.Attempts > 0 {
+		a.RetryPolicy = retry.Policy()
+	}
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package graph is the small model between the dialects, which read objects, and
+// emit, which writes Envoy's messages: gateways with their sockets, chains, hosts
+// and routes, and the clusters that routes lead to.
+//
+// It knows structure, precedence and provenance. What a route does is a message of
+// Envoy's already; the graph has no fields for features.
+package graph
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/xds"
+)
+
+// A Gateway is what one fleet of proxies serves.
+type Gateway struct {
+	ID      source.Name
+	Sockets []*Socket
+	// Addresses that were asked for; empty leaves it to who runs the proxies.
+	Addresses []string
+}
+
+// The ports that unprivileged proxies bind for those below 1024: so much higher, or
+// if the gateway has that port itself, so much higher still.
+const (
+	lowest      = 1024
+	higher      = 8000
+	higherStill = 10000
+)
+
+// Bound returns the port that unprivileged proxies bind for a port of the gateway: 80
+// is 8080, or 10080 if there is an 8080.
+func (g *Gateway) Bound(s SocketID) int32 {
+	if s.Port >= lowest {
+		return s.Port
+	}
+	for _, o := range g.Sockets {
+		if o.ID.Port == s.Port+higher && o.ID.UDP == s.UDP {
+			return s.Port + higherStill
+		}
+	}
+	return s.Port + higher
+}
+
+// A Socket is a port of a gateway. Its chains are in no order.
+type Socket struct {
+	ID     SocketID
+	Chains []*Chain
+}
+
+// A SocketID names a socket.
+type SocketID struct {
+	Gateway source.Name
+	Port    int32
+	UDP     bool
+}
+
+// Name is the name of the socket's Envoy listener.
+func (s SocketID) Name() string {
+	name := s.Gateway.String() + "/" + strconv.Itoa(int(s.Port))
+	if s.UDP {
+		name += "/udp"
+	}
+	return name
+}
+
+// A Chain is what happens to the connections of a socket that ask for Hostname. It
+// has a Table, or Backends.
+type Chain struct {
+	// Name tells the chain from others of the socket.
+	Name string
+	// Hostname is a server name in TLS, a wildcard, or attach.AnyHost.
+	Hostname string
+	// Inspect reads the server name from TLS; without it the chain takes all
+	// connections of the socket.
+	Inspect bool
+	// TLS is terminated if it is not nil.
+	TLS *TLS
+	// Table is the routes of HTTP.
+	Table *TableID
+	// Backends are who gets the bytes, if there is no Table. None refuses them.
+	Backends []Backend
+	Origin   xds.Origin
+}
+
+// TLS says how a chain's TLS is terminated.
+type TLS struct {
+	// Certificates and CA are names of secrets; CA verifies clients if it is not empty.
+	Certificates []string
+	CA           string
+	// Optional takes clients without a certificate, and those whose does not verify.
+	Optional bool
+	// Protocols are offered by ALPN.
+	Protocols []string
+}
+
+// A TableID names the route table of a socket, or of one of its chains.
+type TableID struct {
+	Socket SocketID
+	// Host is the chain's host name, or empty for all cleartext of the socket.
+	Host string
+}
+
+// Name is the name of the table's Envoy route configuration.
+func (t TableID) Name() string {
+	if t.Host == "" {
+		return t.Socket.Name()
+	}
+	return t.Socket.Name() + "/" + t.Host
+}
+
+// A HostID names a virtual host of a table: a value that can be compared, and that
+// only the dialect which gave it understands.
+type HostID any
+
+// A Host is a virtual host: what happens to requests for one domain.
+type Host struct {
+	Domain string
+	// Routes, first match first.
+	Routes []*Route
+	Origin xds.Origin
+}
+
+// A Route is a match and what to do. Message is complete but for its name.
+type Route struct {
+	Name    string
+	Rank    Rank
+	Message *routev3.Route
+	// Clusters the message leads to.
+	Clusters []ClusterID
+	Origin   xds.Origin
+}
+
+// A Rank orders routes of one host as Gateway API has it.
+type Rank struct {
+	// Kind of the path's match: 0 exact, 1 a regular expression, 2 a prefix.
+	Path int
+	// Length of the path's match; a longer one is first.
+	Length int
+	// Method, Headers and Query count what else is matched; more is first.
+	Method, Headers, Query int
+	// Born is when the object was made, in seconds, Name its namespace and name, Rule
+	// and Match where in it the route stands.
+	Born        int64
+	Name        string
+	Rule, Match int
+}
+
+// Compare orders ranks: what is matched first comes first.
+func (r Rank) Compare(o Rank) int {
+	return cmp.Or(
+		cmp.Compare(r.Path, o.Path),
+		cmp.Compare(o.Length, r.Length),
+		cmp.Compare(o.Method, r.Method),
+		cmp.Compare(o.Headers, r.Headers),
+		cmp.Compare(o.Query, r.Query),
+		cmp.Compare(r.Born, o.Born),
+		cmp.Compare(r.Name, o.Name),
+		cmp.Compare(r.Rule, o.Rule),
+		cmp.Compare(r.Match, o.Match),
+	)
+}
+
+// A Mode is how a cluster is spoken to, where its backend leaves it open.
+type Mode string
+
+// The modes of clusters. Which version of HTTP is spoken to a backend is the
+// backend's own matter first: its appProtocol says.
+const (
+	// HTTP is HTTP/1.1 unless the backend says otherwise.
+	HTTP Mode = ""
+	// GRPC is HTTP/2 unless the backend says otherwise.
+	GRPC Mode = "grpc"
+	// Bytes are carried as they come; TLS policies of the backend do not count, for
+	// the bytes are TLS already.
+	Bytes Mode = "bytes"
+)
+
+// A ClusterID names a cluster: one for each backend and port, and for each distinct
+// way to speak to it.
+type ClusterID struct {
+	// Backend is a Service, a ServiceImport or a Backend.
+	Backend source.Key
+	// Port of the backend; 0 if its endpoints have their own.
+	Port int32
+	Mode Mode
+	// Certificate is the secret with which the backend is told who we are.
+	Certificate string
+}
+
+// Name is the name of the Envoy cluster.
+func (c ClusterID) Name() string {
+	parts := []string{c.Backend.Namespace, c.Backend.Name.Name, strconv.Itoa(int(c.Port))}
+	if c.Backend.Kind != source.Service {
+		parts = append([]string{strings.ToLower(c.Backend.Kind.Kind)}, parts...)
+	}
+	if c.Mode != HTTP {
+		parts = append(parts, string(c.Mode))
+	}
+	if c.Certificate != "" {
+		parts = append(parts, "as", c.Certificate)
+	}
+	return strings.Join(parts, "/")
+}
+
+// Compare orders clusters by name.
+func (c ClusterID) Compare(o ClusterID) int { return strings.Compare(c.Name(), o.Name()) }
+
+// A Backend is a share of what a rule forwards. One without a cluster is invalid: its
+// share is refused.
+type Backend struct {
+	Cluster ClusterID
+	Valid   bool
+	Weight  uint32
+}
+
+// Total is the sum of the backends' weights.
+func Total(backends []Backend) uint32 {
+	n := uint32(0)
+	for _, b := range backends {
+		n += b.Weight
+	}
+	return n
+}
+
+// A Problem is something wrong in an object: where, why and what would be right.
+type Problem struct {
+	// Path of the field, such as "spec.rules[0].backendRefs[1]".
+	Path string
+	// Reason is one of the API's words for it, as conditions have them.
+	Reason string
+	// Message is for people: what is wrong, and what would be right.
+	Message string
+}
+
+// String returns the path and the message.
+func (p Problem) String() string { return fmt.Sprintf("%s: %s", p.Path, p.Message) }

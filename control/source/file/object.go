@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package file
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/control/source/schema"
+	"weir.dev/weir/internal/suggest"
+	"weir.dev/weir/xds"
+)
+
+// defaultNamespace is that of objects that do not say.
+const defaultNamespace = "default"
+
+// decoder turns documents into objects.
+type decoder struct {
+	types   []source.Type
+	schemas *schema.Set
+	// also are kinds that others read: their documents are handed out as they are.
+	also map[string]bool
+}
+
+// decode returns the object of a document, or nil with what is wrong.
+func (d *decoder) decode(file string, doc document) (source.Object, source.Key, []xds.Problem) {
+	bad := func(path, reason, remedy string) []xds.Problem {
+		return []xds.Problem{{File: file, Line: doc.at(path), Path: path, Reason: reason, Remedy: remedy}}
+	}
+	version, _ := doc.value["apiVersion"].(string)
+	kind, _ := doc.value["kind"].(string)
+	if version == "" || kind == "" {
+		return nil, source.Key{}, bad("", "has no apiVersion or kind, so it cannot be told what it is", "")
+	}
+	t, reason, remedy := d.find(version, kind)
+	if t == nil {
+		field := "kind"
+		if !strings.HasPrefix(reason, "kind") {
+			field = "apiVersion"
+		}
+		return nil, source.Key{}, bad(field, reason, remedy)
+	}
+	meta, _ := doc.value["metadata"].(map[string]any)
+	name, _ := meta["name"].(string)
+	if name == "" {
+		return nil, source.Key{}, bad("metadata", "has no name", "")
+	}
+	key := source.Key{Kind: t.Kind, Name: source.Name{Name: name}}
+	if t.Namespaced {
+		if key.Namespace, _ = meta["namespace"].(string); key.Namespace == "" {
+			key.Namespace = defaultNamespace
+			meta["namespace"] = defaultNamespace
+		}
+	} else {
+		delete(meta, "namespace")
+	}
+	delete(doc.value, "status") // It is ours to say.
+	problems := d.check(file, key, t, doc)
+	o := t.New()
+	if err := reencode(doc.value, o); err != nil {
+		if len(problems) == 0 {
+			problems = bad("", err.Error(), "")
+		}
+		return nil, key, located(problems, key)
+	}
+	if o.GetGeneration() == 0 {
+		o.SetGeneration(1)
+	}
+	if xds.HasErrors(problems) {
+		return nil, key, located(problems, key)
+	}
+	return o, key, located(problems, key)
+}
+
+func located(problems []xds.Problem, key source.Key) []xds.Problem {
+	for i := range problems {
+		problems[i].Kind, problems[i].Name = xds.Kind(key.Kind.Kind), key.Name.String()
+	}
+	return problems
+}
+
+// find returns the type of a kind, or why there is none.
+func (d *decoder) find(apiVersion, kind string) (t *source.Type, reason, remedy string) {
+	group, version, found := strings.Cut(apiVersion, "/")
+	if !found {
+		group, version = "", apiVersion
+	}
+	asked := source.Kind{Group: group, Kind: kind}
+	var kinds []string
+	for i, t := range d.types {
+		kinds = append(kinds, t.Kind.Kind)
+		all := append([]source.Former{{Kind: t.Kind, Versions: t.Versions}}, t.Former...)
+		for _, f := range all {
+			if f.Kind != asked {
+				continue
+			}
+			if slices.Contains(f.Versions, version) {
+				return &d.types[i], "", ""
+			}
+			return nil, fmt.Sprintf("apiVersion %q of %s is not known", apiVersion, kind), "there are " + strings.Join(f.Versions, ", ")
+		}
+	}
+	if near, ok := suggest.Nearest(kind, slices.Values(kinds)); ok && near != kind {
+		return nil, fmt.Sprintf("kind %s is not known", asked), fmt.Sprintf("did you mean %s?", near)
+	}
+	return nil, fmt.Sprintf("kind %s is not known", asked), "there are " + strings.Join(slices.Sorted(slices.Values(kinds)), ", ")
+}
+
+// check finds what an apiserver would refuse, and sets defaults.
+func (d *decoder) check(file string, key source.Key, t *source.Type, doc document) []xds.Problem {
+	var out []xds.Problem
+	add := func(path, reason string) {
+		out = append(out, xds.Problem{File: file, Line: doc.at(path), Path: path, Reason: reason})
+	}
+	if s := d.schemas.Get(key.Kind); s != nil {
+		for _, p := range s.Complete(doc.value) {
+			add(p.Path, p.Reason)
+		}
+	}
+	// Kubernetes' own kinds have no schema here: their types tell what there is.
+	o := t.New()
+	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(maps.Clone(doc.value), o, true)
+	var strict interface{ Errors() []error }
+	switch {
+	case err == nil:
+	case runtime.IsStrictDecodingError(err) && errors.As(err, &strict):
+		for _, e := range strict.Errors() {
+			path, ok := strings.CutPrefix(e.Error(), `unknown field "`)
+			if path = strings.TrimSuffix(path, `"`); ok && !slices.ContainsFunc(out, func(p xds.Problem) bool { return p.Path == path }) {
+				add(path, "unknown field")
+			}
+		}
+	case len(out) == 0:
+		add("", err.Error())
+	}
+	for _, l := range []map[string]string{o.GetLabels(), o.GetAnnotations()} {
+		for k := range l {
+			if strings.TrimSpace(k) == "" {
+				add("metadata", "a label or annotation has no name")
+			}
+		}
+	}
+	return out
+}
+
+var _ metav1.Object = source.Object(nil)

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
+
+	"weir.dev/weir/control/api/v1alpha1"
+)
+
+// The kinds that are read.
+var (
+	GatewayClass          = Kind{gwapiv1.GroupName, "GatewayClass"}
+	Gateway               = Kind{gwapiv1.GroupName, "Gateway"}
+	ListenerSet           = Kind{gwapiv1.GroupName, "ListenerSet"}
+	HTTPRoute             = Kind{gwapiv1.GroupName, "HTTPRoute"}
+	GRPCRoute             = Kind{gwapiv1.GroupName, "GRPCRoute"}
+	TLSRoute              = Kind{gwapiv1.GroupName, "TLSRoute"}
+	TCPRoute              = Kind{gwapiv1.GroupName, "TCPRoute"}
+	UDPRoute              = Kind{gwapiv1.GroupName, "UDPRoute"}
+	BackendTLSPolicy      = Kind{gwapiv1.GroupName, "BackendTLSPolicy"}
+	ReferenceGrant        = Kind{gwapiv1.GroupName, "ReferenceGrant"}
+	XBackendTrafficPolicy = Kind{experimental, "XBackendTrafficPolicy"}
+	Service               = Kind{"", "Service"}
+	Secret                = Kind{"", "Secret"}
+	ConfigMap             = Kind{"", "ConfigMap"}
+	Namespace             = Kind{"", "Namespace"}
+	EndpointSlice         = Kind{discoveryv1.GroupName, "EndpointSlice"}
+	ServiceImport         = Kind{v1alpha1.MulticlusterGroup, "ServiceImport"}
+	Backend               = Kind{v1alpha1.Group, "Backend"}
+)
+
+const experimental = gwxv1alpha1.GroupName
+
+// A Type says how the objects of a kind are found and held.
+type Type struct {
+	Kind
+	// Versions that are read, the newest first. All are held alike.
+	Versions []string
+	// Resource is the kind's name in paths of the API.
+	Resource string
+	// Namespaced tells objects that belong to a namespace.
+	Namespaced bool
+	// Optional kinds may be missing from a cluster: their CRD need not be installed.
+	Optional bool
+	// New returns an empty object.
+	New func() Object
+	// Former are other kinds, in other groups, that became this one.
+	Former []Former
+}
+
+// A Former is an earlier name of a kind.
+type Former struct {
+	Kind
+	Versions []string
+}
+
+// Types returns all kinds that are read.
+func Types() []Type {
+	gw := func(kind, resource string, create func() Object, versions ...string) Type {
+		return Type{
+			Kind: Kind{gwapiv1.GroupName, kind}, Versions: append([]string{"v1"}, versions...),
+			Resource: resource, Namespaced: true, New: create,
+		}
+	}
+	class := gw("GatewayClass", "gatewayclasses", func() Object { return &gwapiv1.GatewayClass{} }, "v1beta1")
+	class.Namespaced = false
+	sets := gw("ListenerSet", "listenersets", func() Object { return &gwapiv1.ListenerSet{} })
+	sets.Former = []Former{{Kind{experimental, "XListenerSet"}, []string{"v1alpha1"}}}
+	optional := func(t Type) Type { t.Optional = true; return t }
+	core := func(kind, resource string, create func() Object) Type {
+		return Type{Kind: Kind{"", kind}, Versions: []string{"v1"}, Resource: resource, Namespaced: kind != "Namespace", New: create}
+	}
+	return []Type{
+		class,
+		gw("Gateway", "gateways", func() Object { return &gwapiv1.Gateway{} }, "v1beta1"),
+		gw("HTTPRoute", "httproutes", func() Object { return &gwapiv1.HTTPRoute{} }, "v1beta1"),
+		gw("ReferenceGrant", "referencegrants", func() Object { return &gwapiv1.ReferenceGrant{} }, "v1beta1", "v1alpha2"),
+		optional(sets),
+		optional(gw("GRPCRoute", "grpcroutes", func() Object { return &gwapiv1.GRPCRoute{} }, "v1alpha2")),
+		optional(gw("TLSRoute", "tlsroutes", func() Object { return &gwapiv1.TLSRoute{} }, "v1alpha3", "v1alpha2")),
+		optional(gw("TCPRoute", "tcproutes", func() Object { return &gwapiv1.TCPRoute{} }, "v1alpha2")),
+		optional(gw("UDPRoute", "udproutes", func() Object { return &gwapiv1.UDPRoute{} }, "v1alpha2")),
+		optional(gw("BackendTLSPolicy", "backendtlspolicies", func() Object { return &gwapiv1.BackendTLSPolicy{} }, "v1alpha3")),
+		core("Service", "services", func() Object { return &corev1.Service{} }),
+		core("Secret", "secrets", func() Object { return &corev1.Secret{} }),
+		core("ConfigMap", "configmaps", func() Object { return &corev1.ConfigMap{} }),
+		core("Namespace", "namespaces", func() Object { return &corev1.Namespace{} }),
+		{
+			Kind: EndpointSlice, Versions: []string{"v1"}, Resource: "endpointslices", Namespaced: true,
+			New: func() Object { return &discoveryv1.EndpointSlice{} },
+		},
+		{
+			Kind: ServiceImport, Versions: []string{"v1alpha1"}, Resource: "serviceimports", Namespaced: true, Optional: true,
+			New: func() Object { return &v1alpha1.ServiceImport{} },
+		},
+		{
+			Kind: Backend, Versions: []string{"v1alpha1"}, Resource: "backends", Namespaced: true, Optional: true,
+			New: func() Object { return &v1alpha1.Backend{} },
+		},
+	}
+}
