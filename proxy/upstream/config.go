@@ -62,6 +62,9 @@ type PolicyFactory struct {
 	Fields *ledger.Ledger
 	// New compiles a message of Config's type. An error may be an xds.Problem.
 	New func(cfg proto.Message) (Policy, error)
+	// Blind tells that picks do not look at the request, so that they can be made
+	// ahead of it.
+	Blind bool
 	// Nest is New for a policy that contains others.
 	Nest func(cfg proto.Message, in *Nesting) (Policy, error)
 }
@@ -170,6 +173,7 @@ func Compile(c *clusterv3.Cluster, cx *Context) (*Config, []xds.Problem) {
 	k.transport()
 	k.health()
 	k.policy()
+	k.ahead()
 	k.discovery()
 	if k.failed() {
 		k.out.Close()

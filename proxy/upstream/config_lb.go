@@ -49,6 +49,16 @@ func (k *compiler) policy() {
 	k.out.PolicyName, k.out.policy = k.choose("load_balancing_policy", list)
 }
 
+// ahead tells whether hosts can be picked before there is a request for them.
+func (k *compiler) ahead() {
+	i := slices.IndexFunc(k.cx.Policies, func(f PolicyFactory) bool { return f.Name == k.out.PolicyName })
+	k.out.Blind = i >= 0 && k.cx.Policies[i].Blind
+	if k.out.Preconnect.PredictiveRatio > 1 && !k.out.Blind && !k.failed() {
+		k.warn("preconnect_policy.predictive_preconnect_ratio",
+			"has no effect: "+k.out.PolicyName+" chooses by the request", "remove it, or use round_robin, random or least_request")
+	}
+}
+
 // choose compiles the first policy of a list that is supported; it returns nil if
 // there is none, or a problem with it.
 func (k *compiler) choose(at string, list *clusterv3.LoadBalancingPolicy) (string, Policy) {

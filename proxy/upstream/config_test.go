@@ -168,7 +168,6 @@ func TestRefused(t *testing.T) {
 		"a filter":                {`"name":"c","filters":[{"name":"f"}],` + ip, "filters", "not supported"},
 		"a transport":             {`"name":"c","transport_socket":{"name":"envoy.transport_sockets.tls","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + ip, "transport_socket", "not known"},
 		"the apple resolver":      {`"name":"c","type":"STRICT_DNS","typed_dns_resolver_config":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}},` + endpoint("a"), "typed_dns_resolver_config.typed_config", "not supported"},
-		"a pool per downstream":   {`"name":"c","connection_pool_per_downstream_connection":true,` + ip, "connection_pool_per_downstream_connection", "shared"},
 		"another pool":            {`"name":"c","upstream_config":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.http.tcp.v3.TcpConnectionPoolProto"}},` + ip, "upstream_config", "not supported"},
 		"another selector":        {`"name":"c","upstream_bind_config":{"local_address_selector":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"}}},` + ip, "upstream_bind_config.local_address_selector", "not known"},
 		"a timeout of nothing":    {`"name":"c","connect_timeout":"0s",` + ip, "connect_timeout", "greater than 0"},

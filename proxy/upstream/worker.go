@@ -38,6 +38,8 @@ type Worker struct {
 	busy     int
 	retired  func()
 	watchers []MemberWatcher
+	ahead    []*Host      // picked for requests to come
+	nobody   *PickContext // for picks ahead
 }
 
 // A MemberWatcher is told that hosts left a cluster, for what is kept of them
@@ -126,14 +128,14 @@ func (w *Worker) Pick(c *PickContext) (*Host, Failure) {
 		}
 	}
 	c.Attempt, c.Reports = 0, nil
-	h := v.balancer.Pick(c)
+	h := w.choose(v, c)
 	if h != nil && c.Skip != nil {
 		for range max(1, c.MaxAttempts) {
 			if !c.Skip(h) {
 				break
 			}
 			c.Attempt++
-			other := v.balancer.Pick(c)
+			other := w.choose(v, c)
 			if other == nil {
 				break
 			}
@@ -144,6 +146,34 @@ func (w *Worker) Pick(c *PickContext) (*Host, Failure) {
 		return nil, NoHealthyUpstream
 	}
 	return h, NoFailure
+}
+
+// choose returns the host that was picked ahead, or asks the balancer.
+func (w *Worker) choose(v *view, c *PickContext) *Host {
+	if len(w.ahead) > 0 && c.Priorities == nil {
+		h := w.ahead[0]
+		w.ahead = slices.Delete(w.ahead, 0, 1)
+		return h
+	}
+	return v.balancer.Pick(c)
+}
+
+// PickAhead chooses the host of a request to come: the picks that follow return the
+// hosts chosen so, in order, unless the host set changes before. It returns nil if the
+// policy goes by the request, or if as many as there are hosts were chosen.
+func (w *Worker) PickAhead() *Host {
+	v := w.adopt()
+	if !w.cluster.Blind || len(w.ahead) >= len(v.set.Hosts) {
+		return nil
+	}
+	if w.nobody == nil {
+		w.nobody = new(PickContext)
+	}
+	h := v.balancer.Pick(w.nobody)
+	if h != nil {
+		w.ahead = append(w.ahead, h)
+	}
+	return h
 }
 
 // Choose asks the cluster's balancer alone, for the policy of an aggregate cluster.
@@ -184,7 +214,7 @@ func (w *Worker) adopt() *view {
 		return v
 	}
 	old := w.cur
-	w.cur = v
+	w.cur, w.ahead = v, w.ahead[:0]
 	if old == nil || old.membership == v.membership {
 		return v
 	}

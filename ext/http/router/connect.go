@@ -15,6 +15,9 @@ import (
 func (q *request) connectOptions() *pool.Options {
 	o := &q.connect
 	*o = pool.Options{Priority: q.priority(), Downstream: q.s.Info.Protocol}
+	if c := q.host.Cluster; c != nil && c.PoolPerDownstream {
+		o.Owner = q.s.Info.Conn
+	}
 	tr := q.host.Transport.Transport
 	if tr == nil {
 		return o

@@ -23,7 +23,7 @@ var supported = ledger.MustParse(fields)
 
 // Factory makes the extension known.
 func Factory() upstream.PolicyFactory {
-	return upstream.PolicyFactory{Name: Name, Config: &randomv3.Random{}, Fields: supported, New: compile}
+	return upstream.PolicyFactory{Name: Name, Config: &randomv3.Random{}, Fields: supported, New: compile, Blind: true}
 }
 
 func compile(m proto.Message) (upstream.Policy, error) {

@@ -139,6 +139,7 @@ func (p *pool) open(t *engine.Task, prio breaker.Priority) (Exchange, error) {
 	if !p.grow() {
 		st.CxOverflow.Inc()
 	}
+	p.preconnect()
 	for !w.done {
 		if err := t.Wait(); err != nil {
 			p.forgetWaiter(w)

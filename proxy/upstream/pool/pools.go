@@ -35,11 +35,15 @@ type poolKey struct {
 	name, verify, alpn string
 }
 
-func keyOf(speak protocol, o *upstream.TransportOptions) poolKey {
-	return poolKey{
-		speak: speak, downstream: o.Downstream, name: o.ServerName,
-		verify: strings.Join(o.VerifyNames, ","), alpn: strings.Join(o.ALPN, ","),
+func keyOf(speak protocol, o *Options) poolKey {
+	key := poolKey{speak: speak, downstream: o.Owner}
+	if t := o.Transport; t != nil {
+		key.name, key.verify, key.alpn = t.ServerName, strings.Join(t.VerifyNames, ","), strings.Join(t.ALPN, ",")
+		if t.Downstream != nil {
+			key.downstream = t.Downstream
+		}
 	}
+	return key
 }
 
 // Options say what a request needs of its connection.
@@ -49,19 +53,27 @@ type Options struct {
 	Transport *upstream.TransportOptions
 	// Downstream is the protocol of the client's request, for clusters that follow it.
 	Downstream streaminfo.Protocol
+	// Owner is the downstream connection that shares its connections with no other
+	// (connection_pool_per_downstream_connection); nil is none.
+	Owner *streaminfo.Connection
 }
+
+// plain reports whether a request asks for nothing that others would not.
+func (o *Options) plain() bool { return o.Transport == nil && o.Owner == nil }
 
 // Connect returns an exchange with the host: on a connection that is free, or a new
 // one, or the next to become free if no more may be opened. fresh tells that a
 // connection was dialled for this request.
 func Connect(w *upstream.Worker, t *engine.Task, h *upstream.Host, o *Options) (x Exchange, fresh bool, err error) {
 	w = w.Home(h)
+	foresee(w, t, o)
 	p := poolsOf(w, t, h).find(protocolFor(w.Cluster(), o.Downstream), o)
 	if p == nil {
 		w.Stats.CxPoolOverflow.Inc()
 		return nil, false, ErrOverflow
 	}
 	if x := p.free(); x != nil {
+		p.preconnect()
 		return x, false, nil
 	}
 	if x, err = p.open(t, o.Priority); err != nil {
@@ -110,11 +122,11 @@ func protocolFor(c *upstream.Cluster, downstream streaminfo.Protocol) protocol {
 // find returns the pool of those that ask for what o says; nil if a breaker allows no
 // further pool.
 func (hp *hostPools) find(speak protocol, o *Options) *pool {
-	if o.Transport == nil {
+	if o.plain() {
 		if p := hp.plain[speak]; p != nil {
 			return p
 		}
-	} else if p := hp.special[keyOf(speak, o.Transport)]; p != nil {
+	} else if p := hp.special[keyOf(speak, o)]; p != nil {
 		return p
 	}
 	return hp.add(speak, o)
@@ -140,11 +152,12 @@ func (hp *hostPools) add(speak protocol, o *Options) *pool {
 		return nil
 	}
 	p := &pool{hostPools: hp, speak: speak, breaker: res, offer: offered(speak, o.Transport)}
-	if o.Transport == nil {
+	if o.plain() {
 		hp.plain[speak] = p
 		return p
 	}
-	p.key = keyOf(speak, p.offer)
+	// What the request's own memory holds must not be kept.
+	p.key = keyOf(speak, &Options{Transport: p.offer, Owner: o.Owner})
 	if hp.special == nil {
 		hp.special = map[poolKey]*pool{}
 	}
