@@ -7,11 +7,11 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES    ?= ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test race vet format lint fuzz bench update
+.PHONY: help build check test race kube kube-up vet format lint fuzz bench update
 
 help: ## list what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
-	 sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
+	 sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
 
 build: ## the binary, static, in .build/weir
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/weir
@@ -20,13 +20,21 @@ check: format vet ## the inner loop, under two minutes when warm: format, vet, t
 	$(GO) test ./test/arch
 	$(GO) test -short $(PACKAGES)
 
-test: format build vet race ## everything CI runs; installs what it needs when it is root
+test: format build vet race kube ## everything CI runs; installs what it needs when it is root
 	.ci/need nft:nftables ip:iproute2 unshare:util-linux haproxy:haproxy openssl:openssl
 	$(GO) test -timeout 15m $(PACKAGES)
 
 race: ## tests of the packages with goroutines, under the race detector
 	.ci/need gcc:gcc gcc:libc6-dev
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $$(.ci/concurrent)
+
+kube: ## tests in a Kubernetes cluster of their own, test/kube, whose programs are built once
+	.ci/need ip:iproute2 nft:nftables nsenter:util-linux
+	cd test/kube && CGO_ENABLED=0 $(GO) vet ./... && CGO_ENABLED=0 $(GO) test -p 1 -timeout 40m ./...
+
+kube-up: ## a Kubernetes cluster to try Weir in, until its shell ends
+	.ci/need ip:iproute2 nft:nftables nsenter:util-linux
+	cd test/kube && CGO_ENABLED=0 $(GO) run ./kubeup
 
 vet:
 	$(GO) vet $(PACKAGES)

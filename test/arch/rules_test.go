@@ -103,6 +103,8 @@ func TestImports(t *testing.T) {
 		"odd/odd.go":              "package odd\n",
 		"other/go.mod":            "module other\n",
 		"other/x.go":              imports("other", "k8s.io/api"),
+		"proxy/own/go.mod":        "module " + Module + "/proxy/own\n",
+		"proxy/own/x.go":          imports("own", "k8s.io/api"),
 		"proxy/testdata/x.go":     "not go",
 	})
 	same(t, CheckImports(tr, rules(t, "")),
@@ -114,6 +116,7 @@ func TestImports(t *testing.T) {
 		"ext/http/cors/cors.go: imports ext/http/router, which its room may not [import]",
 		"ext/http/cors/x_test.go: imports ext/http/router, which its room may not [import]",
 		"ext/all/all.go: imports k8s.io/api, which its room may not [import]",
+		"proxy/own/x.go: imports k8s.io/api, which its room may not [import]",
 		"odd: no row of the import table names this package [import]",
 	)
 	deps := map[string][]string{

@@ -48,8 +48,8 @@ type Import struct {
 // Ours returns the import's path from the module's root, if it is one of ours.
 func (i Import) Ours() (string, bool) { return strings.CutPrefix(i.Path, Module+"/") }
 
-// ReadTree parses every Go file below a module's root, whatever its build tags. Hidden folders, testdata and
-// modules inside the module are left out.
+// ReadTree parses every Go file below a module's root, whatever its build tags, those of our modules inside the module
+// too. Hidden folders, testdata and modules of others are left out.
 func ReadTree(root fs.FS) (*Tree, error) {
 	t := &Tree{fset: token.NewFileSet()}
 	byDir := map[string]*Package{}
@@ -61,8 +61,7 @@ func ReadTree(root fs.FS) (*Tree, error) {
 			if p == "." {
 				return nil
 			}
-			_, err := fs.Stat(root, path.Join(p, "go.mod"))
-			if err == nil || strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_") || d.Name() == "testdata" {
+			if foreign(root, p) || strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_") || d.Name() == "testdata" {
 				return fs.SkipDir
 			}
 			return nil
@@ -85,6 +84,12 @@ func ReadTree(root fs.FS) (*Tree, error) {
 	})
 	slices.SortFunc(t.Packages, func(a, b *Package) int { return strings.Compare(a.Dir, b.Dir) })
 	return t, err
+}
+
+// foreign tells whether a folder is the root of a module that is not of ours.
+func foreign(root fs.FS, dir string) bool {
+	text, err := fs.ReadFile(root, path.Join(dir, "go.mod"))
+	return err == nil && !strings.HasPrefix(string(text), "module "+Module+"/")
 }
 
 func (t *Tree) readFile(root fs.FS, p string) (*File, error) {
