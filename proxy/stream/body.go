@@ -4,6 +4,9 @@ package stream
 
 import (
 	"io"
+	"net/http"
+
+	"weir.dev/weir/proxy/route"
 )
 
 // A Body is the payload of a message, pulled piece by piece. Back-pressure is
@@ -50,6 +53,48 @@ func Collect(b Body, dst []byte, limit int) ([]byte, error) {
 			return dst, err
 		}
 	}
+}
+
+// firstBuffer bounds what is taken on a peer's word for a length, in bytes.
+const firstBuffer = 64 << 10
+
+// Whole reads the body of m, which there must be, to its end, or returns ErrTooLarge
+// once it is longer than limit bytes. One that comes in a single piece is not copied: as
+// Next is not called again, the piece stays valid. Another is kept in buf, which is
+// returned for the next time, grown if need be.
+func (m *Message) Whole(buf []byte, limit int) (body, _ []byte, err error) {
+	if m.Length > int64(limit) {
+		return nil, buf, ErrTooLarge
+	}
+	p, err := m.Body.Next()
+	switch {
+	case len(p) > limit:
+		return nil, buf, ErrTooLarge
+	case err == io.EOF:
+		return p, buf, nil
+	case err != nil:
+		return nil, buf, err
+	}
+	if room := max(len(p), min(int(m.Length), firstBuffer)); cap(buf) < room {
+		buf = make([]byte, 0, room)
+	}
+	buf, err = Collect(m.Body, append(buf[:0], p...), limit)
+	return buf, buf, err
+}
+
+// BufferLimit is how much of the request's body filters may keep in memory, in bytes:
+// the route's limit, or else DefaultBufferLimit.
+func (s *Stream) BufferLimit() int {
+	r := s.Route()
+	if r == nil || r.BufferLimit == route.NoLimit {
+		return DefaultBufferLimit
+	}
+	return int(min(r.BufferLimit, 1<<30))
+}
+
+// TooLarge is the reply to a request whose body is longer than may be kept.
+func TooLarge() Reply {
+	return Reply{Status: http.StatusRequestEntityTooLarge, Body: "Payload Too Large", Details: "request_payload_too_large"}
 }
 
 // Prefixed is a Body that yields what was read of another and then the rest.

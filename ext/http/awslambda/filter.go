@@ -10,7 +10,6 @@ package awslambda
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -94,15 +93,19 @@ func (f *Filter) Request(s *stream.Stream) error {
 	}
 	m := &s.Request
 	text := isText(m.Header.Get(header.ContentType)) && !chunked(s)
-	body, err := in.collect(m, limit(r))
-	switch {
-	case errors.Is(err, stream.ErrTooLarge):
-		s.Reply(stream.Reply{Status: http.StatusRequestEntityTooLarge, Body: "Payload Too Large", Details: "request_payload_too_large"})
-		return nil
-	case err != nil:
-		return err
-	}
+	var body []byte
 	hasBody := m.Body != nil
+	if hasBody {
+		var err error
+		body, in.request, err = m.Whole(in.request, s.BufferLimit())
+		switch {
+		case errors.Is(err, stream.ErrTooLarge):
+			s.Reply(stream.TooLarge())
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 	if !c.passthrough {
 		in.event = appendEvent(in.event[:0], m.Header, body, hasBody, text)
 		body = in.event
@@ -139,36 +142,6 @@ func marked(m streaminfo.Metadata) bool {
 // it for binary.
 func chunked(s *stream.Stream) bool {
 	return s.Request.Length < 0 && s.Info.Protocol <= streaminfo.HTTP11
-}
-
-// limit bounds the body of a request, in bytes.
-func limit(r *route.Route) int {
-	if r == nil || r.BufferLimit == route.NoLimit {
-		return stream.DefaultBufferLimit
-	}
-	return int(min(r.BufferLimit, 1<<30))
-}
-
-// collect reads the whole body. One that comes in a single piece is not copied: as Next
-// is not called again, the piece stays valid.
-func (in *invocation) collect(m *stream.Message, limit int) ([]byte, error) {
-	if m.Body == nil {
-		return nil, nil
-	}
-	if m.Length > int64(limit) {
-		return nil, stream.ErrTooLarge
-	}
-	p, err := m.Body.Next()
-	switch {
-	case len(p) > limit:
-		return nil, stream.ErrTooLarge
-	case err == io.EOF:
-		return p, nil
-	case err != nil:
-		return nil, err
-	}
-	in.request, err = stream.Collect(m.Body, append(in.request[:0], p...), limit)
-	return in.request, err
 }
 
 // head makes the head of an invocation.

@@ -8,8 +8,6 @@ package buffer
 
 import (
 	"errors"
-	"io"
-	"net/http"
 
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stats"
@@ -53,11 +51,7 @@ func (f *Filter) Request(s *stream.Stream) error {
 		}
 		limit = o.max
 	}
-	if m.Length > int64(limit) {
-		f.refuse(s)
-		return nil
-	}
-	b, err := read(m, limit)
+	b, _, err := m.Whole(nil, limit)
 	if errors.Is(err, stream.ErrTooLarge) {
 		f.refuse(s)
 		return nil
@@ -75,32 +69,9 @@ func (f *Filter) Request(s *stream.Stream) error {
 	return nil
 }
 
-// firstBuffer bounds what is taken on a client's word for the length, in bytes.
-const firstBuffer = 64 << 10
-
-// read reads a body of at most limit bytes. One that comes in a single piece is
-// not copied: as Next is not called again, the piece stays valid.
-func read(m *stream.Message, limit int) ([]byte, error) {
-	p, err := m.Body.Next()
-	switch {
-	case len(p) > limit:
-		return nil, stream.ErrTooLarge
-	case err == io.EOF:
-		return p, nil
-	case err != nil:
-		return nil, err
-	}
-	room := max(len(p), min(int(m.Length), firstBuffer))
-	return stream.Collect(m.Body, append(make([]byte, 0, room), p...), limit)
-}
-
 func (f *Filter) refuse(s *stream.Stream) {
 	f.stats.At(s.Task().Loop().ID()).TooLarge.Inc()
-	s.Reply(stream.Reply{
-		Status:  http.StatusRequestEntityTooLarge,
-		Body:    "Payload Too Large",
-		Details: "request_payload_too_large",
-	})
+	s.Reply(stream.TooLarge())
 }
 
 // Response does nothing.
