@@ -17,6 +17,7 @@ import (
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
 	"weir.dev/weir/ext/http/awslambda"
+	"weir.dev/weir/ext/http/awsrequestsigning"
 	"weir.dev/weir/ext/http/buffer"
 	"weir.dev/weir/ext/http/cors"
 	"weir.dev/weir/ext/http/dynamicforwardproxy"
@@ -74,6 +75,7 @@ func Extensions() *extension.Registry {
 	return &extension.Registry{
 		HTTP: []extension.HTTPFilter{
 			awslambda.Extension(aws),
+			awsrequestsigning.Extension(aws),
 			buffer.Extension(),
 			cors.Extension(),
 			dynamicforwardproxy.Extension(caches),

@@ -14,7 +14,6 @@ import (
 	"weir.dev/weir/proxy/aws/credentials"
 	"weir.dev/weir/proxy/aws/sign"
 	"weir.dev/weir/proxy/extension"
-	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/xds/ledger"
@@ -89,11 +88,8 @@ func (k maker) settings(m *awslambdav3.Config, log *slog.Logger) (*Settings, err
 		passthrough: m.GetPayloadPassthrough(), async: m.GetInvocationMode() == awslambdav3.Config_ASYNCHRONOUS, host: m.GetHostRewrite(),
 	}
 	o := sign.Options{Service: "lambda", Region: region}
-	if o.Exclude, err = match.CompileStrings(m.GetMatchExcludedHeaders()); err != nil {
-		return nil, fmt.Errorf("match_excluded_headers%w", err)
-	}
-	if o.Include, err = match.CompileStrings(m.GetMatchIncludedHeaders()); err != nil {
-		return nil, fmt.Errorf("match_included_headers%w", err)
+	if err := o.Fields(m.GetMatchIncludedHeaders(), m.GetMatchExcludedHeaders()); err != nil {
+		return nil, err
 	}
 	s.signer = sign.New(o)
 	var from *credentials.Config

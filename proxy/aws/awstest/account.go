@@ -137,7 +137,11 @@ func (a *Account) verify(r *http.Request, body []byte, service, credential, name
 // and the hash that its body is said to have.
 func signedPart(r *http.Request, body []byte, names []string) (*http.Request, string, error) {
 	again := &http.Request{Method: r.Method, Host: r.Host, Header: http.Header{}}
-	u, err := url.ParseRequestURI("https://" + r.Host + r.RequestURI)
+	scheme := "https"
+	if strings.HasSuffix(r.Host, ":80") {
+		scheme = "http" // So that the signer knows the port for what is not told.
+	}
+	u, err := url.ParseRequestURI(scheme + "://" + r.Host + r.RequestURI)
 	if err != nil {
 		return nil, "", err
 	}

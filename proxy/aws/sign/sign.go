@@ -61,7 +61,8 @@ type Options struct {
 	Query   bool
 	Expires time.Duration
 	// Include, if any, are the only fields that are signed besides host, content-type
-	// and x-amz-*; Exclude, without Include, those that are not.
+	// and x-amz-*; Exclude, without Include, those that are not. What signing itself
+	// sets is always signed.
 	Include, Exclude match.Strings
 }
 
@@ -306,6 +307,8 @@ func (s *Signer) signed(name string) bool {
 	case "host", "authorization", "user-agent", "expect", "x-forwarded-for", "x-forwarded-proto", "x-amzn-trace-id",
 		"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade":
 		return false
+	case amzDate.String(), amzContent.String(), amzToken.String(), amzRegionSet.String():
+		return true
 	case "content-type":
 		return len(s.opt.Include) > 0 || !s.opt.Exclude.Match(name)
 	}
