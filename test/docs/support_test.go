@@ -20,7 +20,13 @@ func TestSupportIsWhatTheLedgersSay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(moduleRoot, "docs/support.md")
+	holdPage(t, "docs/support.md", want)
+}
+
+// holdPage holds a page to what it is written from; -update rewrites it.
+func holdPage(t *testing.T, name, want string) {
+	t.Helper()
+	file := filepath.Join(moduleRoot, name)
 	if golden.Updating() {
 		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -31,8 +37,29 @@ func TestSupportIsWhatTheLedgersSay(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(strings.Split(want, "\n"), strings.Split(string(got), "\n")); d != "" {
-		t.Errorf("docs/support.md is not what the ledgers say; run make update (-ledgers +file):\n%s", d)
+		t.Errorf("%s is not what it is written from; run make update (-wanted +file):\n%s", name, d)
 	}
+}
+
+// TestLegacySupport holds docs/envoy-legacy.md to the tables of package legacy and to the ledgers; -update
+// rewrites it.
+func TestLegacySupport(t *testing.T) {
+	want, err := Legacy(os.DirFS(moduleRoot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"| `connect_timeout_ms` | `connect_timeout` | yes | durations have a unit |",
+		"| `use_websocket` | `route.upgrade_configs` | [see](support.md#envoyconfigroutev3routeactionupgradeconfig) | WebSocket is one of several upgrades |",
+		"| `hosts` | `load_assignment` | [see](support.md#envoyconfigendpointv3clusterloadassignment) | an endpoint has more than an address |",
+		"| `rate_limit_service` | | **refused** | the service is named by each filter that asks it since 1.9 |",
+		"| `envoy.router` | `envoy.filters.http.router` |",
+	} {
+		if !strings.Contains(want, line) {
+			t.Errorf("the page does not say %s", line)
+		}
+	}
+	holdPage(t, "docs/envoy-legacy.md", want)
 }
 
 func TestSupport(t *testing.T) {

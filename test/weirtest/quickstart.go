@@ -32,9 +32,16 @@ func Quickstart(t *testing.T, root string) Folder {
 func Example(t *testing.T, root, folder string) Folder {
 	t.Helper()
 	f := Folder{Path: t.TempDir(), Example: folder, Ports: map[string]string{}}
-	files, err := filepath.Glob(filepath.Join(root, folder, "*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%s: %d files, %v", folder, len(files), err)
+	var files []string
+	for _, pattern := range []string{"*.yaml", "*.json"} {
+		some, err := filepath.Glob(filepath.Join(root, folder, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, some...)
+	}
+	if len(files) == 0 {
+		t.Fatalf("%s has no files", folder)
 	}
 	texts := map[string]string{}
 	for _, name := range files {
@@ -43,7 +50,7 @@ func Example(t *testing.T, root, folder string) Folder {
 			t.Fatal(err)
 		}
 		texts[name] = string(text)
-		for _, m := range regexp.MustCompile(`(?:127\.0\.0\.1:|port_value: )([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
+		for _, m := range regexp.MustCompile(`(?:127\.0\.0\.1:|port_value: |"port": )([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
 			if f.Ports[m[1]] == "" {
 				f.Ports[m[1]] = freePort(t)
 			}
@@ -85,7 +92,7 @@ func freePort(t *testing.T) string {
 func (f Folder) Here(text string) string {
 	pairs := []string{f.Example + "/", f.Path + "/"}
 	for from, to := range f.Ports {
-		pairs = append(pairs, "127.0.0.1:"+from, "127.0.0.1:"+to, "port_value: "+from, "port_value: "+to)
+		pairs = append(pairs, "127.0.0.1:"+from, "127.0.0.1:"+to, "port_value: "+from, "port_value: "+to, `"port": `+from, `"port": `+to)
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }

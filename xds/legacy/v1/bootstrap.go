@@ -148,11 +148,11 @@ func driver() schema {
 		}}),
 		moved("access_token_file", "typed_config.access_token_file", "the first dialect of v1 has it outside of config"),
 		required(flat("config", "a configuration says of what type it is", func() schema {
-			return schema{name: "driver's config", message: types["lightstep"], fields: all([]field{
+			return schema{name: "driver's config", message: "envoy.config.trace.v3.Tracing.Http", fields: []field{
 				moved("collector_cluster", "typed_config.collector_cluster", ""),
 				moved("collector_endpoint", "typed_config.collector_endpoint", ""),
 				moved("access_token_file", "typed_config.access_token_file", ""),
-			})}
+			}}
 		})),
 	}, then: func(c *conversion, o object) {
 		kind := tree.Value(o.in, "type")

@@ -73,7 +73,7 @@ func clusterEntry() schema {
 				}
 				return tree.List(v, m)
 			}),
-			made("circuit_breakers", "circuit_breakers.thresholds", "breakers of all priorities stand in a list", breakers),
+			with(thresholds, made("circuit_breakers", "circuit_breakers.thresholds", "breakers of all priorities stand in a list", breakers)),
 			made("ssl_context", "transport_socket", "TLS is one of several transport sockets", func(c *conversion, v *yaml.Node, path string) *yaml.Node {
 				config := c.object(v, path, sslContext(false))
 				if config == nil {
@@ -301,9 +301,10 @@ func healthCheckOf(kind string) schema {
 			}))
 		s.then = func(_ *conversion, o object) { tree.Inner(o.out, o.in, "tcp_health_check") }
 	case "redis":
-		s.fields = append(s.fields, moved("redis_key", "custom_health_check.key", "checks of a protocol are extensions"))
+		s.fields = append(s.fields, moved("redis_key", "custom_health_check.typed_config.key", "checks of a protocol are extensions"))
 		s.then = func(_ *conversion, o object) {
-			_, config := tree.Take(o.out, "custom_health_check")
+			_, check := tree.Take(o.out, "custom_health_check")
+			_, config := tree.Get(check, "typed_config")
 			if config == nil {
 				config = tree.Map(o.in)
 			}

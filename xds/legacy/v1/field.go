@@ -177,6 +177,12 @@ func split(name, to, separator string) field {
 	})
 }
 
+// with tells the schema of what stands in a field that a form of its own converts.
+func with(inner func() schema, f field) field {
+	f.inner = inner
+	return f
+}
+
 // file is for the name of a file, which becomes a DataSource.
 func file(name, to string) field {
 	return made(name, to, "what a file holds can come from elsewhere", func(_ *conversion, v *yaml.Node, _ string) *yaml.Node {

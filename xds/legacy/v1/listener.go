@@ -167,9 +167,9 @@ func filter(what string, types []string) schema {
 func mongoProxy() schema {
 	return schema{name: "mongo_proxy", fields: all(same("stat_prefix", "access_log"), []field{
 		nested("fault", "delay", "", func() schema {
-			return schema{name: "fault", message: ext + "filters.common.fault.v3.FaultDelay", fields: []field{
+			return schema{name: "fault of mongo_proxy", message: ext + "filters.common.fault.v3.FaultDelay", fields: []field{
 				flat("fixed_delay", "there is one kind of delay", func() schema {
-					return schema{name: "delay", message: ext + "filters.common.fault.v3.FaultDelay", fields: []field{
+					return schema{name: "fixed_delay", message: ext + "filters.common.fault.v3.FaultDelay", fields: []field{
 						percent("percent", "percentage"), millis("duration_ms", "fixed_delay"),
 					}}
 				}),

@@ -22,7 +22,8 @@ type message struct {
 type rule struct {
 	// old is the field's name.
 	old string
-	// now is what it became, in words of v3; "" if it means nothing any more.
+	// now is what it became, in words of v3; "" if it means nothing any more, nowhere if
+	// it is refused.
 	now string
 	// why it changed.
 	why string
@@ -32,6 +33,9 @@ type rule struct {
 	// apply rewrites the field, which is no longer in o.
 	apply func(w *walker, o object, r rule, key, value *yaml.Node)
 }
+
+// nowhere is where what is refused goes.
+const nowhere = "refused"
 
 // rename is for a field that is called otherwise.
 func rename(old, now, why string) rule {
@@ -50,7 +54,7 @@ func drop(old, why string) rule {
 
 // refuse is for a field that asked for what nobody does any more.
 func refuse(old, why, remedy string) rule {
-	return rule{old: old, now: "refused", why: why, apply: func(w *walker, o object, r rule, key, _ *yaml.Node) {
+	return rule{old: old, now: nowhere, why: why, apply: func(w *walker, o object, r rule, key, _ *yaml.Node) {
 		w.Refuse(key, join(o.path, r.old), r.why, remedy)
 	}}
 }
@@ -147,7 +151,7 @@ func bootstrapRules() map[protoreflect.FullName]message {
 			refuse("deprecated_v1", "discovery by version 1 is configured by each cluster", "give the clusters the registration that `weir convert` writes"),
 		}},
 		corePackage + "ApiConfigSource": {fields: []rule{
-			{old: "api_type", now: "refused", why: "only the endpoints of a cluster can come from discovery of version 1", when: isRESTLegacy, apply: refuse("api_type",
+			{old: "api_type", now: nowhere, why: "only the endpoints of a cluster can come from discovery of version 1", when: isRESTLegacy, apply: refuse("api_type",
 				"discovery of version 1 is for the endpoints of clusters only", "set api_type: GRPC or REST, of a server that speaks v3").apply},
 		}},
 		corePackage + "Node":                       {fields: []rule{drop("build_version", "the proxy tells its own version")}},
