@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"weir.dev/weir/xds/legacy/tree"
+	"weir.dev/weir/xds/legacy/v1"
 )
 
 func clusterRules() map[protoreflect.FullName]message {
@@ -16,7 +17,7 @@ func clusterRules() map[protoreflect.FullName]message {
 			into("tls_context", "transport_socket", "TLS is one of several transport sockets", socketOf),
 			rename("drain_connections_on_host_removal", "ignore_health_on_host_removal", "the field was renamed"),
 			{old: "extension_protocol_options", now: "typed_extension_protocol_options", why: "a configuration says of what type it is", apply: protocolOptions},
-		}},
+		}, then: registration},
 		clusterPackage + "Cluster.RingHashLbConfig": {fields: []rule{
 			{old: "deprecated_v1", now: "hash_function", why: "hash functions have names", apply: stdHash},
 		}},
@@ -46,6 +47,37 @@ func clusterRules() map[protoreflect.FullName]message {
 			refuse("config", "credentials of v3 have a type", "write typed_config, with an \"@type\""),
 		}},
 	}
+}
+
+// registration makes a cluster whose endpoints come from version 1 of discovery find them
+// by the extension that has it.
+func registration(w *walker, o object) {
+	_, eds := tree.Get(o.node, "eds_cluster_config")
+	_, config := tree.Get(eds, "eds_config")
+	_, source := tree.Get(config, "api_config_source")
+	key, kind := tree.Get(source, "api_type")
+	if kind == nil || !isRESTLegacy(kind) {
+		return
+	}
+	at := join(o.path, "eds_cluster_config.eds_config.api_config_source")
+	_, names := tree.Get(source, "cluster_names")
+	if names == nil || names.Kind != yaml.SequenceNode || len(names.Content) != 1 || !isScalar(names.Content[0]) {
+		w.Refuse(key, join(at, "cluster_names"), "one cluster is asked by version 1 of discovery", "name it")
+		return
+	}
+	_, delay := tree.Get(source, "refresh_delay")
+	if delay == nil {
+		w.Refuse(key, join(at, "refresh_delay"), "is missing", `write refresh_delay: "30s"`)
+		return
+	}
+	_, service := tree.Get(eds, "service_name")
+	if service == nil {
+		service = tree.Text(key, o.name())
+	}
+	w.note(o, key, "eds_cluster_config of "+kind.Value, "cluster_type "+v1.RegistrationName, "version 1 of discovery is an extension")
+	tree.Take(o.node, "type")
+	tree.Take(o.node, "eds_cluster_config")
+	w.put(o, key, "cluster_type", v1.Registration(key, names.Content[0].Value, service, delay))
 }
 
 // assignment makes endpoints of addresses.
