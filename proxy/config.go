@@ -208,6 +208,7 @@ func (p *Proxy) upstreamContext() *upstream.Context {
 		Bind:      p.opts.Bootstrap.GetClusterManager().GetUpstreamBindConfig(),
 		Transport: p.upstreamTransport,
 		Filters:   p.upstreamFilters,
+		Stats:     p.store,
 		Caller:    call.New(p.loops, p.clusters),
 		Log:       p.log("upstream"),
 	}

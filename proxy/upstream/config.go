@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream/breaker"
@@ -43,6 +44,8 @@ type Context struct {
 	// Bind is the bootstrap's cluster_manager.upstream_bind_config, for clusters without
 	// one of their own.
 	Bind *corev3.BindConfig
+	// Stats is the proxy's; nil counts nothing that clusters share.
+	Stats *stats.Store
 	// Local is the node's locality.
 	Local streaminfo.Locality
 	// Caller asks other clusters, for discoveries that do.
@@ -123,6 +126,8 @@ type DiscoveryConfig struct {
 	// by default.
 	OriginalDst *clusterv3.Cluster_OriginalDstLbConfig
 	Cleanup     time.Duration
+	// Stats is where a discovery may count what all clusters share; nil is nowhere.
+	Stats *stats.Store
 	// Policy is what Provided made.
 	Policy Policy
 	// Warn tells of a field without effect.

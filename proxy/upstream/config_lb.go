@@ -143,7 +143,7 @@ func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) P
 func (k *compiler) discovery() {
 	c := k.cluster
 	in := &DiscoveryConfig{Cluster: c.GetName(), Targets: k.targets("load_assignment", c.GetLoadAssignment()), DNS: k.dns(),
-		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second), Caller: k.cx.Caller, Log: k.cx.Log, Warn: k.ignored}
+		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second), Caller: k.cx.Caller, Log: k.cx.Log, Warn: k.ignored, Stats: k.cx.Stats}
 	path, name := "type", c.GetType().String()
 	if t := c.GetClusterType(); t != nil {
 		path, in.Typed = "cluster_type", t.GetTypedConfig()
@@ -310,11 +310,12 @@ func (k *compiler) resolver(path string, e *corev3.TypedExtensionConfig) Resolve
 		return ResolverConfig{
 			Custom: true, Servers: k.servers(path+".resolvers", cares.GetResolvers()),
 			FallbackToSystem: cares.GetUseResolversAsFallback(), Rotate: cares.GetRotateNameservers(),
-			TCP:      cares.GetDnsResolverOptions().GetUseTcpForDnsLookups(),
-			NoSearch: cares.GetDnsResolverOptions().GetNoDefaultSearchDomain(),
-			Timeout:  time.Duration(min(cares.GetQueryTimeoutSeconds().GetValue(), 3600)) * time.Second,
-			Tries:    int(min(cares.GetQueryTries().GetValue(), 100)),
-			UDPSize:  uint16(min(cares.GetEdns0MaxPayloadSize().GetValue(), 4096)),
+			TCP:          cares.GetDnsResolverOptions().GetUseTcpForDnsLookups(),
+			RoutableOnly: cares.GetFilterUnroutableFamilies(),
+			NoSearch:     cares.GetDnsResolverOptions().GetNoDefaultSearchDomain(),
+			Timeout:      time.Duration(min(cares.GetQueryTimeoutSeconds().GetValue(), 3600)) * time.Second,
+			Tries:        int(min(cares.GetQueryTries().GetValue(), 100)),
+			UDPSize:      uint16(min(cares.GetEdns0MaxPayloadSize().GetValue(), 4096)),
 		}
 	case addrinfo.ProtoReflect().Descriptor().FullName():
 		if err := e.GetTypedConfig().UnmarshalTo(addrinfo); err != nil {

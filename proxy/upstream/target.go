@@ -65,6 +65,9 @@ type ResolverConfig struct {
 	NoSearch         bool
 	// Rotate spreads queries over the servers.
 	Rotate bool
+	// RoutableOnly takes no addresses of an IP version that no interface beside the
+	// loopback has (filter_unroutable_families).
+	RoutableOnly bool
 	// Timeout of one query to one server (5 s), and Tries per server (4).
 	Timeout time.Duration
 	Tries   int

@@ -32,6 +32,7 @@ func Factory(source *dns.Source) upstream.DiscoveryFactory {
 				// Envoy takes an address as a name that resolves to itself.
 				target.Name, target.Port = target.Address.Addr().String(), target.Address.Port()
 			}
+			source.Show(in.Stats)
 			return func() (upstream.Discovery, error) {
 				return New(target, config, source.Resolver(config)), nil
 			}, nil

@@ -16,6 +16,7 @@ func Factory(source *dns.Source) upstream.DiscoveryFactory {
 		Name: Name,
 		New: func(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), error) {
 			targets, config := in.Targets, in.DNS
+			source.Show(in.Stats)
 			return func() (upstream.Discovery, error) {
 				return New(targets, config, source.Resolver(config)), nil
 			}, nil

@@ -30,7 +30,7 @@ const (
 type client struct {
 	config upstream.ResolverConfig
 	system *systemFiles
-	gate   chan struct{}
+	source *Source
 	turn   atomic.Uint32
 }
 
@@ -44,7 +44,7 @@ func newClient(s *Source, c upstream.ResolverConfig) *client {
 	if c.UDPSize == 0 {
 		c.UDPSize = defaultUDPSize
 	}
-	return &client{config: c, system: newSystemFiles(s.resolvConf, s.hosts), gate: s.gate}
+	return &client{config: c, system: newSystemFiles(s.resolvConf, s.hosts), source: s}
 }
 
 // Lookup implements Resolver.
@@ -61,10 +61,11 @@ func (c *client) Lookup(ctx context.Context, name string, family upstream.DNSFam
 	if _, ok := dns.IsDomainName(name); !ok || name == "" {
 		return Answer{}, fmt.Errorf("resolve %q: not a domain name", name)
 	}
-	if err := enter(ctx, c.gate); err != nil {
-		return Answer{}, err
-	}
-	defer func() { <-c.gate }()
+	return c.source.run(ctx, func() (Answer, error) { return c.lookup(ctx, name, family) })
+}
+
+// lookup asks for the name as it is and within the search domains.
+func (c *client) lookup(ctx context.Context, name string, family upstream.DNSFamily) (Answer, error) {
 	conf := c.system.conf()
 	servers := c.servers(conf)
 	names := []string{dns.Fqdn(name)}
@@ -73,7 +74,12 @@ func (c *client) Lookup(ctx context.Context, name string, family upstream.DNSFam
 	}
 	var last error
 	for _, n := range names {
-		a, err := byFamily(family, func(v6 bool) (Answer, error) { return c.query(ctx, servers, n, v6) })
+		a, err := byFamily(family, func(v6 bool) (Answer, error) {
+			if c.config.RoutableOnly && !c.source.routable(v6) {
+				return Answer{}, ErrEmpty
+			}
+			return c.query(ctx, servers, n, v6)
+		})
 		if err == nil {
 			return a, nil
 		}

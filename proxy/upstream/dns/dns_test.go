@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
+	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 )
 
@@ -423,4 +424,88 @@ func FuzzParseHosts(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestUnroutable: with filter_unroutable_families an IP version that the machine cannot
+// reach is not asked for, whatever the lookup family says.
+func TestUnroutable(t *testing.T) {
+	s := newServer(t, func(_ string, q dns.Question, m *dns.Msg) {
+		switch q.Qtype {
+		case dns.TypeA:
+			m.Answer = append(m.Answer, record(t, q.Name+" 60 IN A 10.0.0.4"))
+		case dns.TypeAAAA:
+			m.Answer = append(m.Answer, record(t, q.Name+" 60 IN AAAA fd00::6"))
+		}
+	})
+	c := s.config()
+	c.Resolver.RoutableOnly = true
+	for _, tt := range []struct {
+		interfaces string
+		family     upstream.DNSFamily
+		want       []netip.Addr
+	}{
+		{"127.0.0.1/8 ::1/128 10.0.0.1/8", upstream.FamilyAuto, addrs("10.0.0.4")},
+		{"127.0.0.1/8 ::1/128 10.0.0.1/8", upstream.FamilyAll, addrs("10.0.0.4")},
+		{"127.0.0.1/8 fd00::1/64", upstream.FamilyV4Preferred, addrs("fd00::6")},
+		{"10.0.0.1/8 fd00::1/64", upstream.FamilyAll, addrs("10.0.0.4", "fd00::6")},
+		{"10.0.0.1/8", upstream.FamilyV6Only, nil},
+		{"127.0.0.1/8", upstream.FamilyAuto, nil},
+	} {
+		src := NewSource("/nonexistent", "/nonexistent")
+		src.interfaces = func() (out []net.Addr, err error) {
+			for f := range strings.FieldsSeq(tt.interfaces) {
+				ip, n, err := net.ParseCIDR(f)
+				if err != nil {
+					return nil, err
+				}
+				out = append(out, &net.IPNet{IP: ip, Mask: n.Mask})
+			}
+			return out, nil
+		}
+		a, err := src.Resolver(c).Lookup(t.Context(), "a.test", tt.family)
+		if !slices.Equal(a.Addrs, tt.want) || (err != nil) != (tt.want == nil) {
+			t.Errorf("%s, family %d: %v, %v, want %v", tt.interfaces, tt.family, a.Addrs, err, tt.want)
+		}
+	}
+}
+
+// TestStats: what comes of lookups is counted; what needs no query is none.
+func TestStats(t *testing.T) {
+	s := newServer(t, func(_ string, q dns.Question, m *dns.Msg) {
+		switch strings.SplitN(q.Name, ".", 2)[0] {
+		case "a":
+			m.Answer = append(m.Answer, record(t, q.Name+" 60 IN A 10.0.0.4"))
+		case "none":
+			m.Rcode = dns.RcodeNameError
+		case "bad":
+			m.Rcode = dns.RcodeServerFailure
+		default:
+			m.Opcode = silent
+		}
+	})
+	store := stats.NewStore()
+	src := NewSource("/nonexistent", "/nonexistent")
+	src.Show(store)
+	src.Show(store)
+	r := src.Resolver(s.config())
+	for _, name := range []string{"a.test", "a.test", "none.test", "bad.test", "slow.test", "127.0.0.1"} {
+		_, err := r.Lookup(t.Context(), name, upstream.FamilyV4Only)
+		if (err == nil) != (name == "a.test" || name == "127.0.0.1") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	st := src.stats.Load()
+	got := []uint64{st.ResolveTotal.Value(), st.NotFound.Value(), st.Timeout.Value(), st.Failure.Value(), uint64(st.Pending.Value())}
+	if want := []uint64{5, 1, 1, 1, 0}; !slices.Equal(got, want) {
+		t.Errorf("counted %v, want %v", got, want)
+	}
+	shown := uint64(0)
+	store.Visit(func(m stats.Metric) {
+		if m.Name == "dns.cares.resolve_total" {
+			shown += m.Count
+		}
+	})
+	if shown != 5 {
+		t.Errorf("the store shows %d", shown)
+	}
 }

@@ -47,35 +47,6 @@ type Resolver interface {
 	Lookup(ctx context.Context, name string, family upstream.DNSFamily) (Answer, error)
 }
 
-// A Source makes resolvers and bounds how many lookups run at once.
-type Source struct {
-	resolvConf, hosts string
-	gate              chan struct{}
-}
-
-// maxLookups is how many lookups of one Source run at once.
-const maxLookups = 256
-
-// NewSource returns a Source that reads the given files: /etc/resolv.conf and
-// /etc/hosts if empty.
-func NewSource(resolvConf, hosts string) *Source {
-	if resolvConf == "" {
-		resolvConf = "/etc/resolv.conf"
-	}
-	if hosts == "" {
-		hosts = "/etc/hosts"
-	}
-	return &Source{resolvConf: resolvConf, hosts: hosts, gate: make(chan struct{}, maxLookups)}
-}
-
-// Resolver returns the resolver for a cluster's configuration.
-func (s *Source) Resolver(c upstream.DNSConfig) Resolver {
-	if c.Resolver.System || !c.Resolver.Custom && !c.RespectTTL {
-		return &system{gate: s.gate, net: net.Resolver{PreferGo: !c.Resolver.System}}
-	}
-	return newClient(s, c.Resolver)
-}
-
 // literal answers what needs no query.
 func literal(name string, family upstream.DNSFamily) (Answer, bool, error) {
 	if a, err := netip.ParseAddr(name); err == nil {
@@ -135,19 +106,9 @@ func byFamily(family upstream.DNSFamily, ask func(v6 bool) (Answer, error)) (Ans
 	return Answer{}, err
 }
 
-// enter waits for a place among the running lookups.
-func enter(ctx context.Context, gate chan struct{}) error {
-	select {
-	case gate <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 type system struct {
-	gate chan struct{}
-	net  net.Resolver
+	source *Source
+	net    net.Resolver
 }
 
 // Lookup implements Resolver.
@@ -155,10 +116,10 @@ func (s *system) Lookup(ctx context.Context, name string, family upstream.DNSFam
 	if a, ok, err := literal(name, family); ok {
 		return a, err
 	}
-	if err := enter(ctx, s.gate); err != nil {
-		return Answer{}, err
-	}
-	defer func() { <-s.gate }()
+	return s.source.run(ctx, func() (Answer, error) { return s.lookup(ctx, name, family) })
+}
+
+func (s *system) lookup(ctx context.Context, name string, family upstream.DNSFamily) (Answer, error) {
 	return byFamily(family, func(v6 bool) (Answer, error) {
 		network := "ip4"
 		if v6 {
