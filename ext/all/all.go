@@ -16,6 +16,8 @@ import (
 	"weir.dev/weir/ext/cluster/registration"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
+	"weir.dev/weir/ext/http/adaptiveconcurrency"
+	"weir.dev/weir/ext/http/admissioncontrol"
 	"weir.dev/weir/ext/http/awslambda"
 	"weir.dev/weir/ext/http/awsrequestsigning"
 	"weir.dev/weir/ext/http/buffer"
@@ -74,6 +76,8 @@ func Extensions() *extension.Registry {
 	aws := credentials.NewSet(credentials.Environment{})
 	return &extension.Registry{
 		HTTP: []extension.HTTPFilter{
+			adaptiveconcurrency.Extension(),
+			admissioncontrol.Extension(),
 			awslambda.Extension(aws),
 			awsrequestsigning.Extension(aws),
 			buffer.Extension(),

@@ -219,6 +219,14 @@ func CompileRuntimeFraction(c *corev3.RuntimeFractionalPercent) RuntimeFraction 
 	return RuntimeFraction{Default: CompileFraction(c.GetDefaultValue()), Key: c.GetRuntimeKey()}
 }
 
+// CompileRuntimeFlag compiles a RuntimeFeatureFlag; without one the switch is on.
+func CompileRuntimeFlag(c *corev3.RuntimeFeatureFlag) RuntimeFlag {
+	if c == nil {
+		return RuntimeFlag{Default: true}
+	}
+	return RuntimeFlag{Default: c.GetDefaultValue().GetValue(), Key: c.GetRuntimeKey()}
+}
+
 // cidrRange is a CidrRange of either package.
 type cidrRange interface {
 	GetAddressPrefix() string
