@@ -40,14 +40,19 @@ const (
 // A Set owns providers, one for each configuration. It works while it is held; its
 // zero value is not ready, see NewSet.
 type Set struct {
-	env  Environment
-	wait sync.WaitGroup
+	env Environment
 
 	mu        sync.Mutex
 	providers map[string]weak.Pointer[Provider]
 	held      int
-	ctx       context.Context // nil while nobody holds the set
-	cancel    context.CancelFunc
+	work      *work // nil while nobody holds the set
+}
+
+// work are the goroutines of a set, from the first hold to the last release.
+type work struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	wait   sync.WaitGroup
 }
 
 // Environment is where a process finds its settings.
@@ -95,8 +100,9 @@ func (s *Set) Provider(c *Config, log *slog.Logger) *Provider {
 // last release ends all providers of the set and waits for them.
 func (s *Set) Hold(p *Provider) (release func()) {
 	s.mu.Lock()
-	if s.held++; s.ctx == nil {
-		s.ctx, s.cancel = context.WithCancel(context.Background())
+	if s.held++; s.work == nil {
+		s.work = &work{}
+		s.work.ctx, s.work.cancel = context.WithCancel(context.Background())
 	}
 	s.mu.Unlock()
 	p.holders.Add(1)
@@ -104,11 +110,15 @@ func (s *Set) Hold(p *Provider) (release func()) {
 	return sync.OnceFunc(func() {
 		p.holders.Add(-1)
 		s.mu.Lock()
-		defer s.mu.Unlock()
+		var last *work
 		if s.held--; s.held == 0 {
-			s.cancel()
-			s.ctx = nil
-			s.wait.Wait()
+			last, s.work = s.work, nil
+		}
+		s.mu.Unlock()
+		if last != nil {
+			// Not under the lock: what ends may be asked to begin meanwhile.
+			last.cancel()
+			last.wait.Wait()
 		}
 	})
 }
@@ -117,11 +127,11 @@ func (s *Set) Hold(p *Provider) (release func()) {
 func (s *Set) launch(f func(context.Context)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ctx == nil {
+	if s.work == nil {
 		return false
 	}
-	ctx := s.ctx
-	s.wait.Go(func() { f(ctx) })
+	ctx := s.work.ctx
+	s.work.wait.Go(func() { f(ctx) })
 	return true
 }
 

@@ -280,6 +280,29 @@ func TestCloseWhileSearching(t *testing.T) {
 	}
 }
 
+// TestAllAtOnce: holds, releases and beginnings from everywhere, as configuration changes.
+func TestAllAtOnce(t *testing.T) {
+	set := NewSet(Environment{})
+	p := newProvider(set, &bytes.Buffer{}, &script{life: time.Hour})
+	p.log = slog.New(slog.DiscardHandler)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 200 {
+				release := set.Hold(p)
+				p.asked.Store(true)
+				p.start()
+				release()
+				p.start()
+			}
+		})
+	}
+	all.Wait()
+	if set.work != nil || set.held != 0 {
+		t.Errorf("the set is held %d times", set.held)
+	}
+}
+
 func TestSet(t *testing.T) {
 	set := NewSet(Environment{})
 	log := slog.New(slog.DiscardHandler)
