@@ -69,7 +69,7 @@ func addr(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://
 
 // TestVerbatim loads every file as it stands, without a problem.
 func TestVerbatim(t *testing.T) {
-	files, err := filepath.Glob("testdata/*")
+	files, err := filepath.Glob("testdata/*.*")
 	if err != nil || len(files) < 3 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}

@@ -56,6 +56,35 @@ func Install(t testing.TB, program string) string {
 	return binary
 }
 
+// Build builds a program of a test's own and returns its path. The files of folder are
+// those of its module, which has versions of others' code of its own; their names end in
+// ".txt", so that they are not taken for code of this module.
+func Build(t testing.TB, folder string) string {
+	t.Helper()
+	dir := t.TempDir()
+	names, err := filepath.Glob(filepath.Join(folder, "*.txt"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s has no files whose names end in .txt: %v", folder, err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, strings.TrimSuffix(filepath.Base(name), ".txt")), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	binary := filepath.Join(dir, "program")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, ".")
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", folder, err, out)
+	}
+	return binary
+}
+
 // root is the folder of this module's go.mod.
 func root() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
