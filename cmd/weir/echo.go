@@ -25,7 +25,7 @@ func newEcho() *cobra.Command {
 		Short: "Run the demo backend: it answers each request with what it saw, as JSON",
 		Long: `Run the demo backend, which answers each request with what it saw of it, as JSON: method, path, host,
 headers, body size, protocol, and its own name. It speaks HTTP/1.1 and, without TLS, HTTP/2. gRPC calls are
-answered with the messages that they bring.
+answered with the messages that they bring, invocations of functions of AWS Lambda with the event.
 
 A request may ask for trouble, by query parameter or header:
 

@@ -68,7 +68,9 @@ type TLS struct {
 //	              x-echo-set-header: a: b add this header to the answer; may be repeated
 //
 // A request for a WebSocket is granted, and each frame of at most 1 MiB sent back. A
-// gRPC call, of whatever method, is answered with the messages that it brings.
+// gRPC call, of whatever method, is answered with the messages that it brings. An invocation
+// of a function of AWS Lambda is answered as by Lambda: with an Invocation as the
+// function's response, for which the event's request steers.
 //
 // An option it cannot read is answered 400 with the reason, as {"error": "..."}.
 func Handler(name string) http.Handler {
@@ -77,6 +79,10 @@ func Handler(name string) http.Handler {
 
 func answer(name string, w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Echo-Name", name)
+	if arn, ok := invoked(r); ok {
+		serveLambda(name, arn, w, r)
+		return
+	}
 	ask, err := parseOptions(r.URL.Query(), r.Header)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err)
@@ -99,14 +105,8 @@ func answer(name string, w http.ResponseWriter, r *http.Request) {
 		refuse(w, status, err)
 		return
 	}
-	if ask.delay > 0 {
-		wait := time.NewTimer(ask.delay)
-		defer wait.Stop()
-		select {
-		case <-wait.C:
-		case <-r.Context().Done():
-			return
-		}
+	if !pause(r, ask.delay) {
+		return
 	}
 	for _, h := range ask.headers {
 		w.Header().Add(h.name, h.value)
@@ -116,6 +116,21 @@ func answer(name string, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, ask.status, report(name, r, size))
+}
+
+// pause waits for d, and reports whether the client did, too.
+func pause(r *http.Request, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	wait := time.NewTimer(d)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
 }
 
 // report describes the request; its body has been read, so the trailers are there.
