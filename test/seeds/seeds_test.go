@@ -7,8 +7,6 @@
 package seeds
 
 import (
-	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,7 +23,6 @@ import (
 
 	"weir.dev/weir/ext/all"
 	"weir.dev/weir/internal/leak"
-	"weir.dev/weir/proxy/aws/awstest"
 	"weir.dev/weir/proxy/proxytest"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/load"
@@ -233,60 +230,5 @@ func TestEdge(t *testing.T) {
 	defer r.mu.Unlock()
 	if len(r.asked) != 1 {
 		t.Errorf("asked for %v", r.asked)
-	}
-}
-
-// TestLambda is a proxy that makes a function of AWS Lambda a service, by a file that mixes v2 and v3. What the
-// document's function does in Python is done here in Go.
-func TestLambda(t *testing.T) {
-	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": awstest.AccessKeyID, "AWS_SECRET_ACCESS_KEY": awstest.SecretAccessKey, "AWS_SESSION_TOKEN": "",
-	} {
-		t.Setenv(name, value)
-	}
-	l := awstest.NewLambda(t, awstest.NewAccount(), true)
-	l.Add("hello-envoy-lambda", func(_ context.Context, event []byte) ([]byte, string) {
-		var in struct {
-			Body    string `json:"body"`
-			Encoded bool   `json:"is_base64_encoded"`
-		}
-		if err := json.Unmarshal(event, &in); err != nil {
-			return nil, "Unhandled"
-		}
-		if in.Encoded {
-			b, err := base64.StdEncoding.DecodeString(in.Body)
-			if err != nil {
-				return nil, "Unhandled"
-			}
-			in.Body = string(b)
-		}
-		text, _ := json.Marshal("hello envoy with lambda. body is " + in.Body)
-		out, _ := json.Marshal(map[string]any{"statusCode": 200, "body": string(text)})
-		return out, ""
-	})
-	_, port, _ := net.SplitHostPort(l.Addr)
-	p := proxytest.Start(t, seed(t, "v2-lambda.yaml",
-		"address: 0.0.0.0\n        port_value: 10000", "address: 127.0.0.1\n        port_value: 0", "port_value: 9901", "port_value: 0",
-		"address: lambda.us-east-1.amazonaws.com\n                port_value: 443", "address: 127.0.0.1\n                port_value: "+port,
-		`path: "/dev/stdout"`, `path: "{{log}}"`, "/tmp/admin_access.log", "/dev/null",
-	), proxytest.Options{Extensions: all.Extensions()})
-	const data = `{"data":"this is test!"}`
-	r := p.Do("POST / HTTP/1.1\r\nHost: lambda\r\nContent-Type: application/json\r\nContent-Length: 24\r\nConnection: close\r\n\r\n" + data)
-	want, _ := json.Marshal("hello envoy with lambda. body is " + data)
-	if r.StatusCode != 200 || r.Content != string(want) {
-		t.Errorf("got %v, want %s", r, want)
-	}
-	calls := l.Calls()
-	if len(calls) != 1 || calls[0].Function != "hello-envoy-lambda" || calls[0].Host != "lambda" || calls[0].Type != "RequestResponse" {
-		t.Fatalf("calls %+v", calls)
-	}
-	if !strings.Contains(calls[0].Event, `"x-iwant-host":"lambda.us-east-1.amazonaws.com"`) && calls[0].Header.Get("x-iwant-host") != "lambda.us-east-1.amazonaws.com" {
-		t.Errorf("the header that the route adds came nowhere: %+v", calls[0])
-	}
-	if names := l.ServerNames(); len(names) != 1 || names[0] != "*.amazonaws.com" {
-		t.Errorf("asked for %q by TLS", names)
-	}
-	if lines := p.LogLines(1); !strings.Contains(lines[0], `HTTP/1.1" 200 `) {
-		t.Errorf("access log %q", lines)
 	}
 }
