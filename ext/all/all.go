@@ -58,12 +58,21 @@ import (
 	"weir.dev/weir/ext/network/snicluster"
 	"weir.dev/weir/ext/network/snidynamicforwardproxy"
 	"weir.dev/weir/ext/network/tcpproxy"
+	"weir.dev/weir/ext/redirect/allowlistedroutes"
+	"weir.dev/weir/ext/redirect/filterstate"
+	"weir.dev/weir/ext/redirect/previousroutes"
+	"weir.dev/weir/ext/redirect/safecrossscheme"
+	"weir.dev/weir/ext/retry/omitcanaryhosts"
+	"weir.dev/weir/ext/retry/omithostmetadata"
+	"weir.dev/weir/ext/retry/previoushosts"
+	"weir.dev/weir/ext/retry/previouspriorities"
 	"weir.dev/weir/ext/transport/proxyprotocol"
 	"weir.dev/weir/ext/transport/rawbuffer"
 	"weir.dev/weir/ext/transport/tls"
 	"weir.dev/weir/ext/udp/udpproxy"
 	"weir.dev/weir/proxy/aws/credentials"
 	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
 	"weir.dev/weir/proxy/upstream/dnscache"
@@ -152,6 +161,20 @@ func Extensions() *extension.Registry {
 			originaldst.Factory(),
 			registration.Factory(),
 			aggregate.Factory(),
+		},
+		RetryHosts: extension.Plugins[upstream.HostPredicate]{
+			omitcanaryhosts.Extension(),
+			omithostmetadata.Extension(),
+			previoushosts.Extension(),
+		},
+		RetryPriorities: extension.Plugins[upstream.PriorityOverride]{
+			previouspriorities.Extension(),
+		},
+		RedirectPredicates: extension.Plugins[route.RedirectPredicate]{
+			allowlistedroutes.Extension(),
+			filterstate.Extension(),
+			previousroutes.Extension(),
+			safecrossscheme.Extension(),
 		},
 	}
 }

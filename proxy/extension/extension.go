@@ -20,6 +20,7 @@ import (
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
@@ -141,6 +142,13 @@ type Registry struct {
 	// cluster.
 	Policies    []upstream.PolicyFactory
 	Discoveries []upstream.DiscoveryFactory
+	// RetryHosts and RetryPriorities choose where a retry goes
+	// (envoy.retry_host_predicates.*, envoy.retry_priorities.*).
+	RetryHosts      Plugins[upstream.HostPredicate]
+	RetryPriorities Plugins[upstream.PriorityOverride]
+	// RedirectPredicates choose which redirects are followed here
+	// (envoy.internal_redirect_predicates.*).
+	RedirectPredicates Plugins[route.RedirectPredicate]
 }
 
 // Services are what a proxy offers to its extensions. It is complete before the

@@ -233,7 +233,8 @@ func TestRetry(t *testing.T) {
 		ok    bool
 	}{
 		{[]string{"retry-after: 5"}, 5 * time.Second, true},
-		{[]string{"retry-after: 500"}, time.Minute, true},
+		{[]string{"retry-after: 500"}, 0, false},
+		{[]string{"retry-after: 500", "x-reset: 1060"}, time.Minute, true},
 		{[]string{"retry-after: soon", "x-reset: 1010"}, 10 * time.Second, true},
 		{[]string{"x-reset: 999"}, 0, false},
 		{[]string{"retry-after: 99999999999999999999"}, 0, false},

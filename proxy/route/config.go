@@ -46,10 +46,7 @@ type Context struct {
 	// RateLimitExtension compile extensions by name.
 	RetryHostPredicate func(name string, cfg *anypb.Any) (any, error)
 	RetryPriority      func(name string, cfg *anypb.Any) (any, error)
-	RedirectPredicate  func(name string, cfg *anypb.Any) (any, error)
-	// InternalRedirects tells that the router follows internal_redirect_policy;
-	// otherwise it is refused.
-	InternalRedirects  bool
+	RedirectPredicate  func(name string, cfg *anypb.Any) (RedirectPredicate, error)
 	RateLimitExtension func(name string, cfg *anypb.Any) (any, error)
 	// MatchInput and MatchMatcher compile inputs and matchers of matcher trees
 	// that package match does not know, such as CEL.

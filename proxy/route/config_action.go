@@ -60,8 +60,7 @@ func (c *compiler) forward(a *routev3.RouteAction, r *Route, in *inherited, tpl 
 		c.at("retry_policy_typed_config").reject("retry policy extensions are not supported: use retry_policy")
 	}
 	if a.GetHedgePolicy() != nil {
-		c.at("hedge_policy").hedges(a.HedgePolicy)
-		f.Hedge = hedge(a.HedgePolicy)
+		f.Hedge = c.at("hedge_policy").hedge(a.HedgePolicy)
 	}
 	if a.GetCors() != nil {
 		f.CORS = c.at("cors").cors(a.Cors)
@@ -220,10 +219,6 @@ func (c *compiler) internalRedirect(a *routev3.RouteAction, f *Forward) {
 		p = &routev3.InternalRedirectPolicy{MaxInternalRedirects: a.GetMaxInternalRedirects()}
 	}
 	at := c.at("internal_redirect_policy")
-	if !c.ctx.InternalRedirects {
-		at.reject("redirects are not followed here yet: remove it, and the client follows them")
-		return
-	}
 	out := &InternalRedirectPolicy{MaxRedirects: 1, AllowCrossSchemeRedirect: p.GetAllowCrossSchemeRedirect()}
 	if m := p.GetMaxInternalRedirects(); m != nil {
 		out.MaxRedirects = m.Value

@@ -60,8 +60,7 @@ func (c *compiler) virtualHost(v *routev3.VirtualHost, t *Table, mirrors []Mirro
 		c.at("retry_policy_typed_config").reject("retry policy extensions are not supported: use retry_policy")
 	}
 	if v.GetHedgePolicy() != nil {
-		c.at("hedge_policy").hedges(v.HedgePolicy)
-		in.hedge = hedge(v.HedgePolicy)
+		in.hedge = c.at("hedge_policy").hedge(v.HedgePolicy)
 	}
 	c.rejectSpecifiers(v.GetRouteSpecifiers())
 	for i, vc := range v.GetVirtualClusters() {

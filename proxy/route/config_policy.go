@@ -106,29 +106,17 @@ func (c *compiler) retryExtensions(p *routev3.RetryPolicy, r *RetryPolicy) {
 	}
 }
 
-// hedges warns of what a hedge policy asks in vain.
-func (c *compiler) hedges(p *routev3.HedgePolicy) {
-	if p.GetHedgeOnPerTryTimeout() {
-		c.at("hedge_on_per_try_timeout").warn("has no effect: requests are not hedged, a try that takes too long ends before the next begins")
-	}
-	if n := p.GetInitialRequests(); n.GetValue() > 1 {
-		c.at("initial_requests").warn("has no effect: one request is sent")
+// hedge compiles a hedge policy, and warns of what it asks in vain.
+func (c *compiler) hedge(p *routev3.HedgePolicy) *HedgePolicy {
+	if n := p.GetInitialRequests(); n != nil && n.GetValue() == 0 {
+		c.at("initial_requests").reject("must be at least 1")
+	} else if n.GetValue() > 1 {
+		c.at("initial_requests").warn("has no effect, as in Envoy: one request is sent, and others by hedge_on_per_try_timeout")
 	}
 	if p.GetAdditionalRequestChance().GetNumerator() > 0 {
-		c.at("additional_request_chance").warn("has no effect: no further request is sent")
+		c.at("additional_request_chance").warn("has no effect, as in Envoy: a further request is sent by hedge_on_per_try_timeout only")
 	}
-}
-
-func hedge(p *routev3.HedgePolicy) *HedgePolicy {
-	h := &HedgePolicy{
-		InitialRequests:         1,
-		AdditionalRequestChance: match.CompileFraction(p.GetAdditionalRequestChance()),
-		HedgeOnPerTryTimeout:    p.GetHedgeOnPerTryTimeout(),
-	}
-	if n := p.GetInitialRequests(); n != nil {
-		h.InitialRequests = n.Value
-	}
-	return h
+	return &HedgePolicy{OnPerTryTimeout: p.GetHedgeOnPerTryTimeout()}
 }
 
 func (c *compiler) mirrors(l []*routev3.RouteAction_RequestMirrorPolicy) []Mirror {

@@ -45,8 +45,7 @@ func (f fakeFormat) AppendTo(dst []byte, info *streaminfo.Stream) []byte {
 // filters whose names do not begin with "unknown".
 func testContext() Context {
 	return Context{
-		InternalRedirects: true,
-		CompileFormat:     compileFakeFormat,
+		CompileFormat: compileFakeFormat,
 		CompileFilterConfig: func(name string, cfg *anypb.Any) (any, error) {
 			if strings.HasPrefix(name, "unknown") {
 				return nil, ErrUnknownFilter

@@ -117,8 +117,8 @@ type ResetHeader struct {
 	Unix bool
 }
 
-// Interval returns how long the first of the headers in h that has a valid
-// value asks to wait, at most MaxInterval, and false if there is none.
+// Interval returns how long the first of the headers in h that has a valid value, of
+// MaxInterval at most, asks to wait, and false if there is none.
 func (b *RateLimitedBackOff) Interval(h *header.Map, now time.Time) (time.Duration, bool) {
 	for _, r := range b.Headers {
 		v := h.Get(r.Name)
@@ -135,11 +135,10 @@ func (b *RateLimitedBackOff) Interval(h *header.Map, now time.Time) (time.Durati
 				continue
 			}
 		}
-		d := b.MaxInterval
-		if n < int64(d/time.Second) {
-			d = time.Duration(n) * time.Second
+		if n > int64(b.MaxInterval/time.Second) {
+			continue // As in Envoy: too long to wait for, and so no reason to wait at all.
 		}
-		return d, true
+		return time.Duration(n) * time.Second, true
 	}
 	return 0, false
 }

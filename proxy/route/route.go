@@ -288,30 +288,9 @@ type ConnectConfig struct {
 
 // HedgePolicy is RouteAction.hedge_policy.
 type HedgePolicy struct {
-	InitialRequests         uint32 // 1 by default
-	AdditionalRequestChance match.Fraction
-	HedgeOnPerTryTimeout    bool
-}
-
-// InternalRedirectPolicy tells which redirects of an upstream to follow here.
-type InternalRedirectPolicy struct {
-	MaxRedirects uint32 // 1 by default
-	// Statuses to follow; 302 by default.
-	Statuses []int
-	// Predicates are what [Context.RedirectPredicate] compiled: all must agree.
-	Predicates               []any
-	AllowCrossSchemeRedirect bool
-	HeadersToCopy            []header.Name
-}
-
-// Handles reports whether the policy follows responses of a status.
-func (p *InternalRedirectPolicy) Handles(status int) bool {
-	for _, s := range p.Statuses {
-		if s == status {
-			return true
-		}
-	}
-	return false
+	// OnPerTryTimeout tells that a try which takes too long goes on while another is
+	// made.
+	OnPerTryTimeout bool
 }
 
 // CORS is the deprecated CorsPolicy of routes and virtual hosts.

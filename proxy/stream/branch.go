@@ -5,6 +5,7 @@ package stream
 import (
 	"io"
 
+	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
 )
@@ -19,9 +20,9 @@ type Branch struct {
 	body          branchBody
 }
 
-// Begin readies a new or ended branch for an attempt of s.
-func (b *Branch) Begin(s *Stream) {
-	b.task, b.owner, b.parent = s.task, trunk{s}, s
+// Begin readies a new or ended branch for an attempt of s, on task t.
+func (b *Branch) Begin(s *Stream, t *engine.Task) {
+	b.task, b.owner, b.parent = t, trunk{s}, s
 	b.route, b.routed = s.Route(), true
 	b.Random, b.Upgrade, b.kind = s.Random, s.Upgrade, s.kind
 	s.Request.Header.CopyTo(&b.head)
@@ -94,3 +95,9 @@ func (t trunk) Explain(err error) *Error { return t.s.owner.Explain(err) }
 
 // Localise does nothing: a reply is the stream's.
 func (t trunk) Localise(*Stream) {}
+
+// Again does nothing: the stream goes elsewhere as a whole.
+func (t trunk) Again(*Stream) {}
+
+// Canonical asks who owns the stream.
+func (t trunk) Canonical(path []byte) ([]byte, bool) { return t.s.owner.Canonical(path) }

@@ -55,8 +55,15 @@ func (c *Chain) Len() int { return len(c.links) }
 // stream is to be broken off.
 func (c *Chain) Serve(s *Stream) bool {
 	s.settleKind()
-	if err := c.request(s); err != nil && !s.Fail(err) {
-		return false
+	for {
+		if err := c.request(s); err != nil && !s.Fail(err) {
+			return false
+		}
+		if s.next == nil {
+			break
+		}
+		c.End(s)
+		s.owner.Again(s)
 	}
 	if s.Response.Header == nil {
 		s.Reply(Reply{Status: 404, Details: "no_filter_answered", Flags: streaminfo.NoRouteFound})

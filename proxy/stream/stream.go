@@ -76,7 +76,9 @@ type Stream struct {
 
 	replied bool // a filter or the proxy itself answered
 	kind    kind // of the request as the client sent it
+	next    *Message
 	reply   header.Map
+	kept    header.Map
 	body    Bytes
 	text    []byte // the local reply's body
 
@@ -106,6 +108,12 @@ type Owner interface {
 	// Localise changes a reply made here as the configuration asks, before it
 	// passes the filters.
 	Localise(s *Stream)
+	// Again is told that the request goes through the filters once more, as another
+	// (see [Stream.Again]): the owner logs what was and calls [Stream.Renew].
+	Again(s *Stream)
+	// Canonical brings a path that did not come from the client into the form in
+	// which routes see those that do; false means that it would be refused.
+	Canonical(path []byte) ([]byte, bool)
 }
 
 // Begin readies a new or wiped stream for a request on task t.
@@ -124,7 +132,8 @@ func (s *Stream) Wipe() {
 	s.Info = streaminfo.Stream{}
 	s.Info.Upstream.HostsAttempted = attempted
 	s.Random, s.Upgrade, s.Tunnel, s.Destination = 0, false, nil, Destination{}
-	s.task, s.owner = nil, nil
+	s.task, s.owner, s.next = nil, nil, nil
+	s.kept.Reset()
 	s.route, s.routed, s.replied = nil, false, false
 	s.kind = 0
 }
@@ -153,6 +162,58 @@ func (s *Stream) ClearRoute() { s.routed, s.route = false, nil }
 
 // SetRoute settles the route without a match.
 func (s *Stream) SetRoute(r *route.Route) { s.routed, s.route = true, r }
+
+// Again has next take the request's place and go through all filters, by the route
+// that it then has, once the terminal filter has returned; that filter leaves no
+// response. What filters keep for the stream is wiped, their filter state is not.
+func (s *Stream) Again(next *Message) { s.next = next }
+
+// Renew makes the stream that of the request which [Stream.Again] was given. It is
+// for the owner.
+func (s *Stream) Renew() {
+	for _, r := range s.state {
+		if r != nil {
+			r.reset()
+		}
+	}
+	s.Request, s.next = *s.next, nil
+	s.Response, s.Tunnel, s.Destination = Message{}, nil, Destination{}
+	s.ClearRoute()
+	i := &s.Info
+	s.Info = streaminfo.Stream{
+		Conn: i.Conn, Protocol: i.Protocol, Remote: i.Remote, ID: i.ID, Internal: i.Internal, HealthCheck: i.HealthCheck,
+		TraceID: i.TraceID, SpanID: i.SpanID, TraceForced: i.TraceForced, FilterState: i.FilterState,
+		Request: s.Request.Header, RequestTrailer: s.Request.Trailer,
+		Upstream: streaminfo.Upstream{HostsAttempted: i.Upstream.HostsAttempted[:0]},
+	}
+	s.kept.Reset()
+}
+
+// MatchAs returns the route that a request with this head would have, without taking
+// it.
+func (s *Stream) MatchAs(h *header.Map) *route.Route {
+	head, info := s.Request.Header, s.Info
+	s.Request.Header, s.Info.Request = h, h
+	defer func() { s.Request.Header, s.Info = head, info }()
+	return s.owner.Match(s)
+}
+
+// Canonical brings a path that was found here into the form in which routes see those
+// of clients; false means that it would be refused.
+func (s *Stream) Canonical(path []byte) ([]byte, bool) { return s.owner.Canonical(path) }
+
+// Keep takes over the response's head, whose memory its owner needs, so that the log
+// still has it when the stream ends.
+func (s *Stream) Keep(h *header.Map) {
+	if s.Info.Response != h {
+		return
+	}
+	s.kept, *h = *h, s.kept
+	s.Info.Response = &s.kept
+	if s.Response.Header == h {
+		s.Response.Header = &s.kept
+	}
+}
 
 // Inform sends an interim response, such as 103, to the client at once.
 func (s *Stream) Inform(h *header.Map) error { return s.owner.Inform(s, h) }

@@ -31,6 +31,8 @@ type Cluster struct {
 	Codec h1.Options
 	// SNIHeader is HTTP.SNIHeader, the zero Name if there is none.
 	SNIHeader header.Name
+	// MaintenanceKey is the key of the runtime that takes the cluster out of service.
+	MaintenanceKey string
 
 	resources [2]*breaker.Set
 	workers   []*Worker
@@ -178,7 +180,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
 	}
 	c := &Cluster{
-		Settings: cfg.Settings, config: cfg, policy: cfg.policy, discovery: d,
+		Settings: cfg.Settings, MaintenanceKey: "upstream.maintenance_mode." + cfg.Name, config: cfg, policy: cfg.policy, discovery: d,
 		manager: o.manager, loops: o.Loops, seeds: o.seed, warm: make(chan struct{}), active: make(chan struct{}),
 	}
 	c.Codec = c.HTTP.codec()

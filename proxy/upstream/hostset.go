@@ -150,6 +150,11 @@ func (p *PrioritySet) ByAddress(a address.Addr) *Host { return p.byAddress[a] }
 // ByKey returns the host with a key, or nil.
 func (p *PrioritySet) ByKey(key string) *Host { return p.byKey[key] }
 
+// PriorityOf returns the priority at which a host stands in the set, -1 if it does not.
+func (p *PrioritySet) PriorityOf(h *Host) int {
+	return slices.IndexFunc(p.Levels, func(l *HostSet) bool { return slices.ContainsFunc(l.Hosts, h.Same) })
+}
+
 // Counts are the numbers of hosts by health, as in the membership_* gauges.
 func (p *PrioritySet) Counts() (total, healthy, degraded, excluded int) {
 	for _, l := range p.Levels {

@@ -178,7 +178,7 @@ func (b *layeredBalancer) Pick(c *PickContext) *Host {
 	if priority < 0 || c.Priorities != nil {
 		load := &b.set.Load
 		if c.Priorities != nil {
-			load = c.Priorities.Load(b.set, load)
+			load = c.Priorities.Load(b.set, load, c.Attempted)
 		}
 		hash := c.Hash
 		if !b.hashed || !c.HasHash {

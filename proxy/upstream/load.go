@@ -63,6 +63,22 @@ func sumWeights(hosts []*Host) (sum uint64) {
 	return sum
 }
 
+// SpreadLoad distributes load over priorities of which so many percent of the healthy and
+// of the degraded hosts are available, as a cluster does; nil if none is.
+func SpreadLoad(healthy, degraded []uint32) *PriorityLoad {
+	available := uint32(0)
+	for i := range healthy {
+		available += healthy[i] + degraded[i]
+	}
+	if available == 0 {
+		return nil
+	}
+	p := PrioritySet{HealthPercent: healthy, DegradedPercent: degraded}
+	p.Load = PriorityLoad{Healthy: make([]uint32, len(healthy)), Degraded: make([]uint32, len(healthy))}
+	p.spread(min(100, available))
+	return &p.Load
+}
+
 // spread distributes 100 percent over what is available; what rounding leaves goes to the first available priority.
 func (p *PrioritySet) spread(available uint32) {
 	left := uint32(100)

@@ -39,9 +39,13 @@ type MetadataCriterion struct {
 // retry priority extensions do.
 type PriorityOverride interface {
 	// Load returns the load to use instead of base, which must not be changed. It may
-	// return base.
-	Load(set *PrioritySet, base *PriorityLoad) *PriorityLoad
+	// return base. attempted are the hosts of earlier tries, in order.
+	Load(set *PrioritySet, base *PriorityLoad, attempted []*Host) *PriorityLoad
 }
+
+// A HostPredicate tells whether a retry should go to another host than h, given those
+// that earlier tries went to.
+type HostPredicate func(h *Host, attempted []*Host) bool
 
 // PickContext is what a balancer may know of the request or connection a host is for.
 // The zero value is a pick without wishes; it may be reused.

@@ -8,10 +8,10 @@ import (
 )
 
 // Complete makes a bootstrap of a fragment of one, as the README of an extension shows it. It knows by the
-// fragment's fields where it belongs: an HTTP filter, fields of the connection manager, of a virtual host, or
-// of a cluster, or a whole cluster.
+// fragment's fields where it belongs: an HTTP filter, fields of the connection manager, of a virtual host, of a
+// route's action, or of a cluster, or a whole cluster.
 func Complete(fragment string) (string, error) {
-	var filters, manager, host, cluster string
+	var filters, manager, host, action, cluster string
 	app := "      name: app\n" + endpoints
 	key, _, _ := strings.Cut(fragment, ":")
 	switch has := func(field string) bool { return strings.Contains("\n"+fragment, "\n"+field+":") }; {
@@ -21,14 +21,16 @@ func Complete(fragment string) (string, error) {
 		cluster = item(4, fragment)
 	case key == "access_log":
 		manager = indent(16, fragment)
-	case key == "typed_per_filter_config":
+	case key == "typed_per_filter_config", key == "retry_policy":
 		host = indent(22, fragment)
+	case key == "internal_redirect_policy", key == "hedge_policy":
+		action = indent(28, fragment)
 	case key == "lb_policy", key == "load_balancing_policy":
 		app += indent(6, fragment)
 	default:
 		return "", fmt.Errorf("nobody knows where a fragment that begins with %q belongs: show a whole bootstrap, and mark it so", key)
 	}
-	return fmt.Sprintf(bootstrap, manager, filters, host, strings.Replace(app, "      name", "    - name", 1)+cluster), nil
+	return fmt.Sprintf(bootstrap, manager, filters, action, host, strings.Replace(app, "      name", "    - name", 1)+cluster), nil
 }
 
 // endpoints are the last field of a cluster, so that more can follow.
@@ -54,8 +56,11 @@ const bootstrap = `static_resources:
                   virtual_hosts:
                     - name: all
                       domains: ["*"]
-                      routes: [{match: {prefix: /}, route: {cluster: app}}]
-%s  clusters:
+                      routes:
+                        - match: {prefix: /}
+                          route:
+                            cluster: app
+%s%s  clusters:
 %s`
 
 // indent moves all lines to the right.

@@ -74,7 +74,7 @@ type balancer struct {
 func (b *balancer) Pick(c *upstream.PickContext) *upstream.Host {
 	load := &b.set.Load
 	if c.Priorities != nil {
-		load = c.Priorities.Load(b.set, load)
+		load = c.Priorities.Load(b.set, load, c.Attempted)
 	}
 	i, degraded := load.Choose(b.rand.Uint64())
 	if i >= len(b.members) {
@@ -95,6 +95,6 @@ func (b *balancer) Pick(c *upstream.PickContext) *upstream.Host {
 }
 
 // Load implements upstream.PriorityOverride: all of it goes to the chosen priority.
-func (b *balancer) Load(*upstream.PrioritySet, *upstream.PriorityLoad) *upstream.PriorityLoad {
+func (b *balancer) Load(*upstream.PrioritySet, *upstream.PriorityLoad, []*upstream.Host) *upstream.PriorityLoad {
 	return &b.only
 }

@@ -42,7 +42,7 @@ func (q *request) makeCookie(c *route.HashCookie) string {
 // watchLoad has the balancer told of a load report in the trailers, if it wants one.
 func (q *request) watchLoad() {
 	m := &q.s.Response
-	if q.pick.Reports == nil || m.Body == nil || m.Trailer == nil {
+	if q.reports == nil || m.Body == nil || m.Trailer == nil {
 		return
 	}
 	m.Body = &loadWatcher{Body: m.Body, q: q}
@@ -57,9 +57,9 @@ type loadWatcher struct {
 // Next returns the next piece, as it is.
 func (b *loadWatcher) Next() ([]byte, error) {
 	p, err := b.Body.Next()
-	if err == io.EOF && b.q.pick.Reports != nil {
-		b.q.pick.Reports.Report(b.q.host, b.q.s.Response.Trailer)
-		b.q.pick.Reports = nil
+	if err == io.EOF && b.q.reports != nil {
+		b.q.reports.Report(b.q.host, b.q.s.Response.Trailer)
+		b.q.reports = nil
 	}
 	return p, err
 }

@@ -14,28 +14,28 @@ import (
 
 // filters returns the chain that attempts to reach the chosen host pass: its cluster's,
 // otherwise the router's own; nil if there is none.
-func (q *request) filters() *stream.Chain {
-	if c := q.host.Cluster; c != nil && c.HTTP.Filters != nil {
+func (t *try) filters() *stream.Chain {
+	if c := t.host.Cluster; c != nil && c.HTTP.Filters != nil {
 		return c.HTTP.Filters
 	}
-	return q.w.f.filters
+	return t.q.w.f.filters
 }
 
 // enter runs the request through the filters in front of the host that was chosen.
 // passed is false if one has replied, or failed as out has it. What leaves HTTP here
 // passes none.
-func (q *request) enter() (out outcome, passed bool) {
-	chain := q.filters()
+func (t *try) enter() (out outcome, passed bool) {
+	q, chain := t.q, t.filters()
 	if chain == nil || q.raw {
 		return outcome{}, true
 	}
-	if q.branch == nil {
-		q.branch = new(stream.Branch)
+	if t.branch == nil {
+		t.branch = new(stream.Branch)
 	}
-	q.branched = true
-	q.branch.Begin(q.s)
-	err := chain.Enter(q.branch)
-	q.branch.Join()
+	t.branched = true
+	t.branch.Begin(q.s, t.runner())
+	err := chain.Enter(t.branch)
+	t.branch.Join()
 	if err != nil {
 		return outcome{err: err, reset: filterReset(err)}, false
 	}
@@ -43,35 +43,35 @@ func (q *request) enter() (out outcome, passed bool) {
 }
 
 // message returns the request as it is sent.
-func (q *request) message() *stream.Message {
-	if q.branched {
-		return &q.branch.Request
+func (t *try) message() *stream.Message {
+	if t.branched {
+		return &t.branch.Request
 	}
-	return &q.s.Request
+	return &t.q.s.Request
 }
 
 // comeBack runs the response through the filters, which may change its status.
-func (q *request) comeBack() (status int, err error) {
-	b := q.branch
-	b.Respond(q.s.Response, &q.head)
-	err = q.filters().Return(b)
+func (t *try) comeBack() (status int, err error) {
+	b := t.branch
+	b.Respond(t.response, &t.head)
+	err = t.filters().Return(b)
 	b.Join()
-	if err != nil || q.s.Replied() {
+	if err != nil || t.q.s.Replied() {
 		return 0, err
 	}
-	q.s.Response = b.Response
-	status, _ = strconv.Atoi(string(q.head.Get(header.Status)))
-	q.s.Info.Status = status
+	t.response = b.Response
+	status, _ = strconv.Atoi(string(t.head.Get(header.Status)))
+	t.q.s.Info.Status = status
 	return status, nil
 }
 
 // endBranch tells the filters that the attempt is over.
-func (q *request) endBranch() {
-	if !q.branched {
+func (t *try) endBranch() {
+	if !t.branched {
 		return
 	}
-	q.branch.End(q.filters())
-	q.branched = false
+	t.branch.End(t.filters())
+	t.branched = false
 }
 
 // filterReset sorts an error of a filter, or of what it waited for.
@@ -93,7 +93,7 @@ func (sh *shadow) branch(t *engine.Task, h *upstream.Host) *stream.Branch {
 	u := &s.Info.Upstream
 	u.HostName, u.HostAddress, u.HostMetadata, u.Locality = h.Hostname, h.Address, h.Metadata, h.Locality
 	b := new(stream.Branch)
-	b.Begin(s)
+	b.Begin(s, t)
 	return b
 }
 
@@ -111,3 +111,9 @@ func (mirrored) Explain(error) *stream.Error { return nil }
 
 // Localise does nothing.
 func (mirrored) Localise(*stream.Stream) {}
+
+// Again does nothing: the copy goes nowhere else.
+func (mirrored) Again(*stream.Stream) {}
+
+// Canonical returns the path as it is.
+func (mirrored) Canonical(path []byte) ([]byte, bool) { return path, true }

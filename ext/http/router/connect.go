@@ -12,25 +12,25 @@ import (
 )
 
 // connectOptions says what the request asks of its connection.
-func (q *request) connectOptions() *pool.Options {
-	o := &q.connect
+func (t *try) connectOptions() *pool.Options {
+	q, o := t.q, &t.connect
 	*o = pool.Options{Priority: q.priority(), Downstream: q.s.Info.Protocol}
-	if c := q.host.Cluster; c != nil && c.PoolPerDownstream {
+	if c := t.host.Cluster; c != nil && c.PoolPerDownstream {
 		o.Owner = q.s.Info.Conn
 	}
-	tr := q.host.Transport.Transport
+	tr := t.host.Transport.Transport
 	if tr == nil {
 		return o
 	}
 	// What filters have noted goes first, of the stream before the connection.
-	asked := q.secure.FromState(q.s.Info.FilterState)
-	asked = q.s.Info.Conn != nil && q.secure.FromState(q.s.Info.Conn.FilterState) || asked
-	asked = secure(&q.secure, q.cluster, q.s.Request.Header) || asked
+	asked := t.secure.FromState(q.s.Info.FilterState)
+	asked = q.s.Info.Conn != nil && t.secure.FromState(q.s.Info.Conn.FilterState) || asked
+	asked = secure(&t.secure, q.cluster, q.s.Request.Header) || asked
 	if p, ok := tr.(upstream.PerDownstream); ok && p.PerDownstream() {
-		q.secure.Downstream, asked = q.s.Info.Conn, true
+		t.secure.Downstream, asked = q.s.Info.Conn, true
 	}
 	if asked {
-		o.Transport = &q.secure
+		o.Transport = &t.secure
 	}
 	return o
 }

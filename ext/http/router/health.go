@@ -3,7 +3,6 @@
 package router
 
 import (
-	"errors"
 	"net/http"
 
 	"weir.dev/weir/proxy/header"
@@ -30,22 +29,32 @@ func believe(loop int, h *upstream.Host, status int, head *header.Map, grpc bool
 }
 
 // blame tells outlier detection of a try that failed.
-func (q *request) blame(out *outcome) {
-	if out.err == nil || q.host == nil {
+func (t *try) blame(out *outcome) {
+	q := t.q
+	if out.err == nil || t.host == nil {
 		return
 	}
 	switch out.reset {
 	case resetConnect, resetConnectTime, resetTermination, resetProtocol, resetRemote, resetRefused:
-		q.host.Outlier.Outcome(q.up.Loop(), outlier.Failed, 0)
+		t.host.Outlier.Outcome(q.up.Loop(), outlier.Failed, 0)
 	case resetTry, resetStream:
-		if !errors.Is(q.failed, errTimeout) && !errors.Is(q.failed, errTryTimeout) && !errors.Is(q.failed, errTryIdle) {
+		if q.failed == nil && t.cut != errTryTimeout && t.cut != errTryIdle {
 			return // The client has gone, or the stream is too old.
 		}
-		status := http.StatusGatewayTimeout
-		if q.quiet {
-			status = http.StatusNoContent // As in Envoy, what the client is told counts.
-		}
-		q.host.Outlier.Outcome(q.up.Loop(), outlier.TimedOut, status)
+		t.blameLate()
 	case noReset, resetNoHost, resetOverflow:
 	}
+}
+
+// blameLate tells of a try that took too long, once.
+func (t *try) blameLate() {
+	if t.racer.blamed || t.host == nil {
+		return
+	}
+	t.racer.blamed = true
+	status := http.StatusGatewayTimeout
+	if t.q.quiet {
+		status = http.StatusNoContent // As in Envoy, what the client is told counts.
+	}
+	t.host.Outlier.Outcome(t.q.up.Loop(), outlier.TimedOut, status)
 }

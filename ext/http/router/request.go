@@ -8,19 +8,16 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/address"
-	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/breaker"
-	"weir.dev/weir/proxy/upstream/outlier"
-	"weir.dev/weir/proxy/upstream/pool"
 )
 
-// request is one request on its way: the tries, one after the other, and what
-// they share. Its memory belongs to a loop and is used again.
+// request is one request on its way: what its tries share. Its memory belongs to a loop
+// and is used again.
 type request struct {
 	w       *worker
 	loop    *engine.Loop
@@ -34,54 +31,33 @@ type request struct {
 	pick    upstream.PickContext
 	meta    []upstream.MetadataCriterion
 
-	// The try at hand.
-	host    *upstream.Host
-	client  pool.Exchange // nil before there is a connection
-	connect pool.Options
-	ask     codec.Request
-	secure  upstream.TransportOptions
-	// branch is the attempt as the cluster's filters see it, if branched.
-	branch   *stream.Branch
-	branched bool
-	head     header.Map // of the response
-	counted  bool       // as an active request of host, cluster and breaker
-	begun    int64      // when it began
-	raw      bool       // its payload leaves HTTP here
-	tunnel   bool
-	passed   bool // the response is the filters' and the client's now
+	*try        // the one at hand; in the end, the one whose response it is
+	first try   // the memory of the first
+	hedge hedge // tries that do not wait for one another
 
+	raw      bool           // its payload leaves HTTP here
 	tried    []address.Addr // every host tried, in order
-	upload   upload
 	replay   replay
-	copies   bool        // the body is kept for retries or mirrors
-	deferred bool        // whether it went well shows by the trailers
-	trailer  *header.Map // of the response, nil if it has none
+	copies   bool // the body is kept for retries, mirrors or redirects
 	shadows  []*shadow
-	complete bool  // the request was sent whole, or will not be any further
 	ended    int64 // when the client's request was complete; 0 is not yet
-	failed   error // what its own time limits ended the request with
+	failed   error // what its own time limit ended the request with
 	quiet    bool  // a time-out is answered with 204
 	skip     func(*upstream.Host) bool
 	cookie   func(*route.HashCookie) string
 	cookies  []madeCookie    // that the response is to set
 	override [1]address.Addr // a filter's wish
 
-	total    engine.Timer // the route's time-out
-	try      engine.Timer // per try
-	duration engine.Timer // the cluster's max_stream_duration, per try
-	silence  engine.Timer // per_try_idle_timeout
-	heard    uint64       // bytes either way when the silence was last looked at
-	heardAt  int64
+	total engine.Timer // the route's time-out
 }
 
 func newRequest(w *worker, l *engine.Loop) *request {
 	q := &request{w: w, loop: l}
-	q.upload.q = q
+	q.first.init(l)
+	q.first.q, q.try = q, &q.first
 	q.skip, q.cookie = q.unwanted, q.makeCookie
-	q.total.Init(l, func() { q.expire(errTimeout) })
-	q.try.Init(l, func() { q.expire(errTryTimeout) })
-	q.duration.Init(l, func() { q.expire(q.errDuration()) })
-	q.silence.Init(l, q.listen)
+	q.total.Init(l, q.expire)
+	q.hedge.pause.Init(l, q.rested)
 	return q
 }
 
@@ -101,29 +77,48 @@ func (q *request) run() error {
 	q.mirror()
 	if s.Request.Body == nil {
 		q.cast()
+		q.limit()
 	}
-	for {
-		out := q.attempt()
-		if s.Replied() { // A filter in front of the host has.
-			q.release()
-			return nil
-		}
-		if q.again(&out) {
-			continue
-		}
-		if out.err != nil {
-			return q.failure(&out)
-		}
-		return q.deliver(out.status)
+	out := q.send()
+	if s.Replied() { // A filter in front of the host has.
+		q.release()
+		return nil
+	}
+	if out.err != nil {
+		return q.failure(&out)
+	}
+	if q.follow(out.status) {
+		return nil
+	}
+	return q.deliver(out.status)
+}
+
+// send makes tries until one is the last.
+func (q *request) send() outcome {
+	if q.hedges() {
+		return q.race()
+	}
+	out := q.attempt()
+	for !q.s.Replied() && q.again(&out) {
+		out = q.attempt()
+	}
+	return out
+}
+
+// limit starts the route's time-out: it begins when the request is complete, whether
+// or not there is a connection for it.
+func (q *request) limit() {
+	if d := q.limits.total; d > 0 && !q.total.Active() && !q.tunnel {
+		q.total.Set(int64(d))
 	}
 }
 
 // keep has the request's body kept so that it can be sent again: for a retry, for
-// mirrors, and, if it is small, for a host that speaks HTTP/2 and says that it has not
-// looked at the request.
+// mirrors, for a redirect, and, if it is small, for a host that speaks HTTP/2 and says
+// that it has not looked at the request.
 func (q *request) keep() {
-	s := q.s
-	q.copies = q.retry.enabled() || len(q.route.Forward.Mirrors) > 0
+	s, f := q.s, q.route.Forward
+	q.copies = q.retry.enabled() || len(f.Mirrors) > 0 || f.InternalRedirect != nil
 	switch {
 	case q.copies:
 		q.replay.start(s.Request.Body, q.bufferLimit())
@@ -142,7 +137,7 @@ func (q *request) prepare() {
 	q.quiet = h.Has(header.XEnvoyUpstreamRqTimeoutAltResponse)
 	h.Del(header.XEnvoyUpstreamRqTimeoutAltResponse)
 	q.retry.begin(q, h)
-	if q.s.Info.Attempts = 1; q.route.VirtualHost != nil && q.route.VirtualHost.IncludeRequestAttemptCount && !f.suppress {
+	if q.s.Info.Attempts = 1; q.route.VirtualHost != nil && q.route.VirtualHost.IncludeRequestAttemptCount {
 		h.SetInt(header.XEnvoyAttemptCount, 1)
 	}
 	q.route.FinalizeRequest(h, info, !f.suppress)
@@ -185,12 +180,14 @@ func (q *request) priority() breaker.Priority {
 // deliver hands the response that was read to the filters.
 func (q *request) deliver(status int) error {
 	s := q.s
-	q.try.Stop()
+	q.perTry.Stop()
 	q.up.Stats.Response(status)
 	q.passed = true
+	q.judge(status)
+	s.Response = q.response
 	q.watchLoad()
-	s.Response.Header = &q.head
 	s.Info.Response = &q.head
+	s.Info.Status, s.Info.StatusDetails = status, "via_upstream"
 	if q.tunnel {
 		q.total.Stop()
 	}
@@ -205,22 +202,30 @@ func (q *request) finishHead() {
 		if q.ended > 0 {
 			h.SetInt(header.XEnvoyUpstreamServiceTime, (q.loop.Now()-q.ended)/int64(time.Millisecond))
 		}
-		if q.route.VirtualHost != nil && q.route.VirtualHost.IncludeAttemptCountInResponse {
-			h.SetInt(header.XEnvoyAttemptCount, int64(s.Info.Attempts))
-		}
 		if q.host != nil && q.host.Canary {
 			h.Set(header.XEnvoyUpstreamCanary, "true")
 		}
 	}
+	q.tellAttempts(h)
 	for i := range q.cookies {
 		h.AddBytes(header.SetCookie, q.cookies[i].of.AppendSetCookie(nil, q.cookies[i].value))
 	}
 	q.route.FinalizeResponse(h, &s.Info)
 }
 
+// tellAttempts adds the number of tries to a response, be it made here. As in Envoy
+// suppress_envoy_headers does not keep it back: who wants it has asked for it.
+func (q *request) tellAttempts(h *header.Map) {
+	if vh := q.route.VirtualHost; vh != nil && vh.IncludeAttemptCountInResponse {
+		h.SetInt(header.XEnvoyAttemptCount, int64(q.s.Info.Attempts))
+	}
+}
+
 // end settles the request once the stream is over.
 func (q *request) end() {
-	q.stopTimers()
+	q.total.Stop()
+	q.callOff(nil)
+	q.stopLimits()
 	q.stopUpload()
 	q.cast() // Of a request that failed before it could be sent.
 	q.settle()
@@ -232,109 +237,23 @@ func (q *request) end() {
 		q.up.Stats.RetryOrShadowAbandoned.Inc()
 	}
 	q.replay.reset()
-	q.connect = pool.Options{}
-	q.secure = upstream.TransportOptions{VerifyNames: q.secure.VerifyNames[:0]}
+	q.s.Keep(&q.head)
+	if q.try != &q.first {
+		q.drop(q.try)
+	}
+	q.first.reset()
 	q.pick = upstream.PickContext{Attempted: q.pick.Attempted[:0]}
 	q.release()
 	q.retry = retryState{}
 	q.up.Drop()
-	q.s, q.route, q.cluster, q.up, q.host = nil, nil, nil, nil, nil
-	q.raw, q.tunnel, q.complete, q.passed = false, false, false, false
-	q.copies, q.deferred, q.trailer = false, false, nil
+	q.s, q.route, q.cluster, q.up = nil, nil, nil, nil
+	q.raw, q.copies = false, false
 	q.ended, q.failed, q.quiet = 0, nil, false
 	if len(q.w.free) < maxFree {
 		q.w.free = append(q.w.free, q)
 		return
 	}
-	for _, t := range []*engine.Timer{&q.total, &q.try, &q.duration, &q.silence} {
-		t.Release()
-	}
-}
-
-// judge counts a response as the host's success or error. That of a gRPC call shows
-// by its grpc-status, which may be in the trailers.
-func (q *request) judge(status int) {
-	q.deferred, q.trailer = false, nil
-	ok := status < 500
-	if ok && stream.IsGRPC(q.s.Request.Header.Get(header.ContentType)) {
-		if q.s.Response.Body != nil {
-			q.deferred, q.trailer = true, q.s.Response.Trailer
-			return
-		}
-		ok = grpcOK(&q.head)
-	}
-	q.count(ok)
-}
-
-func (q *request) count(ok bool) {
-	st := &q.host.Local(q.up.Loop()).Stats
-	if ok {
-		st.RqSuccess.Inc()
-	} else {
-		st.RqError.Inc()
-	}
-}
-
-// grpcOK reports whether a response's grpc-status is none that HTTP would answer 5xx.
-func grpcOK(h *header.Map) bool {
-	if h == nil {
-		return false
-	}
-	code, ok := stream.ParseGRPCStatus(h.Get(header.GRPCStatus))
-	return ok && stream.HTTPFromGRPC(code) < 500
-}
-
-// settle counts how the exchange ended.
-func (q *request) settle() {
-	if q.client == nil || q.tunnel {
-		return
-	}
-	st := q.up.Stats
-	done := q.passed && q.client.ResponseDone()
-	if q.deferred {
-		q.count(done && grpcOK(q.trailer))
-	}
-	if t := &q.s.Info.Timing; done && t.UpstreamLastRx == 0 {
-		// The last piece was read right before it was passed on.
-		t.UpstreamLastRx = q.loop.Now() - q.start
-		if sent := t.DownstreamLastTx; sent > 0 {
-			t.UpstreamLastRx = min(t.UpstreamLastRx, sent)
-		}
-	}
-	switch {
-	case done:
-		if q.ended > 0 {
-			st.RqTime.Record(uint64(q.loop.Now()-q.ended) / uint64(time.Millisecond))
-		}
-	case q.passed:
-		q.w.stats.ResetAfter.Inc()
-		if q.failed == nil && (q.client.HungUp() || q.client.Broken()) {
-			st.RqRxReset.Inc()
-			q.host.Outlier.Outcome(q.up.Loop(), outlier.Failed, 0)
-		} else {
-			st.RqTxReset.Inc()
-		}
-	}
-}
-
-// leave ends the try at hand and gives the connection back.
-func (q *request) leave() {
-	if q.counted {
-		q.counted = false
-		q.cluster.Resources(q.priority()).Requests.Release()
-		q.up.Stats.RqActive.Dec()
-		q.host.AddRequests(-1)
-	}
-	if q.client == nil {
-		return
-	}
-	info := &q.s.Info.Upstream
-	head, body, _ := q.client.Sent()
-	size := uint64(q.client.Head().Size)
-	info.HeaderSent += uint64(head)
-	info.WireSent += uint64(head) + body
-	info.HeaderReceived += size
-	info.WireReceived += size + q.client.Received()
-	q.client.Release(q.complete)
-	q.client = nil
+	q.first.releaseTimers()
+	q.total.Release()
+	q.hedge.pause.Release()
 }

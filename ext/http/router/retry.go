@@ -4,19 +4,15 @@ package router
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"strconv"
 	"time"
 
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
-	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
-	"weir.dev/weir/proxy/upstream/pool"
+	"weir.dev/weir/proxy/upstream/breaker"
 )
 
 // retryState is what a request may still try, and when.
@@ -27,7 +23,8 @@ type retryState struct {
 	policy   *route.RetryPolicy // nil if only headers ask for retries
 	statuses []int              // from x-envoy-retriable-status-codes
 	headers  []header.Name      // from x-envoy-retriable-header-names
-	holding  bool               // a retry is counted at the breaker
+	holding  bool               // a retry is counted at the breaker,
+	breaker  *breaker.Limit     // this one
 }
 
 func (r *retryState) enabled() bool { return r.on != 0 && r.left > 0 || r.holding }
@@ -96,23 +93,23 @@ func matchesAny(p *route.RetryPolicy, h *header.Map) bool {
 
 var retryHeaders = [...]header.Name{
 	header.XEnvoyRetryOn, header.XEnvoyRetryGrpcOn, header.XEnvoyMaxRetries,
-	header.XEnvoyRetriableStatusCodes, header.XEnvoyRetriableHeaderNames, header.XEnvoyHedgeOnPerTryTimeout,
+	header.XEnvoyRetriableStatusCodes, header.XEnvoyRetriableHeaderNames,
 }
 
 // wantsResponse reports whether a response is one to try again after.
-func (r *retryState) wantsResponse(q *request, status int) bool {
-	if r.on == 0 || q.tunnel {
+func (r *retryState) wantsResponse(t *try, status int) bool {
+	if r.on == 0 || t.tunnel {
 		return false
 	}
-	if q.head.Has(header.XEnvoyRatelimited) {
+	if t.head.Has(header.XEnvoyRatelimited) {
 		return r.on&route.RetryEnvoyRatelimited != 0
 	}
 	return r.on&route.Retry5xx != 0 && status >= 500 ||
 		r.on&route.RetryGatewayError != 0 && status >= 502 && status <= 504 ||
 		r.on&route.RetryRetriable4xx != 0 && status == 409 ||
 		r.on&route.RetryStatusCodes != 0 && r.wantsStatus(status) ||
-		r.on&route.RetryHeaders != 0 && r.wantsHeaders(&q.head) ||
-		r.on&route.RetryAnyGRPC != 0 && r.wantsGRPC(&q.head)
+		r.on&route.RetryHeaders != 0 && r.wantsHeaders(&t.head) ||
+		r.on&route.RetryAnyGRPC != 0 && r.wantsGRPC(&t.head)
 }
 
 func (r *retryState) wantsStatus(status int) bool {
@@ -158,7 +155,7 @@ func (r *retryState) wantsGRPC(h *header.Map) bool {
 }
 
 // wantsReset reports whether a failed try is one to try again after.
-func (r *retryState) wantsReset(q *request, why reset) bool {
+func (r *retryState) wantsReset(t *try, why reset) bool {
 	switch why {
 	case noReset, resetStream, resetOverflow, resetNoHost:
 		return false
@@ -172,26 +169,58 @@ func (r *retryState) wantsReset(q *request, why reset) bool {
 	if why == resetRefused && r.on&route.RetryRefusedStream != 0 {
 		return true
 	}
-	_, _, begun := q.client.Sent()
+	_, _, begun := t.client.Sent()
 	return r.on&route.RetryResetBeforeRequest != 0 && !begun
+}
+
+// wantsAnother reports whether the policy asks for another try after an outcome.
+func (q *request) wantsAnother(t *try, out *outcome) bool {
+	if out.err == nil {
+		return q.retry.wantsResponse(t, out.status)
+	}
+	return q.retry.wantsReset(t, out.reset)
 }
 
 // again readies the next try, after its pause, or reports that there is none: then
 // out is how the request ends.
 func (q *request) again(out *outcome) bool {
-	r, st := &q.retry, q.up.Stats
-	retried := r.holding
+	retried := q.retry.holding
 	q.release()
-	wanted := out.err == nil && r.wantsResponse(q, out.status) || out.err != nil && r.wantsReset(q, out.reset)
-	if !wanted {
+	if !q.wantsAnother(q.try, out) {
 		if retried && out.err == nil {
-			st.RqRetrySuccess.Inc()
+			q.up.Stats.RqRetrySuccess.Inc()
 		}
 		return false
 	}
+	if !q.grant() {
+		return false
+	}
+	q.countRetried(q.try, out)
+	late := out.reset == resetTry
+	pause := q.pause(q.try, out)
+	q.drain()
+	q.abandon()
+	if err := q.s.Task().Sleep(pause); err != nil {
+		*out = outcome{err: err, reset: resetStream}
+		return false
+	}
+	*out = q.next(late)
+	return out.err == nil
+}
+
+// Keys of the runtime: whether requests are tried again at all, and the first pause
+// where no policy says it.
+const (
+	useRetry    = "upstream.use_retry"
+	baseBackOff = "upstream.base_retry_backoff_ms"
+)
+
+// grant takes one of the retries that are left, and a place for it at the breaker.
+func (q *request) grant() bool {
+	r, st, info := &q.retry, q.up.Stats, &q.s.Info
 	if r.left == 0 {
 		st.RqRetryLimitExceeded.Inc()
-		q.s.Info.Flags |= streaminfo.UpstreamRetryLimitExceeded
+		info.Flags |= streaminfo.UpstreamRetryLimitExceeded
 		return false
 	}
 	if q.s.Request.Body != nil && !q.replay.rewindable() {
@@ -199,54 +228,83 @@ func (q *request) again(out *outcome) bool {
 		return false
 	}
 	r.left--
-	if !q.cluster.Resources(q.priority()).Retries.TryAcquire() {
+	if f, ok := q.w.f.runtime.Fraction(useRetry); ok && !f.Enabled(q.s.Random) {
+		return false
+	}
+	limit := &q.cluster.Resources(q.priority()).Retries
+	if !limit.TryAcquire() {
 		st.RqRetryOverflow.Inc()
-		q.s.Info.Flags |= streaminfo.UpstreamOverflow
+		info.Flags |= streaminfo.UpstreamOverflow
 		return false
 	}
-	r.holding = true
+	r.holding, r.breaker = true, limit
 	st.RqRetry.Inc()
-	if out.err == nil {
-		st.Retried.Inc(out.status)
-	} else {
-		q.countReset(out)
-	}
-	timedOut := out.reset == resetTry
-	pause := q.pause(out)
-	q.drain()
-	q.abandon()
-	if q.failed != errTimeout {
-		q.failed = nil
-	}
-	if err := q.s.Task().Sleep(pause); err != nil {
-		*out = outcome{err: err, reset: resetStream}
-		return false
-	}
-	q.nextHead(timedOut)
 	return true
 }
 
-// nextHead readies the request's head for another try.
-func (q *request) nextHead(timedOut bool) {
-	h := q.s.Request.Header
+// release gives a retry that is over back to the breaker.
+func (q *request) release() {
+	if r := &q.retry; r.holding {
+		r.holding = false
+		r.breaker.Release()
+	}
+}
+
+// countRetried counts a try that another follows.
+func (q *request) countRetried(t *try, out *outcome) {
+	if out.err != nil {
+		t.countReset(out)
+		return
+	}
+	q.up.Stats.Retried.Inc(out.status)
+	t.count(false)
+}
+
+// next readies the request for another try, late tells that the last took too long. The
+// outcome is an error if there is nowhere to send it any more.
+func (q *request) next(late bool) outcome {
 	q.s.Info.Attempts++
-	if vh := q.route.VirtualHost; vh != nil && !q.w.f.suppress {
+	if !q.renewCluster() {
+		return outcome{err: q.noHost(upstream.NoHealthyUpstream), reset: resetNoHost}
+	}
+	h := q.s.Request.Header
+	if vh := q.route.VirtualHost; vh != nil {
 		if vh.IncludeRequestAttemptCount {
 			h.SetInt(header.XEnvoyAttemptCount, int64(q.s.Info.Attempts))
 		}
 		if vh.IncludeIsTimeoutRetryHeader {
-			if timedOut {
-				h.Set(header.XEnvoyIsTimeoutRetry, "true")
-			} else {
-				h.Del(header.XEnvoyIsTimeoutRetry)
-			}
+			h.Set(header.XEnvoyIsTimeoutRetry, strconv.FormatBool(late))
 		}
 	}
 	q.tellTimeout(h)
+	q.replay.rewind()
 	q.pick.Override, q.pick.OverrideStrict = nil, false // As in Envoy, a retry may go anywhere.
-	if p := q.retry.policy; p != nil && len(p.HostPredicates) > 0 {
-		q.pick.Skip, q.pick.MaxAttempts = q.skip, int(min(p.HostAttempts, 1<<16))
+	if p := q.retry.policy; p != nil {
+		if len(p.HostPredicates) > 0 {
+			q.pick.Skip, q.pick.MaxAttempts = q.skip, int(min(p.HostAttempts, 1<<16))
+		}
+		if p.Priority != nil {
+			q.pick.Priorities = p.Priority.(upstream.PriorityOverride)
+		}
 	}
+	return outcome{}
+}
+
+// renewCluster takes the cluster as it is now, if no try is in flight: a retry goes to
+// no host that has left. It is false if there is no such cluster any more.
+func (q *request) renewCluster() bool {
+	c := q.w.f.clusters.Get(q.cluster.Name)
+	if c == q.cluster || c != nil && len(q.hedge.racing) > 0 {
+		return true
+	}
+	if c == nil {
+		return false
+	}
+	q.release()
+	q.up.Drop()
+	q.cluster, q.up = c, c.Worker(q.loop.ID())
+	q.up.Hold()
+	return true
 }
 
 // unwanted reports whether a retry should go to another host.
@@ -259,32 +317,30 @@ func (q *request) unwanted(h *upstream.Host) bool {
 	return false
 }
 
-// release gives a retry that is over back to the breaker.
-func (q *request) release() {
-	if q.retry.holding {
-		q.retry.holding = false
-		q.cluster.Resources(q.priority()).Retries.Release()
+// pause is how long to wait for the next try: as a response asks, or as backOff says.
+func (q *request) pause(t *try, out *outcome) time.Duration {
+	if p := q.retry.policy; p != nil && out.err == nil && p.RateLimited != nil {
+		if d, ok := p.RateLimited.Interval(&t.head, time.Now()); ok && d > 0 {
+			q.retry.tries++
+			q.up.Stats.RqRetryBackoffRatelimited.Inc()
+			return d + time.Duration(rand.Int64N(max(int64(d)/2, 1))) // So that not all come at once.
+		}
 	}
+	return q.backOff()
 }
 
-// pause is how long to wait: as a response asks, or a random part of an interval
-// that doubles with each try.
-func (q *request) pause(out *outcome) time.Duration {
-	r, st := &q.retry, q.up.Stats
+// backOff is a random part of an interval that doubles with each try.
+func (q *request) backOff() time.Duration {
+	r := &q.retry
 	r.tries++
 	base, most := 25*time.Millisecond, 250*time.Millisecond
-	if p := r.policy; p != nil {
-		if out.err == nil && p.RateLimited != nil {
-			if d, ok := p.RateLimited.Interval(&q.head, time.Now()); ok {
-				st.RqRetryBackoffRatelimited.Inc()
-				return d
-			}
-		}
-		if p.BackOffBase > 0 {
-			base, most = p.BackOffBase, max(p.BackOffMax, p.BackOffBase)
-		}
+	if p := r.policy; p != nil && p.BackOffSet {
+		base, most = p.BackOffBase, max(p.BackOffMax, p.BackOffBase)
+	} else if ms, ok := q.w.f.runtime.Int(baseBackOff); ok && ms > 0 {
+		base = time.Duration(min(ms, int64(time.Hour/time.Millisecond))) * time.Millisecond
+		most = 10 * base
 	}
-	st.RqRetryBackoffExponential.Inc()
+	q.up.Stats.RqRetryBackoffExponential.Inc()
 	return time.Duration(rand.Int64N(int64(interval(base, most, r.tries))))
 }
 
@@ -299,131 +355,4 @@ func interval(base, most time.Duration, retry int) time.Duration {
 		d *= 2
 	}
 	return max(min(d, most), 1)
-}
-
-// maxDrain is how much of a response that is not wanted is read so that its
-// connection can be kept.
-const maxDrain = 64 << 10
-
-// drain reads what is there of a response that is not wanted.
-func (q *request) drain() {
-	b := q.s.Response.Body
-	if q.client == nil || b == nil || q.s.Response.Header != &q.head {
-		return
-	}
-	for n := 0; n < maxDrain && b.Ready(); {
-		p, err := b.Next()
-		n += len(p)
-		if err == io.EOF {
-			q.leave()
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-// countReset counts a try that failed after it had a host.
-func (q *request) countReset(out *outcome) {
-	st := q.up.Stats
-	switch {
-	case q.client == nil:
-	case out.reset == resetTermination, out.reset == resetRemote, out.reset == resetRefused:
-		st.RqRxReset.Inc()
-	default:
-		st.RqTxReset.Inc()
-	}
-	if q.host != nil && out.reset != resetOverflow && out.reset != resetStream {
-		q.host.Local(q.up.Loop()).Stats.RqError.Inc()
-	}
-}
-
-// failure turns a try that failed into the error that the client is told.
-func (q *request) failure(out *outcome) error {
-	st := q.up.Stats
-	var e *stream.Error
-	switch out.reset {
-	case resetNoHost:
-		st.Response(http.StatusServiceUnavailable)
-		return out.err
-	case resetStream:
-		if q.client == nil && q.host != nil {
-			st.RqCancelled.Inc()
-		}
-		q.countReset(out)
-		if !errors.As(out.err, &e) || e != errTimeout {
-			return streamError(out.err)
-		}
-	case resetTry:
-		q.countReset(out)
-		if !errors.As(out.err, &e) {
-			return out.err
-		}
-	default:
-		return q.upstreamError(out)
-	}
-	told := *e
-	told.Header = q.localHead
-	if q.quiet && told.Flags == streaminfo.UpstreamRequestTimeout {
-		told.Status, told.Body = http.StatusNoContent, ""
-	}
-	st.Response(told.Status)
-	return &told
-}
-
-// reasons are the words, flags and statuses of resets as Envoy has them.
-var reasons = map[reset]struct {
-	text   string
-	flags  streaminfo.Flags
-	status int
-}{
-	resetOverflow:    {"overflow", streaminfo.UpstreamOverflow, 503},
-	resetConnect:     {"remote connection failure", streaminfo.UpstreamConnectionFailure, 503},
-	resetConnectTime: {"connection timeout", streaminfo.UpstreamConnectionFailure, 503},
-	resetTermination: {"connection termination", streaminfo.UpstreamConnectionTermination, 503},
-	resetProtocol:    {"protocol error", streaminfo.UpstreamProtocolError, 502},
-	resetRemote:      {"remote reset", streaminfo.UpstreamRemoteReset, 503},
-	resetRefused:     {"remote refused stream reset", streaminfo.UpstreamRemoteReset, 503},
-}
-
-func (q *request) upstreamError(out *outcome) error {
-	r := reasons[out.reset]
-	text := "upstream connect error or disconnect/reset before headers. "
-	if q.s.Info.Attempts > 1 {
-		text += "retried and the latest "
-	}
-	text += "reset reason: " + r.text
-	details := "upstream_reset_before_response_started{" + underscored(r.text)
-	var ce *pool.ConnectError
-	switch {
-	case errors.As(out.err, &ce) && out.reset == resetConnect:
-		q.s.Info.Upstream.FailureReason = ce.Reason()
-		text += ", transport failure reason: " + ce.Reason()
-		details += "|" + underscored(ce.Reason())
-	case out.reset == resetConnect, out.reset == resetConnectTime, out.reset == resetProtocol:
-		q.s.Info.Upstream.FailureReason = out.err.Error()
-	}
-	q.countReset(out)
-	q.up.Stats.Response(r.status)
-	e := &stream.Error{Status: r.status, Flags: r.flags, Details: details + "}", Body: text, Err: out.err, Header: q.localHead}
-	if out.reset == resetOverflow {
-		e.Header = func(h *header.Map) {
-			if !q.w.f.suppress {
-				h.Set(header.XEnvoyOverloaded, "true")
-			}
-			q.localHead(h)
-		}
-	}
-	return e
-}
-
-func underscored(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if c == ' ' {
-			b[i] = '_'
-		}
-	}
-	return string(b)
 }

@@ -46,6 +46,7 @@ type worker struct {
 	f     *Filter
 	stats *Stats
 	free  []*request
+	tries []*try // beyond the first of each request
 }
 
 // Stats are the router's own, in the scope of its connection manager.
@@ -58,6 +59,7 @@ type Stats struct {
 	ResetAfter     stats.Counter `stat:"rq_reset_after_downstream_response_started"`
 	RetrySkipped   stats.Counter `stat:"rq_retry_skipped_request_not_complete"`
 	Abandoned      stats.Counter `stat:"rq_overload_local_reply"`
+	Passed         PassedRedirects
 }
 
 // Request answers the request, from upstream or as the route says.
@@ -116,10 +118,30 @@ func (w *worker) forward(s *stream.Stream, r *route.Route) error {
 		s.Reply(stream.Reply{Status: ref.NotFoundStatus, Details: "cluster_not_found", Flags: streaminfo.NoClusterFound})
 		return nil
 	}
+	if f, ok := w.f.runtime.Fraction(c.MaintenanceKey); ok && f.Enabled(s.Random) {
+		w.maintain(s, c)
+		return nil
+	}
 	q := w.take(s, r, c)
 	*stream.State[*request](s, w.f.slot) = q
 	q.pick.Metadata = q.criteria(ref.MetadataMatch)
 	return q.run()
+}
+
+// maintain answers for a cluster that is out of service (maintenance mode).
+func (w *worker) maintain(s *stream.Stream, c *upstream.Cluster) {
+	st := c.Worker(s.Task().Loop().ID()).Stats
+	st.RqMaintenanceMode.Inc()
+	st.Response(http.StatusServiceUnavailable)
+	s.Info.ClusterName = c.Name
+	s.Reply(stream.Reply{
+		Status: http.StatusServiceUnavailable, Body: "maintenance mode", Details: "maintenance_mode", Flags: streaminfo.UpstreamOverflow,
+		Header: func(h *header.Map) {
+			if !w.f.suppress {
+				h.Set(header.XEnvoyOverloaded, "true")
+			}
+		},
+	})
 }
 
 // Response does nothing: the response began here.
@@ -143,7 +165,6 @@ func (w *worker) take(s *stream.Stream, r *route.Route, c *upstream.Cluster) *re
 	} else {
 		q = newRequest(w, s.Task().Loop())
 	}
-	q.head.Reset() // Not before: the access log is written after the end.
 	q.s, q.route, q.cluster = s, r, c
 	q.up = c.Worker(s.Task().Loop().ID())
 	q.up.Hold()

@@ -10,6 +10,7 @@ import (
 	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 )
@@ -43,6 +44,7 @@ func isTryLimit(err error) bool {
 		errors.Is(err, errDurationSent) || errors.Is(err, errDurationSending)
 }
 
+// errDuration is the error of a stream that takes too long.
 func (q *request) errDuration() error {
 	if q.ended > 0 {
 		return errDurationSent
@@ -50,15 +52,57 @@ func (q *request) errDuration() error {
 	return errDurationSending
 }
 
-// expire ends the request, or the try, because of a time limit.
-func (q *request) expire(err error) {
+// expire ends the request because of the route's time-out.
+func (q *request) expire() {
 	if q.s == nil {
 		return
 	}
+	tries := q.hedge.racing
+	if len(tries) == 0 {
+		q.countTimeout(q.try)
+	}
+	for _, t := range tries {
+		q.countTimeout(t)
+	}
+	q.failed = errTimeout
+	q.s.Task().Interrupt(errTimeout)
+}
+
+func (q *request) countTimeout(t *try) {
+	q.up.Stats.RqTimeout.Inc()
+	if t.host != nil {
+		t.host.Local(q.up.Loop()).Stats.RqTimeout.Inc()
+	}
+}
+
+// tooLong ends a try that takes longer than one may; one that is hedged goes on, and
+// another is made.
+func (t *try) tooLong(limit error) {
+	q := t.q
+	if q == nil || q.s == nil {
+		return
+	}
+	if len(q.hedge.racing) > 0 && !t.passed {
+		t.racer.late = true
+		t.blameLate()
+		q.s.Task().Wake()
+		return
+	}
+	t.expire(limit)
+}
+
+// expire ends the try because of a time limit of its own.
+func (t *try) expire(limit error) {
+	q := t.q
+	if q == nil || q.s == nil {
+		return
+	}
+	if t.racer.done && !t.passed {
+		t.duration.Set(int64(time.Millisecond)) // Nobody waits for it: whoever takes the response will.
+		return
+	}
 	st := q.up.Stats
-	switch err {
-	case errTimeout:
-		st.RqTimeout.Inc()
+	switch limit {
 	case errTryTimeout:
 		st.RqPerTryTimeout.Inc()
 	case errTryIdle:
@@ -66,77 +110,66 @@ func (q *request) expire(err error) {
 	default:
 		st.RqMaxDurationReached.Inc()
 	}
-	if q.host != nil && !errors.Is(err, errDurationSent) && !errors.Is(err, errDurationSending) {
-		q.host.Local(q.up.Loop()).Stats.RqTimeout.Inc()
+	if t.host != nil && !errors.Is(limit, errDurationSent) && !errors.Is(limit, errDurationSending) {
+		t.host.Local(q.up.Loop()).Stats.RqTimeout.Inc()
 	}
-	q.failed = err
-	q.s.Task().Interrupt(err)
-}
-
-// armTry starts the limits of a try that has its connection.
-func (q *request) armTry() {
-	if d := q.cluster.HTTP.MaxStreamDuration; d > 0 {
-		q.duration.Set(int64(d))
-	}
-	if d := q.limits.tryIdle; d > 0 {
-		q.heard, q.heardAt = q.client.Traffic(), q.loop.Now()
-		q.silence.Set(int64(d) / 4)
-	}
+	t.cut = limit
+	t.runner().Interrupt(limit)
 }
 
 // listen looks whether anything has moved on the connection. It looks four times
 // in the time allowed, so that no byte needs to be told of.
-func (q *request) listen() {
-	if q.s == nil || q.client == nil {
+func (t *try) listen() {
+	q := t.q
+	if q == nil || q.s == nil || t.client == nil {
 		return
 	}
 	limit := int64(q.limits.tryIdle)
-	if n := q.client.Traffic(); n != q.heard {
-		q.heard, q.heardAt = n, q.loop.Now()
+	if n := t.client.Traffic(); n != t.heard {
+		t.heard, t.heardAt = n, q.loop.Now()
 	}
-	if q.loop.Now()-q.heardAt >= limit {
-		q.expire(errTryIdle)
-		return
+	if q.loop.Now()-t.heardAt >= limit {
+		t.tooLong(errTryIdle)
+		t.heardAt = q.loop.Now() // One that goes on has as long again.
 	}
-	q.silence.Set(max(limit/4, int64(time.Millisecond)))
+	t.silence.Set(max(limit/4, int64(time.Millisecond)))
 }
 
-func (q *request) stopTry() {
-	q.try.Stop()
-	q.duration.Stop()
-	q.silence.Stop()
-}
-
-func (q *request) stopTimers() {
-	q.total.Stop()
-	q.stopTry()
+func (t *try) stopLimits() {
+	t.perTry.Stop()
+	t.duration.Stop()
+	t.silence.Stop()
 }
 
 // forget drops an interrupt that no wait has returned yet, if it is of the try that
 // has ended; with all, of the request. Others, such as that the client is gone,
 // stay.
-func (q *request) forget(all bool) {
-	t := q.s.Task()
-	err := t.Pending()
+func (t *try) forget(all bool) {
+	task := t.runner()
+	err := task.Pending()
 	if err == nil {
 		return
 	}
 	var up *uploadError
 	if isTryLimit(err) || errors.As(err, &up) || all && errors.Is(err, errTimeout) {
-		t.Clear()
+		task.Clear()
 	}
 }
 
 // limits are a request's time limits; 0 is none.
 type limits struct {
 	total, perTry, tryIdle time.Duration
+	// duration, where set, takes the place of the cluster's max_stream_duration.
+	duration route.OptDuration
+	// hedged tells that a try which takes too long goes on while another is made.
+	hedged bool
 }
 
 // timeouts takes the route's limits and what the request's headers ask instead.
 // The headers are the proxy's and do not go upstream.
 func (q *request) timeouts(h *header.Map) limits {
 	f := q.route.Forward
-	l := limits{total: f.Timeout}
+	l := limits{total: f.Timeout, hedged: f.Hedge != nil && f.Hedge.OnPerTryTimeout}
 	if f.Retry != nil {
 		l.perTry, l.tryIdle = f.Retry.PerTryTimeout, f.Retry.PerTryIdleTimeout
 	}
@@ -171,14 +204,26 @@ func (q *request) headerTimeouts(h *header.Map, l *limits) {
 		l.perTry = d
 	}
 	h.Del(header.XEnvoyUpstreamRqPerTryTimeoutMs)
+	if d, ok := milliseconds(h, header.XEnvoyUpstreamStreamDurationMs); ok {
+		l.duration = route.OptDuration{Value: d, Set: true}
+	}
+	h.Del(header.XEnvoyUpstreamStreamDurationMs)
+	switch string(h.Get(header.XEnvoyHedgeOnPerTryTimeout)) {
+	case "true":
+		l.hedged = true
+	case "false":
+		l.hedged = false
+	}
+	h.Del(header.XEnvoyHedgeOnPerTryTimeout)
 }
 
 // tellTimeout tells the host how long it has: what is left of the time, or that of
-// one try. A host never reads 0, which would be for ever.
+// one try, after which one that is hedged goes on. A host never reads 0, which would be
+// for ever.
 func (q *request) tellTimeout(h *header.Map) {
 	f, l := q.route.Forward, &q.limits
 	d := l.perTry
-	if d == 0 {
+	if d == 0 || l.hedged {
 		d = l.total
 	}
 	if d == 0 {

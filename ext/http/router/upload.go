@@ -18,7 +18,7 @@ var errStreamOver = errors.New("stream over")
 // response: both directions flow at once. It runs on a task of its own on the
 // same loop.
 type upload struct {
-	q       *request
+	t       *try
 	task    *engine.Task
 	running bool
 	stopped bool
@@ -28,7 +28,7 @@ type upload struct {
 
 func (u *upload) start(raw bool) {
 	u.running, u.stopped, u.raw = true, false, raw
-	u.q.loop.Go(u)
+	u.t.q.loop.Go(u)
 }
 
 // Upload begins to send what follows the request's head in a tunnel.
@@ -36,7 +36,7 @@ func (u *upload) Upload() { u.start(true) }
 
 // Wait waits until all of it was sent.
 func (u *upload) Wait() error {
-	t := u.q.s.Task()
+	t := u.t.q.s.Task()
 	u.waiter = t
 	defer func() { u.waiter = nil }()
 	for u.running {
@@ -49,7 +49,7 @@ func (u *upload) Wait() error {
 
 // Run sends the body.
 func (u *upload) Run(t *engine.Task) {
-	q := u.q
+	q, client := u.t.q, u.t.client
 	u.task = t
 	defer func() {
 		u.task, u.running = nil, false
@@ -62,19 +62,19 @@ func (u *upload) Run(t *engine.Task) {
 	}
 	if u.raw {
 		// An error means that the connection is gone, which its reader sees.
-		body := q.message().Body
+		body := u.t.message().Body
 		if body == nil {
 			body = stream.NewBytes(nil)
 		}
-		_ = q.client.SendTunnel(body)
+		_ = client.SendTunnel(body)
 		return
 	}
-	err := q.client.SendBody(q.message())
+	err := client.SendBody(u.t.message())
 	if u.stopped {
 		return
 	}
 	if err == nil {
-		q.sent()
+		u.t.sent()
 		return
 	}
 	var src *codec.SourceError
@@ -96,8 +96,8 @@ func (e *uploadError) Error() string { return "read request body: " + e.err.Erro
 func (e *uploadError) Unwrap() error { return e.err }
 
 // stopUpload ends the upload and waits until it no longer touches the stream.
-func (q *request) stopUpload() {
-	u := &q.upload
+func (t *try) stopUpload() {
+	u := &t.upload
 	if !u.running {
 		return
 	}
@@ -106,7 +106,7 @@ func (q *request) stopUpload() {
 		if u.task != nil {
 			u.task.Interrupt(errStreamOver)
 		}
-		q.s.Task().Yield()
+		t.q.loop.Task().Yield()
 	}
 }
 

@@ -130,21 +130,27 @@ func (a *active) abandon() {
 // info begins what is known of the stream.
 func (a *active) info(p streaminfo.Protocol) {
 	k := a.conn
-	a.start = k.loop.Now()
 	i := &a.Info
 	i.Conn = k.conn.Info
 	i.Protocol = p
-	i.Start = k.clock.now(a.start)
 	i.Remote = k.conn.Info.Remote
 	a.served = true
+	a.begin()
+	k.stats.RqActive.Inc()
+	k.conn.Info.Requests++
+}
+
+// begin counts a request and starts its clock.
+func (a *active) begin() {
+	k := a.conn
+	a.start = k.loop.Now()
+	a.Info.Start = k.clock.now(a.start)
 	k.stats.RqTotal.Inc()
-	if p >= streaminfo.HTTP2 {
+	if a.Info.Protocol >= streaminfo.HTTP2 {
 		k.stats.RqHTTP2Total.Inc()
 	} else {
 		k.stats.RqHTTP1Total.Inc()
 	}
-	k.stats.RqActive.Inc()
-	k.conn.Info.Requests++
 }
 
 // arm starts the stream's time limits.
@@ -248,6 +254,21 @@ func (a *active) finish() {
 		k.stats.count(i.Status)
 	}
 	a.log(accesslog.DownstreamEnd)
+}
+
+// Again settles a request in whose place another goes through the filters: to the log
+// and the statistics they are two.
+func (a *active) Again(*stream.Stream) {
+	k := a.conn
+	a.measure()
+	k.stats.RqTime.Record(uint64(a.Info.Duration.Milliseconds()))
+	k.stats.count(a.Info.Status)
+	a.log(accesslog.DownstreamEnd)
+	a.Renew()
+	a.begin()
+	a.idle.Stop()
+	a.total.Stop()
+	a.arm()
 }
 
 // logProgress writes a record of a stream that goes on.

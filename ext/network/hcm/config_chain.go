@@ -23,7 +23,6 @@ import (
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
-	"weir.dev/weir/proxy/upstream"
 )
 
 func newChain() *stream.Chain { return new(stream.Chain) }
@@ -54,7 +53,13 @@ func CompileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *s
 			}
 			return c, c.ContentType(), nil
 		},
-		RetryHostPredicate:  upstream.CompileRetryHostPredicate,
+		RetryHostPredicate: func(name string, cfg *anypb.Any) (any, error) {
+			return s.Registry.RetryHosts.Compile(name, cfg)
+		},
+		RetryPriority: func(name string, cfg *anypb.Any) (any, error) {
+			return s.Registry.RetryPriorities.Compile(name, cfg)
+		},
+		RedirectPredicate:   s.Registry.RedirectPredicates.Compile,
 		CompileFilterConfig: func(_ string, cfg *anypb.Any) (any, error) { return perRoute(cfg, s) },
 		HasCluster:          s.HasCluster,
 		ReadFile:            os.ReadFile,

@@ -15,29 +15,11 @@ import (
 // client is sent to the canonical one.
 func (a *active) canonicalPath(h *header.Map) bool {
 	cfg := &a.conn.m.cfg
-	if !cfg.normalizePath && !cfg.mergeSlashes && cfg.escapedSlashes == slashesKeep {
-		return true
-	}
 	full := h.Get(header.Path)
-	path, rest := full, []byte(nil)
-	if i := bytes.IndexAny(full, "?#"); i >= 0 {
-		path, rest = full[:i], full[i:]
-	}
-	if string(path) == "*" {
-		return true
-	}
-	b, changed, ok := a.unescapeSlashes(path)
-	if ok && cfg.normalizePath {
-		b, ok = normalize(b)
-	}
+	b, changed, ok := a.canonical(full)
 	if !ok {
 		return a.badPath()
 	}
-	if cfg.mergeSlashes {
-		b = mergeSlashes(b)
-	}
-	b = append(b, rest...)
-	a.scratch = b
 	if changed && cfg.escapedSlashes == slashesRedirect {
 		if len(b) > 1 && (b[1] == '/' || b[1] == '\\') {
 			return a.badPath() // As a location it would be another host.
@@ -53,6 +35,42 @@ func (a *active) canonicalPath(h *header.Map) bool {
 		h.SetBytes(header.Path, b)
 	}
 	return true
+}
+
+// canonical returns the canonical form of a path with its query, valid until it is
+// called again, and whether slashes were unescaped in it; ok is false if it is to be
+// refused.
+func (a *active) canonical(full []byte) (b []byte, unescaped, ok bool) {
+	cfg := &a.conn.m.cfg
+	if !cfg.normalizePath && !cfg.mergeSlashes && cfg.escapedSlashes == slashesKeep {
+		return full, false, true
+	}
+	path, rest := full, []byte(nil)
+	if i := bytes.IndexAny(full, "?#"); i >= 0 {
+		path, rest = full[:i], full[i:]
+	}
+	if string(path) == "*" {
+		return full, false, true
+	}
+	b, unescaped, ok = a.unescapeSlashes(path)
+	if ok && cfg.normalizePath {
+		b, ok = normalize(b)
+	}
+	if !ok {
+		return nil, false, false
+	}
+	if cfg.mergeSlashes {
+		b = mergeSlashes(b)
+	}
+	b = append(b, rest...)
+	a.scratch = b
+	return b, unescaped, true
+}
+
+// Canonical implements stream.Owner.
+func (a *active) Canonical(path []byte) ([]byte, bool) {
+	b, _, ok := a.canonical(path)
+	return b, ok
 }
 
 // badPath refuses the request.

@@ -182,7 +182,8 @@ var internalOnly = [...]header.Name{
 	header.XEnvoyUpstreamAltStatName, header.XEnvoyUpstreamRqTimeoutMs,
 	header.XEnvoyUpstreamRqPerTryTimeoutMs, header.XEnvoyUpstreamRqTimeoutAltResponse,
 	header.XEnvoyExpectedRqTimeoutMs, header.XEnvoyForceTrace, header.XEnvoyIPTags,
-	header.XEnvoyHedgeOnPerTryTimeout, header.XEnvoyIsTimeoutRetry,
+	header.XEnvoyHedgeOnPerTryTimeout, header.XEnvoyIsTimeoutRetry, header.XEnvoyUpstreamStreamDurationMs,
+	header.NewName("x-envoy-original-url"),
 }
 
 // identify writes the headers that tell who sent the request and which it is.

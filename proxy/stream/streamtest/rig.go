@@ -225,6 +225,12 @@ func (*owner) Explain(error) *stream.Error { return nil }
 
 func (*owner) Localise(*stream.Stream) {}
 
+// Again implements stream.Owner.
+func (*owner) Again(s *stream.Stream) { s.Renew() }
+
+// Canonical implements stream.Owner.
+func (*owner) Canonical(path []byte) ([]byte, bool) { return path, true }
+
 // Lines are header fields as "name: value", pseudo-header fields included.
 type Lines []string
 
