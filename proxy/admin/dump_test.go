@@ -14,6 +14,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	awsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/aws/v3"
+	awslambdav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/aws_lambda/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -194,6 +196,14 @@ func TestRedactForms(t *testing.T) {
 			`{"@type":"type.googleapis.com/google.protobuf.Struct","value":{"note":"not shown: the type is unknown or its bytes are broken","type_url":"x.y/z"}}`},
 		{"broken any", &anypb.Any{TypeUrl: "type.googleapis.com/envoy.config.core.v3.Node", Value: []byte{0xff}},
 			`{"@type":"type.googleapis.com/google.protobuf.Struct","value":{"note":"not shown: the type is unknown or its bytes are broken","type_url":"type.googleapis.com/envoy.config.core.v3.Node"}}`},
+		{"keys of AWS", &awslambdav3.Credentials{AccessKeyId: "id", SecretAccessKey: secret, SessionToken: secret},
+			`{"access_key_id":"id","secret_access_key":"[redacted]","session_token":"[redacted]"}`},
+		{"sources of keys of AWS", &awsv3.AwsCredentialProvider{
+			InlineCredential:                  &awsv3.InlineCredentialProvider{AccessKeyId: "id", SecretAccessKey: secret, SessionToken: secret},
+			CredentialsFileProvider:           &awsv3.CredentialsFileCredentialProvider{CredentialsDataSource: inline(secret)},
+			AssumeRoleWithWebIdentityProvider: &awsv3.AssumeRoleWithWebIdentityCredentialProvider{WebIdentityTokenDataSource: inline(secret)},
+		}, `{"inline_credential":{"access_key_id":"id","secret_access_key":"[redacted]","session_token":"[redacted]"},"credentials_file_provider":{"credentials_data_source":{"inline_string":"[redacted]"}},` +
+			`"assume_role_with_web_identity_provider":{"web_identity_token_data_source":{"inline_string":"[redacted]"}}}`},
 		{"harmless", &corev3.Node{Id: "n", Metadata: value(`{"k":"v"}`)}, `{"id":"n","metadata":{"k":"v"}}`},
 	}
 	for _, tt := range tests {

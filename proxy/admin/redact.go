@@ -19,8 +19,8 @@ import (
 
 const redacted = "[redacted]"
 
-// redact takes the secrets out of a message: whatever lies in a field marked udpa.annotations.sensitive, at any depth, also
-// inside Any and TypedStruct. Strings and bytes become "[redacted]", other values are cleared.
+// redact takes the secrets out of a message: whatever lies in a field marked udpa.annotations.sensitive, or known to be
+// secret, at any depth, also inside Any and TypedStruct. Strings and bytes become "[redacted]", other values are cleared.
 func redact(m protoreflect.Message, sensitive bool) {
 	switch v := m.Interface().(type) {
 	case *anypb.Any:
@@ -72,6 +72,14 @@ func redact(m protoreflect.Message, sensitive bool) {
 }
 
 func isSensitive(fd protoreflect.FieldDescriptor) bool {
+	switch fd.FullName() { // Secrets that Envoy's definitions do not mark.
+	case "envoy.extensions.filters.http.aws_lambda.v3.Credentials.secret_access_key",
+		"envoy.extensions.filters.http.aws_lambda.v3.Credentials.session_token",
+		"envoy.extensions.common.aws.v3.InlineCredentialProvider.session_token",
+		"envoy.extensions.common.aws.v3.CredentialsFileCredentialProvider.credentials_data_source",
+		"envoy.extensions.common.aws.v3.AssumeRoleWithWebIdentityCredentialProvider.web_identity_token_data_source":
+		return true
+	}
 	s, ok := proto.GetExtension(fd.Options(), udpaannotations.E_Sensitive).(bool)
 	return ok && s
 }
