@@ -21,7 +21,7 @@ func TestNoAllocation(t *testing.T) {
 	s, err := k.settings(&awslambdav3.Config{
 		Arn:         "arn:aws:lambda:us-east-1:123456789012:function:hello",
 		Credentials: &awslambdav3.Credentials{AccessKeyId: "a", SecretAccessKey: "b", SessionToken: "c"},
-	}, slog.New(slog.DiscardHandler))
+	}, rig.Services)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ package awslambda
 import (
 	_ "embed"
 	"fmt"
-	"log/slog"
 	"strings"
 
 	awslambdav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/aws_lambda/v3"
@@ -47,7 +46,7 @@ func (k maker) filter(cfg proto.Message, c *extension.HTTP) (stream.Filter, erro
 	if err := supported.Apply(m, "", c.Warn("AWS Lambda filter", "filter", c.Name)); err != nil {
 		return nil, err
 	}
-	s, err := k.settings(m, c.Log("aws"))
+	s, err := k.settings(m, c.Services)
 	if err != nil {
 		return nil, err
 	}
@@ -68,14 +67,14 @@ func (k maker) route(cfg proto.Message, s *extension.Services) (any, error) {
 	if err := supported.Apply(m, "", s.Warn("AWS Lambda filter's route")); err != nil {
 		return nil, err
 	}
-	out, err := k.settings(m.GetInvokeConfig(), s.Log("aws"))
+	out, err := k.settings(m.GetInvokeConfig(), s)
 	if err != nil {
 		return nil, fmt.Errorf("invoke_config.%w", err)
 	}
 	return out, nil
 }
 
-func (k maker) settings(m *awslambdav3.Config, log *slog.Logger) (*Settings, error) {
+func (k maker) settings(m *awslambdav3.Config, in *extension.Services) (*Settings, error) {
 	if err := m.ValidateAll(); err != nil {
 		return nil, err
 	}
@@ -103,7 +102,7 @@ func (k maker) settings(m *awslambdav3.Config, log *slog.Logger) (*Settings, err
 			return nil, err
 		}
 	}
-	s.from = k.from.Provider(from, log)
+	s.from = k.from.Provider(from, in.Log("aws"), in.Stats)
 	return s, nil
 }
 

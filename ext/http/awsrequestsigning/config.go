@@ -110,6 +110,6 @@ func (k *maker) settings(m *awsrequestsigningv3.AwsRequestSigning, s *extension.
 		return nil, fmt.Errorf("credential_provider: %w", err)
 	}
 	return &Settings{
-		host: m.GetHostRewrite(), unsigned: m.GetUseUnsignedPayload(), signer: sign.New(o), from: k.from.Provider(from, s.Log("aws")),
+		host: m.GetHostRewrite(), unsigned: m.GetUseUnsignedPayload(), signer: sign.New(o), from: k.from.Provider(from, s.Log("aws"), s.Stats),
 	}, nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"weir.dev/weir/proxy/aws/sign"
+	"weir.dev/weir/proxy/stats"
 )
 
 // errAbsent is wrapped by the errors of a step that the environment does not ask for.
@@ -39,13 +40,30 @@ type found struct {
 // step is one place where credentials may be.
 type step struct {
 	name string
-	find func(context.Context) (*found, error)
+	// service is what Envoy calls the service that is asked, "" for what is at hand.
+	service string
+	find    func(context.Context) (*found, error)
 }
 
 // finder searches along steps. It is used by one goroutine at a time.
 type finder struct {
 	steps []step
-	last  int // the step that found something, plus one; 0: none
+	stats *stats.Store // nil counts nothing
+	last  int          // the step that found something, plus one; 0: none
+}
+
+// count counts what came of asking the service of a step.
+func (f *finder) count(s *step, err error) {
+	if f.stats == nil || s.service == "" || errors.Is(err, errAbsent) {
+		return
+	}
+	in := f.stats.Scope("aws.metadata_credentials_provider." + s.service)
+	in.Counter("credential_refreshes_performed").Inc()
+	if err != nil {
+		in.Counter("credential_refreshes_failed").Inc()
+	} else {
+		in.Counter("credential_refreshes_succeeded").Inc()
+	}
 }
 
 func (f *finder) source() string {
@@ -64,7 +82,8 @@ func (f *finder) find(ctx context.Context, good bool) (*found, error) {
 		steps = steps[:f.last]
 	}
 	var errs []error
-	for i, s := range steps {
+	for i := range steps {
+		s := &steps[i]
 		c, err := s.find(ctx)
 		if err == nil && (c.creds.AccessKeyID == "" || c.creds.SecretAccessKey == "") {
 			err = errors.New("the answer has no access key")
@@ -72,6 +91,7 @@ func (f *finder) find(ctx context.Context, good bool) (*found, error) {
 		if err == nil && !c.expires.IsZero() && !time.Now().Before(c.expires) {
 			err = fmt.Errorf("the credentials had expired at %s", c.expires.UTC().Format(time.RFC3339))
 		}
+		f.count(s, err)
 		if err == nil {
 			f.last = i + 1
 			return c, nil
@@ -114,26 +134,27 @@ func retryer() aws.Retryer {
 // chain makes the steps of a configuration.
 func (c *Config) chain(e *Environment) []step {
 	var steps []step
-	add := func(on bool, name string, find func(context.Context) (*found, error)) {
+	add := func(on bool, name, service string, find func(context.Context) (*found, error)) {
 		if on {
-			steps = append(steps, step{name, find})
+			steps = append(steps, step{name, service, find})
 		}
 	}
-	add(c.environment, "environment", e.environment)
+	security := "sts_token_service_internal-" + c.region
+	add(c.environment, "environment", "", e.environment)
 	if c.file != nil {
-		add(true, "credentials file", func(context.Context) (*found, error) { return c.file.find(e) })
+		add(true, "credentials file", "", func(context.Context) (*found, error) { return c.file.find(e) })
 	}
 	if c.role != nil {
 		base := &finder{steps: c.role.base.chain(e)}
-		add(true, "assume role", func(ctx context.Context) (*found, error) { return c.role.find(ctx, e, c.region, base) })
+		add(true, "assume role", security, func(ctx context.Context) (*found, error) { return c.role.find(ctx, e, c.region, base) })
 	}
 	if c.web != nil {
-		add(true, "web identity", func(ctx context.Context) (*found, error) { return c.web.find(ctx, e, c.region) })
+		add(true, "web identity", security, func(ctx context.Context) (*found, error) { return c.web.find(ctx, e, c.region) })
 	}
-	add(c.container, "container", e.container)
-	add(c.instance, "instance metadata", e.instance)
+	add(c.container, "container", "ecs_task_metadata_server_internal", e.container)
+	add(c.instance, "instance metadata", "ec2_instance_metadata_server_internal", e.instance)
 	if c.inline != nil { // In the chain that AssumeRole is asked with.
-		steps = []step{{"inline", func(context.Context) (*found, error) { return &found{creds: *c.inline}, nil }}}
+		steps = []step{{"inline", "", func(context.Context) (*found, error) { return &found{creds: *c.inline}, nil }}}
 	}
 	return steps
 }

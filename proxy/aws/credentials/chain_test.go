@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"weir.dev/weir/proxy/aws/awstest"
+	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/xds/ledger/ledgertest"
 )
 
@@ -153,9 +154,35 @@ func TestExpiredAnswer(t *testing.T) {
 	iss := awstest.NewIssuer(t, awstest.NewAccount())
 	iss.Life(-time.Minute)
 	e := environment(map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": iss.URL})
-	f := finder{steps: []step{{"instance metadata", e.instance}}}
+	f := finder{steps: []step{{"instance metadata", "", e.instance}}}
 	if _, err := f.find(context.Background(), false); err == nil || !strings.Contains(err.Error(), "had expired") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestStats: services are counted under Envoy's names, and what is not set up is not.
+func TestStats(t *testing.T) {
+	iss := awstest.NewIssuer(t, awstest.NewAccount())
+	e := environment(map[string]string{
+		"HOME": "/", "AWS_ENDPOINT_URL_STS": iss.URL, "AWS_WEB_IDENTITY_TOKEN_FILE": write(t, "wrong"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/web", "AWS_EC2_METADATA_SERVICE_ENDPOINT": iss.URL,
+	})
+	c, err := compile("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := stats.NewStore()
+	f := finder{steps: c.chain(&e), stats: store}
+	if _, err := f.find(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]uint64{}
+	store.Visit(func(m stats.Metric) { got[strings.TrimPrefix(m.Name, "aws.metadata_credentials_provider.")] = m.Count })
+	want := map[string]uint64{
+		"sts_token_service_internal-us-west-2.credential_refreshes_performed": 1, "sts_token_service_internal-us-west-2.credential_refreshes_failed": 1,
+		"ec2_instance_metadata_server_internal.credential_refreshes_performed": 1, "ec2_instance_metadata_server_internal.credential_refreshes_succeeded": 1,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"weir.dev/weir/proxy/aws/sign"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/stats"
 )
 
 // Times of renewal.
@@ -74,14 +75,14 @@ func NewSet(env Environment) *Set {
 }
 
 // Provider returns the provider of a configuration. It begins its search when it is
-// held or first asked.
-func (s *Set) Provider(c *Config, log *slog.Logger) *Provider {
+// held or first asked. The services that it asks are counted in st.
+func (s *Set) Provider(c *Config, log *slog.Logger, st *stats.Store) *Provider {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p := s.providers[c.key].Value(); p != nil {
 		return p
 	}
-	p := &Provider{set: s, log: log, finder: finder{steps: c.chain(&s.env)}}
+	p := &Provider{set: s, log: log, finder: finder{steps: c.chain(&s.env), stats: st}}
 	p.now.Store(&state{})
 	if c.inline != nil {
 		p.now.Store(&state{creds: c.inline, found: true})

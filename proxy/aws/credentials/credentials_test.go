@@ -65,7 +65,7 @@ func (s *script) count() int {
 func newProvider(set *Set, log *bytes.Buffer, steps ...*script) *Provider {
 	p := &Provider{set: set, log: slog.New(slog.NewTextHandler(log, nil))}
 	for _, s := range steps {
-		p.finder.steps = append(p.finder.steps, step{"script", s.find})
+		p.finder.steps = append(p.finder.steps, step{"script", "", s.find})
 	}
 	p.now.Store(&state{})
 	return p
@@ -308,7 +308,7 @@ func TestSet(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	a := Inline(sign.Credentials{AccessKeyID: "a", SecretAccessKey: "s"})
 	again := *a
-	p, q, other := set.Provider(a, log), set.Provider(&again, log), set.Provider(Profile("x"), log)
+	p, q, other := set.Provider(a, log, nil), set.Provider(&again, log, nil), set.Provider(Profile("x"), log, nil)
 	if p != q || p == other {
 		t.Error("the same configuration has two providers, or two have one")
 	}
