@@ -288,11 +288,14 @@ func (p *Provider) run(ctx context.Context) {
 	}
 }
 
-// end leaves nobody waiting when the proxy ends.
+// end leaves nobody waiting when the set's work ends; who holds the provider anew has it
+// begin again.
 func (p *Provider) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.running = false
+	if p.running = p.holders.Load() > 0 && p.set.launch(p.run); p.running {
+		return
+	}
 	st := *p.now.Load()
 	st.found = true
 	p.settle(&st)
