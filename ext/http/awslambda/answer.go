@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -502,6 +501,3 @@ func (p *parser) hex4() (rune, bool) {
 	p.i += 4
 	return rune(n), err == nil && p.b[p.i-4] != '+'
 }
-
-// failed makes the response of what cannot be read.
-func failed(h *header.Map) { h.SetInt(header.Status, http.StatusInternalServerError) }

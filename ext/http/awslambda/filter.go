@@ -198,7 +198,7 @@ func (f *Filter) Response(s *stream.Stream) error {
 	if err != nil {
 		f.log.Debug("a function's answer cannot be read: the client gets 500", "function", c.path, "reason", err)
 		f.stats.At(s.Task().Loop().ID()).ServerError.Inc()
-		failed(m.Header)
+		m.Header.SetInt(header.Status, http.StatusInternalServerError)
 		body = nil
 	}
 	m.Length, m.Body, m.Trailer = int64(len(body)), nil, nil
