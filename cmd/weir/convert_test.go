@@ -33,6 +33,7 @@ func TestConvert(t *testing.T) {
 	}{
 		{"to YAML", oldFile, nil, 0, "    load_assignment:\n      cluster_name: a\n", ":6: static_resources.clusters[0] \"a\": hosts is now load_assignment: "},
 		{"to JSON", oldFile, []string{"-o", "json"}, 0, `"load_assignment": {`, "hosts is now load_assignment"},
+		{"aliases to JSON", "node: {metadata: {a: &x {b: c}, d: {<<: *x, e: f}}}\n", []string{"-o", "json"}, 0, "\"e\": \"f\",\n        \"b\": \"c\"", "is of v3 already\n"},
 		{"of v3", "node: {id: a}\n", nil, 0, "node: {id: a}\n", "is of v3 already\n"},
 		{"with a field that nobody knows", oldFile + "    hots: []\n", nil, 1, "hots: []", `unknown field "hots"`},
 		{"with what has no meaning", oldFile + "rate_limit_service: {}\n", nil, 1, "", "the service is named by each filter"},

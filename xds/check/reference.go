@@ -6,7 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"weir.dev/weir/xds/typedstruct"
 )
 
 // clusterField returns the field of a message that names a cluster or, if it is
@@ -36,6 +39,10 @@ func clusterField(message protoreflect.FullName) protoreflect.Name {
 
 // references checks that the clusters m names exist.
 func (c *checker) references(m protoreflect.Message, path string) {
+	if s, ok := m.Interface().(*xdstypev3.TypedStruct); ok {
+		c.own(s, path)
+		return
+	}
 	field := clusterField(m.Descriptor().FullName())
 	if field == "" {
 		return
@@ -55,6 +62,13 @@ func (c *checker) references(m protoreflect.Message, path string) {
 	}
 	for i := range m.Get(fd).List().Len() {
 		c.cluster(m.Get(fd).List().Get(i).String(), at(path, i), route)
+	}
+}
+
+// own checks the cluster that configuration of an extension of Weir's own names.
+func (c *checker) own(s *xdstypev3.TypedStruct, path string) {
+	if typedstruct.Name(s) == "weir.dev.clusters.Registration" {
+		c.cluster(s.GetValue().GetFields()["cluster"].GetStringValue(), join(path, "value")+`["cluster"]`, false)
 	}
 }
 

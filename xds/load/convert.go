@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/legacy/tree"
 )
 
 // A Format is how Convert writes.
@@ -41,10 +42,12 @@ func Convert(name string, data []byte, m proto.Message, format Format, opts Opti
 
 func write(root *yaml.Node, format Format, limits Limits) ([]byte, error) {
 	if format == JSON {
-		w := &jsonWriter{left: limits.Nodes, depth: limits.Depth}
-		if err := w.node(root, ""); err != nil {
+		root, err := tree.Expand(root, tree.Limits{Nodes: limits.Nodes, Depth: limits.Depth})
+		if err != nil {
 			return nil, err
 		}
+		w := &jsonWriter{}
+		w.node(root, "")
 		w.WriteByte('\n')
 		return w.Bytes(), nil
 	}
@@ -75,31 +78,22 @@ func plain(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// jsonWriter writes a tree as JSON, mappings in their order.
-type jsonWriter struct {
-	bytes.Buffer
-	left, depth int
-}
+// jsonWriter writes a tree without aliases as JSON, mappings in their order.
+type jsonWriter struct{ bytes.Buffer }
 
-func (w *jsonWriter) node(n *yaml.Node, indent string) error {
-	for n.Kind == yaml.AliasNode && n.Alias != nil {
-		n = n.Alias
-	}
-	if w.left--; w.left < 0 || len(indent) > 2*w.depth {
-		return fmt.Errorf("the document is too large when its aliases are written out")
-	}
+func (w *jsonWriter) node(n *yaml.Node, indent string) {
 	switch n.Kind {
 	case yaml.MappingNode:
-		return w.children(n, indent, "{", "}", 2)
+		w.children(n, indent, "{", "}", 2)
 	case yaml.SequenceNode:
-		return w.children(n, indent, "[", "]", 1)
+		w.children(n, indent, "[", "]", 1)
+	default:
+		w.scalar(n)
 	}
-	w.scalar(n)
-	return nil
 }
 
 // children writes what is within braces, size nodes for each element.
-func (w *jsonWriter) children(n *yaml.Node, indent, open, end string, size int) error {
+func (w *jsonWriter) children(n *yaml.Node, indent, open, end string, size int) {
 	w.WriteString(open)
 	for i := 0; i+size <= len(n.Content); i += size {
 		if i > 0 {
@@ -110,15 +104,12 @@ func (w *jsonWriter) children(n *yaml.Node, indent, open, end string, size int) 
 			w.text(n.Content[i].Value)
 			w.WriteString(": ")
 		}
-		if err := w.node(n.Content[i+size-1], indent+"  "); err != nil {
-			return err
-		}
+		w.node(n.Content[i+size-1], indent+"  ")
 	}
 	if len(n.Content) > 0 {
 		w.WriteString("\n" + indent)
 	}
 	w.WriteString(end)
-	return nil
 }
 
 func (w *jsonWriter) scalar(n *yaml.Node) {

@@ -15,6 +15,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -252,5 +253,26 @@ func TestUnknownTypes(t *testing.T) {
 		if !strings.Contains(reason+remedy, want) {
 			t.Errorf("%s: %s (%s), want %q", url, reason, remedy, want)
 		}
+	}
+}
+
+// TestOldResources reads a file of resources of v2, as path-based discovery has them.
+func TestOldResources(t *testing.T) {
+	const text = `
+version_info: "1"
+resources:
+- "@type": type.googleapis.com/envoy.api.v2.Cluster
+  name: a
+  connect_timeout: 1s
+  hosts: [{socket_address: {address: 127.0.0.1, port_value: 80}}]
+`
+	m, notes := &discoveryv3.DiscoveryResponse{}, 0
+	_, problems := Message("cds.yaml", []byte(text), m, Options{Note: func(xds.Note) { notes++ }})
+	c := &clusterv3.Cluster{}
+	if len(problems) > 0 || notes != 2 || len(m.GetResources()) != 1 {
+		t.Fatalf("%v, %d notes, %v", problems, notes, m)
+	}
+	if err := m.GetResources()[0].UnmarshalTo(c); err != nil || len(c.GetLoadAssignment().GetEndpoints()) != 1 {
+		t.Errorf("%v, %v", err, c)
 	}
 }

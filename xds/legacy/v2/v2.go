@@ -183,7 +183,7 @@ func (w *walker) field(n *yaml.Node, path string, fd protoreflect.FieldDescripto
 // enum rewrites a value that was called otherwise.
 func (w *walker) enum(n *yaml.Node, path string, name protoreflect.FullName) {
 	for _, v := range values[name] {
-		if n.Kind == yaml.ScalarNode && (n.Value == v.old || v.number != "" && n.Value == v.number) {
+		if n.Kind == yaml.ScalarNode && (strings.EqualFold(n.Value, v.old) || v.number != "" && n.Value == v.number) {
 			w.Note(n, parent(path), "", last(path)+": "+n.Value, v.now, v.why)
 			n.Value, n.Tag, n.Style = v.now, "!!str", 0
 			return
