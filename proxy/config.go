@@ -64,9 +64,9 @@ type Options struct {
 	Version string
 }
 
-// setUp makes all that does not depend on listeners and clusters. discard keeps
-// log files from being opened.
-func (p *Proxy) setUp(discard bool) error {
+// setUp makes all that does not depend on listeners and clusters. checking keeps
+// log files from being opened, and extensions from asking others.
+func (p *Proxy) setUp(checking bool) error {
 	o := &p.opts
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -93,7 +93,7 @@ func (p *Proxy) setUp(discard bool) error {
 		n, _ := p.runtime.Int("overload.global_downstream_max_connections")
 		return n
 	}}
-	return p.makeServices(discard)
+	return p.makeServices(checking)
 }
 
 func (p *Proxy) startRuntime() error {
@@ -129,19 +129,19 @@ func (p *Proxy) node() extension.Node {
 func (p *Proxy) log(component string) *slog.Logger { return logging.Component(p.opts.Log, component) }
 
 // makeServices makes what extensions are made with.
-func (p *Proxy) makeServices(discard bool) error {
+func (p *Proxy) makeServices(checking bool) error {
 	shards := len(p.loops)
 	files := logfile.Options{Shards: shards, Stats: p.fileStats()}
-	if discard {
+	if checking {
 		files.Open = openNothing
 	}
 	p.files = logfile.NewSet(files)
-	p.secrets = secret.NewStore(secret.Options{Log: p.log("secret"), Stats: p.store, Idle: discard})
+	p.secrets = secret.NewStore(secret.Options{Log: p.log("secret"), Stats: p.store, Idle: checking})
 	s := &extension.Services{
 		Secrets:  p.secrets,
 		Registry: p.opts.Extensions, Loops: p.loops, Stats: p.store, Clusters: p.clusters,
 		Runtime: p.runtime, Health: &p.health, Node: p.node(), Log: p.log,
-		HasCluster: p.hasCluster,
+		HasCluster: p.hasCluster, Checking: checking,
 	}
 	s.UpstreamTransport = p.upstreamTransport
 	s.AccessLogs = &accesslog.Context{

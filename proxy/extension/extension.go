@@ -165,6 +165,9 @@ type Services struct {
 	Runtime    match.Runtime
 	Health     *Health
 	Node       Node
+	// Checking tells that the configuration is only checked: nothing is to be asked of
+	// others.
+	Checking bool
 	// UpstreamTransport compiles a transport socket within another; raw_buffer
 	// is nil.
 	UpstreamTransport func(*corev3.TransportSocket) (upstream.Transport, error)
