@@ -55,7 +55,9 @@ func (k maker) filter(cfg proto.Message, c *extension.HTTP) (stream.Filter, erro
 		stats: stats.Register[Stats](c.Scope.Scope("aws_lambda."), len(c.Loops)),
 	}
 	c.Own(f.stats.Close)
-	c.Own(k.from.Hold(s.from))
+	if !c.Checking {
+		c.Own(k.from.Hold(s.from))
+	}
 	return f, nil
 }
 

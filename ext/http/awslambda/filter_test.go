@@ -14,9 +14,11 @@ import (
 
 	"weir.dev/weir/ext/all"
 	"weir.dev/weir/internal/leak"
+	"weir.dev/weir/proxy"
 	"weir.dev/weir/proxy/aws/awstest"
 	"weir.dev/weir/proxy/proxytest"
 	"weir.dev/weir/xds/ledger/ledgertest"
+	"weir.dev/weir/xds/load"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -362,16 +364,41 @@ func TestUnsigned(t *testing.T) {
 	}
 }
 
-// TestCredentials: those of the environment's services are had, and shared by all.
-func TestCredentials(t *testing.T) {
-	account := awstest.NewAccount()
-	iss := awstest.NewIssuer(t, account)
+// podIdentity makes an issuer the one place where the environment has credentials.
+func podIdentity(t *testing.T, iss *awstest.Issuer) {
+	t.Helper()
 	for k, v := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere", "AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "",
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI": iss.URL + "/agent", "AWS_CONTAINER_AUTHORIZATION_TOKEN": awstest.AgentToken, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "",
 	} {
 		t.Setenv(k, v)
 	}
+}
+
+// TestCheck: to check a configuration nobody is asked for credentials.
+func TestCheck(t *testing.T) {
+	iss := awstest.NewIssuer(t, awstest.NewAccount())
+	podIdentity(t, iss)
+	e := proxytest.Edge{Filters: filter(config("echo", ""))}
+	text := strings.NewReplacer("{{up}}", "{socket_address: {address: 127.0.0.1, port_value: 1}}",
+		"{{router}}", `{name: envoy.filters.http.router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}`).Replace(e.YAML())
+	b, _, problems := load.Bootstrap("test.yaml", []byte(text), load.Options{})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if err := proxy.Check(proxy.Options{Bootstrap: b, Extensions: all.Extensions()}); err != nil {
+		t.Fatal(err)
+	}
+	if asked := iss.Asked(); len(asked) > 0 {
+		t.Errorf("asked: %q", asked)
+	}
+}
+
+// TestCredentials: those of the environment's services are had, and shared by all.
+func TestCredentials(t *testing.T) {
+	account := awstest.NewAccount()
+	iss := awstest.NewIssuer(t, account)
+	podIdentity(t, iss)
 	l := awstest.NewLambda(t, account, false)
 	l.Add("echo", echo("200"))
 	l.Add("other", echo("200"))

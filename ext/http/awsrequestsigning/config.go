@@ -59,7 +59,9 @@ func (k *maker) filter(cfg proto.Message, c *extension.HTTP) (stream.Filter, err
 	}
 	s.stats = stats.Register[Stats](c.Scope.Scope("aws_request_signing."), len(c.Loops))
 	c.Own(s.stats.Close)
-	c.Own(k.from.Hold(s.from))
+	if !c.Checking {
+		c.Own(k.from.Hold(s.from))
+	}
 	return &Filter{name: c.Name, slot: c.Slot, own: s}, nil
 }
 
