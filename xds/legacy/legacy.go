@@ -37,18 +37,18 @@ type Document struct {
 	Most int
 }
 
-// Upgrade returns the tree in v3, the document's own if there is nothing to change.
+// Upgrade returns the tree in v3: the document's own, rewritten in place, or a copy if
+// parts of it stand in several places.
 func Upgrade(d Document) (*yaml.Node, []xds.Note, []xds.Problem) {
-	isV1 := d.Message.FullName() == bootstrap && v1.Old(d.Root)
-	if !isV1 && !v2.Old(d.Root) {
-		return d.Root, nil, nil
-	}
-	root, err := tree.Expand(d.Root, d.Limits)
-	if err != nil {
-		return d.Root, nil, nil // whoever reads the document says where.
+	root := d.Root
+	if tree.Shared(root) {
+		var err error
+		if root, err = tree.Expand(root, d.Limits); err != nil {
+			return d.Root, nil, nil // whoever reads the document says where.
+		}
 	}
 	report := &tree.Report{File: d.File, Most: d.Most}
-	if isV1 {
+	if d.Message.FullName() == bootstrap && v1.Old(root) {
 		root = v1.Upgrade(root, report)
 	} else {
 		v2.Upgrade(root, d.Message, d.Find, report)

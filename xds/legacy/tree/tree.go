@@ -8,6 +8,7 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,12 @@ type Limits struct {
 	Nodes int
 	// Depth of nesting.
 	Depth int
+}
+
+// Shared reports whether a document has aliases, so that a change in one place is one in
+// others, too.
+func Shared(root *yaml.Node) bool {
+	return root.Kind == yaml.AliasNode || slices.ContainsFunc(root.Content, Shared)
 }
 
 // Expand returns a copy of a document without aliases and merge keys ("<<"), which
@@ -224,11 +231,6 @@ func True(n *yaml.Node) bool { return n != nil && n.Kind == yaml.ScalarNode && n
 // IsNull reports whether a node is null.
 func IsNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
-// Quoted reports whether a scalar is text by its form, and not by what it looks like.
-func Quoted(n *yaml.Node) bool {
-	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str"
-}
-
 // Map makes a mapping that stands where at does, of names and values in turn. A value
 // is a *yaml.Node, a string, a bool or an int.
 func Map(at *yaml.Node, pairs ...any) *yaml.Node {
@@ -251,13 +253,6 @@ func Text(at *yaml.Node, s string) *yaml.Node {
 	n := placed(at, yaml.ScalarNode, "!!str")
 	n.Value = s
 	return n
-}
-
-// Same makes a scalar of the kind of n with another value.
-func Same(n *yaml.Node, value string) *yaml.Node {
-	out := placed(n, yaml.ScalarNode, n.Tag)
-	out.Value, out.Style = value, n.Style
-	return out
 }
 
 // Int makes a number.

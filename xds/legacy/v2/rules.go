@@ -161,7 +161,6 @@ func bootstrapRules() map[protoreflect.FullName]message {
 		"envoy.admin.v3.CommandLineOptions": {fields: []rule{
 			drop("max_stats", "statistics have no fixed room"), drop("max_obj_name_len", "names have no fixed room"),
 		}},
-		"envoy.data.tap.v3.Connection":                 {},
 		"envoy.service.ratelimit.v3.RateLimitResponse": {fields: []rule{rename("headers", "response_headers_to_add", "the field was renamed")}},
 	}
 }

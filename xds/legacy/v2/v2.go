@@ -11,10 +11,8 @@ package v2
 
 import (
 	_ "embed" // for types.txt
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -41,15 +39,8 @@ func Types() map[string]string {
 // Find returns the descriptor of a message of v3, if it is known.
 type Find func(name protoreflect.FullName) (protoreflect.MessageDescriptor, bool)
 
-// Old reports whether a document may hold anything that Upgrade rewrites. It is
-// quick, and right when it says no.
-func Old(root *yaml.Node) bool {
-	keys, words := marks()
-	return (&detector{keys, words, Types()}).old(root)
-}
-
-// Upgrade rewrites a document, which must be free of aliases, in place. md is what it
-// is a message of.
+// Upgrade rewrites a document, which must be free of aliases, in place; what is of v3
+// stays as it is. md is what it is a message of.
 func Upgrade(root *yaml.Node, md protoreflect.MessageDescriptor, find Find, report *tree.Report) {
 	newWalker(find, report).message(root, "", md)
 }
@@ -237,74 +228,6 @@ func (w *walker) url(n *yaml.Node, path, field string) string {
 	n.Value = typePrefix + now
 	return now
 }
-
-// A detector looks for what is old.
-type detector struct {
-	keys, words map[string]bool
-	types       map[string]string
-}
-
-func (d *detector) old(n *yaml.Node) bool {
-	switch n.Kind {
-	case yaml.MappingNode:
-		bare, name := true, ""
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			k, v := n.Content[i], n.Content[i+1]
-			switch {
-			case d.keys[k.Value], d.scalar(k.Value):
-				return true
-			case v.Kind == yaml.MappingNode && len(v.Content) == 0 && tree.Is(k, "typed_config"):
-				return true
-			case tree.Is(k, "typed_config"), tree.Is(k, "config_discovery"):
-				bare = false
-			case k.Value == "name" && v.Kind == yaml.ScalarNode:
-				name = v.Value
-			}
-		}
-		if bare && strings.HasPrefix(name, "envoy.") {
-			return true
-		}
-	case yaml.ScalarNode:
-		return d.scalar(n.Value)
-	}
-	return slices.ContainsFunc(n.Content, d.old)
-}
-
-// scalar reports whether text is a type, a name or a value of v2's alone.
-func (d *detector) scalar(s string) bool {
-	if len(s) > 256 {
-		return false
-	}
-	if _, ok := d.types[s[strings.LastIndexByte(s, '/')+1:]]; ok {
-		return true
-	}
-	return d.words[s]
-}
-
-// marks are the keys that may be of an old field, and the names and values that are
-// old wherever they stand.
-var marks = sync.OnceValues(func() (keys, words map[string]bool) {
-	keys, words = map[string]bool{"config": true}, map[string]bool{}
-	for _, m := range rules() {
-		for _, r := range m.fields {
-			keys[r.old] = true
-			keys[tree.Camel(r.old)] = true
-		}
-	}
-	for _, k := range Kinds() {
-		for _, x := range k.Extensions {
-			for _, old := range x.Old {
-				words[old] = true
-			}
-		}
-	}
-	for _, list := range values {
-		for _, v := range list {
-			words[v.old] = true
-		}
-	}
-	return keys, words
-})
 
 func fieldOf(md protoreflect.MessageDescriptor, name string) protoreflect.FieldDescriptor {
 	if fd := md.Fields().ByName(protoreflect.Name(name)); fd != nil {
