@@ -158,9 +158,6 @@ type Mirror struct {
 	Cluster       string
 	ClusterHeader header.Name
 	Fraction      match.RuntimeFraction
-	// TraceSampled replaces the sampling decision of the request; Unset keeps
-	// it.
-	TraceSampled Toggle
 	// KeepHost leaves out the suffix "-shadow" of the host.
 	KeepHost bool
 	// HostRewrite, if set, is the host.

@@ -29,7 +29,6 @@ func (c *compiler) forward(a *routev3.RouteAction, r *Route, in *inherited, tpl 
 		ClusterNotFoundStatus:        503,
 		Timeout:                      c.duration("timeout", a.GetTimeout(), defaultTimeout),
 		IdleTimeout:                  c.optDuration("idle_timeout", a.GetIdleTimeout()),
-		FlushTimeout:                 c.optDuration("flush_timeout", a.GetFlushTimeout()),
 		HighPriority:                 a.GetPriority() == corev3.RoutingPriority_HIGH,
 		Retry:                        in.retry,
 		Hedge:                        in.hedge,
@@ -64,6 +63,9 @@ func (c *compiler) forward(a *routev3.RouteAction, r *Route, in *inherited, tpl 
 	}
 	if a.GetCors() != nil {
 		f.CORS = c.at("cors").cors(a.Cors)
+	}
+	if a.GetFlushTimeout() != nil {
+		c.at("flush_timeout").warn("has no effect: idle_timeout bounds the sending of a response as well")
 	}
 	if a.GetEarlyDataPolicy() != nil {
 		c.at("early_data_policy").warn("is not supported: TLS early data is never accepted")

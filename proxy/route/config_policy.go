@@ -26,6 +26,9 @@ func (c *compiler) retry(p *routev3.RetryPolicy) *RetryPolicy {
 	if unknown != "" {
 		c.at("retry_on").warn("condition %q is not known and has no effect", unknown)
 	}
+	if on&RetryHTTP3PostConnect != 0 {
+		c.at("retry_on").warn("http3-post-connect-failure has no effect: hosts are not spoken to in HTTP/3")
+	}
 	r := &RetryPolicy{
 		On:                on,
 		NumRetries:        1,
@@ -127,12 +130,14 @@ func (c *compiler) mirrors(l []*routev3.RouteAction_RequestMirrorPolicy) []Mirro
 			at.reject("must have cluster or cluster_header, and not both")
 		}
 		m := Mirror{
-			Cluster:      p.GetCluster(),
-			Fraction:     match.RuntimeFraction{Default: match.All},
-			TraceSampled: toggle(p.GetTraceSampled()),
-			KeepHost:     p.GetDisableShadowHostSuffixAppend(),
-			HostRewrite:  p.GetHostRewriteLiteral(),
-			mutations:    at.mutationList("request_headers_mutations", p.GetRequestHeadersMutations()),
+			Cluster:     p.GetCluster(),
+			Fraction:    match.RuntimeFraction{Default: match.All},
+			KeepHost:    p.GetDisableShadowHostSuffixAppend(),
+			HostRewrite: p.GetHostRewriteLiteral(),
+			mutations:   at.mutationList("request_headers_mutations", p.GetRequestHeadersMutations()),
+		}
+		if p.GetTraceSampled() != nil {
+			at.at("trace_sampled").warn("has no effect: requests are not traced yet")
 		}
 		if h := p.GetClusterHeader(); h != "" {
 			m.ClusterHeader = requestHeader(h)

@@ -206,9 +206,9 @@ type Forward struct {
 	// Timeout bounds the response, from the end of the request; 0 is none. 15
 	// seconds by default.
 	Timeout time.Duration
-	// IdleTimeout replaces the connection manager's stream_idle_timeout, and
-	// FlushTimeout its stream_flush_timeout, where Set; 0 is none.
-	IdleTimeout, FlushTimeout OptDuration
+	// IdleTimeout replaces the connection manager's stream_idle_timeout, where Set; 0 is
+	// none.
+	IdleTimeout OptDuration
 	// MaxStreamDuration replaces the connection manager's, where Set.
 	MaxStreamDuration OptDuration
 	// GRPCTimeoutMax, where Set, lets grpc-timeout set the request's timeout,

@@ -26,7 +26,10 @@ type shadow struct {
 	up      *upstream.Worker
 	header  header.Map
 	request stream.Message
+	trailer header.Map
 	body    []byte
+	size    int // counted among those of the worker
+	w       *worker
 	timeout time.Duration
 	// protocol is the client's.
 	protocol streaminfo.Protocol
@@ -56,15 +59,33 @@ func (q *request) mirror() {
 	}
 }
 
+// What copies may take: of memory, for each loop, and of time where the route has no
+// time-out. Copies beyond that are left out, so that a host which is slow to take them
+// costs no more than that.
+const (
+	maxShadowBytes = 8 << 20
+	maxShadowTime  = time.Minute
+)
+
 // cast sends the copies on their way. A request too large to be kept has none.
 func (q *request) cast() {
 	for i, sh := range q.shadows {
 		q.shadows[i] = nil
-		if q.s.Request.Body != nil {
-			if q.replay.over || !q.replay.done {
-				continue
-			}
+		m := &q.s.Request
+		if m.Body != nil && (q.replay.over || !q.replay.done) {
+			continue
+		}
+		sh.w, sh.size = q.w, sh.header.Size()+len(q.replay.kept)
+		if q.w.shadowed+sh.size > maxShadowBytes {
+			q.up.Stats.RetryOrShadowAbandoned.Inc()
+			continue
+		}
+		q.w.shadowed += sh.size
+		if m.Body != nil {
 			sh.body = append([]byte(nil), q.replay.kept...)
+			if m.Trailer != nil {
+				m.Trailer.CopyTo(&sh.trailer)
+			}
 		}
 		sh.up.Hold()
 		q.loop.Go(sh)
@@ -74,10 +95,14 @@ func (q *request) cast() {
 
 // Run sends the copy and reads its response to the end.
 func (sh *shadow) Run(t *engine.Task) {
-	if sh.timeout > 0 {
-		t.SetDeadline(int64(sh.timeout), errTimeout)
+	if sh.timeout <= 0 {
+		sh.timeout = maxShadowTime
 	}
-	defer sh.up.Drop()
+	t.SetDeadline(int64(sh.timeout), errTimeout)
+	defer func() {
+		sh.w.shadowed -= sh.size
+		sh.up.Drop()
+	}()
 	st := sh.up.Stats
 	host, _ := sh.up.Pick(&upstream.PickContext{Headers: &sh.header})
 	if host == nil {
@@ -88,6 +113,10 @@ func (sh *shadow) Run(t *engine.Task) {
 	m.Header = &sh.header
 	if sh.body != nil {
 		m.Body, m.Length = stream.NewBytes(sh.body), int64(len(sh.body))
+		if sh.trailer.Len() > 0 {
+			m.Trailer, m.Length = &sh.trailer, -1
+			sh.header.Del(header.ContentLength)
+		}
 	}
 	if chain := host.Cluster.HTTP.Filters; chain != nil {
 		b := sh.branch(t, host)

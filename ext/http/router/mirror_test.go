@@ -3,6 +3,7 @@
 package router_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -110,4 +111,43 @@ func TestMirrorNeverHarms(t *testing.T) {
 			t.Fatalf("%v, %d copies", res, sh.Connections())
 		}
 	})
+}
+
+// TestMirrorsThatHang: copies for a host that takes none cost a bounded amount of memory
+// and no original anything.
+func TestMirrorsThatHang(t *testing.T) {
+	for name, script := range map[string]func(*proxytest.Session){
+		"hangs": silent, "refuses": func(s *proxytest.Session) { _ = s.Reset() },
+		"never ends": func(s *proxytest.Session) {
+			_, _ = s.Request()
+			for s.Send("HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n", strings.Repeat("x", 1000)) == nil {
+				if s.Gone() != nil {
+					return
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u, sh := proxytest.NewUpstream(t, steps(ok)), proxytest.NewUpstream(t, script)
+			p := start(t, mirrored("{cluster: shadow}, {cluster: shadow}", ""), map[string]string{"up": u.Addr(), "shadow": sh.Addr()})
+			const size = 700 << 10
+			request := fmt.Sprintf("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%s", size, strings.Repeat("b", size))
+			c := p.Dial() // One connection, and so one loop.
+			for range 20 {
+				if res := c.Do(request); res.Content != "ok" {
+					t.Fatalf("%v", res)
+				}
+			}
+			if name == "hangs" && p.Counter("cluster.up.retry_or_shadow_abandoned") < 20 {
+				t.Errorf("of 40 copies of 700 KiB %d were left out", p.Counter("cluster.up.retry_or_shadow_abandoned"))
+			}
+			sh.Close()
+			for _, g := range []string{"upstream_rq_active", "upstream_rq_pending_active", "upstream_cx_active"} {
+				p.WaitGauge("cluster.shadow."+g, 0)
+			}
+			if res := c.Do(get); res.Content != "ok" {
+				t.Fatalf("%v", res)
+			}
+		})
+	}
 }

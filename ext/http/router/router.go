@@ -47,6 +47,8 @@ type worker struct {
 	stats *Stats
 	free  []*request
 	tries []*try // beyond the first of each request
+	// shadowed are the bytes of the copies under way.
+	shadowed int
 }
 
 // Stats are the router's own, in the scope of its connection manager.
