@@ -70,6 +70,7 @@ func TestNegativeActiveCountsAsNone(t *testing.T) {
 func BenchmarkPick10k(b *testing.B) {
 	bal := balancertest.Balancer(New(Config{}), 1, balancertest.Hosts(make([]uint32, 10_000)...)...)
 	c := &upstream.PickContext{}
+	b.ReportAllocs()
 	for b.Loop() {
 		bal.Pick(c)
 	}
