@@ -42,6 +42,7 @@ type Cluster struct {
 	stats     *stats.Sharded[Stats]
 	members   *stats.Sharded[memberStats]
 	streams   *stats.Sharded[h2.Stats] // nil unless HTTP/2 may be spoken
+	tracked   trackedStats
 	tls       *conn.TLSCounters
 	outlier   *outlier.Detector // nil without
 	scopes    []*stats.Scope
@@ -201,6 +202,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	if c.HTTP.Version != UseHTTP1 {
 		c.streams = stats.Register[h2.Stats](scope.Scope("http2."), len(o.Loops))
 	}
+	c.tracked = newTrackedStats(&c.Settings, scope, len(o.Loops))
 	for p := range c.resources {
 		at := scope.Scope("circuit_breakers." + breaker.Priority(p).String())
 		c.scopes = append(c.scopes, at)
@@ -218,6 +220,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		if c.streams != nil {
 			w.HTTP2 = c.streams.At(i)
 		}
+		c.tracked.give(w)
 		w.next.Store(&view{set: c.set, balancer: c.table.Balancer(&Env{Loop: i, Loops: len(o.Loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats})})
 		c.workers = append(c.workers, w)
 	}
@@ -428,6 +431,10 @@ func (c *Cluster) closeStats() {
 	if c.tls != nil {
 		c.tls.Close()
 	}
+	if c.streams != nil {
+		c.streams.Close()
+	}
+	c.tracked.close()
 	c.config.Close()
 }
 

@@ -327,6 +327,9 @@ func (k *compiler) basics() {
 			o.Preconnect.PredictiveRatio = v.GetValue()
 		}
 	}
+	t := c.GetTrackClusterStats()
+	o.TrackBudgets = t.GetTimeoutBudgets() || c.GetTrackTimeoutBudgets() //nolint:staticcheck // deprecated, still read
+	o.TrackSizes = t.GetRequestResponseSizes()
 	k.commonLB()
 }
 

@@ -190,7 +190,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestIgnoredFieldsAreReported(t *testing.T) {
-	c, problems := upstream.Compile(parse(t, `{"name":"c","track_cluster_stats":{"timeout_budgets":true},
+	c, problems := upstream.Compile(parse(t, `{"name":"c","track_cluster_stats":{"per_endpoint_stats":true},
 		"health_checks":[{"timeout":"1s","interval":"1s","unhealthy_threshold":1,"healthy_threshold":1,"tcp_health_check":{}}],
 		`+endpoint("127.0.0.1")+`}`), testContext())
 	if c == nil {
@@ -200,7 +200,7 @@ func TestIgnoredFieldsAreReported(t *testing.T) {
 	for _, p := range problems {
 		got[p.Path] = p.Severity == xds.Warning
 	}
-	for _, path := range []string{"track_cluster_stats", "health_checks"} {
+	for _, path := range []string{"track_cluster_stats.per_endpoint_stats", "health_checks"} {
 		if !got[path] {
 			t.Errorf("no warning about %s in %v", path, problems)
 		}

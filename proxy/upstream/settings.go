@@ -63,6 +63,8 @@ type Settings struct {
 	Drops []Drop
 	// Outlier is how hosts are judged by their responses; nil is not at all.
 	Outlier *outlier.Config
+	// TrackBudgets and TrackSizes ask for the statistics of [BudgetStats] and [SizeStats].
+	TrackBudgets, TrackSizes bool
 	// Blind tells that the policy does not look at requests.
 	Blind bool
 	// DiscoveryName and PolicyName name the extensions in use.

@@ -25,6 +25,9 @@ type Worker struct {
 	Stats *Stats
 	// HTTP2 are those of its HTTP/2 connections, nil unless the cluster may speak it.
 	HTTP2 *h2.Stats
+	// Budgets and Sizes are nil unless the cluster tracks them.
+	Budgets *BudgetStats
+	Sizes   *SizeStats
 	// Kept is what the pools of the loop keep to use it again; nil until one does.
 	Kept any
 

@@ -227,6 +227,9 @@ func (q *request) end() {
 	q.callOff(nil)
 	q.stopLimits()
 	q.stopUpload()
+	if b := q.up.Budgets; b != nil && q.ended > 0 {
+		upstream.Used(&b.Total, time.Duration(q.loop.Now()-q.ended), q.limits.total)
+	}
 	q.cast() // Of a request that failed before it could be sent.
 	q.settle()
 	q.leave()

@@ -504,6 +504,12 @@ func (t *try) leave() {
 	}
 	info := &q.s.Info.Upstream
 	head, body, _ := t.client.Sent()
+	if z := q.up.Sizes; z != nil {
+		z.Record(t.message().Header, &t.head, body, t.client.Received())
+	}
+	if b := q.up.Budgets; b != nil {
+		upstream.Used(&b.PerTry, time.Duration(q.loop.Now()-t.begun), q.limits.perTry)
+	}
 	size := uint64(t.client.Head().Size)
 	info.HeaderSent += uint64(head)
 	info.WireSent += uint64(head) + body
