@@ -173,18 +173,22 @@ func (s *Store) inline(kind Kind, name string, watches bool, p proto.Message, co
 	return slot, nil
 }
 
-// Named returns the slot of a secret that is found by SDS: one of the bootstrap if
-// there is no sds_config, otherwise one of a file, which is watched. The secret need
-// not be there yet.
+// Named returns the slot of a secret that is found by SDS: one that came with the
+// configuration if there is no sds_config, or one of ADS; otherwise one of a file, which
+// is watched, and need not be there yet.
 func (s *Store) Named(p *tlsv3.SdsSecretConfig, kind Kind) (*Slot, error) {
 	name, src := p.GetName(), p.GetSdsConfig()
 	if name == "" {
 		return nil, errors.New("name: is missing")
 	}
-	if src == nil {
+	if src == nil || src.GetAds() != nil {
 		static := s.Source("")
 		slot := static.Slot(name, kind)
-		if !static.Has(name) {
+		switch {
+		case static.Has(name):
+		case src != nil:
+			return nil, fmt.Errorf("sds_config.ads: no %s %q came with this configuration: have it sent together with what names it", kind, name)
+		default:
 			return nil, fmt.Errorf("name: there is no %s %q in static_resources.secrets: add it, or say in sds_config where it is found", kind, name)
 		}
 		return slot, nil

@@ -127,15 +127,21 @@ func TestWatchedDirectory(t *testing.T) {
 	waitServed(t, p, "two")
 }
 
+// Secrets that come with the configuration are found by their name, or by ADS, of which it is a part.
 func TestStaticSecrets(t *testing.T) {
+	t.Run("by name", func(t *testing.T) { testStaticSecrets(t, "") })
+	t.Run("by ADS", func(t *testing.T) { testStaticSecrets(t, ", sds_config: {ads: {}, resource_api_version: V3}") })
+}
+
+func testStaticSecrets(t *testing.T, source string) {
 	ca := tlstest.NewCA(t, "test CA")
 	server, client := ca.Issue(t, tlstest.Leaf{CommonName: "static"}), ca.Issue(t, tlstest.Leaf{DNS: []string{"client.test"}})
 	yaml := func(s *tlstest.Pair) string {
 		return listener(`common_tls_context:
-  tls_certificate_sds_secret_configs: [{name: server}]
+  tls_certificate_sds_secret_configs: [{name: server`+source+`}]
   combined_validation_context:
     default_validation_context: {match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: client.test}}]}
-    validation_context_sds_secret_config: {name: ca}`) + "  secrets:\n    - {" + certSecret("server", s) + "}\n    - {name: ca, validation_context: {trusted_ca: " + tlstest.Inline(ca.CertPEM) + "}}\n"
+    validation_context_sds_secret_config: {name: ca`+source+`}`) + "  secrets:\n    - {" + certSecret("server", s) + "}\n    - {name: ca, validation_context: {trusted_ca: " + tlstest.Inline(ca.CertPEM) + "}}\n"
 	}
 	p := start(t, yaml(server))
 	with := func(c *tlstest.Pair) error {
