@@ -30,10 +30,11 @@ func (p *pool) preconnect() {
 
 // foresee opens connections to the hosts of requests to come, if the cluster asks for it
 // (predictive_preconnect_ratio) and its policy can tell: as many that the streams of all
-// hosts, and one more, times the ratio, would find room.
+// hosts, and one more, times the ratio, would find room. Where a request asks something
+// of its connection nothing is opened: what the next will ask is not known.
 func foresee(w *upstream.Worker, t *engine.Task, o *Options) {
 	ratio := w.Cluster().Preconnect.PredictiveRatio
-	if ratio <= 1 || !w.Cluster().Blind {
+	if ratio <= 1 || !w.Cluster().Blind || !o.plain() {
 		return
 	}
 	for range mostAhead {
