@@ -205,12 +205,13 @@ func (p *Proxy) upstreamContext() *upstream.Context {
 	node := p.node()
 	c := &upstream.Context{
 		Policies: p.opts.Extensions.Policies, Discoveries: p.opts.Extensions.Discoveries,
-		Bind:      p.opts.Bootstrap.GetClusterManager().GetUpstreamBindConfig(),
-		Transport: p.upstreamTransport,
-		Filters:   p.upstreamFilters,
-		Stats:     p.store,
-		Caller:    call.New(p.loops, p.clusters),
-		Log:       p.log("upstream"),
+		Bind:         p.opts.Bootstrap.GetClusterManager().GetUpstreamBindConfig(),
+		Transport:    p.upstreamTransport,
+		Filters:      p.upstreamFilters,
+		Stats:        p.store,
+		Caller:       call.New(p.loops, p.clusters),
+		Log:          p.log("upstream"),
+		HealthChecks: p.healthChecks().Compile,
 	}
 	c.Local.Region, c.Local.Zone, c.Local.SubZone = node.Region, node.Zone, node.SubZone
 	return c

@@ -7,8 +7,17 @@ import (
 
 	"weir.dev/weir/proxy/admin"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/health"
 	"weir.dev/weir/proxy/upstream/outlier"
 )
+
+// healthChecks compiles the active health checks of clusters.
+func (p *Proxy) healthChecks() *health.Compiler {
+	return &health.Compiler{
+		Factories: p.opts.Extensions.HealthCheckers, Files: p.files,
+		Options: &health.Options{Loops: p.loops, Runtime: p.runtime},
+	}
+}
 
 // outlierEvents returns who is told of hosts that are ejected: the log that the
 // bootstrap names, or nil.

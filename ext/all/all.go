@@ -16,6 +16,9 @@ import (
 	"weir.dev/weir/ext/cluster/registration"
 	"weir.dev/weir/ext/cluster/static"
 	"weir.dev/weir/ext/cluster/strictdns"
+	healthgrpc "weir.dev/weir/ext/health/grpc"
+	healthhttp "weir.dev/weir/ext/health/http"
+	healthtcp "weir.dev/weir/ext/health/tcp"
 	"weir.dev/weir/ext/http/adaptiveconcurrency"
 	"weir.dev/weir/ext/http/admissioncontrol"
 	"weir.dev/weir/ext/http/awslambda"
@@ -76,6 +79,7 @@ import (
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
 	"weir.dev/weir/proxy/upstream/dnscache"
+	"weir.dev/weir/proxy/upstream/health"
 )
 
 // Extensions returns all extensions.
@@ -152,6 +156,11 @@ func Extensions() *extension.Registry {
 			wrrlocality.Factory(),
 			overridehost.Factory(),
 			clientsideweightedroundrobin.Factory(),
+		},
+		HealthCheckers: []health.Factory{
+			healthhttp.Factory(),
+			healthgrpc.Factory(),
+			healthtcp.Factory(),
 		},
 		Discoveries: []upstream.DiscoveryFactory{
 			static.Factory(),

@@ -25,6 +25,7 @@ import (
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/health"
 )
 
 // HTTPFilter is an HTTP filter extension (envoy.filters.http.*).
@@ -149,6 +150,8 @@ type Registry struct {
 	// RedirectPredicates choose which redirects are followed here
 	// (envoy.internal_redirect_predicates.*).
 	RedirectPredicates Plugins[route.RedirectPredicate]
+	// HealthCheckers are the ways of asking hosts whether they are well.
+	HealthCheckers []health.Factory
 }
 
 // Services are what a proxy offers to its extensions. It is complete before the

@@ -45,6 +45,7 @@ type Cluster struct {
 	tracked   trackedStats
 	tls       *conn.TLSCounters
 	outlier   *outlier.Detector // nil without
+	checks    HealthChecks      // nil without
 	scopes    []*stats.Scope
 	config    *Config
 	manager   *Manager
@@ -97,6 +98,12 @@ func (c *Cluster) transportFor(e *Endpoint) TransportConfig {
 	if !ok {
 		have = e.LocalityMetadata[ns]
 	}
+	return c.TransportFor(have)
+}
+
+// TransportFor returns the transport of the first match that all its keys and values are
+// in have for, or the cluster's.
+func (c *Cluster) TransportFor(have map[string]any) TransportConfig {
 	for i := range c.TransportMatches {
 		m := &c.TransportMatches[i]
 		all := true
@@ -141,6 +148,10 @@ func (c *Cluster) SetHealth(h *Host, set, unset HealthFlags) {
 	}
 	if before.Health() != Unhealthy && after.Health() == Unhealthy {
 		c.leavePools(h)
+	}
+	if after&PendingDynamicRemoval != 0 && after&FailedActiveHC != 0 {
+		c.drop(h)
+		return
 	}
 	c.rebuildSoon()
 }
@@ -191,6 +202,9 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	}
 	c.stats = stats.Register[Stats](scope, len(o.Loops))
 	c.members = stats.Register[memberStats](scope, 1)
+	if cfg.checks != nil {
+		c.checks = cfg.checks(c, scope, c.firstChecked)
+	}
 	if c.Settings.Outlier != nil {
 		c.outlier = outlier.New(outlier.Options{
 			Config: c.Settings.Outlier, Cluster: c.Name, Loops: len(o.Loops), Stats: scope, Runtime: o.Runtime, Events: o.OutlierEvents, Rand: o.Seed,
@@ -234,7 +248,9 @@ func (c *Cluster) setWarm() { c.warmOnce.Do(func() { close(c.warm) }) }
 
 // update is what discovery calls.
 func (c *Cluster) update(endpoints []Endpoint, err error) {
-	defer c.setWarm()
+	if c.checks == nil || err != nil {
+		defer c.setWarm()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -273,12 +289,22 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 			h = NewHost(*e, c, len(c.workers))
 			came = true
 		case !sameEndpoint(&h.Endpoint, e):
+			old := &h.Endpoint
 			h = hostOf(*e, c, h.HostState)
 			set, unset := edsFlags(e.Status)
 			h.SetFlags(set, unset)
+			c.recheck(h, old)
 			changed = true
 		}
+		h.SetFlags(0, PendingDynamicRemoval)
 		hosts = append(hosts, h)
+	}
+	for _, h := range c.set.Hosts {
+		if _, ok := seen[h.identity()]; !ok && c.stays(h) {
+			seen[h.identity()] = struct{}{}
+			h.SetFlags(PendingDynamicRemoval, 0)
+			hosts = append(hosts, h)
+		}
 	}
 	left := len(hosts) < len(c.set.Hosts) || came
 	if left {
@@ -295,8 +321,8 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 	if left {
 		c.membership++
 		c.members.At(0).Change.Inc()
-		c.watch(hosts)
 	}
+	c.watch(hosts)
 	c.publish(hosts)
 }
 
@@ -388,6 +414,9 @@ func (c *Cluster) close(end bool) {
 	}
 	c.mu.Unlock()
 	c.closing.Wait()
+	if c.checks != nil {
+		c.checks.Close()
+	}
 	if c.outlier != nil {
 		c.outlier.Close()
 	}

@@ -41,6 +41,9 @@ type Context struct {
 	// statistics of the cluster that is called name in them. own takes what must be
 	// closed with the cluster. Nil knows none.
 	Filters func(list []*hcmv3.HttpFilter, path, name string, own func(close func())) (*stream.Chain, error)
+	// HealthChecks compiles active health checks; paths of its problems are the cluster's.
+	// Nil knows none.
+	HealthChecks func(list []*corev3.HealthCheck, s *Settings) (NewHealthChecks, []xds.Problem)
 	// Bind is the bootstrap's cluster_manager.upstream_bind_config, for clusters without
 	// one of their own.
 	Bind *corev3.BindConfig
@@ -139,6 +142,7 @@ type Config struct {
 	Settings
 	policy    Policy
 	discovery func() (Discovery, error)
+	checks    NewHealthChecks // nil without
 	hash      [sha256.Size]byte
 	owned     []func()
 }

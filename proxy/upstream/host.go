@@ -224,11 +224,14 @@ func NewHost(e Endpoint, c *Cluster, loops int) *Host {
 	e.Weight = max(1, e.Weight)
 	h := hostOf(e, c, newHostState(loops, time.Now()))
 	set, _ := edsFlags(e.Status)
-	h.flags.Store(uint32(set))
 	h.present.Store(true)
-	if c != nil && c.outlier != nil {
-		h.Outlier = c.outlier.Monitor(judged{h})
+	if c != nil {
+		set |= c.unchecked(&e)
+		if c.outlier != nil {
+			h.Outlier = c.outlier.Monitor(judged{h})
+		}
 	}
+	h.flags.Store(uint32(set))
 	return h
 }
 

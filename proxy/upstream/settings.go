@@ -61,6 +61,9 @@ type Settings struct {
 	HostSets SetOptions
 	// Drops are what the load assignment asks to drop.
 	Drops []Drop
+	// KeepHealthy keeps hosts that discovery drops as long as active checks find them
+	// healthy; true by default (ignore_health_on_host_removal).
+	KeepHealthy bool
 	// Outlier is how hosts are judged by their responses; nil is not at all.
 	Outlier *outlier.Config
 	// TrackBudgets and TrackSizes ask for the statistics of [BudgetStats] and [SizeStats].

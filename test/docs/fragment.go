@@ -25,7 +25,7 @@ func Complete(fragment string) (string, error) {
 		host = indent(22, fragment)
 	case key == "internal_redirect_policy", key == "hedge_policy":
 		action = indent(28, fragment)
-	case key == "lb_policy", key == "load_balancing_policy":
+	case key == "lb_policy", key == "load_balancing_policy", key == "health_checks":
 		app += indent(6, fragment)
 	default:
 		return "", fmt.Errorf("nobody knows where a fragment that begins with %q belongs: show a whole bootstrap, and mark it so", key)

@@ -94,3 +94,15 @@ func TestWebSocketFrames(t *testing.T) {
 		t.Errorf("after the end of the WebSocket: %q, %v", rest, err)
 	}
 }
+
+func TestOnlyHealthyHostsAreAsked(t *testing.T) {
+	f := example(t, "examples/envoy/health-checks")
+	for range 20 {
+		if out := curl(t, f, "curl -si http://127.0.0.1:8080/"); !strings.HasPrefix(out, "HTTP/1.1 200 OK\n") {
+			t.Fatalf("a request met the host that is down:\n%s", out)
+		}
+	}
+	if out := curl(t, f, "curl -s http://127.0.0.1:9901/clusters"); strings.Count(out, "::health_flags::healthy\n") != 1 || strings.Count(out, "::health_flags::/failed_active_hc\n") != 1 {
+		t.Errorf("the health flags are\n%s", out)
+	}
+}

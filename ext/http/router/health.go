@@ -26,6 +26,9 @@ func believe(loop int, h *upstream.Host, status int, head *header.Map, grpc bool
 	if head.Has(header.XEnvoyDegraded) {
 		h.Outlier.Degraded()
 	}
+	if head.Has(header.XEnvoyImmediateHealthCheckFail) {
+		h.FailHealth()
+	}
 }
 
 // blame tells outlier detection of a try that failed.

@@ -69,18 +69,43 @@ func (c *Conn) connect(t *engine.Task, start int64, o *upstream.TransportOptions
 	if err != nil {
 		return addr, err
 	}
+	return addr, secure(t, &c.Conn, sock, addr, c.Host.Transport.Transport, deadline(c.worker.Cluster(), start), o)
+}
+
+// deadline is when a connection that was begun at start must be there.
+func deadline(cl *upstream.Cluster, start int64) int64 { return start + int64(cl.ConnectTimeout) }
+
+// secure makes c a connection on a socket to addr, and shakes hands until the deadline.
+func secure(t *engine.Task, c *upstream.Conn, sock *engine.Conn, addr address.Addr, tr upstream.Transport, deadline int64, o *upstream.TransportOptions) error {
 	c.Socket, c.Transport = sock, sock
 	local := sock.LocalAddr()
 	c.Info = &streaminfo.Connection{Local: local, DirectLocal: local, Remote: addr, DirectRemote: addr, Start: time.Now(), TransportProtocol: "raw_buffer"}
-	tr := c.Host.Transport.Transport
 	if tr == nil {
-		return addr, nil // Cleartext.
+		return nil // Cleartext.
 	}
 	var late engine.Timer
-	late.Init(c.loop, func() { sock.Abort(engine.ErrDialTimeout) })
-	late.Set(max(int64(c.worker.Cluster().ConnectTimeout)-(engine.Nano()-start), 1))
+	late.Init(t.Loop(), func() { sock.Abort(engine.ErrDialTimeout) })
+	late.Set(max(deadline-engine.Nano(), 1))
 	defer late.Release()
-	return addr, tr.Wrap(t, &c.Conn, o)
+	return tr.Wrap(t, c, o)
+}
+
+// Dial makes a connection to a host that is none of its pools', such as for a health
+// check: to addr, secured by tr, with the cluster's socket options. It counts nowhere.
+// Who asked for it closes its Transport and its Socket.
+func Dial(t *engine.Task, h *upstream.Host, addr address.Addr, tr upstream.Transport, o *upstream.TransportOptions) (*upstream.Conn, error) {
+	start := engine.Nano()
+	sock, err := t.Dial(addr, dialOptions(h.Cluster, addr))
+	if err != nil {
+		return nil, err
+	}
+	c := &upstream.Conn{Host: h}
+	if err := secure(t, c, sock, addr, tr, deadline(h.Cluster, start), o); err != nil {
+		c.Transport.Close()
+		sock.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // dial connects to the host, at any of its addresses.
