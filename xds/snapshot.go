@@ -3,17 +3,12 @@
 package xds
 
 import (
-	"iter"
-	"maps"
-	"slices"
-
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -34,44 +29,6 @@ const (
 	KindRuntime     Kind = "runtime layer"
 	KindExtension   Kind = "extension config"
 )
-
-// A Set is an immutable set of resources of one kind by name. The messages in it
-// are shared: whoever reads one must not change it. The zero Set is empty.
-type Set[M proto.Message] struct {
-	entries map[string]entry[M]
-	names   []string // sorted
-}
-
-type entry[M proto.Message] struct {
-	message M
-	origin  Origin
-}
-
-// Len returns the number of resources.
-func (s Set[M]) Len() int { return len(s.entries) }
-
-// Names returns the names in order. The slice is the caller's.
-func (s Set[M]) Names() []string { return slices.Clone(s.names) }
-
-// Get returns the resource called name.
-func (s Set[M]) Get(name string) (M, bool) {
-	e, ok := s.entries[name]
-	return e.message, ok
-}
-
-// Origin returns what the resource called name was made from, as far as known.
-func (s Set[M]) Origin(name string) Origin { return s.entries[name].origin }
-
-// All yields names and resources in the order of the names.
-func (s Set[M]) All() iter.Seq2[string, M] {
-	return func(yield func(string, M) bool) {
-		for _, name := range s.names {
-			if !yield(name, s.entries[name].message) {
-				return
-			}
-		}
-	}
-}
 
 // A Snapshot is everything a proxy serves at one moment, bootstrap aside. It is
 // immutable: a change is a new Snapshot, which shares with the old one what did
@@ -128,15 +85,15 @@ func (s *Snapshot) Edit() *Builder {
 		s = &Snapshot{}
 	}
 	b := &Builder{}
-	b.listeners.base = s.listeners
-	b.routes.base = s.routes
-	b.scopedRoutes.base = s.scopedRoutes
-	b.virtualHosts.base = s.virtualHosts
-	b.clusters.base = s.clusters
-	b.endpoints.base = s.endpoints
-	b.secrets.base = s.secrets
-	b.runtime.base = s.runtime
-	b.extensions.base = s.extensions
+	b.listeners.Set = s.listeners
+	b.routes.Set = s.routes
+	b.scopedRoutes.Set = s.scopedRoutes
+	b.virtualHosts.Set = s.virtualHosts
+	b.clusters.Set = s.clusters
+	b.endpoints.Set = s.endpoints
+	b.secrets.Set = s.secrets
+	b.runtime.Set = s.runtime
+	b.extensions.Set = s.extensions
 	return b
 }
 
@@ -186,66 +143,14 @@ func (b *Builder) Extensions() Draft[*corev3.TypedExtensionConfig] { return &b.e
 func (b *Builder) Build(version string) *Snapshot {
 	return &Snapshot{
 		version:      version,
-		listeners:    b.listeners.freeze(),
-		routes:       b.routes.freeze(),
-		scopedRoutes: b.scopedRoutes.freeze(),
-		virtualHosts: b.virtualHosts.freeze(),
-		clusters:     b.clusters.freeze(),
-		endpoints:    b.endpoints.freeze(),
-		secrets:      b.secrets.freeze(),
-		runtime:      b.runtime.freeze(),
-		extensions:   b.extensions.freeze(),
+		listeners:    b.listeners.Set,
+		routes:       b.routes.Set,
+		scopedRoutes: b.scopedRoutes.Set,
+		virtualHosts: b.virtualHosts.Set,
+		clusters:     b.clusters.Set,
+		endpoints:    b.endpoints.Set,
+		secrets:      b.secrets.Set,
+		runtime:      b.runtime.Set,
+		extensions:   b.extensions.Set,
 	}
-}
-
-// A Draft is a Set in the making.
-type Draft[M proto.Message] interface {
-	// Put adds the resource or replaces the one of that name.
-	Put(name string, message M, origin Origin)
-	// Delete removes the resource, if there is one.
-	Delete(name string)
-	// Has reports whether there is such a resource.
-	Has(name string) bool
-}
-
-// draft copies the base set when it is first written to.
-type draft[M proto.Message] struct {
-	base    Set[M]
-	entries map[string]entry[M]
-}
-
-func (d *draft[M]) Put(name string, message M, origin Origin) {
-	d.thaw()
-	d.entries[name] = entry[M]{message, origin}
-}
-
-func (d *draft[M]) Delete(name string) {
-	if d.Has(name) {
-		d.thaw()
-		delete(d.entries, name)
-	}
-}
-
-func (d *draft[M]) Has(name string) bool {
-	entries := d.entries
-	if entries == nil {
-		entries = d.base.entries
-	}
-	_, ok := entries[name]
-	return ok
-}
-
-func (d *draft[M]) thaw() {
-	if d.entries == nil {
-		d.entries = make(map[string]entry[M], len(d.base.entries)+1)
-		maps.Copy(d.entries, d.base.entries)
-	}
-}
-
-func (d *draft[M]) freeze() Set[M] {
-	if d.entries != nil {
-		d.base = Set[M]{entries: d.entries, names: slices.Sorted(maps.Keys(d.entries))}
-		d.entries = nil
-	}
-	return d.base
 }
