@@ -24,6 +24,7 @@ import (
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/runtime"
 	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
@@ -136,12 +137,13 @@ func (p *Proxy) makeServices(checking bool) error {
 		files.Open = openNothing
 	}
 	p.files = logfile.NewSet(files)
+	p.resources = resource.NewDirectory(p.log("config"))
 	p.secrets = secret.NewStore(secret.Options{Log: p.log("secret"), Stats: p.store, Idle: checking})
 	s := &extension.Services{
 		Secrets:  p.secrets,
 		Registry: p.opts.Extensions, Loops: p.loops, Stats: p.store, Clusters: p.clusters,
 		Runtime: p.runtime, Health: &p.health, Node: p.node(), Log: p.log,
-		HasCluster: p.hasCluster, Checking: checking,
+		HasCluster: p.hasCluster, Checking: checking, Resources: p.resources,
 	}
 	s.UpstreamTransport = p.upstreamTransport
 	s.AccessLogs = &accesslog.Context{
@@ -212,6 +214,7 @@ func (p *Proxy) upstreamContext() *upstream.Context {
 		Caller:       call.New(p.loops, p.clusters),
 		Log:          p.log("upstream"),
 		HealthChecks: p.healthChecks().Compile,
+		Resources:    p.resources,
 	}
 	c.Local.Region, c.Local.Zone, c.Local.SubZone = node.Region, node.Zone, node.SubZone
 	return c

@@ -3,147 +3,239 @@
 package proxy
 
 import (
-	"fmt"
-	"slices"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	"google.golang.org/protobuf/proto"
 
-	"weir.dev/weir/proxy/address"
-	"weir.dev/weir/proxy/conn"
-	"weir.dev/weir/proxy/extension"
-	"weir.dev/weir/proxy/listener"
-	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/xds"
 )
 
-// server is a listener, of connections or of datagrams.
-type server interface {
-	Start() error
-	StopAccepting()
-	Drain()
-	Close()
-	// Active is how many connections or sessions there are.
-	Active() int64
-	Name() string
-	Addresses() []address.Addr
-}
+// Apply makes the snapshot what is served, and looks only at what differs from the one
+// before. What others depend on goes first: secrets, endpoints, clusters, for which it
+// waits until they are warm, routes, and then the listeners that use them; what is no
+// longer used goes last. A resource that has a problem is left as it was; it is told
+// now and, while it stays so, each time.
+func (p *Proxy) Apply(s *xds.Snapshot) []xds.Problem { return p.apply(s, true) }
 
-// running is a listener with what it was made of.
-type running struct {
-	l      server
-	proto  *listenerv3.Listener
-	config *listener.Config // nil for one of UDP
-	owned  []func()         // close what was made for one of UDP
-	active bool
-}
-
-func (r *running) close() {
-	r.l.Close()
-	for _, f := range r.owned {
-		f()
-	}
-}
-
-// Apply makes the snapshot what is served: clusters first, then the listeners
-// that use them, then what is no longer used goes. A resource that has a problem
-// is left as it was, and told.
-func (p *Proxy) Apply(s *xds.Snapshot) []xds.Problem {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	problems := p.updateSecrets(s)
-	configs, more := p.compileClusters(s)
-	problems = append(problems, more...)
-	if p.snapshot_ == nil && xds.HasErrors(problems) {
-		xds.Sort(problems)
-		for _, c := range configs {
-			c.Close()
+func (p *Proxy) apply(s *xds.Snapshot, wait bool) []xds.Problem {
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	first := p.snapshot_ == nil
+	changes := p.changes(s)
+	if first {
+		// A proxy begins to serve when all of it is good.
+		if problems := p.begin(s, changes); xds.HasErrors(problems) {
+			return problems
 		}
-		return append(problems, p.checkListeners(s)...)
+	} else {
+		p.change(s, changes, wait)
 	}
-	p.updateClusters(configs, &problems)
-	p.updateListeners(s, &problems)
-	p.removeClusters()
+	p.mu.Lock()
 	p.snapshot_ = s
-	xds.Sort(problems)
-	return problems
+	p.mu.Unlock()
+	return p.problems()
 }
 
-// updateSecrets gives the snapshot's secrets to those who use them, and takes away
-// those that it has no more.
-func (p *Proxy) updateSecrets(s *xds.Snapshot) []xds.Problem {
-	var problems []xds.Problem
-	src := p.secrets.Source("")
-	for name, m := range s.Secrets().All() {
-		if old, ok := p.snapshotSecret(name); ok && proto.Equal(old, m) {
+// changes are what differs from the snapshot that is served, and what was refused the
+// last time: an address may have become free since.
+func (p *Proxy) changes(s *xds.Snapshot) []xds.Change {
+	all := xds.Changes(p.snapshot_, s)
+	fresh := make(map[refusal]bool, len(all))
+	for _, c := range all {
+		fresh[refusal{c.Kind, c.Name}] = true
+	}
+	for r := range p.refused {
+		if fresh[r] {
 			continue
 		}
-		if err := src.Set(name, m); err != nil {
-			problems = append(problems, p.located(xds.KindSecret, name, s.Secrets().Origin(name).Field, err))
+		c := xds.Change{Kind: r.kind, Name: r.name}
+		switch r.kind {
+		case xds.KindListener:
+			if l, ok := s.Listeners().Get(r.name); ok {
+				c.Message, c.Old, c.Origin = l, l, s.Listeners().Origin(r.name)
+			}
+		case xds.KindCluster:
+			if l, ok := s.Clusters().Get(r.name); ok {
+				c.Message, c.Old, c.Origin = l, l, s.Clusters().Origin(r.name)
+			}
+		default:
+			// What is wrong with the others stands in themselves.
+		}
+		if c.Message != nil {
+			all = append(all, c)
 		}
 	}
-	if p.snapshot_ != nil {
-		for name := range p.snapshot_.Secrets().All() {
-			if _, ok := s.Secrets().Get(name); !ok {
-				src.Remove(name)
-			}
-		}
+	return all
+}
+
+// refusal names a resource that could not be used.
+type refusal struct {
+	kind xds.Kind
+	name string
+}
+
+// refuse notes what is wrong with a resource; nothing, if problems is empty.
+func (p *Proxy) refuse(c *xds.Change, problems ...xds.Problem) {
+	key := refusal{c.Kind, c.Name}
+	if len(problems) == 0 {
+		delete(p.refused, key)
+		return
+	}
+	p.refused[key] = problems
+}
+
+func (p *Proxy) problems() []xds.Problem {
+	out := p.resources.Problems()
+	for _, prs := range p.refused {
+		out = append(out, prs...)
+	}
+	xds.Sort(out)
+	return out
+}
+
+// begin applies the first snapshot: either all of it or, if anything is wrong, nothing.
+func (p *Proxy) begin(s *xds.Snapshot, changes []xds.Change) []xds.Problem {
+	p.change(s, changes, true)
+	problems := p.problems()
+	if !xds.HasErrors(problems) {
+		return nil
 	}
 	return problems
 }
 
-func (p *Proxy) snapshotSecret(name string) (*tlsv3.Secret, bool) {
-	if p.snapshot_ == nil {
-		return nil, false
+// change applies changes in the order in which they depend on each other.
+func (p *Proxy) change(s *xds.Snapshot, changes []xds.Change, wait bool) {
+	by := map[xds.Kind][]*xds.Change{}
+	for i := range changes {
+		c := &changes[i]
+		by[c.Kind] = append(by[c.Kind], c)
 	}
-	return p.snapshot_.Secrets().Get(name)
+	version := s.Version()
+	for _, c := range by[xds.KindSecret] {
+		p.changeSecret(c)
+	}
+	for _, kind := range []xds.Kind{xds.KindRuntime, xds.KindEndpoints} {
+		p.changeResources(by[kind], version, false)
+	}
+	p.changeClusters(by[xds.KindCluster], wait)
+	for _, kind := range []xds.Kind{xds.KindExtension, xds.KindVirtualHost, xds.KindRoutes, xds.KindScopedRoute} {
+		p.changeResources(by[kind], version, false)
+	}
+	p.changeListeners(by[xds.KindListener])
+	p.removeClusters(by[xds.KindCluster])
+	for _, kind := range []xds.Kind{xds.KindScopedRoute, xds.KindRoutes, xds.KindVirtualHost, xds.KindExtension, xds.KindEndpoints, xds.KindRuntime} {
+		p.changeResources(by[kind], version, true)
+	}
 }
 
-func (p *Proxy) checkListeners(s *xds.Snapshot) []xds.Problem {
-	var problems []xds.Problem
-	for name, l := range s.Listeners().All() {
-		origin := s.Listeners().Origin(name).Field
-		if _, err := p.compileListener(l, origin, nil); err != nil {
-			problems = append(problems, p.located(xds.KindListener, name, origin, err))
+// changeResources gives those resources to who watches them that came or changed or, if
+// gone, takes away those that went.
+func (p *Proxy) changeResources(changes []*xds.Change, version string, gone bool) {
+	for _, c := range changes {
+		if gone != (c.Message == nil) {
+			continue
 		}
+		id := resource.ID{Source: resource.Snapshot, Kind: c.Kind, Name: c.Name}
+		if gone {
+			p.refuse(c)
+			p.resources.Remove(id)
+			continue
+		}
+		if err := p.resources.Set(id, c.Message, version); err != nil {
+			p.refuse(c, p.located(c.Kind, c.Name, c.Origin.Field, err))
+			continue
+		}
+		p.refuse(c)
 	}
-	return problems
 }
 
-func (p *Proxy) hasCluster(name string) bool { return p.known[name] }
+// changeSecret gives a secret to those who use it. One that is gone can be named no
+// more; who uses it keeps it.
+func (p *Proxy) changeSecret(c *xds.Change) {
+	src := p.secrets.Source(resource.Snapshot)
+	if c.Message == nil {
+		src.Remove(c.Name)
+		p.refuse(c)
+		return
+	}
+	if err := src.Set(c.Name, c.Message.(*tlsv3.Secret)); err != nil {
+		p.refuse(c, p.located(xds.KindSecret, c.Name, c.Origin.Field, err))
+		return
+	}
+	p.refuse(c)
+}
 
-func (p *Proxy) compileClusters(s *xds.Snapshot) ([]*upstream.Config, []xds.Problem) {
-	var configs []*upstream.Config
-	var problems []xds.Problem
-	cx := p.upstreamContext()
-	p.known = map[string]bool{}
-	for name, c := range s.Clusters().All() {
-		p.known[name] = true
-		cfg, prs := upstream.Compile(c, cx)
-		origin := s.Clusters().Origin(name).Field
-		for i := range prs {
-			prs[i].Kind, prs[i].Name = xds.KindCluster, name
-			prs[i].Path = joinPath(origin, prs[i].Path)
-			if pos, ok := place(p.opts.Positions, prs[i].Path); ok {
-				prs[i].File, prs[i].Line, prs[i].Column = pos.File, pos.Line, pos.Column
-			}
-			if prs[i].Severity == xds.Warning {
-				located := p.opts.Positions.Locate(prs[i : i+1])
-				p.log("upstream").Warn(located[0].Error())
-			}
+// warmLimit bounds how long listeners wait for their clusters' first answer.
+const warmLimit = 15 * time.Second
+
+// changeClusters hands clusters to their manager and, if it is to wait, returns when
+// they are warm, so that no route points at one that is not.
+func (p *Proxy) changeClusters(changes []*xds.Change, wait bool) {
+	for _, c := range changes {
+		if c.Message != nil {
+			p.known.set(c.Name, true)
 		}
-		problems = append(problems, p.opts.Positions.Locate(prs)...)
+	}
+	var warming []<-chan struct{}
+	for _, c := range changes {
+		if c.Message == nil {
+			p.known.set(c.Name, false)
+			p.refuse(c)
+			continue
+		}
+		cfg, problems := p.compileCluster(c.Message.(*clusterv3.Cluster), c.Origin.Field)
 		if cfg != nil {
-			configs = append(configs, cfg)
+			warm, err := p.clusters.Update(cfg)
+			if err != nil {
+				problems = append(problems, xds.Problem{Severity: xds.Error, Kind: xds.KindCluster, Name: cfg.Name, Reason: err.Error()})
+			} else {
+				warming = append(warming, warm)
+			}
+		}
+		p.refuse(c, problems...)
+		if cfg == nil && c.Old == nil {
+			p.known.set(c.Name, false)
 		}
 	}
-	return configs, problems
+	if !wait || p.snapshot_ == nil && len(p.refused) > 0 {
+		return
+	}
+	limit := time.NewTimer(warmLimit)
+	defer limit.Stop()
+	for _, w := range warming {
+		select {
+		case <-w:
+		case <-p.flushStop:
+			return
+		case <-limit.C:
+			p.log("upstream").Warn("some clusters have no hosts yet: their names could not be resolved in time; requests to them answer 503 until they can")
+			return
+		}
+	}
+}
+
+// compileCluster compiles a cluster; what does not stop it is logged.
+func (p *Proxy) compileCluster(c *clusterv3.Cluster, origin string) (*upstream.Config, []xds.Problem) {
+	cfg, prs := upstream.Compile(c, p.upstreamContext())
+	var errs []xds.Problem
+	for i := range prs {
+		pr := &prs[i]
+		pr.Kind, pr.Name, pr.Path = xds.KindCluster, c.GetName(), joinPath(origin, pr.Path)
+		if pos, ok := place(p.opts.Positions, pr.Path); ok {
+			pr.File, pr.Line, pr.Column = pos.File, pos.Line, pos.Column
+		}
+		located := p.opts.Positions.Locate(prs[i : i+1])[0]
+		if pr.Severity == xds.Warning {
+			p.log("upstream").Warn(located.Error())
+			continue
+		}
+		errs = append(errs, located)
+	}
+	return cfg, errs
 }
 
 func joinPath(a, b string) string {
@@ -153,316 +245,31 @@ func joinPath(a, b string) string {
 	return a + "." + b
 }
 
-// warmLimit bounds how long listeners wait for their clusters' first answer.
-const warmLimit = 15 * time.Second
+func (p *Proxy) hasCluster(name string) bool { return p.known.has(name) }
 
-// updateClusters hands the clusters to their manager and waits until they are
-// warm, so that no route points at one that is not.
-func (p *Proxy) updateClusters(configs []*upstream.Config, problems *[]xds.Problem) {
-	limit := time.NewTimer(warmLimit)
-	defer limit.Stop()
-	var warming []<-chan struct{}
-	for _, cfg := range configs {
-		warm, err := p.clusters.Update(cfg)
-		if err != nil {
-			*problems = append(*problems, xds.Problem{Severity: xds.Error, Kind: xds.KindCluster, Name: cfg.Name, Reason: err.Error()})
+// changeListeners brings the listeners up to date and has new ones accept.
+func (p *Proxy) changeListeners(changes []*xds.Change) {
+	for _, c := range changes {
+		if c.Message == nil {
+			p.refuse(c)
+			p.removeListener(c.Name)
 			continue
 		}
-		warming = append(warming, warm)
-	}
-	for _, w := range warming {
-		select {
-		case <-w:
-		case <-limit.C:
-			p.log("upstream").Warn("some clusters have no hosts yet: their names could not be resolved in time; requests to them answer 503 until they can")
-			return
+		if err := p.updateListener(c.Name, c.Message.(*listenerv3.Listener), c.Origin.Field); err != nil {
+			p.refuse(c, p.located(xds.KindListener, c.Name, c.Origin.Field, err))
+			continue
 		}
+		p.refuse(c)
 	}
-}
-
-func (p *Proxy) updateListeners(s *xds.Snapshot, problems *[]xds.Problem) {
-	seen := map[string]bool{}
-	p.order = p.order[:0]
-	for name, l := range s.Listeners().All() {
-		seen[name] = true
-		if err := p.updateListener(name, l, s.Listeners().Origin(name).Field); err != nil {
-			*problems = append(*problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
-		}
-		if p.listeners[name] != nil {
-			p.order = append(p.order, name)
-		}
-	}
-	for name, r := range p.listeners {
-		if !seen[name] {
-			delete(p.listeners, name)
-			p.retire(r)
-		}
-	}
-	if p.snapshot_ == nil && xds.HasErrors(*problems) {
+	if p.snapshot_ == nil && len(p.refused) > 0 {
 		return
 	}
-	for _, name := range p.order {
-		r := p.listeners[name]
-		if r.active {
+	for _, c := range changes {
+		if c.Message == nil {
 			continue
 		}
-		if err := r.l.Start(); err != nil {
-			*problems = append(*problems, p.located(xds.KindListener, name, s.Listeners().Origin(name).Field, err))
-			continue
-		}
-		r.active = true
-	}
-}
-
-func (p *Proxy) updateListener(name string, l *listenerv3.Listener, origin string) error {
-	old := p.listeners[name]
-	if old != nil && proto.Equal(old.proto, l) {
-		return nil
-	}
-	c, err := p.compileListener(l, origin, old)
-	if err != nil {
-		return err
-	}
-	if old != nil && sameSockets(old.proto, l) {
-		p.update(old, c)
-		old.proto = l
-		return nil
-	}
-	made, err := p.newListener(c)
-	if err != nil {
-		c.close()
-		return err
-	}
-	p.listeners[name] = &running{l: made, proto: l, config: c.config, owned: c.owned}
-	if old != nil {
-		p.retire(old)
-	}
-	return nil
-}
-
-// sameSockets reports whether two listeners have the same sockets, so that one
-// can take the place of the other without closing them.
-func sameSockets(a, b *listenerv3.Listener) bool {
-	return proto.Equal(socketsOf(a), socketsOf(b))
-}
-
-func socketsOf(l *listenerv3.Listener) *listenerv3.Listener {
-	return &listenerv3.Listener{
-		Address: l.GetAddress(), AdditionalAddresses: l.GetAdditionalAddresses(), StatPrefix: l.GetStatPrefix(),
-		DeprecatedV1: l.GetDeprecatedV1(), BindToPort: l.GetBindToPort(), TcpBacklogSize: l.GetTcpBacklogSize(), //nolint:staticcheck // Still found in people's files.
-		EnableReusePort: l.GetEnableReusePort(), Transparent: l.GetTransparent(), Freebind: l.GetFreebind(),
-		UdpListenerConfig: l.GetUdpListenerConfig(), TcpFastOpenQueueLength: l.GetTcpFastOpenQueueLength(), SocketOptions: l.GetSocketOptions(), TcpKeepalive: l.GetTcpKeepalive(),
-	}
-}
-
-// compiledListener has either options and config or, for UDP, their packet kind and
-// what closes that.
-type compiledListener struct {
-	options       *listener.Options
-	config        *listener.Config
-	packetOptions *listener.PacketOptions
-	packetConfig  *listener.PacketConfig
-	owned         []func()
-}
-
-// update gives a running listener with the same sockets the configuration.
-func (p *Proxy) update(r *running, c *compiledListener) {
-	switch l := r.l.(type) {
-	case *listener.Listener:
-		p.retireConfig(l.Update(c.config))
-		r.config = c.config
-	case *listener.PacketListener:
-		l.Update(c.packetConfig)
-		r.owned = append(r.owned, c.owned...) // Sessions of the old configuration go on with it.
-	}
-}
-
-// close closes what was made for a configuration that nobody uses.
-func (c *compiledListener) close() {
-	if c.config != nil {
-		c.config.Close()
-	}
-	for _, f := range c.owned {
-		f()
-	}
-}
-
-func (p *Proxy) newListener(c *compiledListener) (server, error) {
-	if c.packetConfig != nil {
-		return listener.NewPacket(p.loops, *c.packetOptions, c.packetConfig, p.limits, p.store, p.log("conn_handler"))
-	}
-	return listener.New(p.loops, *c.options, c.config, p.limits, p.store, p.log("conn_handler"))
-}
-
-// compileListener compiles a listener; old is the one that runs under its name, or nil.
-func (p *Proxy) compileListener(l *listenerv3.Listener, origin string, old *running) (*compiledListener, error) {
-	c := &compiledListener{}
-	in := &extension.Network{
-		Services: p.services, Listener: l.GetName(), Draining: p.draining,
-		Own: func(f func()) { c.owned = append(c.owned, f) },
-	}
-	warn := func(field, reason string) { p.warn(l, origin, field, reason) }
-	var err error
-	if listener.IsPacket(l) {
-		c.packetOptions, c.packetConfig, err = listener.CompilePacket(l, &listener.PacketContext{
-			Filter: func(f *listenerv3.ListenerFilter) (listener.PacketFactory, error) { return p.packetFilter(f, in) },
-			Warn:   warn,
-		})
-		return c.orClosed(err)
-	}
-	cx := &listener.Context{
-		Network: func(f *listenerv3.Filter, own func(func())) (conn.Filter, conn.Factory, error) {
-			of := *in
-			of.Own = own
-			of.Told = func(field, reason string) { warn(joinPath(pathOf(l, f), field), reason) }
-			return p.networkFilter(f, &of)
-		},
-		Listener:  func(f *listenerv3.ListenerFilter) (listener.Filter, error) { return p.listenerFilter(f, in) },
-		Transport: p.transport,
-		AccessLog: p.services.AccessLogs.Load,
-		Runtime:   p.runtime,
-		Warn:      warn,
-	}
-	if old != nil && old.config != nil && listener.SameButChains(old.proto, l) {
-		c.config, err = listener.Rechain(l, old.config, cx)
-		return c, err
-	}
-	c.options, c.config, err = listener.Compile(l, cx)
-	if err != nil {
-		return c.orClosed(err)
-	}
-	c.config.Own(c.owned...)
-	c.owned = nil
-	return c, nil
-}
-
-// warn tells of a field of a listener that is not taken as it stands, and where it is.
-func (p *Proxy) warn(l *listenerv3.Listener, origin, field, reason string) {
-	pr := xds.Problem{Severity: xds.Warning, Kind: xds.KindListener, Name: l.GetName(), Path: joinPath(origin, field), Reason: reason}
-	if pos, ok := place(p.opts.Positions, pr.Path); ok {
-		pr.File, pr.Line, pr.Column = pos.File, pos.Line, pos.Column
-	}
-	p.log("config").Warn(pr.Error())
-}
-
-// pathOf is where in a listener a network filter stands.
-func pathOf(l *listenerv3.Listener, f *listenerv3.Filter) string {
-	for i, c := range l.GetFilterChains() {
-		if j := slices.Index(c.GetFilters(), f); j >= 0 {
-			return fmt.Sprintf("filter_chains[%d].filters[%d]", i, j)
+		if err := p.startListener(c.Name); err != nil {
+			p.refuse(c, p.located(xds.KindListener, c.Name, c.Origin.Field, err))
 		}
 	}
-	if j := slices.Index(l.GetDefaultFilterChain().GetFilters(), f); j >= 0 {
-		return fmt.Sprintf("default_filter_chain.filters[%d]", j)
-	}
-	return ""
-}
-
-// orClosed returns what was compiled or, if err tells that it could not be, closes
-// what was made so far.
-func (c *compiledListener) orClosed(err error) (*compiledListener, error) {
-	if err == nil {
-		return c, nil
-	}
-	for _, f := range c.owned {
-		f()
-	}
-	return nil, err
-}
-
-func (p *Proxy) packetFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.PacketFactory, error) {
-	for i := range p.opts.Extensions.UDP {
-		e := &p.opts.Extensions.UDP[i]
-		if cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config); err != nil {
-			return nil, err
-		} else if ok {
-			return e.New(cfg, in)
-		}
-	}
-	return nil, extension.Unknown(f.GetTypedConfig())
-}
-
-func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn.Filter, conn.Factory, error) {
-	for i := range p.opts.Extensions.Network {
-		e := &p.opts.Extensions.Network[i]
-		cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !ok {
-			continue
-		}
-		if e.Terminal {
-			h, err := e.Handler(cfg, in)
-			return nil, h, err
-		}
-		nf, err := e.New(cfg, in)
-		return nf, nil, err
-	}
-	return nil, nil, extension.Unknown(f.GetTypedConfig())
-}
-
-func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.Filter, error) {
-	for i := range p.opts.Extensions.Listener {
-		e := &p.opts.Extensions.Listener[i]
-		if cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config); err != nil {
-			return nil, err
-		} else if ok {
-			return e.New(cfg, in)
-		}
-	}
-	return nil, extension.Unknown(f.GetTypedConfig())
-}
-
-func (p *Proxy) transport(t *corev3.TransportSocket) (listener.TransportFactory, error) {
-	for i := range p.opts.Extensions.Transport {
-		e := &p.opts.Extensions.Transport[i]
-		if cfg, ok, err := extension.Decode(t.GetTypedConfig(), e.Config); err != nil {
-			return nil, err
-		} else if ok {
-			return e.New(cfg, p.services)
-		}
-	}
-	return nil, extension.Unknown(t.GetTypedConfig())
-}
-
-// upstreamTransport compiles the transport socket of a cluster, or one within it;
-// raw_buffer is nil.
-func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport, error) {
-	if _, raw, err := extension.Decode(t.GetTypedConfig(), &rawbufferv3.RawBuffer{}); raw || err != nil {
-		return nil, err
-	}
-	if t.GetTypedConfig() == nil && t.GetName() == "envoy.transport_sockets.raw_buffer" {
-		return nil, nil
-	}
-	for i := range p.opts.Extensions.UpstreamTransport {
-		e := &p.opts.Extensions.UpstreamTransport[i]
-		if cfg, ok, err := extension.Decode(t.GetTypedConfig(), e.Config); err != nil {
-			return nil, err
-		} else if ok {
-			return e.New(cfg, p.services)
-		}
-	}
-	return nil, extension.Unknown(t.GetTypedConfig())
-}
-
-// upstreamFilters compiles the HTTP filters in front of a cluster's hosts.
-func (p *Proxy) upstreamFilters(list []*hcmv3.HttpFilter, path, cluster string, own func(close func())) (*stream.Chain, error) {
-	in := extension.HTTP{Services: p.services, Scope: p.store.Scope("cluster." + cluster), Own: own}
-	chain := new(stream.Chain)
-	if err := extension.AddFilters(chain, extension.Upstream, list, path, in); err != nil {
-		return nil, err
-	}
-	return chain, nil
-}
-
-// all returns the listeners in the order of the configuration.
-func (p *Proxy) all() []*running {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := make([]*running, 0, len(p.order))
-	for _, name := range p.order {
-		out = append(out, p.listeners[name])
-	}
-	return out
 }

@@ -25,6 +25,7 @@ import (
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/listener"
+	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/runtime"
 	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
@@ -49,13 +50,19 @@ type Proxy struct {
 	server   *stats.Sharded[serverStats]
 	started  time.Time
 
+	// applying is held while configuration changes; whoever holds it may take mu.
+	applying  sync.Mutex
+	refused   map[refusal][]xds.Problem
+	known     names // clusters that are configured
+	resources *resource.Directory
+
 	mu        sync.Mutex
 	snapshot_ *xds.Snapshot
 	listeners map[string]*running
-	order     []string
-	known     map[string]bool // clusters of the snapshot being applied
+	pending   map[string]*pending
 	retiring  map[*running]bool
 	leaving   leavers
+	closed    bool
 
 	state      atomic.Int32
 	drainStart atomic.Int64 // monotonic nanoseconds; 0 is not draining
@@ -86,17 +93,21 @@ func New(o Options) (*Proxy, error) {
 	if o.Bootstrap == nil {
 		return nil, errNoBootstrap
 	}
-	p := &Proxy{
-		opts: o, listeners: map[string]*running{}, retiring: map[*running]bool{}, quit: make(chan struct{}),
-		leaving:   leavers{kick: make(chan struct{}, 1)},
-		flushStop: make(chan struct{}), started: time.Now(),
-	}
+	p := newProxy(o)
 	p.state.Store(int32(admin.Initializing))
 	if err := p.start(); err != nil {
 		p.Close()
 		return nil, err
 	}
 	return p, nil
+}
+
+func newProxy(o Options) *Proxy {
+	return &Proxy{
+		opts: o, listeners: map[string]*running{}, pending: map[string]*pending{}, retiring: map[*running]bool{},
+		refused: map[refusal][]xds.Problem{}, leaving: leavers{kick: make(chan struct{}, 1)},
+		quit: make(chan struct{}), flushStop: make(chan struct{}), started: time.Now(),
+	}
 }
 
 func (p *Proxy) start() error {
@@ -139,7 +150,7 @@ func Check(o Options) error {
 	if o.Bootstrap == nil {
 		return errNoBootstrap
 	}
-	p := &Proxy{opts: o, listeners: map[string]*running{}}
+	p := newProxy(o)
 	var err error
 	// Extensions are compiled for a set of loops; one that serves nothing will do.
 	if p.engine, err = engine.New(engine.Options{Loops: 1}); err != nil {
@@ -155,12 +166,7 @@ func Check(o Options) error {
 	defer p.clusters.Close()
 	defer p.runtime.Close()
 	defer p.closeFiles()
-	s := p.snapshot()
-	problems := p.updateSecrets(s)
-	_, more := p.compileClusters(s)
-	problems = append(problems, more...)
-	problems = append(problems, p.checkListeners(s)...)
-	xds.Sort(problems)
+	problems := p.check(p.snapshot())
 	return xds.Err(problems)
 }
 
@@ -315,9 +321,7 @@ func (p *Proxy) close() {
 			p.log("admin").Warn("close admin", "error", err)
 		}
 	}
-	for _, r := range p.all() {
-		r.close()
-	}
+	p.closeListeners()
 	p.endLeaving()
 	if p.clusters != nil {
 		p.clusters.Close()
@@ -335,6 +339,22 @@ func (p *Proxy) close() {
 		p.closeFiles()
 	}
 	p.wg.Wait()
+}
+
+func (p *Proxy) closeListeners() {
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	p.mu.Lock()
+	p.closed = true
+	waiting := p.pending
+	p.pending = map[string]*pending{}
+	p.mu.Unlock()
+	for name, n := range waiting {
+		n.close(p.listeners[name])
+	}
+	for _, r := range p.all() {
+		r.close()
+	}
 }
 
 // AdminAddr returns where the admin server listens, or "".

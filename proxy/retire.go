@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/listener"
+	"weir.dev/weir/xds"
 )
 
 // A leaving is something that the configuration has no more and that connections may
@@ -124,29 +125,62 @@ func (p *Proxy) retireConfig(r *listener.Retired) {
 	p.leave(leaving{idle: r.Idle, expire: r.Expire, end: r.Close})
 }
 
-// removeClusters takes away the clusters that the snapshot has no more: at once if
-// nobody can ask for them, else when the connections that began with older listeners,
-// whose routes may name them, have ended or their drain time is over.
-func (p *Proxy) removeClusters() {
+// inFlight is how long a cluster outlives the routes to it: a stream may have found its
+// route and still wait for a filter before it asks for the cluster.
+const inFlight = time.Second
+
+// removeClusters takes away clusters that are gone from the configuration, when the
+// streams that may still ask for them have: those in flight, and those of connections
+// that began with older filter chains, whose routes may name them.
+func (p *Proxy) removeClusters(changes []*xds.Change) {
 	var gone []string
-	for name := range p.clusters.All() {
-		if !p.known[name] {
-			gone = append(gone, name)
+	for _, c := range changes {
+		if c.Message == nil {
+			gone = append(gone, c.Name)
 		}
 	}
 	if len(gone) == 0 {
 		return
 	}
+	began := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.leave(leaving{
-		idle: func() bool { return !p.outdated() },
+		idle: func() bool { return time.Since(began) > inFlight && !p.outdated() },
 		end: func() {
 			for _, name := range gone {
-				if !p.known[name] { // It may have come back.
+				if !p.known.has(name) { // It may have come back.
 					p.clusters.Remove(name)
 				}
 			}
 		},
 	})
+}
+
+// names is a set of names.
+type names struct {
+	mu sync.RWMutex
+	m  map[string]struct{}
+}
+
+func (n *names) has(name string) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	_, ok := n.m[name]
+	return ok
+}
+
+func (n *names) set(name string, there bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case !there:
+		delete(n.m, name)
+	case n.m == nil:
+		n.m = map[string]struct{}{name: {}}
+	default:
+		n.m[name] = struct{}{}
+	}
 }
 
 // outdated reports whether a connection is open that began with a listener which is

@@ -11,6 +11,7 @@ import (
 	"weir.dev/weir/ext/accesslogfilter/cel"
 	"weir.dev/weir/ext/cluster/aggregate"
 	dfpcluster "weir.dev/weir/ext/cluster/dynamicforwardproxy"
+	"weir.dev/weir/ext/cluster/eds"
 	"weir.dev/weir/ext/cluster/logicaldns"
 	"weir.dev/weir/ext/cluster/originaldst"
 	"weir.dev/weir/ext/cluster/registration"
@@ -164,6 +165,7 @@ func Extensions() *extension.Registry {
 		},
 		Discoveries: []upstream.DiscoveryFactory{
 			static.Factory(),
+			eds.Factory(),
 			strictdns.Factory(names),
 			logicaldns.Factory(names),
 			dfpcluster.Factory(caches),

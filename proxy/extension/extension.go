@@ -20,6 +20,7 @@ import (
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
@@ -163,6 +164,9 @@ type Services struct {
 	Clusters *upstream.Manager
 	// Secrets are the certificates and keys, replaced while they are in use.
 	Secrets *secret.Store
+	// Resources are what is delivered on its own: route configurations, endpoints and
+	// others, by name.
+	Resources *resource.Directory
 	// HasCluster tells whether the configuration at hand has a cluster.
 	HasCluster func(name string) bool
 	Runtime    match.Runtime
@@ -213,6 +217,9 @@ type Network struct {
 	Told func(field, reason string)
 	// Draining reports that the listener drains.
 	Draining func() bool
+	// Await keeps the listener's configuration from being used until a resource that it
+	// needs is there, or has not come in time.
+	Await func(*resource.Watch)
 	// Own keeps what must be closed when the listener's configuration is
 	// replaced or the listener is gone.
 	Own func(close func())

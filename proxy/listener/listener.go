@@ -123,11 +123,19 @@ func (c *Config) Own(f ...func()) { c.base.owned = append(c.base.owned, f...) }
 
 // Close closes what was made for a configuration and its chains. No listener may use
 // it.
-func (c *Config) Close() {
+func (c *Config) Close() { c.Abandon(nil) }
+
+// Abandon is Close for a configuration that never came into use; what it has in common
+// with used, which may be nil, stays.
+func (c *Config) Abandon(used *Config) {
 	for _, ch := range c.chains.all {
-		ch.close()
+		if used == nil || !used.has(ch) {
+			ch.close()
+		}
 	}
-	c.base.close()
+	if used == nil || used.base != c.base {
+		c.base.close()
+	}
 }
 
 // SetChains gives the configuration its filter chains; fallback, which may be

@@ -57,6 +57,7 @@ type Cluster struct {
 	mu         sync.Mutex // guards what follows and the order of publication
 	closed     bool
 	set        *PrioritySet
+	sets       SetOptions // HostSets, with the policy of the newest endpoints
 	table      Table
 	membership uint64
 	seeds      func() uint64
@@ -226,7 +227,8 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		})
 	}
 	c.scopes = append(c.scopes, scope)
-	c.set = NewPrioritySet(nil, c.HostSets)
+	c.sets = c.HostSets
+	c.set = NewPrioritySet(nil, c.sets)
 	c.newest.Store(c.set)
 	c.table = c.policy.Build(c.set)
 	for i := range o.Loops {
@@ -314,6 +316,11 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 			}
 		}
 	}
+	if a, ok := c.discovery.(Assigner); ok {
+		p := a.Policy()
+		changed = changed || !p.equal(&c.sets.AssignmentPolicy)
+		c.sets.AssignmentPolicy = p
+	}
 	if !left && !changed && c.set.Version > 0 {
 		c.members.At(0).UpdateNoRebuild.Inc()
 		return
@@ -342,7 +349,7 @@ func edsFlags(s HealthStatus) (set, unset HealthFlags) {
 // that sets are published in order.
 func (c *Cluster) publish(hosts []*Host) {
 	version := c.set.Version + 1
-	set := NewPrioritySet(hosts, c.HostSets)
+	set := NewPrioritySet(hosts, c.sets)
 	set.Version = version
 	set.Peers = c.peers(set)
 	c.set = set

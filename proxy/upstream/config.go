@@ -22,12 +22,14 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
+	"weir.dev/weir/xds/load"
 )
 
 // Context is what compiling a cluster needs to know.
@@ -55,6 +57,8 @@ type Context struct {
 	Caller Caller
 	// Log is told what discoveries have to tell; nil is none.
 	Log *slog.Logger
+	// Resources are the endpoints that EDS brings.
+	Resources *resource.Directory
 }
 
 // A PolicyFactory makes policies of one extension.
@@ -131,6 +135,9 @@ type DiscoveryConfig struct {
 	Cleanup     time.Duration
 	// Stats is where a discovery may count what all clusters share; nil is nowhere.
 	Stats *stats.Store
+	// EDS is eds_cluster_config, and Resources are where its endpoints are found.
+	EDS       *clusterv3.Cluster_EdsClusterConfig
+	Resources *resource.Directory
 	// Policy is what Provided made.
 	Policy Policy
 	// Warn tells of a field without effect.
@@ -245,48 +252,10 @@ func (k *compiler) check(l *ledger.Ledger, path string, m proto.Message) {
 }
 
 // validate tells what Envoy's own rules (the protos' annotations) refuse.
-func (k *compiler) validate(path string, m interface{ ValidateAll() error }) {
-	k.violations(path, m.ValidateAll())
-}
-
-func (k *compiler) violations(path string, err error) {
-	var multi interface{ AllErrors() []error }
-	var one interface {
-		Field() string
-		Reason() string
-		Cause() error
+func (k *compiler) validate(path string, m proto.Message) {
+	for _, p := range load.Validate(m, path) {
+		k.fail(p.Path, p.Reason, p.Remedy)
 	}
-	switch {
-	case err == nil:
-	case errors.As(err, &multi):
-		for _, e := range multi.AllErrors() {
-			k.violations(path, e)
-		}
-	case errors.As(err, &one):
-		path = joinPath(path, snake(one.Field()))
-		if one.Cause() != nil {
-			k.violations(path, one.Cause())
-			return
-		}
-		k.fail(path, one.Reason(), "")
-	default:
-		k.fail(path, err.Error(), "")
-	}
-}
-
-// snake turns a Go field's name into the proto's: LbEndpoints[0] is lb_endpoints[0].
-func snake(s string) string {
-	var b strings.Builder
-	for i, r := range s {
-		if r >= 'A' && r <= 'Z' {
-			if i > 0 {
-				b.WriteByte('_')
-			}
-			r += 'a' - 'A'
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }
 
 func joinPath(a, b string) string {
@@ -356,20 +325,25 @@ func (k *compiler) commonLB() {
 			o.OverrideStatuses |= 1 << healthStatus(v)
 		}
 	}
-	p := k.cluster.GetLoadAssignment().GetPolicy()
-	o.HostSets.OverprovisioningFactor = cmp.Or(p.GetOverprovisioningFactor().GetValue(), 140)
-	o.HostSets.WeightedPriorityHealth = p.GetWeightedPriorityHealth()
+	o.HostSets.AssignmentPolicy = k.assignmentPolicy("load_assignment", k.cluster.GetLoadAssignment())
+}
+
+// assignmentPolicy compiles the policy of a load assignment.
+func (k *compiler) assignmentPolicy(path string, a *endpointv3.ClusterLoadAssignment) AssignmentPolicy {
+	p := a.GetPolicy()
+	o := AssignmentPolicy{OverprovisioningFactor: cmp.Or(p.GetOverprovisioningFactor().GetValue(), 140), WeightedPriorityHealth: p.GetWeightedPriorityHealth()}
 	for i, d := range p.GetDropOverloads() {
 		of := map[string]float64{"HUNDRED": 100, "TEN_THOUSAND": 1e4, "MILLION": 1e6}[d.GetDropPercentage().GetDenominator().String()]
 		share := float64(d.GetDropPercentage().GetNumerator()) / of
 		if share > 1 {
-			k.fail(fmt.Sprintf("load_assignment.policy.drop_overloads[%d].drop_percentage", i), "is above 100 %", "")
+			k.fail(fmt.Sprintf("%s.policy.drop_overloads[%d].drop_percentage", path, i), "is above 100 %", "")
 		}
 		if i > 0 {
-			k.fail(fmt.Sprintf("load_assignment.policy.drop_overloads[%d]", i), "there is more than one category", "add the percentages up in one")
+			k.fail(fmt.Sprintf("%s.policy.drop_overloads[%d]", path, i), "there is more than one category", "add the percentages up in one")
 		}
 		o.Drops = append(o.Drops, Drop{Category: d.GetCategory(), Share: share})
 	}
+	return o
 }
 
 func (k *compiler) breakers() {
@@ -502,10 +476,14 @@ func metadata(m *corev3.Metadata) streaminfo.Metadata {
 	return out
 }
 
-// Endpoints compiles a load assignment; EDS uses it, too. The path of each problem
-// begins with path.
-func Endpoints(a *endpointv3.ClusterLoadAssignment, path string) ([]Target, []xds.Problem) {
-	k := &compiler{cluster: &clusterv3.Cluster{}}
-	t := k.targets(path, a)
-	return slices.Clip(t), k.problems
+// CompileAssignment compiles a load assignment on its own, as EDS brings it. The path
+// of each problem begins at the message.
+func CompileAssignment(a *endpointv3.ClusterLoadAssignment) ([]Target, AssignmentPolicy, []xds.Problem) {
+	k := &compiler{cluster: &clusterv3.Cluster{}, cx: &Context{}}
+	k.check(supported, "", a)
+	k.validate("", a)
+	if k.failed() {
+		return nil, AssignmentPolicy{}, k.problems
+	}
+	return slices.Clip(k.targets("", a)), k.assignmentPolicy("", a), k.problems
 }

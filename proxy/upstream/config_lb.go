@@ -116,9 +116,7 @@ func (k *compiler) knownPolicies() string {
 func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) Policy {
 	before := len(k.problems)
 	k.check(f.Fields, path, m)
-	if v, ok := m.(interface{ ValidateAll() error }); ok {
-		k.validate(path, v)
-	}
+	k.validate(path, m)
 	if xds.HasErrors(k.problems[before:]) {
 		return nil
 	}
@@ -143,7 +141,8 @@ func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) P
 func (k *compiler) discovery() {
 	c := k.cluster
 	in := &DiscoveryConfig{Cluster: c.GetName(), Targets: k.targets("load_assignment", c.GetLoadAssignment()), DNS: k.dns(),
-		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second), Caller: k.cx.Caller, Log: k.cx.Log, Warn: k.ignored, Stats: k.cx.Stats}
+		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second), Caller: k.cx.Caller, Log: k.cx.Log, Warn: k.ignored, Stats: k.cx.Stats,
+		EDS: c.GetEdsClusterConfig(), Resources: k.cx.Resources}
 	path, name := "type", c.GetType().String()
 	if t := c.GetClusterType(); t != nil {
 		path, in.Typed = "cluster_type", t.GetTypedConfig()

@@ -159,8 +159,8 @@ func TestUDPHosts(t *testing.T) {
 func TestRefused(t *testing.T) {
 	ip := endpoint("127.0.0.1")
 	tests := map[string]struct{ cluster, path, reason string }{
-		"no name":                 {ip, "name", "at least 1"},
-		"weight zero":             {`"name":"c","load_assignment":{"cluster_name":"c","endpoints":[{"lb_endpoints":[{"load_balancing_weight":0,"endpoint":{"address":{"socket_address":{"address":"127.0.0.1","port_value":80}}}}]}]}`, "load_assignment.endpoints[0].lb_endpoints[0].load_balancing_weight", "greater than or equal to 1"},
+		"no name":                 {ip, "name", "must not be empty"},
+		"weight zero":             {`"name":"c","load_assignment":{"cluster_name":"c","endpoints":[{"lb_endpoints":[{"load_balancing_weight":0,"endpoint":{"address":{"socket_address":{"address":"127.0.0.1","port_value":80}}}}]}]}`, "load_assignment.endpoints[0].lb_endpoints[0].load_balancing_weight", "must be at least 1"},
 		"EDS":                     {`"name":"c","type":"EDS"`, "type", "known are STATIC, STRICT_DNS, LOGICAL_DNS"},
 		"ring hash":               {`"name":"c","lb_policy":"RING_HASH",` + ip, "lb_policy", "RING_HASH is not supported (known are round_robin"},
 		"no known policy":         {`"name":"c","load_balancing_policy":{"policies":[{"typed_extension_config":{"name":"m","typed_config":{"@type":"type.googleapis.com/envoy.config.core.v3.BindConfig"}}}]},` + ip, "load_balancing_policy.policies", `none of these is supported: "m" (known are`},

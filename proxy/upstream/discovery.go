@@ -28,3 +28,7 @@ type Caller interface {
 	// ends soon, and leaves nothing behind.
 	Get(ctx context.Context, cluster, path string, timeout time.Duration, limit int) (status int, body []byte, err error)
 }
+
+// An Assigner is a Discovery whose endpoints come with a policy of their own. Policy is
+// called after each update, from where that was called.
+type Assigner interface{ Policy() AssignmentPolicy }

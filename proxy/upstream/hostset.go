@@ -45,10 +45,7 @@ func (s *HostSet) HasLocal(local streaminfo.Locality) bool {
 
 // SetOptions is what a PrioritySet is computed with.
 type SetOptions struct {
-	// OverprovisioningFactor in percent; 0 is Envoy's 140.
-	OverprovisioningFactor uint32
-	// WeightedPriorityHealth counts weights instead of hosts.
-	WeightedPriorityHealth bool
+	AssignmentPolicy
 	// PanicThreshold in percent of hosts that must be available, 50 by default; 0 is
 	// never to panic.
 	PanicThreshold float64
@@ -60,6 +57,26 @@ type SetOptions struct {
 	// Peers are the proxies like this one, the hosts of local_cluster, for zone aware
 	// routing; nil if they are not known.
 	Peers *HostSet
+}
+
+// AssignmentPolicy is the policy of a load assignment.
+type AssignmentPolicy struct {
+	// OverprovisioningFactor in percent; 0 is Envoy's 140.
+	OverprovisioningFactor uint32
+	// WeightedPriorityHealth counts weights instead of hosts.
+	WeightedPriorityHealth bool
+	// Drops are what is asked to be dropped.
+	Drops []Drop
+}
+
+// A Drop is one category of requests to drop: Share of 0 to 1.
+type Drop struct {
+	Category string
+	Share    float64
+}
+
+func (p *AssignmentPolicy) equal(o *AssignmentPolicy) bool {
+	return p.OverprovisioningFactor == o.OverprovisioningFactor && p.WeightedPriorityHealth == o.WeightedPriorityHealth && slices.Equal(p.Drops, o.Drops)
 }
 
 // A PrioritySet is all hosts of a cluster at one moment. It is immutable.

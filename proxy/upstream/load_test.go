@@ -81,8 +81,10 @@ func TestLoadProperties(t *testing.T) {
 			levels[i] = level{r.IntN(12), r.IntN(4), r.IntN(12)}
 		}
 		o := upstream.SetOptions{
-			PanicThreshold: float64(r.IntN(4) * 25), WeightedPriorityHealth: r.IntN(2) == 0,
-			OverprovisioningFactor: uint32(100 + r.IntN(100)),
+			PanicThreshold: float64(r.IntN(4) * 25),
+			AssignmentPolicy: upstream.AssignmentPolicy{
+				WeightedPriorityHealth: r.IntN(2) == 0, OverprovisioningFactor: uint32(100 + r.IntN(100)),
+			},
 		}
 		s := setOf(o, levels...)
 		sum, available := uint32(0), uint32(0)

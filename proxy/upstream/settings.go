@@ -59,8 +59,6 @@ type Settings struct {
 	MergeWindow time.Duration
 	// HostSets tells how host sets are computed.
 	HostSets SetOptions
-	// Drops are what the load assignment asks to drop.
-	Drops []Drop
 	// KeepHealthy keeps hosts that discovery drops as long as active checks find them
 	// healthy; true by default (ignore_health_on_host_removal).
 	KeepHealthy bool
@@ -72,12 +70,6 @@ type Settings struct {
 	Blind bool
 	// DiscoveryName and PolicyName name the extensions in use.
 	DiscoveryName, PolicyName string
-}
-
-// A Drop is one category of requests to drop: Share of 0 to 1.
-type Drop struct {
-	Category string
-	Share    float64
 }
 
 // HTTPVersion is the protocol that a cluster's pools speak.

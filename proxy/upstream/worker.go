@@ -116,8 +116,8 @@ func (w *Worker) Set() *PrioritySet { return w.next.Load().set }
 // nothing. c must not be nil.
 func (w *Worker) Pick(c *PickContext) (*Host, Failure) {
 	v := w.adopt()
-	for i := range w.cluster.Drops {
-		if d := &w.cluster.Drops[i]; w.rand.Float64() < d.Share {
+	for i := range v.set.Drops {
+		if d := &v.set.Drops[i]; w.rand.Float64() < d.Share {
 			w.Stats.RqDropOverload.Inc()
 			return nil, DroppedOverload
 		}

@@ -17,7 +17,7 @@ func Complete(fragment string) (string, error) {
 	switch has := func(field string) bool { return strings.Contains("\n"+fragment, "\n"+field+":") }; {
 	case has("name") && has("typed_config"):
 		filters = item(18, fragment)
-	case has("name") && has("load_assignment"):
+	case has("name") && (has("load_assignment") || has("eds_cluster_config")):
 		cluster = item(4, fragment)
 	case key == "access_log":
 		manager = indent(16, fragment)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
@@ -283,27 +282,6 @@ func (b *builder) accessLogs() error {
 	b.cfg.logNewRequest = o.GetFlushAccessLogOnNewRequest() || b.proto.GetFlushAccessLogOnNewRequest()
 	b.cfg.logTunnel = o.GetFlushLogOnTunnelSuccessfullyEstablished()
 	b.cfg.logInterval = orDuration(o.GetAccessLogFlushInterval(), orDuration(b.proto.GetAccessLogFlushInterval(), 0))
-	return nil
-}
-
-func (b *builder) routes() error {
-	switch r := b.proto.GetRouteSpecifier().(type) {
-	case *hcmv3.HttpConnectionManager_RouteConfig:
-		return b.table(r.RouteConfig)
-	case *hcmv3.HttpConnectionManager_Rds:
-		return fmt.Errorf("rds: route %q cannot be fetched: dynamic route discovery is not supported yet: put the routes in route_config", r.Rds.GetRouteConfigName())
-	case *hcmv3.HttpConnectionManager_ScopedRoutes:
-		return errors.New("scoped_routes: not supported yet: put the routes in route_config")
-	}
-	return errors.New("one of route_config, rds and scoped_routes is required: add route_config")
-}
-
-func (b *builder) table(rc *routev3.RouteConfiguration) error {
-	t, err := CompileRoutes(rc, b.in.Services, b.log)
-	if err != nil {
-		return fmt.Errorf("route_config.%w", err)
-	}
-	b.Manager.table.Store(t)
 	return nil
 }
 

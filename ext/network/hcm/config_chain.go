@@ -32,13 +32,13 @@ func (b *builder) filters(chain *stream.Chain, list []*hcmv3.HttpFilter, path st
 	return extension.AddFilters(chain, extension.Downstream, list, path, extension.HTTP{Services: b.in.Services, Scope: b.scope, Own: b.in.Own})
 }
 
-// CompileRoutes compiles a route configuration for a connection manager. Its
-// warnings are logged.
-func CompileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *slog.Logger) (*route.Table, error) {
+// compileRoutes compiles a route configuration for a connection manager. Its
+// warnings are logged. Static is one that stands in the connection manager.
+func compileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *slog.Logger, static bool) (*route.Table, error) {
 	loader := format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
 	t, problems := route.Compile(rc, route.Context{
 		Runtime: s.Runtime,
-		Static:  true,
+		Static:  static,
 		CompileFormat: func(text string) (route.Formatter, error) {
 			o := loader.Options
 			o.OmitEmpty = true

@@ -145,9 +145,6 @@ func (m *Manager) New(c *conn.Conn) conn.Handler {
 	return k
 }
 
-// SetTable replaces the route table for requests to come.
-func (m *Manager) SetTable(t *route.Table) { m.table.Store(t) }
-
 // Close ends the manager's statistics.
 func (m *Manager) Close() {
 	m.stats.Close()

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package eds
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/proxy/resource"
+	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds"
+)
+
+// Name is the value of Cluster.type.
+const Name = "EDS"
+
+// Factory makes the extension known.
+func Factory() upstream.DiscoveryFactory { return upstream.DiscoveryFactory{Name: Name, New: compile} }
+
+func compile(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), error) {
+	const path = "eds_cluster_config.eds_config"
+	source := in.EDS.GetEdsConfig()
+	if source == nil {
+		return nil, xds.Problem{Path: path, Reason: "is missing", Remedy: "say where endpoints are found, such as ads: {}"}
+	}
+	if in.Resources == nil {
+		return nil, xds.Problem{Path: path, Reason: "nothing brings endpoints here"}
+	}
+	if _, err := in.Resources.Key(source); err != nil {
+		return nil, xds.Problem{Path: path, Reason: err.Error()}
+	}
+	if len(in.Targets) > 0 {
+		return nil, xds.Problem{Path: "load_assignment", Reason: "an EDS cluster has no endpoints of its own", Remedy: "use type STATIC, or remove it"}
+	}
+	name, resources := cmp.Or(in.EDS.GetServiceName(), in.Cluster), in.Resources
+	return func() (upstream.Discovery, error) {
+		return &Discovery{watch: func(d *Discovery) (*resource.Watch, error) { return watch(resources, source, name, d) }}, nil
+	}, nil
+}
+
+func watch(r *resource.Directory, source *corev3.ConfigSource, name string, d *Discovery) (*resource.Watch, error) {
+	return r.Watch(source, xds.KindEndpoints, name, resource.Options{
+		Decode:  func(m proto.Message) (any, error) { return decode(m, name) },
+		Share:   Name,
+		Changed: func(v any) { d.take(v.(*assignment)) },
+		Refused: func(err error) { d.update(nil, err) },
+	})
+}
+
+// decode compiles what EDS brought for a cluster.
+func decode(m proto.Message, name string) (*assignment, error) {
+	a, ok := m.(*endpointv3.ClusterLoadAssignment)
+	if !ok {
+		return nil, fmt.Errorf("is a %s and not a ClusterLoadAssignment", m.ProtoReflect().Descriptor().FullName())
+	}
+	if a.GetClusterName() != name {
+		return nil, fmt.Errorf("cluster_name: is %q: want %q", a.GetClusterName(), name)
+	}
+	targets, policy, problems := upstream.CompileAssignment(a)
+	if err := xds.Err(problems); err != nil {
+		return nil, err
+	}
+	out := &assignment{policy: policy}
+	var errs []error
+	for i := range targets {
+		t := &targets[i]
+		if t.Name != "" {
+			errs = append(errs, fmt.Errorf("%s: %q is not an IP address: EDS gives addresses; use a STRICT_DNS cluster to resolve names", t.Path, t.Name))
+		}
+		out.endpoints = append(out.endpoints, t.Endpoint)
+	}
+	if d := a.GetPolicy().GetEndpointStaleAfter(); d != nil {
+		out.staleAfter = max(d.AsDuration(), time.Millisecond)
+	}
+	return out, errors.Join(errs...)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package eds is the discovery of clusters whose endpoints come from a management
+// server, a file or the control plane in the same process. It is Envoy's EDS.
+package eds
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"weir.dev/weir/proxy/resource"
+	"weir.dev/weir/proxy/upstream"
+)
+
+// Discovery tells the endpoints of one load assignment as it changes.
+type Discovery struct {
+	watch    func(*Discovery) (*resource.Watch, error)
+	watching *resource.Watch
+	waiting  sync.WaitGroup
+	closed   chan struct{}
+
+	mu    sync.Mutex // held while endpoints are told
+	tell  func([]upstream.Endpoint, error)
+	now   *assignment // nil before the first
+	told  bool
+	stale *time.Timer
+}
+
+// assignment is what one ClusterLoadAssignment says.
+type assignment struct {
+	endpoints  []upstream.Endpoint
+	policy     upstream.AssignmentPolicy
+	staleAfter time.Duration // 0 is never
+}
+
+// Start implements upstream.Discovery. The first update comes with the assignment or,
+// without endpoints, when that has not come in time.
+func (d *Discovery) Start(update func([]upstream.Endpoint, error)) error {
+	d.tell, d.closed = update, make(chan struct{})
+	w, err := d.watch(d)
+	if err != nil {
+		return err
+	}
+	d.watching = w
+	d.waiting.Go(func() {
+		select {
+		case <-w.Ready():
+			d.late()
+		case <-d.closed:
+		}
+	})
+	return nil
+}
+
+// late ends the warm-up of a cluster whose assignment has not come.
+func (d *Discovery) late() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case <-d.closed:
+	default:
+		if !d.told {
+			d.told = true
+			d.tell([]upstream.Endpoint{}, nil)
+		}
+	}
+}
+
+func (d *Discovery) take(a *assignment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.now, d.told = a, true
+	if d.stale != nil {
+		d.stale.Stop()
+		d.stale = nil
+	}
+	// The cluster writes to what it is given, and others may have the same assignment.
+	d.tell(slices.Clone(a.endpoints), nil)
+	if a.staleAfter > 0 {
+		d.stale = time.AfterFunc(a.staleAfter, func() { d.outlived(a) })
+	}
+}
+
+// outlived drops endpoints that were not told again in time (endpoint_stale_after).
+func (d *Discovery) outlived(a *assignment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case <-d.closed:
+		return
+	default:
+	}
+	if d.now == a {
+		d.tell([]upstream.Endpoint{}, nil)
+	}
+}
+
+func (d *Discovery) update(endpoints []upstream.Endpoint, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.told = true
+	d.tell(endpoints, err)
+}
+
+// Policy implements upstream.Assigner. It is called from within tell.
+func (d *Discovery) Policy() upstream.AssignmentPolicy {
+	if d.now == nil {
+		return upstream.AssignmentPolicy{}
+	}
+	return d.now.policy
+}
+
+// Close implements upstream.Discovery.
+func (d *Discovery) Close() {
+	if d.watching == nil {
+		return
+	}
+	d.watching.Close()
+	d.mu.Lock()
+	select {
+	case <-d.closed:
+	default:
+		close(d.closed)
+	}
+	if d.stale != nil {
+		d.stale.Stop()
+	}
+	d.mu.Unlock()
+	d.waiting.Wait()
+}

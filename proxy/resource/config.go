@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package resource
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/ledger"
+)
+
+//go:embed fields.txt
+var fields string
+
+var supported = ledger.MustParse(fields)
+
+// Options are how a resource is watched.
+type Options struct {
+	// Decode makes of a message what Changed is given, or tells what is wrong with it.
+	Decode func(proto.Message) (any, error)
+	// Share, if not nil, lets all watches of a resource with the same Share have what
+	// the first of them decoded.
+	Share any
+	// Changed is told each new value, the first included, in order.
+	Changed func(any)
+	// Gone, if not nil, is told that the resource is no more. Without it the last value
+	// stays in use, as Envoy keeps a route configuration.
+	Gone func()
+	// Refused, if not nil, is told why a new value was not taken.
+	Refused func(error)
+	// Stats, if not nil, count what becomes of the resource.
+	Stats *Stats
+}
+
+// Wanted is told when a resource is first watched and when it is no more. It must not
+// call the directory.
+type Wanted func(id ID, source *corev3.ConfigSource, wanted bool)
+
+// topic is one resource and those who watch it.
+type topic struct {
+	id     ID
+	source *corev3.ConfigSource // of the first watch
+	// refs is how many watch it, and held whether it was set: of one that is neither
+	// nothing is kept. Both are guarded by the directory's mu.
+	refs int
+	held bool
+
+	mu      sync.Mutex // held while watches are told
+	message proto.Message
+	version string
+	updated time.Time
+	failed  error // why the newest message was refused
+	values  map[any]any
+	watches map[*Watch]struct{}
+}
+
+// OnWanted has f told of each resource that is watched or no more, those watched
+// already included.
+func (d *Directory) OnWanted(f Wanted) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.wanted = f
+	for id, t := range d.topics {
+		if t.refs > 0 {
+			f(id, t.source, true)
+		}
+	}
+}
+
+// Key names the place that a config source points to: two that point to the same place
+// have the same key. No config source is the snapshot. The error tells a source that
+// cannot be used.
+func (d *Directory) Key(cs *corev3.ConfigSource) (string, error) {
+	if cs == nil {
+		return Snapshot, nil
+	}
+	if err := supported.Apply(cs, "", func(string, string) {}); err != nil {
+		return "", err
+	}
+	if cs.GetResourceApiVersion() == corev3.ApiVersion_V2 { //nolint:staticcheck // Deprecated, still found.
+		return "", errors.New("resource_api_version: V2 is no more: use V3")
+	}
+	switch s := cs.GetConfigSourceSpecifier().(type) {
+	case *corev3.ConfigSource_Ads, *corev3.ConfigSource_Self:
+		if !d.Aggregated {
+			return Snapshot, nil
+		}
+		return ADS, nil
+	case *corev3.ConfigSource_Path: //nolint:staticcheck // Deprecated, still found.
+		return "path:" + s.Path, nil
+	case *corev3.ConfigSource_PathConfigSource:
+		return "path:" + s.PathConfigSource.GetPath(), nil
+	case *corev3.ConfigSource_ApiConfigSource:
+		if s.ApiConfigSource.GetTransportApiVersion() == corev3.ApiVersion_V2 { //nolint:staticcheck // Deprecated, still found.
+			return "", errors.New("api_config_source.transport_api_version: the v2 transport is no more: use V3")
+		}
+		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(s.ApiConfigSource)
+		if err != nil {
+			return "", err
+		}
+		sum := sha256.Sum256(b)
+		return "api:" + hex.EncodeToString(sum[:8]), nil
+	}
+	return "", errors.New("says nothing: set one of ads, api_config_source and path_config_source")
+}
+
+// initialFetchTimeout is Envoy's default.
+const initialFetchTimeout = 15 * time.Second
+
+// Watch begins to watch a resource of a config source. If it is there already, Changed
+// is called before Watch returns.
+func (d *Directory) Watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o Options) (*Watch, error) {
+	key, err := d.Key(cs)
+	if err != nil {
+		return nil, err
+	}
+	w := &Watch{d: d, o: o, ready: make(chan struct{})}
+	w.t = d.acquire(ID{key, kind, name}, cs)
+	t := w.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watches[w] = struct{}{}
+	if t.message == nil {
+		w.limit(cs)
+		return w, nil
+	}
+	v, err := t.decode(w, t.message)
+	if err != nil {
+		w.refuse(err)
+		d.report(t.id, err)
+		return w, nil
+	}
+	w.tell(v, t.version)
+	w.setReady()
+	return w, nil
+}
+
+// limit bounds how long the first value is waited for.
+func (w *Watch) limit(cs *corev3.ConfigSource) {
+	wait := initialFetchTimeout
+	if t := cs.GetInitialFetchTimeout(); t != nil {
+		wait = t.AsDuration()
+	}
+	if wait <= 0 {
+		return
+	}
+	w.timer = time.AfterFunc(wait, func() {
+		w.t.mu.Lock()
+		defer w.t.mu.Unlock()
+		select {
+		case <-w.ready:
+			return
+		default:
+		}
+		w.count(func(s *Stats) { s.InitTimeout.Inc() })
+		w.d.log.Warn("a resource has not come in time: what waited for it goes on without it",
+			"kind", w.t.id.Kind, "name", w.t.id.Name, "source", w.t.id.Source, "initial_fetch_timeout", wait)
+		w.setReady()
+	})
+}
+
+func (d *Directory) report(id ID, err error) {
+	d.log.Error("a resource cannot be used", "kind", id.Kind, "name", id.Name, "error", err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	const most = 1000 // Nobody may be taking them.
+	if len(d.problems) < most {
+		d.problems = append(d.problems, xds.Problem{Severity: xds.Error, Kind: id.Kind, Name: id.Name, Reason: err.Error()})
+	}
+}
+
+// acquire returns the topic of a resource and holds it.
+func (d *Directory) acquire(id ID, cs *corev3.ConfigSource) *topic {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.topic(id)
+	if t.refs++; t.refs == 1 {
+		t.source = cs
+		if d.wanted != nil && !d.closed {
+			d.wanted(id, cs, true)
+		}
+	}
+	return t
+}
+
+func (d *Directory) topic(id ID) *topic {
+	t := d.topics[id]
+	if t == nil {
+		t = &topic{id: id, values: map[any]any{}, watches: map[*Watch]struct{}{}}
+		d.topics[id] = t
+	}
+	return t
+}
+
+// Set makes a message the resource's value and tells all who watch it. An error tells
+// why one of them cannot use it: then none has it, and the value before stays. The
+// version is for people.
+func (d *Directory) Set(id ID, m proto.Message, version string) error {
+	d.mu.Lock()
+	t := d.topic(id)
+	t.held = true
+	d.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.message != nil && (t.message == m || proto.Equal(t.message, m)) {
+		t.version, t.failed = version, nil
+		t.each(func(w *Watch) {
+			w.count(func(s *Stats) { s.Attempt.Inc(); s.Success.Inc() })
+			w.setReady()
+		})
+		return nil
+	}
+	before := t.values
+	t.values = map[any]any{}
+	decoded := make(map[*Watch]any, len(t.watches))
+	var errs []error
+	for w := range t.watches {
+		v, err := t.decode(w, m)
+		if err != nil {
+			errs = append(errs, err)
+			break // They all say the same.
+		}
+		decoded[w] = v
+	}
+	if err := errors.Join(errs...); err != nil {
+		t.values, t.failed = before, err
+		t.each(func(w *Watch) { w.refuse(err) })
+		return err
+	}
+	t.message, t.version, t.updated, t.failed = m, version, time.Now(), nil
+	for w, v := range decoded {
+		w.tell(v, version)
+		w.setReady()
+	}
+	return nil
+}
+
+// Remove takes a resource away, or tells that there is none.
+func (d *Directory) Remove(id ID) {
+	d.mu.Lock()
+	t := d.topics[id]
+	if t == nil {
+		d.mu.Unlock()
+		return
+	}
+	if t.held = false; t.refs == 0 {
+		delete(d.topics, id)
+	}
+	d.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	had := t.message != nil
+	t.message, t.version = nil, ""
+	clear(t.values)
+	t.each(func(w *Watch) {
+		if had && w.o.Gone != nil {
+			w.o.Gone()
+		}
+		w.setReady()
+	})
+}
+
+// Failed tells those who watch that the resource could not be asked for.
+func (d *Directory) Failed(id ID) {
+	d.mu.Lock()
+	t := d.topics[id]
+	d.mu.Unlock()
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.each(func(w *Watch) { w.count(func(s *Stats) { s.Attempt.Inc(); s.Failure.Inc() }) })
+}
+
+func (t *topic) each(f func(*Watch)) {
+	for w := range t.watches {
+		f(w)
+	}
+}
+
+func (t *topic) decode(w *Watch, m proto.Message) (any, error) {
+	if w.o.Share == nil {
+		return w.o.Decode(m)
+	}
+	if v, ok := t.values[w.o.Share]; ok {
+		return v, nil
+	}
+	v, err := w.o.Decode(m)
+	if err == nil {
+		t.values[w.o.Share] = v
+	}
+	return v, err
+}
+
+func (w *Watch) tell(v any, version string) {
+	w.o.Changed(v)
+	w.count(func(s *Stats) {
+		s.Attempt.Inc()
+		s.Success.Inc()
+		s.Version.Set(Version(version))
+	})
+}
+
+func (w *Watch) refuse(err error) {
+	w.count(func(s *Stats) { s.Attempt.Inc(); s.Rejected.Inc() })
+	if w.o.Refused != nil {
+		w.o.Refused(err)
+	}
+	w.setReady()
+}
+
+func (w *Watch) count(f func(*Stats)) {
+	if w.o.Stats != nil {
+		f(w.o.Stats)
+	}
+}
+
+// Version is a version's number in the version gauges.
+func Version(version string) int64 {
+	h := fnv.New64a()
+	h.Write([]byte(version)) //nolint:errcheck // A hash takes all.
+	return int64(h.Sum64() >> 1)
+}
+
+// A Resource is one that is there, for a listing.
+type Resource struct {
+	ID      ID
+	Message proto.Message // nil if none has come
+	Version string
+	Updated time.Time
+	// Refused tells why the newest message was not taken.
+	Refused error
+	// Watched tells that something in the proxy uses it.
+	Watched bool
+}
+
+// List returns the resources of one kind, from all sources, in no order.
+func (d *Directory) List(kind xds.Kind) []Resource {
+	var topics []*topic
+	var out []Resource
+	d.mu.Lock()
+	for id, t := range d.topics {
+		if id.Kind == kind {
+			topics = append(topics, t)
+			out = append(out, Resource{ID: id, Watched: t.refs > 0})
+		}
+	}
+	d.mu.Unlock()
+	for i, t := range topics {
+		t.mu.Lock()
+		out[i].Message, out[i].Version, out[i].Updated, out[i].Refused = t.message, t.version, t.updated, t.failed
+		t.mu.Unlock()
+	}
+	return out
+}
+
+// Describe tells a config source in a few words.
+func Describe(cs *corev3.ConfigSource) string {
+	switch s := cs.GetConfigSourceSpecifier().(type) {
+	case *corev3.ConfigSource_Ads:
+		return "ADS"
+	case *corev3.ConfigSource_PathConfigSource:
+		return s.PathConfigSource.GetPath()
+	case *corev3.ConfigSource_Path: //nolint:staticcheck // Deprecated, still found.
+		return s.Path
+	case *corev3.ConfigSource_ApiConfigSource:
+		return fmt.Sprintf("%s API", s.ApiConfigSource.GetApiType())
+	}
+	return "no source"
+}

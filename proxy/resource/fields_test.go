@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package resource
+
+import (
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"weir.dev/weir/xds/ledger/ledgertest"
+)
+
+func TestFields(t *testing.T) { ledgertest.Run(t, "fields.txt", &corev3.ConfigSource{}) }

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package resource gives the resources that a configuration is delivered in, such as
+// route configurations and endpoints, to the parts of the proxy that name them. Who
+// needs a resource watches it; who has one, a snapshot or a client of a management
+// server, sets it. Neither knows the other.
+//
+// A resource is known by where it comes from, its kind and its name. What is wrong is
+// refused as a whole, and the last good value stays. The package starts no goroutine
+// and never asks for anything by itself: it tells the names that are wanted.
+package resource
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/xds"
+)
+
+const (
+	// Snapshot is the source of what comes with a snapshot.
+	Snapshot = ""
+	// ADS is the source of what comes over the aggregated stream of a management server.
+	ADS = "ads"
+)
+
+// An ID tells one resource from all others.
+type ID struct {
+	// Source is where it comes from: what Key makes of a config source.
+	Source string
+	Kind   xds.Kind
+	Name   string
+}
+
+// Stats are what Envoy counts of one subscription.
+type Stats struct {
+	Attempt     stats.Counter `stat:"update_attempt"`
+	Success     stats.Counter `stat:"update_success"`
+	Failure     stats.Counter `stat:"update_failure"`
+	Rejected    stats.Counter `stat:"update_rejected"`
+	InitTimeout stats.Counter `stat:"init_fetch_timeout"`
+	Version     stats.Gauge   `stat:"version"`
+}
+
+// A Directory has the resources of one proxy. Its methods may be called from any
+// goroutine; what a watch calls may watch other resources.
+//
+// Whoever holds a topic's mu may take the directory's, and not the other way round.
+type Directory struct {
+	log *slog.Logger
+	// Aggregated tells that there is a management server for what is asked for by ADS;
+	// otherwise it is found in snapshots. It is set before the first use.
+	Aggregated bool
+
+	mu       sync.Mutex
+	topics   map[ID]*topic
+	wanted   Wanted
+	problems []xds.Problem
+	closed   bool
+}
+
+// NewDirectory returns an empty directory; a nil log is none.
+func NewDirectory(log *slog.Logger) *Directory {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Directory{log: log, topics: map[ID]*topic{}}
+}
+
+// A Watch is one part's interest in one resource.
+type Watch struct {
+	d     *Directory
+	t     *topic
+	o     Options
+	ready chan struct{}
+	once  sync.Once
+	timer *time.Timer
+	// closed is guarded by the topic's mu.
+	closed bool
+}
+
+// Ready is closed once the resource is there, or is known not to be there or to be
+// wrong, or the config source's initial_fetch_timeout is over.
+func (w *Watch) Ready() <-chan struct{} { return w.ready }
+
+func (w *Watch) setReady() {
+	w.once.Do(func() {
+		if w.timer != nil {
+			w.timer.Stop()
+		}
+		close(w.ready)
+	})
+}
+
+// Close ends the watch: nothing of it is called any more once Close has returned. A
+// second Close does nothing.
+func (w *Watch) Close() {
+	w.t.mu.Lock()
+	if w.closed {
+		w.t.mu.Unlock()
+		return
+	}
+	w.closed = true
+	delete(w.t.watches, w)
+	w.setReady()
+	w.t.mu.Unlock()
+	w.d.release(w.t)
+}
+
+// release lets go of a topic; who sets resources is told when nobody wants one any more.
+func (d *Directory) release(t *topic) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t.refs--; t.refs > 0 {
+		return
+	}
+	if d.wanted != nil && !d.closed {
+		d.wanted(t.id, t.source, false)
+	}
+	if !t.held {
+		delete(d.topics, t.id)
+	}
+}
+
+// Watched returns what is watched.
+func (d *Directory) Watched() []ID {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []ID
+	for id, t := range d.topics {
+		if t.refs > 0 {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// Problems returns what was found wrong with resources when a watch of them began, and
+// forgets it.
+func (d *Directory) Problems() []xds.Problem {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := d.problems
+	d.problems = nil
+	return out
+}
+
+// Close lets no name be told any more.
+func (d *Directory) Close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+}
