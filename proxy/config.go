@@ -138,7 +138,11 @@ func (p *Proxy) makeServices(checking bool) error {
 	}
 	p.files = logfile.NewSet(files)
 	p.resources = resource.NewDirectory(p.log("config"))
-	p.secrets = secret.NewStore(secret.Options{Log: p.log("secret"), Stats: p.store, Idle: checking})
+	p.resources.Aggregated = p.opts.Bootstrap.GetDynamicResources().GetAdsConfig() != nil
+	if err := p.prepareFetching(); err != nil {
+		return err
+	}
+	p.secrets = secret.NewStore(secret.Options{Log: p.log("secret"), Stats: p.store, Idle: checking, Servers: secret.Servers{Key: p.resources.Key, Wanted: p.secretWanted}})
 	s := &extension.Services{
 		Secrets:  p.secrets,
 		Registry: p.opts.Extensions, Loops: p.loops, Stats: p.store, Clusters: p.clusters,

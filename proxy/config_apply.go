@@ -187,7 +187,10 @@ func (p *Proxy) changeClusters(changes []*xds.Change, wait bool) {
 			p.refuse(c)
 			continue
 		}
+		// What routes to the cluster waits for its secrets, too.
+		p.awaiting = func(w *resource.Watch) { warming = append(warming, w.Ready()) }
 		cfg, problems := p.compileCluster(c.Message.(*clusterv3.Cluster), c.Origin.Field)
+		p.awaiting = nil
 		if cfg != nil {
 			warm, err := p.clusters.Update(cfg)
 			if err != nil {
@@ -201,7 +204,11 @@ func (p *Proxy) changeClusters(changes []*xds.Change, wait bool) {
 			p.known.set(c.Name, false)
 		}
 	}
-	if !wait || p.snapshot_ == nil && len(p.refused) > 0 {
+	if !wait {
+		p.fetching.warming = append(p.fetching.warming, warming...)
+		return
+	}
+	if p.snapshot_ == nil && len(p.refused) > 0 {
 		return
 	}
 	limit := time.NewTimer(warmLimit)

@@ -262,6 +262,8 @@ func (p *Proxy) compileListener(l *listenerv3.Listener, origin string, old *runn
 		Own:   func(f func()) { c.owned = append(c.owned, f) },
 		Await: func(w *resource.Watch) { c.awaited = append(c.awaited, w) },
 	}
+	p.awaiting = in.Await
+	defer func() { p.awaiting = nil }()
 	warn := func(field, reason string) { p.warn(l, origin, field, reason) }
 	var err error
 	if listener.IsPacket(l) {

@@ -55,6 +55,11 @@ type Proxy struct {
 	refused   map[refusal][]xds.Problem
 	known     names // clusters that are configured
 	resources *resource.Directory
+	fetching  fetching
+	// secretWatches are the secrets that are fetched. awaiting, if not nil, is told of
+	// those that what is being compiled names.
+	secretWatches map[resource.ID]*resource.Watch
+	awaiting      func(*resource.Watch)
 
 	mu        sync.Mutex
 	snapshot_ *xds.Snapshot
@@ -105,7 +110,7 @@ func New(o Options) (*Proxy, error) {
 func newProxy(o Options) *Proxy {
 	return &Proxy{
 		opts: o, listeners: map[string]*running{}, pending: map[string]*pending{}, retiring: map[*running]bool{},
-		refused: map[refusal][]xds.Problem{}, leaving: leavers{kick: make(chan struct{}, 1)},
+		refused: map[refusal][]xds.Problem{}, secretWatches: map[resource.ID]*resource.Watch{}, leaving: leavers{kick: make(chan struct{}, 1)},
 		quit: make(chan struct{}), flushStop: make(chan struct{}), started: time.Now(),
 	}
 }
@@ -140,8 +145,7 @@ func (p *Proxy) start() error {
 	p.leaving.done.Go(p.seeOff)
 	p.runtime.Watch(time.Second)
 	p.wg.Go(p.flushLoop)
-	p.state.Store(int32(admin.Live))
-	p.server.At(0).Live.Set(1)
+	p.startFetching()
 	return nil
 }
 
@@ -321,6 +325,7 @@ func (p *Proxy) close() {
 			p.log("admin").Warn("close admin", "error", err)
 		}
 	}
+	p.stopFetching()
 	p.closeListeners()
 	p.endLeaving()
 	if p.clusters != nil {

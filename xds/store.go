@@ -40,24 +40,33 @@ func (s *Store) Publish(snapshot *Snapshot) {
 	}
 }
 
+// Changed returns a channel that is closed once the newest snapshot is another than
+// seen, which may be nil.
+func (s *Store) Changed(seen *Snapshot) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest != seen {
+		c := make(chan struct{})
+		close(c)
+		return c
+	}
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
 // Wait returns the newest snapshot as soon as it is another than seen, which may
 // be nil: at once, if it is already. It returns the context's error when that ends
 // first.
 func (s *Store) Wait(ctx context.Context, seen *Snapshot) (*Snapshot, error) {
 	for {
-		s.mu.Lock()
-		newest := s.newest
-		if newest != seen {
-			s.mu.Unlock()
-			return newest, nil
-		}
-		if s.changed == nil {
-			s.changed = make(chan struct{})
-		}
-		changed := s.changed
-		s.mu.Unlock()
+		changed := s.Changed(seen)
 		select {
 		case <-changed:
+			if newest := s.Snapshot(); newest != seen {
+				return newest, nil
+			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

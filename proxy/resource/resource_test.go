@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,4 +175,34 @@ func TestInitialFetchTimeout(t *testing.T) {
 			t.Error("a time limit of 0 is none")
 		}
 	})
+}
+
+func TestKeys(t *testing.T) {
+	api := func(v corev3.ApiVersion, cluster string) *corev3.ConfigSource {
+		return &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
+			ApiType: corev3.ApiConfigSource_REST, TransportApiVersion: v, ClusterNames: []string{cluster},
+		}}}
+	}
+	d := NewDirectory(nil)
+	a, err := d.Key(api(corev3.ApiVersion_V3, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := d.Key(api(corev3.ApiVersion_V3, "a")); err != nil || again != a {
+		t.Errorf("the same source has the keys %q and %q (%v)", a, again, err)
+	}
+	if b, err := d.Key(api(corev3.ApiVersion_V3, "b")); err != nil || b == a {
+		t.Errorf("different sources have the key %q (%v)", b, err)
+	}
+	for _, tt := range []struct {
+		cs   *corev3.ConfigSource
+		want string
+	}{
+		{api(corev3.ApiVersion_V2, "a"), "v2"}, //nolint:staticcheck // That is the point.
+		{&corev3.ConfigSource{}, "says nothing"},
+	} {
+		if _, err := d.Key(tt.cs); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v: %v", tt.cs, err)
+		}
+	}
 }

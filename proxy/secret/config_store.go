@@ -173,38 +173,50 @@ func (s *Store) inline(kind Kind, name string, watches bool, p proto.Message, co
 	return slot, nil
 }
 
+// Servers are where secrets come from that are neither in the configuration nor in
+// files. The zero Servers know none.
+type Servers struct {
+	// Key names the source that a config source points to, "" what comes with the
+	// configuration, and Wanted is told each time a secret of another is named.
+	Key    func(*corev3.ConfigSource) (string, error)
+	Wanted func(cs *corev3.ConfigSource, key, name string)
+}
+
 // Named returns the slot of a secret that is found by SDS: one that came with the
-// configuration if there is no sds_config, or one of ADS; otherwise one of a file, which
-// is watched, and need not be there yet.
+// configuration if there is no sds_config, or one of ADS without a management server;
+// otherwise one of a file, which is watched, or of a management server. Those need not
+// be there yet.
 func (s *Store) Named(p *tlsv3.SdsSecretConfig, kind Kind) (*Slot, error) {
 	name, src := p.GetName(), p.GetSdsConfig()
 	if name == "" {
 		return nil, errors.New("name: is missing")
 	}
-	if src == nil || src.GetAds() != nil {
-		static := s.Source("")
-		slot := static.Slot(name, kind)
-		switch {
-		case static.Has(name):
-		case src != nil:
-			return nil, fmt.Errorf("sds_config.ads: no %s %q came with this configuration: have it sent together with what names it", kind, name)
-		default:
-			return nil, fmt.Errorf("name: there is no %s %q in static_resources.secrets: add it, or say in sds_config where it is found", kind, name)
-		}
-		return slot, nil
-	}
 	path, watch := src.GetPathConfigSource().GetPath(), src.GetPathConfigSource().GetWatchedDirectory().GetPath()
 	if p := src.GetPath(); p != "" { //nolint:staticcheck // Deprecated, still read.
 		path = p
 	}
-	if path == "" {
-		key, ok := sourceKey(src)
-		if !ok {
-			return nil, errors.New("sds_config: only path_config_source is supported yet: have the secret in a file")
-		}
-		return s.Source(key).Slot(name, kind), nil
+	if path != "" {
+		return s.file(path, watch, name, kind)
 	}
-	return s.file(path, watch, name, kind)
+	key := ""
+	if src != nil && s.Key != nil {
+		var err error
+		if key, err = s.Key(src); err != nil {
+			return nil, fmt.Errorf("sds_config: %w", err)
+		}
+	}
+	source := s.Source(key)
+	slot := source.Slot(name, kind)
+	switch {
+	case key != "":
+		s.Wanted(src, key, name)
+	case source.Has(name):
+	case src != nil:
+		return nil, fmt.Errorf("sds_config: no %s %q came with this configuration: have it sent together with what names it", kind, name)
+	default:
+		return nil, fmt.Errorf("name: there is no %s %q in static_resources.secrets: add it, or say in sds_config where it is found", kind, name)
+	}
+	return slot, nil
 }
 
 // Combiner returns what puts a validation context that came by SDS together with
@@ -228,10 +240,6 @@ func (s *Store) Combiner(defaults *tlsv3.CertificateValidationContext) func(*Val
 		return all.Validation, nil
 	}
 }
-
-// sourceKey names the management server of a config source that some part of the
-// process feeds; there is none yet.
-func sourceKey(*corev3.ConfigSource) (string, bool) { return "", false }
 
 // file returns a secret of a file with a DiscoveryResponse of Secrets.
 func (s *Store) file(path, watch, name string, kind Kind) (*Slot, error) {

@@ -28,6 +28,7 @@ type Store struct {
 	watch  *watcher
 	idle   bool
 	closed bool
+	Servers
 }
 
 type shareKey struct {
@@ -45,11 +46,13 @@ type Options struct {
 	Stats *stats.Store
 	// Idle keeps the store from watching files: it only checks.
 	Idle bool
+	// Servers find secrets elsewhere than in files.
+	Servers Servers
 }
 
 // NewStore returns a store without secrets.
 func NewStore(o Options) *Store {
-	s := &Store{log: o.Log, stats: o.Stats, idle: o.Idle, sources: map[string]*Source{}, shared: map[shareKey]weak.Pointer[Slot]{}}
+	s := &Store{log: o.Log, stats: o.Stats, idle: o.Idle, Servers: o.Servers, sources: map[string]*Source{}, shared: map[shareKey]weak.Pointer[Slot]{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -92,29 +95,12 @@ type Source struct {
 	slots map[string]*Slot
 	subs  map[string]*counters
 	gone  map[string]bool // removed
-	// wanted, if set, is told of each name when a slot is first asked for.
-	wanted func(name string)
-}
-
-// OnWanted has f called with each name that configuration uses, those asked for
-// before included: a management server is then asked for it.
-func (s *Source) OnWanted(f func(name string)) {
-	s.mu.Lock()
-	s.wanted = f
-	var names []string
-	for n := range s.slots {
-		names = append(names, n)
-	}
-	s.mu.Unlock()
-	for _, n := range names {
-		f(n)
-	}
 }
 
 // Slot returns the place of a secret, which may not be there yet.
 func (s *Source) Slot(name string, kind Kind) *Slot {
 	s.mu.Lock()
-	slot, wanted := s.slots[name], s.wanted
+	slot := s.slots[name]
 	if slot == nil || slot.kind != kind {
 		slot = &Slot{name: name, kind: kind}
 		if old := s.slots[name]; old != nil {
@@ -123,13 +109,8 @@ func (s *Source) Slot(name string, kind Kind) *Slot {
 			}
 		}
 		s.slots[name] = slot
-	} else {
-		wanted = nil
 	}
 	s.mu.Unlock()
-	if wanted != nil {
-		wanted(name)
-	}
 	return slot
 }
 

@@ -340,7 +340,6 @@ func TestRefusesConfiguration(t *testing.T) {
 		{"handshaker", with(`custom_handshaker: {name: x, typed_config: {"@type": type.googleapis.com/google.protobuf.Empty}}`), "custom_handshaker: is not supported"},
 		{"ticket key", "session_ticket_keys: {keys: [{inline_string: short}]}\n" + with("alpn_protocols: []"), "session_ticket_keys.keys[0]: has 5 bytes: a key has 80"},
 		{"unknown secret", "common_tls_context: {tls_certificate_sds_secret_configs: [{name: nope}]}", `there is no tls_certificate "nope" in static_resources.secrets`},
-		{"gRPC SDS", "common_tls_context: {tls_certificate_sds_secret_configs: [{name: nope, sds_config: {self: {}}}]}", "secrets by gRPC are not supported"},
 		{"unknown secret of ADS", "common_tls_context: {tls_certificate_sds_secret_configs: [{name: nope, sds_config: {ads: {}}}]}", `no tls_certificate "nope" came with this configuration`},
 		{"key provider", "common_tls_context: {tls_certificates: [{certificate_chain: " + in(a.CertPEM) + ", private_key_provider: {provider_name: x}}]}", "private_key_provider: is not supported"},
 	} {

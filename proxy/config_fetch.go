@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/proxy/admin"
+	"weir.dev/weir/proxy/resource"
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/upstream/clusterdial"
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/fetch"
+)
+
+// fetching is what the proxy keeps of the resources that it fetches.
+type fetching struct {
+	client *fetch.Client
+	dialer *clusterdial.Dialer
+	lds    *stats.Sharded[resource.Stats]
+	cds    *stats.Sharded[resource.Stats]
+	server *stats.Sharded[controlPlaneStats]
+	text   *stats.Text
+	// first is closed when the first answer for a kind has come.
+	first map[xds.Kind]chan struct{}
+
+	// What follows is guarded by the proxy's applying.
+	static  *xds.Snapshot // the bootstrap's own
+	states  map[refusal]fetched
+	warming []<-chan struct{}
+}
+
+// fetched is what is known of a listener or a cluster that was fetched.
+type fetched struct {
+	version string
+	updated time.Time
+	// refused is the newest message, if it was, and why.
+	refused proto.Message
+	reason  string
+	at      time.Time
+}
+
+// controlPlaneStats are Envoy's control_plane.* statistics.
+type controlPlaneStats struct {
+	Connected stats.Gauge `stat:"connected_state"`
+}
+
+// prepareFetching readies the client, which asks for nothing yet.
+func (p *Proxy) prepareFetching() error {
+	d := p.opts.Bootstrap.GetDynamicResources()
+	for field, cs := range map[string]*corev3.ConfigSource{"lds_config": d.GetLdsConfig(), "cds_config": d.GetCdsConfig()} {
+		if cs == nil {
+			continue
+		}
+		if (cs.GetAds() != nil || cs.GetSelf() != nil) && d.GetAdsConfig() == nil {
+			return fmt.Errorf("dynamic_resources.%s.ads: there is no dynamic_resources.ads_config: say there where the management server is", field)
+		}
+		if _, err := p.resources.Key(cs); err != nil {
+			return fmt.Errorf("dynamic_resources.%s: %w", field, err)
+		}
+	}
+	if a := d.GetAdsConfig(); a != nil {
+		cs := &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: a}}
+		if _, err := p.resources.Key(cs); err != nil {
+			return fmt.Errorf("dynamic_resources.ads_config: %w", err)
+		}
+	}
+	return nil
+}
+
+// startFetching begins to fetch what the bootstrap and the resources ask for.
+func (p *Proxy) startFetching() {
+	b := p.opts.Bootstrap
+	f := &p.fetching
+	f.static, f.states = p.snapshot_, map[refusal]fetched{}
+	f.first = map[xds.Kind]chan struct{}{xds.KindListener: make(chan struct{}), xds.KindCluster: make(chan struct{})}
+	d := b.GetDynamicResources()
+	if d != nil {
+		f.lds = stats.Register[resource.Stats](p.store.Scope("listener_manager.lds."), 1)
+		f.cds = stats.Register[resource.Stats](p.store.Scope("cluster_manager.cds."), 1)
+		f.server = stats.Register[controlPlaneStats](p.store.Scope("control_plane."), 1)
+		f.text = p.store.Scope("control_plane.").Text("identifier")
+	}
+	f.dialer = clusterdial.New(p.loops, p.clusters)
+	f.client = fetch.New(fetch.Options{
+		Node: p.nodeMessage(), ADS: d.GetAdsConfig(), Target: fetchTarget{p}, Log: p.log("config"),
+		Dial: func(ctx context.Context, cluster, alpn string) (net.Conn, error) {
+			return f.dialer.Dial(ctx, cluster, alpn)
+		},
+	})
+	p.resources.OnWanted(func(id resource.ID, cs *corev3.ConfigSource, wanted bool) {
+		switch {
+		case id.Source == resource.Snapshot:
+		case wanted:
+			f.client.Subscribe(id.Source, cs, id.Kind, id.Name)
+		default:
+			f.client.Unsubscribe(id.Source, id.Kind, id.Name)
+		}
+	})
+	if d.GetCdsConfig() == nil && d.GetLdsConfig() == nil {
+		p.live()
+		return
+	}
+	p.wg.Go(func() {
+		p.fetchAll(d.GetCdsConfig(), xds.KindCluster, f.cds.At(0))
+		p.fetchAll(d.GetLdsConfig(), xds.KindListener, f.lds.At(0))
+		p.live()
+	})
+}
+
+// fetchAll begins to fetch all resources of a kind, and waits for the first answer until
+// initial_fetch_timeout is over, and then until clusters are warm.
+func (p *Proxy) fetchAll(cs *corev3.ConfigSource, kind xds.Kind, counts *resource.Stats) {
+	if cs == nil {
+		return
+	}
+	key, err := p.resources.Key(cs)
+	if err != nil {
+		return // prepareFetching has checked it.
+	}
+	p.fetching.client.Subscribe(key, cs, kind, fetch.Wildcard)
+	limit := 15 * time.Second
+	if t := cs.GetInitialFetchTimeout(); t != nil {
+		limit = t.AsDuration()
+	}
+	var late <-chan time.Time
+	if limit > 0 {
+		t := time.NewTimer(limit)
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-p.fetching.first[kind]:
+	case <-late:
+		counts.InitTimeout.Inc()
+		p.log("config").Warn("the management server has not answered in time: the proxy goes on without it until it does", "kind", kind, "initial_fetch_timeout", limit)
+		return
+	case <-p.flushStop:
+		return
+	}
+	warm := fetchTarget{p}.Warm()
+	if warm == nil {
+		return
+	}
+	t := time.NewTimer(warmLimit)
+	defer t.Stop()
+	select {
+	case <-warm:
+	case <-t.C:
+	case <-p.flushStop:
+	}
+}
+
+func (p *Proxy) live() {
+	p.state.CompareAndSwap(int32(admin.Initializing), int32(admin.Live))
+	p.server.At(0).Live.Set(1)
+}
+
+func (p *Proxy) stopFetching() {
+	f := &p.fetching
+	p.resources.Close()
+	if f.client != nil {
+		f.client.Close()
+	}
+	for _, s := range []*stats.Sharded[resource.Stats]{f.lds, f.cds} {
+		if s != nil {
+			s.Close()
+		}
+	}
+}
+
+// nodeMessage is who the proxy is, for management servers.
+func (p *Proxy) nodeMessage() *corev3.Node {
+	n := &corev3.Node{}
+	if o := p.opts.Bootstrap.GetNode(); o != nil {
+		n = proto.CloneOf(o)
+	}
+	node := p.node()
+	n.Id, n.Cluster = node.ID, node.Cluster
+	if node.Zone != "" {
+		if n.Locality == nil {
+			n.Locality = &corev3.Locality{}
+		}
+		n.Locality.Zone = node.Zone
+	}
+	if n.UserAgentName == "" {
+		n.UserAgentName = "weir"
+	}
+	if n.GetUserAgentVersionType() == nil {
+		n.UserAgentVersionType = &corev3.Node_UserAgentVersion{UserAgentVersion: p.opts.Version}
+	}
+	return n
+}
+
+// fetchTarget gives the proxy what was fetched.
+type fetchTarget struct{ p *Proxy }
+
+var _ fetch.Target = fetchTarget{}
+
+// Apply implements fetch.Target.
+func (t fetchTarget) Apply(u *fetch.Update) []fetch.Refusal {
+	if u.Kind == xds.KindListener || u.Kind == xds.KindCluster {
+		return t.p.applyFetched(u)
+	}
+	var out []fetch.Refusal
+	for _, r := range u.Put {
+		m := r.Message
+		if rt, ok := m.(*runtimev3.Runtime); ok {
+			m = rt.GetLayer()
+		}
+		if err := t.p.resources.Set(resource.ID{Source: u.Source, Kind: u.Kind, Name: r.Name}, m, r.Version); err != nil {
+			out = append(out, fetch.Refusal{Name: r.Name, Err: err})
+		}
+	}
+	for _, name := range u.Gone {
+		t.p.resources.Remove(resource.ID{Source: u.Source, Kind: u.Kind, Name: name})
+	}
+	return out
+}
+
+// applyFetched takes listeners or clusters. Those of the bootstrap stay as they are.
+func (p *Proxy) applyFetched(u *fetch.Update) []fetch.Refusal {
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	f := &p.fetching
+	b := p.snapshot_.Edit()
+	static := func(name string) bool {
+		_, l := f.static.Listeners().Get(name)
+		_, c := f.static.Clusters().Get(name)
+		own := u.Kind == xds.KindListener && l || u.Kind == xds.KindCluster && c
+		if own {
+			p.log("config").Warn("what the management server says of a resource of the bootstrap is left out", "kind", u.Kind, "name", name)
+		}
+		return own
+	}
+	for _, r := range u.Put {
+		switch m := r.Message.(type) {
+		case *listenerv3.Listener:
+			if !static(r.Name) {
+				b.Listeners().Put(r.Name, m, xds.OriginOf(m.GetMetadata()))
+			}
+		case *clusterv3.Cluster:
+			if !static(r.Name) {
+				b.Clusters().Put(r.Name, m, xds.OriginOf(m.GetMetadata()))
+			}
+		}
+	}
+	for _, name := range u.Gone {
+		switch {
+		case static(name):
+		case u.Kind == xds.KindListener:
+			b.Listeners().Delete(name)
+		default:
+			b.Clusters().Delete(name)
+		}
+		delete(f.states, refusal{u.Kind, name})
+	}
+	next := b.Build(p.snapshot_.Version())
+	p.change(next, p.changes(next), false)
+	p.mu.Lock()
+	p.snapshot_ = next
+	p.mu.Unlock()
+	out := p.refusals(u)
+	counts := f.cds
+	if u.Kind == xds.KindListener {
+		counts = f.lds
+	}
+	counts.At(0).Attempt.Inc()
+	if len(out) > 0 {
+		counts.At(0).Rejected.Inc()
+	} else {
+		counts.At(0).Success.Inc()
+		counts.At(0).Version.Set(resource.Version(u.Version))
+	}
+	select {
+	case <-f.first[u.Kind]:
+	default:
+		close(f.first[u.Kind])
+	}
+	return out
+}
+
+// refusals are what is wrong with the resources of an update.
+func (p *Proxy) refusals(u *fetch.Update) (out []fetch.Refusal) {
+	now := time.Now()
+	for _, r := range u.Put {
+		key := refusal{u.Kind, r.Name}
+		st := p.fetching.states[key]
+		if err := xds.Err(p.refused[key]); err != nil {
+			out = append(out, fetch.Refusal{Name: r.Name, Err: err})
+			st.refused, st.reason, st.at = r.Message, err.Error(), now
+		} else {
+			st = fetched{version: r.Version, updated: now}
+		}
+		p.fetching.states[key] = st
+	}
+	return out
+}
+
+// Failed implements fetch.Target.
+func (t fetchTarget) Failed(source string, kind xds.Kind, names []string) {
+	f := &t.p.fetching
+	for _, name := range names {
+		if name != fetch.Wildcard {
+			t.p.resources.Failed(resource.ID{Source: source, Kind: kind, Name: name})
+			continue
+		}
+		counts := f.cds
+		if kind == xds.KindListener {
+			counts = f.lds
+		}
+		counts.At(0).Attempt.Inc()
+		counts.At(0).Failure.Inc()
+	}
+}
+
+// Connected implements fetch.Target.
+func (t fetchTarget) Connected(source string, up bool, identifier string) {
+	f := &t.p.fetching
+	if source != resource.ADS || f.server == nil {
+		return
+	}
+	if !up {
+		f.server.At(0).Connected.Set(0)
+		return
+	}
+	f.server.At(0).Connected.Set(1)
+	f.text.Set(identifier)
+}
+
+// Warm implements fetch.Target.
+func (t fetchTarget) Warm() <-chan struct{} {
+	p := t.p
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	cold := p.fetching.warming[:0]
+	for _, w := range p.fetching.warming {
+		select {
+		case <-w:
+		default:
+			cold = append(cold, w)
+		}
+	}
+	clear(p.fetching.warming[len(cold):])
+	p.fetching.warming = cold
+	if len(cold) == 0 {
+		return nil
+	}
+	all := append([]<-chan struct{}{}, cold...)
+	done := make(chan struct{})
+	p.wg.Go(func() {
+		defer close(done)
+		for _, w := range all {
+			select {
+			case <-w:
+			case <-p.flushStop:
+				return
+			}
+		}
+	})
+	return done
+}
+
+// secretWanted has a secret fetched that configuration names, and what is being compiled
+// wait for it.
+func (p *Proxy) secretWanted(cs *corev3.ConfigSource, key, name string) {
+	id := resource.ID{Source: key, Kind: xds.KindSecret, Name: name}
+	w := p.secretWatches[id]
+	if w == nil {
+		src := p.secrets.Source(key)
+		var err error
+		w, err = p.resources.Watch(cs, xds.KindSecret, name, resource.Options{
+			Decode: func(m proto.Message) (any, error) {
+				s, ok := m.(*tlsv3.Secret)
+				if !ok {
+					return nil, fmt.Errorf("is a %s and not a Secret", m.ProtoReflect().Descriptor().FullName())
+				}
+				return nil, src.Set(name, s)
+			},
+			Changed: func(any) {},
+		})
+		if err != nil {
+			p.log("config").Error("a secret cannot be asked for", "secret", name, "error", err)
+			return
+		}
+		p.secretWatches[id] = w
+	}
+	if p.awaiting != nil {
+		p.awaiting(w)
+	}
+}

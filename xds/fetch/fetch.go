@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fetch is the client of management servers: it asks for the resources that a
+// proxy needs, from wherever their config sources point to (the aggregated stream,
+// streams of their own, REST, files), gives them to the proxy and answers the server
+// with what the proxy says of them.
+//
+// A server that sends what is wrong, too much or nothing changes nothing: what was good
+// stays in use, the server is told why, and connections are made anew with a growing,
+// random pause. One goroutine looks after each config source; Close waits for all.
+//
+// The package does not know the proxy: see Target.
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/wire"
+)
+
+// Wildcard as a name asks for all resources of a kind.
+const Wildcard = "*"
+
+// An Update is what one response says.
+type Update struct {
+	// Source is the key that Subscribe was given.
+	Source string
+	Kind   xds.Kind
+	// Version is the server's, of the response as a whole.
+	Version string
+	Put     []wire.Resource
+	// Gone are the names that are no more, or that the server does not know.
+	Gone []string
+}
+
+// A Refusal says why one resource of an update cannot be used.
+type Refusal struct {
+	Name string
+	Err  error
+}
+
+// A Target is given what was fetched. Its methods are called from several goroutines.
+type Target interface {
+	// Apply takes an update and returns what is wrong with it. What is good is used all
+	// the same.
+	Apply(u *Update) []Refusal
+	// Failed tells that the server of a source could not be asked.
+	Failed(source string, kind xds.Kind, names []string)
+	// Connected tells whether a stream to the source's server is up, and how the server
+	// calls itself.
+	Connected(source string, up bool, identifier string)
+	// Warm returns a channel that is closed when all clusters are ready to be routed
+	// to, nil if they are: routes and listeners wait for it.
+	Warm() <-chan struct{}
+}
+
+// Options are what a Client is made with.
+type Options struct {
+	// Node is who asks.
+	Node *corev3.Node
+	// ADS is where the aggregated stream goes to; nil if there is none.
+	ADS *corev3.ApiConfigSource
+	// Dial connects to a host of a cluster of the proxy, by the protocol alpn.
+	Dial   func(ctx context.Context, cluster, alpn string) (net.Conn, error)
+	Target Target
+	Log    *slog.Logger
+}
+
+// A Client fetches resources. Its methods may be called from any goroutine; Subscribe
+// and Unsubscribe never wait.
+type Client struct {
+	o     Options
+	types map[xds.Kind]*wire.Type
+	urls  map[string]*wire.Type
+	order []xds.Kind
+
+	mu      sync.Mutex
+	sources map[string]*source
+	closed  bool
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+}
+
+// New returns a client that asks for nothing yet.
+func New(o Options) *Client {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{o: o, types: map[xds.Kind]*wire.Type{}, urls: map[string]*wire.Type{}, sources: map[string]*source{}}
+	for _, t := range wire.Types() {
+		c.types[t.Kind], c.urls[t.URL] = t, t
+		c.order = append(c.order, t.Kind)
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Close ends all streams and waits for the goroutines.
+func (c *Client) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.wg.Wait()
+}
+
+// Subscribe asks for a resource, or with Wildcard for all of a kind. key names the
+// config source; cs says where it is.
+func (c *Client) Subscribe(key string, cs *corev3.ConfigSource, kind xds.Kind, name string) {
+	c.change(key, cs, kind, name, true)
+}
+
+// Unsubscribe ends a Subscribe.
+func (c *Client) Unsubscribe(key string, kind xds.Kind, name string) {
+	c.change(key, nil, kind, name, false)
+}
+
+func (c *Client) change(key string, cs *corev3.ConfigSource, kind xds.Kind, name string, on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.sources[key]
+	if s == nil {
+		if !on || c.closed {
+			return
+		}
+		s = &source{c: c, key: key, cs: cs, log: c.o.Log.With("source", describe(cs)), wake: make(chan struct{}, 1), wanted: map[xds.Kind]map[string]bool{}}
+		c.sources[key] = s
+		c.wg.Go(func() { s.run(c.ctx) })
+	}
+	s.want(kind, name, on)
+}
+
+// A source is one place where resources come from.
+type source struct {
+	c   *Client
+	key string
+	cs  *corev3.ConfigSource
+	log *slog.Logger
+
+	wake chan struct{}
+
+	mu     sync.Mutex
+	wanted map[xds.Kind]map[string]bool
+}
+
+func (s *source) want(kind xds.Kind, name string, on bool) {
+	s.mu.Lock()
+	if s.wanted[kind] == nil {
+		s.wanted[kind] = map[string]bool{}
+	}
+	if on {
+		s.wanted[kind][name] = true
+	} else {
+		delete(s.wanted[kind], name)
+	}
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default: // It will look anyway.
+	}
+}
+
+// names are the names wanted of a kind, in order.
+func (s *source) names(kind xds.Kind) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]string, 0, len(s.wanted[kind]))
+	for n := range s.wanted[kind] {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (s *source) run(ctx context.Context) {
+	switch {
+	case s.cs.GetAds() != nil || s.cs.GetSelf() != nil:
+		if s.c.o.ADS == nil {
+			s.log.Error("resources are asked for by ADS, and there is no ads_config in dynamic_resources")
+			s.failed()
+			return
+		}
+		s.stream(ctx, s.c.o.ADS, nil)
+	case s.cs.GetApiConfigSource() != nil:
+		s.api(ctx, s.cs.GetApiConfigSource())
+	default:
+		s.watchFile(ctx)
+	}
+}
+
+func (s *source) api(ctx context.Context, a *corev3.ApiConfigSource) {
+	switch a.GetApiType() {
+	case corev3.ApiConfigSource_REST:
+		s.poll(ctx, a)
+	case corev3.ApiConfigSource_AGGREGATED_GRPC, corev3.ApiConfigSource_AGGREGATED_DELTA_GRPC:
+		s.stream(ctx, a, nil)
+	default:
+		// Each kind has a service, and so a stream, of its own.
+		var wg sync.WaitGroup
+		streams := map[xds.Kind]*source{}
+		defer wg.Wait()
+		for {
+			for _, kind := range s.c.order {
+				names := s.names(kind)
+				sub := streams[kind]
+				if sub == nil {
+					if len(names) == 0 {
+						continue
+					}
+					sub = &source{c: s.c, key: s.key, cs: s.cs, log: s.log, wake: make(chan struct{}, 1), wanted: map[xds.Kind]map[string]bool{}}
+					streams[kind] = sub
+					wg.Go(func() { sub.stream(ctx, a, s.c.types[kind]) })
+				}
+				sub.set(kind, names)
+			}
+			select {
+			case <-s.wake:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// set makes names what is wanted of a kind.
+func (s *source) set(kind xds.Kind, names []string) {
+	next := map[string]bool{}
+	for _, n := range names {
+		next[n] = true
+	}
+	s.mu.Lock()
+	s.wanted[kind] = next
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// failed tells that nothing that is wanted could be asked for.
+func (s *source) failed() {
+	for _, kind := range s.c.order {
+		if names := s.names(kind); len(names) > 0 {
+			s.c.o.Target.Failed(s.key, kind, names)
+		}
+	}
+}
+
+// refused joins what is wrong with the resources of an update.
+func refused(rs []Refusal) error {
+	var errs []error
+	for _, r := range rs {
+		errs = append(errs, fmt.Errorf("%s: %w", r.Name, r.Err))
+	}
+	return errors.Join(errs...)
+}
+
+func describe(cs *corev3.ConfigSource) string {
+	switch {
+	case cs.GetAds() != nil || cs.GetSelf() != nil:
+		return "ADS"
+	case cs.GetApiConfigSource() != nil:
+		return cs.GetApiConfigSource().GetApiType().String()
+	case cs.GetPathConfigSource() != nil:
+		return cs.GetPathConfigSource().GetPath()
+	}
+	return cs.GetPath() //nolint:staticcheck // Deprecated, still found.
+}
+
+// pause waits, or returns false when ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
