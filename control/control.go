@@ -13,6 +13,8 @@ package control
 import (
 	"slices"
 
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/dialect/gatewayapi"
 	"weir.dev/weir/control/emit"
@@ -21,6 +23,9 @@ import (
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/memo"
 )
+
+// DefaultController is the controllerName of GatewayClasses that are ours.
+const DefaultController = gatewayapi.DefaultController
 
 // Options of translation.
 type Options struct {
@@ -60,6 +65,8 @@ type Result struct {
 	Gateways []source.Name
 	// Statuses of objects that are others now, by key.
 	Statuses []*status.Update
+	// Strangers are objects that were ours and are no more; their statuses are left.
+	Strangers []source.Key
 }
 
 // Apply takes changes of objects.
@@ -95,8 +102,11 @@ func (t *Translator) Apply(changes []source.Change) Result {
 			t.gateways[name] = r
 			out.Gateways = append(out.Gateways, name)
 		}
-		if u, ok := t.dialect.Status(ch); ok && u != nil {
+		switch key, u, ok := t.dialect.Status(ch); {
+		case ok && u != nil:
 			out.Statuses = append(out.Statuses, u)
+		case ok:
+			out.Strangers = append(out.Strangers, key)
 		}
 	}
 	slices.SortFunc(out.Gateways, source.Compare)
@@ -113,3 +123,17 @@ func (t *Translator) Resources(gateway source.Name) *emit.Resources { return t.g
 
 // Gateways returns the Gateways that are ours, by name.
 func (t *Translator) Gateways() []source.Name { return t.dialect.Gateways(t.db.Ctx()) }
+
+// Awaits returns the Gateway whose proxies the status of an object tells of, if it
+// tells of any.
+func (t *Translator) Awaits(key source.Key) (gateway source.Name, ok bool) {
+	switch key.Kind {
+	case source.Gateway:
+		return key.Name, true
+	case source.ListenerSet:
+		if o, ok := t.view.Get(key).(*gwapiv1.ListenerSet); ok {
+			return gatewayapi.GatewayOfSet(o), true
+		}
+	}
+	return source.Name{}, false
+}

@@ -27,7 +27,7 @@ func loadText(t *testing.T, pieces ...document) (calls []string, log string, err
 
 func example(t *testing.T, name string) document {
 	t.Helper()
-	data, err := os.ReadFile("../../examples/quickstart/" + name)
+	data, err := os.ReadFile("../../examples/envoy/quickstart/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}

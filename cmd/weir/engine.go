@@ -44,6 +44,8 @@ type starter interface {
 	Check(bootstrap []document, o *flags.Proxy, log *slog.Logger) error
 	// Start loads and compiles the bootstrap and binds its listeners and admin.
 	Start(bootstrap []document, o *flags.Proxy, log *slog.Logger) (engine, error)
+	// Serve starts one proxy that serves what objects say.
+	Serve(from objects, o *flags.Proxy, log *slog.Logger) (engine, error)
 }
 
 // named is an engine and the name of its bootstrap.

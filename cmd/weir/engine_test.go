@@ -49,6 +49,11 @@ func (s *fakeStarter) Check(bootstrap []document, o *flags.Proxy, _ *slog.Logger
 	return err
 }
 
+func (s *fakeStarter) Serve(from objects, o *flags.Proxy, _ *slog.Logger) (engine, error) {
+	s.started, s.options = append(s.started, from.paths), o
+	return &fakeEngine{s, "objects"}, nil
+}
+
 func (s *fakeStarter) Start(bootstrap []document, o *flags.Proxy, _ *slog.Logger) (engine, error) {
 	pieces, err := s.read(bootstrap)
 	if err != nil {

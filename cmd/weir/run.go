@@ -18,42 +18,66 @@ import (
 
 func newRun(s starter) *cobra.Command {
 	var set *flags.Set
+	var from objects
 	cmd := &cobra.Command{
-		Use:   "run PATH...",
-		Short: "Run every proxy found in files and folders, in one process",
-		Long: `Run proxies from files and folders, in one process. Of a folder, every .yaml, .yml and .json file in it is
-read. Each file is an Envoy bootstrap (API v3, v2 or v1), and is one proxy; one file may instead be of kind Demo,
-which names demo backends to start beside them and requests to try.
+		Use:   "run [PATH...]",
+		Short: "Run Gateways and proxies found in files and folders, in one process",
+		Long: `Run what files and folders hold, in one process. Of a folder, every .yaml, .yml and .json file in it is read.
+Objects of the Gateway API (Gateways, HTTPRoutes, Services, ...) are all served by one proxy, and the files are
+watched: a change is served at once. Every other file is an Envoy bootstrap (API v3, v2 or v1), and is one proxy of
+its own; one file may be of kind Demo, which names demo backends to start beside them and requests to try.
+
+With --kubeconfig the objects are a cluster's, whose statuses are written, too. With --addresses each Gateway has an
+address of its own; without, those on the same port of the same address share it: the oldest has it.
+
+Without the right to bind ports below 1024, a Gateway's port 80 is served at 8080, and 443 at 8443.
 
 SIGTERM and SIGINT drain: a proxy that calls another drains before it. A second signal ends at once.`,
 		Example: `  weir run examples/quickstart
   weir run edge.yaml sidecar.yaml
   weir run examples/quickstart --log-level debug`,
-		Args:              cobra.MinimumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && from.kubeconfig == "" {
+				return errors.New("requires a file or a folder, or --kubeconfig")
+			}
+			return nil
+		},
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault), // files and folders
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o, err := set.Proxy()
 			if err != nil {
 				return err
 			}
-			return runPaths(cmd, s, o, args)
+			from.paths = args
+			return runPaths(cmd, s, o, from)
 		},
 	}
 	set = flags.AddShared(cmd.Flags())
+	cmd.Flags().StringVar(&from.kubeconfig, "kubeconfig", "", "`file` that names a cluster to read instead of files")
+	cmd.Flags().StringVar(&from.context, "context", "", "`name` of the kubeconfig's context; its current one, if empty")
+	cmd.Flags().StringVar(&from.pool, "addresses", "", "`range` of addresses, such as 10.0.0.0/24: each Gateway gets one")
+	cmd.Flags().StringVar(&from.admin, "admin", defaultAdmin, "`address` of the admin of the proxy that serves objects; empty for none")
+	addTranslation(cmd, &from.control)
+	for _, name := range []string{"admin", "addresses", "context"} {
+		complete(cmd, name, cobra.NoFileCompletions)
+	}
+	complete(cmd, "kubeconfig", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
 	completeFlags(cmd)
 	return cmd
 }
 
-func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, paths []string) (err error) {
+func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, from objects) (err error) {
 	logs, reopen, closeLog, err := openLogs(cmd, o)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = closeLog() }() // Nothing is left to log the error to.
 	log := logs.Logger("main")
-	set, err := demo.Scan(paths...)
-	if err != nil {
-		return err
+	set := &demo.Set{}
+	if len(from.paths) > 0 {
+		if set, err = demo.Scan(from.paths...); err != nil {
+			return err
+		}
 	}
 	signals, stop := listenForSignals()
 	defer stop()
@@ -63,6 +87,13 @@ func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, paths []string) (er
 	}
 	defer func() { err = errors.Join(err, stopBackends()) }()
 	var engines []named
+	if len(set.Objects) > 0 || from.kubeconfig != "" {
+		e, startErr := s.Serve(from, o, log)
+		if startErr != nil {
+			return startErr
+		}
+		engines = append(engines, named{"gateway", e})
+	}
 	for _, f := range set.Bootstraps {
 		e, startErr := s.Start([]document{{f.Path, f.Data}}, o, log)
 		if startErr != nil {

@@ -5,18 +5,15 @@
 package controltest
 
 import (
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 
 	"weir.dev/weir/control"
-	"weir.dev/weir/control/emit"
+	"weir.dev/weir/control/offline"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/source/file"
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/golden"
-	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/brief"
 	"weir.dev/weir/xds/check"
 )
@@ -28,7 +25,7 @@ import (
 //	xds        the snapshots of all Gateways, in brief
 //	status     of all objects that are ours
 //
-// Gateways have proxies that acknowledge everything, at 10.0.0.1.
+// Gateways have proxies that acknowledge everything.
 func Run(t *testing.T, pattern string) {
 	t.Helper()
 	golden.Run(t, pattern, func(t *testing.T, a *golden.Archive) map[string]string {
@@ -68,52 +65,14 @@ func Parse(t testing.TB, a *golden.Archive) ([]source.Change, []string) {
 	return changes, problems
 }
 
-// A World is a Translator with what it said last.
+// A World is an offline.World that fails its test.
 type World struct {
+	*offline.World
 	t testing.TB
-	*control.Translator
-	statuses map[source.Key]*status.Update
 }
 
 // NewWorld returns an empty World.
-func NewWorld(t testing.TB, o control.Options) *World {
-	return &World{t: t, Translator: control.NewTranslator(o), statuses: map[source.Key]*status.Update{}}
-}
-
-// Address is where the proxies of all Gateways are.
-const Address = "10.0.0.1"
-
-// Apply takes changes; each new Gateway gets proxies.
-func (w *World) Apply(changes ...source.Change) control.Result {
-	for _, c := range changes {
-		if c.Key.Kind == source.Gateway && c.Object != nil {
-			f := source.NewFleet(c.Key.Name)
-			f.Addresses, f.Ready = []string{Address}, true
-			changes = append(changes, source.Change{Key: source.Key{Kind: source.Fleets, Name: c.Key.Name}, Object: f})
-		}
-	}
-	r := w.Translator.Apply(changes)
-	for _, u := range r.Statuses {
-		w.statuses[u.Key] = u
-	}
-	for _, c := range changes {
-		if w.View().Get(c.Key) == nil {
-			delete(w.statuses, c.Key)
-		}
-	}
-	return r
-}
-
-// Snapshot returns what the proxies of all Gateways need.
-func (w *World) Snapshot() *xds.Snapshot {
-	var all []*emit.Resources
-	for _, name := range w.Gateways() {
-		if r := w.Resources(name); r != nil {
-			all = append(all, r)
-		}
-	}
-	return emit.Snapshot(nil, "1", all)
-}
+func NewWorld(t testing.TB, o control.Options) *World { return &World{offline.New(o), t} }
 
 // XDS returns the snapshot in brief. It fails the test if the snapshot has problems.
 func (w *World) XDS() string {
@@ -128,8 +87,8 @@ func (w *World) XDS() string {
 // Status returns all statuses in brief.
 func (w *World) Status() string {
 	var b strings.Builder
-	for _, k := range slices.SortedFunc(maps.Keys(w.statuses), source.CompareKeys) {
-		b.WriteString(status.Brief(w.statuses[k]))
+	for _, u := range w.Statuses() {
+		b.WriteString(status.Brief(u))
 	}
 	return b.String()
 }

@@ -34,6 +34,9 @@ func (e *Emitter) makeListener(c *memo.Ctx, id graph.SocketID) *listenerv3.Liste
 	for _, ch := range s.Chains {
 		out.FilterChains = append(out.FilterChains, chain(id, ch))
 	}
+	if len(out.FilterChains) == 0 {
+		return nil // TLS for which no route is there: an unbound port refuses it.
+	}
 	if slices.ContainsFunc(s.Chains, func(ch *graph.Chain) bool { return ch.Inspect }) {
 		out.ListenerFilters = append(out.ListenerFilters, build.TLSInspector())
 	}

@@ -54,13 +54,43 @@ func TestBootstraps(t *testing.T) {
 	}
 }
 
+// TestObjects checks the objects in the documents.
+func TestObjects(t *testing.T) {
+	tested := 0
+	for name, text := range documents(t) {
+		blocks, err := Blocks(name, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range blocks {
+			if !b.Is("yaml", "objects") {
+				continue
+			}
+			tested++
+			file := filepath.Join(t.TempDir(), "objects.yaml")
+			if err := os.WriteFile(file, []byte(b.Text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if out, status := weirtest.Run(t, "", "check", file); status != 0 {
+				t.Errorf("%s:%d: status %d:\n%s", name, b.Line, status, out)
+			}
+		}
+	}
+	if tested == 0 {
+		t.Error("no document shows objects")
+	}
+}
+
 // TestConsoles runs the commands in the documents: those of an example's README against the example, all
-// others against the quickstart.
+// others against examples/envoy/quickstart, and README.md against examples/quickstart.
 func TestConsoles(t *testing.T) {
 	by := map[string][]string{} // names of documents by example
 	texts := documents(t)
 	for name := range texts {
-		folder := "examples/quickstart"
+		folder := "examples/envoy/quickstart"
+		if name == "README.md" {
+			folder = "examples/quickstart"
+		}
 		if dir := filepath.Dir(name); isExample(dir) {
 			folder = dir
 		}
@@ -74,7 +104,7 @@ func TestConsoles(t *testing.T) {
 	for example, names := range by {
 		t.Run(strings.TrimPrefix(example, "examples/"), func(t *testing.T) {
 			folder := weirtest.Example(t, moduleRoot, example)
-			p := weirtest.Start(t, "run", folder.Path)
+			p := weirtest.Start(t, folder.Run()...)
 			p.WaitFor("Ready.")
 			tested := map[string]bool{}
 			for _, name := range names {

@@ -3,6 +3,8 @@
 package weirtest
 
 import (
+	"cmp"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -17,14 +19,22 @@ import (
 // whatever the machine runs.
 type Folder struct {
 	Path    string
-	Example string            // the example's folder, from the module's root: "examples/quickstart"
+	Example string            // the example's folder, from the module's root: "examples/envoy/quickstart"
 	Ports   map[string]string // of the example → of the copy
 }
 
-// Quickstart copies examples/quickstart. root is the module's root, from the test's folder.
+// Quickstart copies examples/envoy/quickstart. root is the module's root, from the test's folder.
 func Quickstart(t *testing.T, root string) Folder {
 	t.Helper()
-	return Example(t, root, "examples/quickstart")
+	return Example(t, root, "examples/envoy/quickstart")
+}
+
+// admin is the port of the admin where no file says one.
+const admin = "9901"
+
+// Run returns the arguments that run the copy.
+func (f Folder) Run(flags ...string) []string {
+	return append([]string{"run", f.Path, "--admin", "127.0.0.1:" + cmp.Or(f.Ports[admin], "0")}, flags...)
 }
 
 // Example copies the example in a folder, given from the module's root. If it has a certificates.sh, which
@@ -50,11 +60,14 @@ func Example(t *testing.T, root, folder string) Folder {
 			t.Fatal(err)
 		}
 		texts[name] = string(text)
-		for _, m := range regexp.MustCompile(`(?:127\.0\.0\.1:|port_value: |"port": )([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
+		for _, m := range regexp.MustCompile(`(?:127\.0\.0\.1:|port_value: |"port": |\bport: )([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
 			if f.Ports[m[1]] == "" {
 				f.Ports[m[1]] = freePort(t)
 			}
 		}
+	}
+	if !strings.Contains(fmt.Sprint(texts), "port_value") {
+		f.Ports[admin] = freePort(t) // Of objects the admin is a flag.
 	}
 	for name, text := range texts {
 		if err := os.WriteFile(filepath.Join(f.Path, filepath.Base(name)), []byte(f.Here(text)), 0o644); err != nil {
@@ -92,7 +105,7 @@ func freePort(t *testing.T) string {
 func (f Folder) Here(text string) string {
 	pairs := []string{f.Example + "/", f.Path + "/"}
 	for from, to := range f.Ports {
-		pairs = append(pairs, "127.0.0.1:"+from, "127.0.0.1:"+to, "port_value: "+from, "port_value: "+to, `"port": `+from, `"port": `+to)
+		pairs = append(pairs, "127.0.0.1:"+from, "127.0.0.1:"+to, "port_value: "+from, "port_value: "+to, `"port": `+from, `"port": `+to, " port: "+from, " port: "+to)
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }

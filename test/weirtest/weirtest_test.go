@@ -37,7 +37,7 @@ func TestQuickstart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	original, err := os.ReadFile("../../examples/quickstart/edge.yaml")
+	original, err := os.ReadFile("../../examples/envoy/quickstart/edge.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestQuickstart(t *testing.T) {
 		t.Errorf("the ports are still the example's:\n%s", edge)
 	}
 	line := "curl -s http://127.0.0.1:8080/x " + f.Path
-	if got := f.There(f.Here(line)); got != "curl -s http://127.0.0.1:8080/x examples/quickstart" {
+	if got := f.There(f.Here(line)); got != "curl -s http://127.0.0.1:8080/x examples/envoy/quickstart" {
 		t.Errorf("there and back: %q", got)
 	}
 	want := 1 + strings.Count(strings.Split(string(edge), "virtual_hosts")[0], "\n")

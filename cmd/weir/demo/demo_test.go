@@ -5,6 +5,7 @@ package demo
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,6 +91,7 @@ func TestScan(t *testing.T) {
 		files      map[string]string
 		paths      []string
 		bootstraps []string
+		objects    []string
 		demo       bool
 		want       string // of the error
 	}{
@@ -108,11 +110,14 @@ func TestScan(t *testing.T) {
 			name:  "what is not YAML is for the loader to explain",
 			files: map[string]string{"a.yaml": "a: [", "b.yaml": "- x"}, paths: []string{"."}, bootstraps: []string{"a.yaml", "b.yaml"},
 		},
-		{name: "no bootstrap", files: map[string]string{"demo.yaml": good}, paths: []string{"."}, want: "no Envoy bootstrap in"},
+		{name: "no bootstrap", files: map[string]string{"demo.yaml": good}, paths: []string{"."}, want: "no Envoy bootstrap and no Gateway in"},
 		{name: "not there", paths: []string{"nowhere.yaml"}, want: "read configuration: stat"},
 		{name: "given twice", files: map[string]string{"a.yaml": bootstrap}, paths: []string{".", "a.yaml"}, want: "is given twice"},
 		{name: "two demos", files: map[string]string{"a.yaml": good, "b.yaml": good}, paths: []string{"."}, want: "holds a Demo already"},
-		{name: "another kind", files: map[string]string{"a.yaml": "apiVersion: v1\nkind: Service\n"}, paths: []string{"."}, want: `kind "Service" cannot be run`},
+		{
+			name: "objects", files: map[string]string{"a.yaml": "apiVersion: v1\nkind: Service\n", "b.yaml": bootstrap},
+			paths: []string{"."}, bootstraps: []string{"b.yaml"}, objects: []string{"a.yaml"},
+		},
 		{name: "a wrong demo", files: map[string]string{"a.yaml": bootstrap, "d.yaml": "kind: Demo\n"}, paths: []string{"."}, want: "d.yaml:1: spec: missing"},
 	}
 	for _, tt := range tests {
@@ -140,6 +145,13 @@ func TestScan(t *testing.T) {
 			}
 			if err != nil {
 				t.Fatal(err)
+			}
+			var objects []string
+			for _, path := range set.Objects {
+				objects = append(objects, filepath.Base(path))
+			}
+			if !slices.Equal(objects, tt.objects) {
+				t.Errorf("objects %v, want %v", objects, tt.objects)
 			}
 			var names []string
 			for _, f := range set.Bootstraps {

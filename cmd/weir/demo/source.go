@@ -30,11 +30,13 @@ type Set struct {
 	Bootstraps []File
 	// Demo is nil when no path holds one.
 	Demo *Demo
+	// Objects are files that hold objects of other kinds, which make Gateways.
+	Objects []string
 }
 
 // Scan reads paths. A file is taken as it is; of a folder, every file whose name ends in .yaml, .yml or
-// .json, without its subfolders. A file with apiVersion and kind must be a Demo, of which there may be one;
-// every other file is an Envoy bootstrap, so that one which is neither is refused and not passed over.
+// .json, without its subfolders. A file with apiVersion and kind is a Demo, of which there may be one, or holds
+// objects; every other file is an Envoy bootstrap, so that one which is neither is refused and not passed over.
 func Scan(paths ...string) (*Set, error) {
 	files, err := expand(paths)
 	if err != nil {
@@ -54,7 +56,7 @@ func Scan(paths ...string) (*Set, error) {
 		case !isObject:
 			set.Bootstraps = append(set.Bootstraps, File{Path: path, Data: data})
 		case kind != Kind:
-			errs = append(errs, fmt.Errorf("%s: kind %q cannot be run: there are Envoy bootstraps and kind %s", path, kind, Kind))
+			set.Objects = append(set.Objects, path)
 		case demoFile != "":
 			errs = append(errs, fmt.Errorf("%s: %s holds a %s already: put both into one", path, demoFile, Kind))
 		default:
@@ -69,8 +71,8 @@ func Scan(paths ...string) (*Set, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	if len(set.Bootstraps) == 0 {
-		return nil, fmt.Errorf("no Envoy bootstrap in %s: give a .yaml or .json file, or a folder that holds one", strings.Join(paths, ", "))
+	if len(set.Bootstraps)+len(set.Objects) == 0 {
+		return nil, fmt.Errorf("no Envoy bootstrap and no Gateway in %s: give a .yaml or .json file, or a folder that holds one", strings.Join(paths, ", "))
 	}
 	return set, nil
 }
@@ -137,6 +139,12 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: larger than the %d MiB allowed", path, maxFile>>20)
 	}
 	return data, nil
+}
+
+// NotObjects reports whether a file is not one of a Set's Objects.
+func NotObjects(path string, data []byte) bool {
+	kind, isObject := identify(path, data)
+	return !isObject || kind == Kind
 }
 
 // identify returns the kind of a file and whether it is an object, which has an apiVersion or a kind. What

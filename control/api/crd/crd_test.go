@@ -52,6 +52,32 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
+// TestInstalled compares the schemas of Weir's own kinds with the CRDs that are
+// installed.
+func TestInstalled(t *testing.T) {
+	data, err := os.ReadFile("../../../deploy/crds/weir.dev_backends.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var crd map[string]any
+	if err := yaml.Unmarshal(data, &crd); err != nil {
+		t.Fatal(err)
+	}
+	name, want := schemaOf(t, crd)
+	data, err = Schemas.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own map[string]any
+	if err := json.Unmarshal(data, &own); err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.Marshal(own)
+	if err != nil || string(got)+"\n" != string(want) {
+		t.Errorf("%s is\n%s\n%v, and what is installed\n%s", name, got, err, want)
+	}
+}
+
 func schemaOf(t *testing.T, crd map[string]any) (name string, data []byte) {
 	t.Helper()
 	spec := crd["spec"].(map[string]any)

@@ -56,7 +56,7 @@ func supportedFeatures() []gwapiv1.SupportedFeature {
 		"GRPCRoute", "GRPCRouteNamedRouteRule", "GRPCRouteRequestHeaderModifier",
 		"Gateway", "GatewayAddressEmpty", "GatewayBackendClientCertificate",
 		"GatewayFrontendClientCertificateValidation", "GatewayFrontendClientCertificateValidationInsecureFallback",
-		"GatewayHTTPListenerIsolation", "GatewayHTTPSListenerDetectMisdirectedRequests", "GatewayInfrastructurePropagation",
+		"GatewayHTTPListenerIsolation", "GatewayHTTPSListenerDetectMisdirectedRequests",
 		"GatewayPort8080", "GatewayStaticAddresses",
 		"HTTPRoute", "HTTPRoute303RedirectStatusCode", "HTTPRoute307RedirectStatusCode", "HTTPRoute308RedirectStatusCode",
 		"HTTPRouteBackendProtocolH2C", "HTTPRouteBackendProtocolWebSocket", "HTTPRouteBackendRequestHeaderModification",

@@ -150,21 +150,24 @@ func watch[K comparable, V any](db *memo.DB, f *memo.Func[K, V], key K, is, was 
 	}
 }
 
-// Status returns the update that a change reported by the DB's Settle is, if it is
-// one of the dialect's.
-func (d *Dialect) Status(ch memo.Change) (*status.Update, bool) {
-	if _, u, ok := d.routeStatus.Watched(ch); ok {
-		return u, true
+// Status returns the object whose status a change reported by the DB's Settle is, and
+// the update; nil if the object is not ours any more. ok tells that it is one of the
+// dialect's.
+func (d *Dialect) Status(ch memo.Change) (key source.Key, u *status.Update, ok bool) {
+	if key, u, ok = d.routeStatus.Watched(ch); ok {
+		return key, u, true
 	}
-	if _, u, ok := d.classStatus.Watched(ch); ok {
-		return u, true
+	if name, u, ok := d.classStatus.Watched(ch); ok {
+		return source.Key{Kind: source.GatewayClass, Name: source.Name{Name: name}}, u, true
 	}
-	for _, f := range []*memo.Func[source.Name, *status.Update]{d.gatewayStatus, d.setStatus, d.policyStatus} {
-		if _, u, ok := f.Watched(ch); ok {
-			return u, true
+	for kind, f := range map[source.Kind]*memo.Func[source.Name, *status.Update]{
+		source.Gateway: d.gatewayStatus, source.ListenerSet: d.setStatus, source.BackendTLSPolicy: d.policyStatus,
+	} {
+		if name, u, ok := f.Watched(ch); ok {
+			return source.Key{Kind: kind, Name: name}, u, true
 		}
 	}
-	return nil, false
+	return source.Key{}, nil, false
 }
 
 // Gateways returns the Gateways that are ours, by name.

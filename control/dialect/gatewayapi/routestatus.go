@@ -193,6 +193,8 @@ func (d *Dialect) statusOfPolicy(c *memo.Ctx, name source.Name) *status.Update {
 			Path: path, Reason: string(gwapiv1.PolicyReasonConflicted),
 			Message: fmt.Sprintf("BackendTLSPolicy %s, which is older or first by name, has the same target", winner),
 		})
+	case len(p.Refused) > 0:
+		refused = p.Refused
 	case !p.Valid:
 		refused = append(refused, graph.Problem{
 			Path: "spec.validation", Reason: string(gwapiv1.BackendTLSPolicyReasonNoValidCACertificate),

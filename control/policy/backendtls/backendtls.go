@@ -45,8 +45,10 @@ type Policy struct {
 	TLS build.UpstreamTLS
 	// Refs are the references that lead nowhere. Without any that does not, the policy is
 	// not Valid.
-	Refs  []graph.Problem
-	Valid bool
+	Refs []graph.Problem
+	// Refused are reasons not to take the policy.
+	Refused []graph.Problem
+	Valid   bool
 }
 
 // New returns Policies. Views that are read must have its Index.
@@ -148,7 +150,14 @@ func read(c *memo.Ctx, name source.Name) *Policy {
 	p.TLS.CA = strings.Join(certificates, "\n")
 	wellKnown := v.WellKnownCACertificates != nil && *v.WellKnownCACertificates == gwapiv1.WellKnownCACertificatesSystem
 	p.Valid = len(certificates) > 0 || wellKnown && len(v.CACertificateRefs) == 0
-	if !p.Valid && len(p.Refs) == 0 {
+	for key := range o.Spec.Options {
+		p.Valid = false
+		p.Refused = append(p.Refused, graph.Problem{
+			Path: "spec.options", Reason: string(gwapiv1.PolicyReasonInvalid),
+			Message: fmt.Sprintf("option %s is not known, so the backends are not spoken to: leave it out", key),
+		})
+	}
+	if !p.Valid && len(p.Refs)+len(p.Refused) == 0 {
 		p.Refs = append(p.Refs, graph.Problem{
 			Path: "spec.validation", Reason: string(gwapiv1.BackendTLSPolicyReasonInvalidCACertificateRef),
 			Message: "nobody is trusted: name caCertificateRefs, or set wellKnownCACertificates to System",

@@ -26,6 +26,9 @@ import (
 // maxFile bounds one file, in bytes.
 const maxFile = 64 << 20
 
+// demo is the kind that "weir run" reads itself: backends to start, requests to try.
+const demo = "weir.dev/v1alpha1 Demo"
+
 // A Reader reads objects. Make it with New.
 type Reader struct{ decoder }
 
@@ -35,7 +38,7 @@ func New() (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{decoder{types: source.Types(), schemas: schemas}}, nil
+	return &Reader{decoder{types: source.Types(), schemas: schemas, others: []string{demo}}}, nil
 }
 
 // An Object is an object and where it stands.

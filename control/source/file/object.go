@@ -25,8 +25,8 @@ const defaultNamespace = "default"
 type decoder struct {
 	types   []source.Type
 	schemas *schema.Set
-	// also are kinds that others read: their documents are handed out as they are.
-	also map[string]bool
+	// others are kinds, as "apiVersion kind", that somebody else reads.
+	others []string
 }
 
 // decode returns the object of a document, or nil with what is wrong.
@@ -38,6 +38,9 @@ func (d *decoder) decode(file string, doc document) (source.Object, source.Key, 
 	kind, _ := doc.value["kind"].(string)
 	if version == "" || kind == "" {
 		return nil, source.Key{}, bad("", "has no apiVersion or kind, so it cannot be told what it is", "")
+	}
+	if slices.Contains(d.others, version+" "+kind) {
+		return nil, source.Key{}, nil
 	}
 	t, reason, remedy := d.find(version, kind)
 	if t == nil {

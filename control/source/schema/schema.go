@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"slices"
@@ -338,22 +339,24 @@ func (w *walker) number(s *Schema, v float64, path string) {
 
 // combined checks anyOf, oneOf and not.
 func (w *walker) combined(s *Schema, v any, path string) {
-	matches := func(list []*Schema) int {
-		n := 0
-		for _, o := range list {
-			alone := &walker{}
-			if alone.partial(o, v); len(alone.problems) == 0 {
-				n++
-			}
-		}
-		return n
-	}
 	switch {
-	case len(s.AnyOf) > 0 && matches(s.AnyOf) == 0, len(s.OneOf) > 0 && matches(s.OneOf) != 1:
+	case len(s.AnyOf) > 0 && matches(s.AnyOf, v) == 0, len(s.OneOf) > 0 && matches(s.OneOf, v) != 1:
 		w.bad(path, "is of none of the forms that are allowed")
-	case s.Not != nil && matches([]*Schema{s.Not}) == 1:
+	case s.Not != nil && matches([]*Schema{s.Not}, v) == 1:
 		w.bad(path, "is of a form that is not allowed")
 	}
+}
+
+// matches counts the schemas that v is right by.
+func matches(list []*Schema, v any) int {
+	n := 0
+	for _, s := range list {
+		alone := &walker{}
+		if alone.partial(s, v); len(alone.problems) == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // partial checks v against a part of a schema, which says only what it adds.
@@ -372,6 +375,9 @@ func (w *walker) partial(s *Schema, v any) {
 		}
 	case string:
 		w.text(s, x, "")
+		if ip, err := netip.ParseAddr(x); s.Format == "ipv4" && (err != nil || !ip.Is4()) || s.Format == "ipv6" && (err != nil || !ip.Is6()) {
+			w.bad("", "is no address")
+		}
 	case []any:
 		if s.MaxItems != nil && len(x) > *s.MaxItems || s.MinItems != nil && len(x) < *s.MinItems {
 			w.bad("", "has not so many entries")
@@ -380,4 +386,5 @@ func (w *walker) partial(s *Schema, v any) {
 	if len(s.Enum) > 0 && !slices.ContainsFunc(s.Enum, func(e any) bool { return same(e, v) }) {
 		w.bad("", "is another")
 	}
+	w.combined(s, v, "")
 }

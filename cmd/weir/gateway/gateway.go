@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package gateway runs both houses in one process: objects from files or a cluster,
+// translated, and served by a proxy that is joined in memory.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+
+	"weir.dev/weir/control"
+	"weir.dev/weir/control/local"
+	"weir.dev/weir/control/offline"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/control/source/file"
+	"weir.dev/weir/control/source/kube"
+	"weir.dev/weir/control/status"
+	"weir.dev/weir/xds"
+)
+
+// A Proxy is what serves.
+type Proxy interface {
+	Apply(*xds.Snapshot) []xds.Problem
+	Run(ctx context.Context) error
+}
+
+// A Gateway is a control plane and its proxy.
+type Gateway struct {
+	proxy      Proxy
+	watch      func(ctx context.Context) error // reads changes until ctx ends
+	writer     *kube.StatusWriter              // nil without a cluster
+	controller *control.Controller
+	log        *slog.Logger
+	wg         sync.WaitGroup
+}
+
+// Options of a Gateway.
+type Options struct {
+	Control control.Options
+	// Files and folders that hold the objects.
+	Paths []string
+	// Skip says which files are not objects; nil is none.
+	Skip  func(path string, data []byte) bool
+	Proxy Proxy
+	Log   *slog.Logger
+	// Pool has the addresses that Gateways get; the zero Prefix is none.
+	Pool netip.Prefix
+}
+
+// reached is where the Gateways of this machine are reached.
+const reached = "127.0.0.1"
+
+// Start reads the objects and has the proxy serve them. The error is that nothing
+// can be served, with all problems, one a line; what is wrong with a part is logged.
+func Start(o Options) (*Gateway, error) {
+	r, err := file.New()
+	if err != nil {
+		return nil, err
+	}
+	g := assemble(o)
+	t := g.controller.Translator
+	g.controller.Writer = &teller{log: o.Log, view: t.View, told: map[source.Key]string{}}
+	files := file.NewSource(r, o.Skip, o.Paths...)
+	g.watch = func(ctx context.Context) error {
+		files.Watch(ctx, g.controller.Queue, func(err error) { g.log.Error(err.Error()) })
+		return nil
+	}
+	changes, problems, err := files.Poll()
+	if err != nil {
+		return nil, err
+	}
+	// What the proxy of a file would refuse at its start is refused here, too.
+	if err := xds.Err(problems); err != nil {
+		return nil, err
+	}
+	g.controller.Step(changes)
+	if len(t.Gateways()) == 0 {
+		return nil, fmt.Errorf("there is no Gateway to serve: give a GatewayClass with controllerName %s, and a Gateway of it", controllerName(o.Control))
+	}
+	return g, nil
+}
+
+// StartCluster has the proxy serve what a cluster says, once Run has read it.
+func StartCluster(c *kube.Cluster, o Options) *Gateway {
+	g := assemble(o)
+	s := kube.NewSource(c, g.controller.Queue, o.Log)
+	g.writer = kube.NewStatusWriter(s, controllerName(o.Control), o.Log)
+	g.controller.Writer = g.writer
+	g.watch = s.Run
+	return g
+}
+
+func assemble(o Options) *Gateway {
+	runner := local.New(local.Options{Apply: o.Proxy.Apply, Reached: reached, Unprivileged: os.Geteuid() != 0, Pool: o.Pool})
+	return &Gateway{proxy: o.Proxy, log: o.Log, controller: &control.Controller{
+		Queue: &source.Queue{}, Translator: control.NewTranslator(o.Control), Runner: runner, Log: o.Log,
+	}}
+}
+
+func controllerName(o control.Options) string {
+	if o.Controller != "" {
+		return o.Controller
+	}
+	return control.DefaultController
+}
+
+// Run serves until ctx ends, the proxy decides to stop, or the objects can not be
+// read at all; and keeps up with changes until the proxy has drained.
+func (g *Gateway) Run(ctx context.Context) error {
+	serving, end := context.WithCancel(ctx)
+	defer end()
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var refused error
+	g.wg.Go(func() {
+		if err := g.watch(watching); err != nil && watching.Err() == nil {
+			refused = err
+			end()
+		}
+	})
+	g.wg.Go(func() {
+		// It ends with the context, and has no other way to.
+		_ = g.controller.Run(watching)
+	})
+	if g.writer != nil {
+		g.wg.Go(func() { g.writer.Run(watching) })
+	}
+	err := g.proxy.Run(serving)
+	stop()
+	g.wg.Wait()
+	return errors.Join(refused, err)
+}
+
+// teller logs what statuses tell of, each problem once.
+type teller struct {
+	log  *slog.Logger
+	view func() *source.View
+	told map[source.Key]string
+}
+
+// Write logs problems.
+func (t *teller) Write(updates []*status.Update) {
+	for _, u := range updates {
+		problems := offline.Problems(t.view(), u)
+		text := fmt.Sprint(problems)
+		if t.told[u.Key] == text {
+			continue
+		}
+		if t.told[u.Key] != "" && len(problems) == 0 {
+			t.log.Info("all is well again", "object", u.Key.String())
+		}
+		t.told[u.Key] = text
+		if len(problems) == 0 {
+			delete(t.told, u.Key)
+		}
+		for _, p := range problems {
+			t.log.Warn(p.Error())
+		}
+	}
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"weir.dev/weir/cmd/weir/demo"
+	"weir.dev/weir/cmd/weir/flags"
+	"weir.dev/weir/cmd/weir/gateway"
+	"weir.dev/weir/control"
+	"weir.dev/weir/control/source/kube"
+	"weir.dev/weir/proxy"
+)
+
+// objects are files whose objects one proxy serves.
+type objects struct {
+	// paths as they were given: folders are watched for further files.
+	paths []string
+	// kubeconfig and context name a cluster instead.
+	kubeconfig, context string
+	// pool has addresses for Gateways; "" is none.
+	pool string
+	// admin is where the proxy's admin listens; "" is nowhere.
+	admin   string
+	control control.Options
+}
+
+// defaultAdmin is where the admin of a proxy that has no bootstrap listens.
+const defaultAdmin = "127.0.0.1:9901"
+
+// Serve starts a proxy that serves what objects say.
+func (p *proxies) Serve(o objects, f *flags.Proxy, log *slog.Logger) (engine, error) {
+	p.keepHeap()
+	bootstrap, err := bare(o.admin)
+	if err != nil {
+		return nil, err
+	}
+	options, err := p.options([]document{{"--admin", []byte(bootstrap)}}, f, log)
+	if err != nil {
+		return nil, err
+	}
+	running, err := proxy.New(options)
+	if err != nil {
+		return nil, err
+	}
+	g, err := o.start(gateway.Options{Control: o.control, Paths: o.paths, Skip: demo.NotObjects, Proxy: running, Log: log})
+	if err != nil {
+		running.Close()
+		return nil, err
+	}
+	return &serving{running, g}, nil
+}
+
+func (o *objects) start(opts gateway.Options) (*gateway.Gateway, error) {
+	if o.pool != "" {
+		var err error
+		if opts.Pool, err = netip.ParsePrefix(o.pool); err != nil {
+			return nil, fmt.Errorf("--addresses %q: want a range such as 10.0.0.0/24: %w", o.pool, err)
+		}
+	}
+	if o.kubeconfig == "" {
+		return gateway.Start(opts)
+	}
+	cluster, err := kube.Connect(context.Background(), o.kubeconfig, o.context)
+	if err != nil {
+		return nil, err
+	}
+	return gateway.StartCluster(cluster, opts), nil
+}
+
+// bare returns a bootstrap with nothing but an admin, or not even that.
+func bare(admin string) (string, error) {
+	if admin == "" {
+		return "{}", nil
+	}
+	host, port, err := net.SplitHostPort(admin)
+	if err != nil {
+		return "", fmt.Errorf("--admin %q: want host:port: %w", admin, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || net.ParseIP(host) == nil {
+		return "", fmt.Errorf("--admin %q: want an IP address and a port", admin)
+	}
+	return fmt.Sprintf("admin: {address: {socket_address: {address: %q, port_value: %d}}}", host, n), nil
+}
+
+// serving is a proxy that objects configure.
+type serving struct {
+	*proxy.Proxy // Close, AdminAddr, Listeners, ReopenLogs
+	*gateway.Gateway
+}
+
+// Run serves until ctx ends, and drains.
+func (s *serving) Run(ctx context.Context) error { return s.Gateway.Run(ctx) }
+
+// Calls is empty: whom it calls changes with the objects.
+func (s *serving) Calls() []string { return nil }

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/control/status"
+)
+
+// A Runner runs the proxies of Gateways. Its methods are called from the
+// Controller's goroutine.
+type Runner interface {
+	// Plan is told which Gateways came, changed or went, before they are translated. It
+	// returns what is known of their proxies, as changes of kind source.Fleets.
+	Plan(view *source.View, gateways []source.Name) []source.Change
+	// Serve gives proxies what they need now; gateways are those whose resources are
+	// others, or that went. It returns what has become known of the proxies by that.
+	// What becomes known later goes to the Controller's Queue.
+	Serve(t *Translator, gateways []source.Name) []source.Change
+	// Acknowledged reports whether the proxies of a Gateway have answered to all that
+	// they were given.
+	Acknowledged(gateway source.Name) bool
+}
+
+// A Writer writes statuses where objects come from. It must not block for long.
+type Writer interface {
+	Write(updates []*status.Update)
+}
+
+// A Controller joins sources, translation, proxies and status.
+type Controller struct {
+	// Queue is where sources and the Runner put changes.
+	Queue      *source.Queue
+	Translator *Translator
+	Runner     Runner
+	// Writer may be nil.
+	Writer Writer
+	Log    *slog.Logger
+
+	held map[source.Key]held
+}
+
+// held is a status that tells of proxies and waits for their answer.
+type held struct {
+	update  *status.Update
+	gateway source.Name
+}
+
+// Run translates what the Queue has until ctx ends, and returns ctx's error.
+func (c *Controller) Run(ctx context.Context) error {
+	c.held = map[source.Key]held{}
+	for {
+		batch, err := c.Queue.Take(ctx)
+		if err != nil {
+			return err
+		}
+		c.Step(batch)
+	}
+}
+
+// Step takes one batch of changes.
+func (c *Controller) Step(batch []source.Change) {
+	if c.held == nil {
+		c.held = map[source.Key]held{}
+	}
+	start := time.Now()
+	statuses := map[source.Key]*status.Update{}
+	for changes := c.plan(batch); len(changes) > 0; {
+		r := c.Translator.Apply(changes)
+		for _, u := range r.Statuses {
+			statuses[u.Key] = u
+		}
+		if len(r.Gateways) == 0 {
+			break
+		}
+		changes = c.Runner.Serve(c.Translator, r.Gateways)
+	}
+	c.write(statuses)
+	if c.Log != nil && len(batch) > 0 {
+		c.Log.Debug("translated", "changes", len(batch), "statuses", len(statuses), "took", time.Since(start))
+	}
+}
+
+// plan adds what the Runner knows of Gateways that changed.
+func (c *Controller) plan(batch []source.Change) []source.Change {
+	var names []source.Name
+	for _, ch := range batch {
+		if ch.Key.Kind == source.Gateway {
+			names = append(names, ch.Key.Name)
+		}
+	}
+	if len(names) == 0 {
+		return batch
+	}
+	view, _ := c.Translator.View().Apply(batch)
+	return append(slices.Clone(batch), c.Runner.Plan(view, names)...)
+}
+
+// write hands out statuses. Those of Gateways and ListenerSets say whether proxies
+// serve them: they wait until the proxies have answered.
+func (c *Controller) write(statuses map[source.Key]*status.Update) {
+	for key, u := range statuses {
+		if gateway, ok := c.Translator.Awaits(key); ok {
+			c.held[key] = held{u, gateway}
+			delete(statuses, key)
+		} else {
+			delete(c.held, key)
+		}
+	}
+	for key, h := range c.held {
+		if c.Runner.Acknowledged(h.gateway) {
+			statuses[key] = h.update
+			delete(c.held, key)
+		}
+	}
+	if len(statuses) == 0 || c.Writer == nil {
+		return
+	}
+	c.Writer.Write(slices.SortedFunc(maps.Values(statuses), func(a, b *status.Update) int { return source.CompareKeys(a.Key, b.Key) }))
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package local runs all Gateways in one proxy in this process: for files, for tests,
+// and for machines without a cluster.
+//
+// Each Gateway is bound to the addresses that it asks for or, if there is a pool, to
+// one of it; otherwise to all of the machine. Of two Gateways that want the same port
+// of the same address, the older has it.
+package local
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/control"
+	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/emit"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/xds"
+)
+
+// Options of a Runner.
+type Options struct {
+	// Apply gives the proxy a snapshot, and returns what it refuses.
+	Apply func(*xds.Snapshot) []xds.Problem
+	// Pool has the addresses that Gateways get; the zero Prefix is none.
+	Pool netip.Prefix
+	// Reached is where Gateways without an address of their own are reached, for their
+	// status.
+	Reached string
+	// Unprivileged tells that ports below 1024 cannot be bound: see graph.Gateway's Bound.
+	Unprivileged bool
+}
+
+// A Runner is a control.Runner.
+type Runner struct {
+	opts     Options
+	fleets   map[source.Name]*source.Fleet
+	assigned map[source.Name][]string
+	snapshot *xds.Snapshot
+	version  int
+}
+
+// New returns a Runner.
+func New(o Options) *Runner {
+	return &Runner{opts: o, fleets: map[source.Name]*source.Fleet{}, assigned: map[source.Name][]string{}}
+}
+
+// Acknowledged is always true: Serve returns when the proxy has answered.
+func (r *Runner) Acknowledged(source.Name) bool { return true }
+
+// Plan gives Gateways their addresses.
+func (r *Runner) Plan(view *source.View, gateways []source.Name) []source.Change {
+	var out []source.Change
+	for _, name := range gateways {
+		key := source.Key{Kind: source.Fleets, Name: name}
+		o, ok := view.Get(source.Key{Kind: source.Gateway, Name: name}).(*gwapiv1.Gateway)
+		if !ok {
+			delete(r.fleets, name)
+			delete(r.assigned, name)
+			out = append(out, source.Change{Key: key})
+			continue
+		}
+		f := source.NewFleet(name)
+		if old := r.fleets[name]; old != nil {
+			f = old.DeepCopyObject().(*source.Fleet)
+		}
+		f.Unprivileged = r.opts.Unprivileged
+		r.address(f, name, o)
+		r.fleets[name] = f
+		out = append(out, source.Change{Key: key, Object: f})
+	}
+	return out
+}
+
+// address gives a Gateway the addresses that it asks for, or one.
+func (r *Runner) address(f *source.Fleet, name source.Name, o *gwapiv1.Gateway) {
+	var asked []string
+	for _, a := range o.Spec.Addresses {
+		if a.Value != "" && (a.Type == nil || *a.Type == gwapiv1.IPAddressType) {
+			asked = append(asked, a.Value)
+		}
+	}
+	f.Addresses, f.Bind, f.Unusable = nil, nil, nil
+	for _, a := range asked {
+		ip, err := netip.ParseAddr(a)
+		if err != nil || r.opts.Pool.IsValid() && !r.opts.Pool.Contains(ip) || r.takenByOther(name, a) {
+			f.Unusable = append(f.Unusable, a)
+			continue
+		}
+		f.Addresses, f.Bind = append(f.Addresses, ip.String()), append(f.Bind, ip.String())
+	}
+	if len(asked) == 0 {
+		if free, ok := r.free(name); ok {
+			f.Addresses, f.Bind = []string{free}, []string{free}
+		} else if !r.opts.Pool.IsValid() {
+			f.Addresses = []string{r.opts.Reached}
+		}
+	}
+	r.assigned[name] = f.Bind
+}
+
+func (r *Runner) takenByOther(name source.Name, address string) bool {
+	if !r.opts.Pool.IsValid() {
+		return false // The machine's own addresses may be shared, port by port.
+	}
+	for other, list := range r.assigned {
+		if other != name && slices.Contains(list, address) {
+			return true
+		}
+	}
+	return false
+}
+
+// free returns the address of the pool that a Gateway has, or one that none has.
+func (r *Runner) free(name source.Name) (string, bool) {
+	if !r.opts.Pool.IsValid() {
+		return "", false
+	}
+	if old := r.assigned[name]; len(old) == 1 {
+		return old[0], true
+	}
+	for ip := r.opts.Pool.Masked().Addr().Next(); r.opts.Pool.Contains(ip); ip = ip.Next() {
+		if !r.takenByOther(name, ip.String()) {
+			return ip.String(), true
+		}
+	}
+	return "", false
+}
+
+// Serve gives the proxy all that Gateways need.
+func (r *Runner) Serve(t *control.Translator, _ []source.Name) []source.Change {
+	names := t.Gateways()
+	view := t.View()
+	slices.SortFunc(names, func(a, b source.Name) int {
+		return attach.Older(view.Get(source.Key{Kind: source.Gateway, Name: a}), view.Get(source.Key{Kind: source.Gateway, Name: b}))
+	})
+	taken := map[string]source.Name{}
+	problems := map[source.Name]string{}
+	ports := map[source.Name]map[int32]string{}
+	var all []*emit.Resources
+	for _, name := range names {
+		if res := t.Resources(name); res != nil {
+			all = append(all, without(res, name, taken, ports))
+		}
+	}
+	r.version++
+	next := emit.Snapshot(r.snapshot, strconv.Itoa(r.version), all)
+	if next != r.snapshot {
+		for _, p := range r.opts.Apply(next) {
+			if p.Severity == xds.Error {
+				place(p, names, problems)
+			}
+		}
+		r.snapshot = next
+	} else {
+		for _, f := range r.fleets {
+			problems[source.NameOf(f)] = f.Problem
+		}
+	}
+	var out []source.Change
+	for _, name := range names {
+		old := r.fleets[name]
+		if old == nil {
+			continue
+		}
+		f := old.DeepCopyObject().(*source.Fleet)
+		f.Ready, f.Problem, f.Ports = true, problems[name], ports[name]
+		if f.Equal(old) {
+			continue
+		}
+		r.fleets[name] = f
+		out = append(out, source.Change{Key: source.Key{Kind: source.Fleets, Name: name}, Object: f})
+	}
+	return out
+}
+
+// place says which Gateway a problem of the proxy is of: the one whose resource has
+// the problem; one of a resource that several use is of all.
+func place(p xds.Problem, names []source.Name, problems map[source.Name]string) {
+	for _, name := range names {
+		if p.Name == name.String() || strings.HasPrefix(p.Name, name.String()+"/") {
+			problems[name] = p.Error()
+			return
+		}
+	}
+	for _, name := range names {
+		problems[name] = p.Error()
+	}
+}
+
+// without returns resources without the listeners whose place an older Gateway has.
+func without(res *emit.Resources, name source.Name, taken map[string]source.Name, ports map[source.Name]map[int32]string) *emit.Resources {
+	out := *res
+	out.Listeners = nil
+	for _, l := range res.Listeners {
+		a := l.Message.GetAddress().GetSocketAddress()
+		at := fmt.Sprintf("%s %s:%d", a.GetProtocol(), a.GetAddress(), a.GetPortValue())
+		if other, ok := taken[at]; ok && other != name {
+			if ports[name] == nil {
+				ports[name] = map[int32]string{}
+			}
+			ports[name][portOf(l.Name)] = fmt.Sprintf("port %d is taken by Gateway %s, which is older: give one of them spec.addresses, or another port", a.GetPortValue(), other)
+			continue
+		}
+		taken[at] = name
+		out.Listeners = append(out.Listeners, l)
+	}
+	return &out
+}
+
+// portOf reads the Gateway's port from a listener's name.
+func portOf(name string) int32 {
+	parts := strings.Split(strings.TrimSuffix(name, "/udp"), "/")
+	n, err := strconv.Atoi(parts[len(parts)-1])
+	if err != nil {
+		return 0
+	}
+	return int32(n)
+}
+
+// Snapshot returns what the proxy was given last.
+func (r *Runner) Snapshot() *xds.Snapshot { return r.snapshot }
+
+// Fleets returns what is known of the proxies, by Gateway.
+func (r *Runner) Fleets() map[source.Name]*source.Fleet { return maps.Clone(r.fleets) }

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package offline translates files without a cluster and without a proxy: what they
+// come to, and what is wrong with them, in the same words as statuses have.
+package offline
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"weir.dev/weir/control"
+	"weir.dev/weir/control/emit"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/control/source/file"
+	"weir.dev/weir/control/status"
+	"weir.dev/weir/xds"
+)
+
+// Address is where the proxies of all Gateways are said to be.
+const Address = "127.0.0.1"
+
+// A World is a Translator and what it said last. Its Gateways have proxies that
+// acknowledge everything.
+type World struct {
+	*control.Translator
+	statuses map[source.Key]*status.Update
+	read     []xds.Problem
+}
+
+// New returns an empty World.
+func New(o control.Options) *World {
+	return &World{Translator: control.NewTranslator(o), statuses: map[source.Key]*status.Update{}}
+}
+
+// Read returns what files and folders hold. The error is that they cannot be read;
+// what is wrong with their content is in Problems.
+func Read(o control.Options, paths ...string) (*World, error) {
+	r, err := file.New()
+	if err != nil {
+		return nil, err
+	}
+	changes, problems, err := file.NewSource(r, nil, paths...).Poll()
+	if err != nil {
+		return nil, err
+	}
+	w := New(o)
+	w.read = problems
+	w.Apply(changes...)
+	return w, nil
+}
+
+// Apply takes changes; each new Gateway gets proxies.
+func (w *World) Apply(changes ...source.Change) control.Result {
+	for _, c := range changes {
+		if c.Key.Kind == source.Gateway && c.Object != nil {
+			f := source.NewFleet(c.Key.Name)
+			f.Addresses, f.Ready = []string{Address}, true
+			changes = append(changes, source.Change{Key: source.Key{Kind: source.Fleets, Name: c.Key.Name}, Object: f})
+		}
+	}
+	r := w.Translator.Apply(changes)
+	for _, u := range r.Statuses {
+		w.statuses[u.Key] = u
+	}
+	for _, key := range r.Strangers {
+		delete(w.statuses, key)
+	}
+	for _, c := range changes {
+		if w.View().Get(c.Key) == nil {
+			delete(w.statuses, c.Key)
+		}
+	}
+	return r
+}
+
+// Statuses returns the statuses of all objects that are ours, by key.
+func (w *World) Statuses() []*status.Update {
+	return slices.SortedFunc(maps.Values(w.statuses), func(a, b *status.Update) int { return source.CompareKeys(a.Key, b.Key) })
+}
+
+// Snapshot returns what the proxies of some Gateways need; of all, if none is named.
+func (w *World) Snapshot(gateways ...source.Name) *xds.Snapshot {
+	if len(gateways) == 0 {
+		gateways = w.Gateways()
+	}
+	var all []*emit.Resources
+	for _, name := range gateways {
+		if r := w.Resources(name); r != nil {
+			all = append(all, r)
+		}
+	}
+	return emit.Snapshot(nil, "1", all)
+}
+
+// Problems returns all that is wrong, in the order of the files.
+func (w *World) Problems() []xds.Problem {
+	out := slices.Clone(w.read)
+	for _, u := range w.Statuses() {
+		out = append(out, Problems(w.View(), u)...)
+	}
+	xds.Sort(out)
+	return out
+}
+
+// Problems returns what a status tells of, with its place in the files, each once.
+func Problems(v *source.View, u *status.Update) []xds.Problem {
+	var out []xds.Problem
+	seen := map[string]bool{}
+	place := v.Place(u.Key)
+	for _, p := range u.Problems {
+		pr := xds.Problem{Kind: xds.Kind(u.Key.Kind.Kind), Name: u.Key.Name.String(), Path: p.Path, Reason: p.Message}
+		at := place.Origin(u.Key, p.Path)
+		pr.File, pr.Line = at.File, at.Line
+		if key := fmt.Sprint(pr.Path, pr.Reason); !seen[key] {
+			seen[key] = true
+			out = append(out, pr)
+		}
+	}
+	return out
+}

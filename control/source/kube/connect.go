@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"weir.dev/weir/control/source"
+)
+
+// A Cluster is a connection to an apiserver.
+type Cluster struct {
+	client dynamic.Interface
+	disc   discovery.DiscoveryInterface
+	host   string
+	// served has the resource of each kind that the cluster has.
+	served map[source.Kind]schema.GroupVersionResource
+	types  map[source.Kind]source.Type
+}
+
+// Requests that may be sent to the apiserver in a second, and at once.
+const (
+	requestsPerSecond = 200
+	requestsAtOnce    = 400
+	answerWithin      = 15 * time.Second
+)
+
+// Connect connects to the cluster of a kubeconfig file, or of a Pod's own service
+// account if path is empty and there is one. Each error is one sentence that says
+// what to do.
+func Connect(ctx context.Context, path, kubeContext string) (*Cluster, error) {
+	cfg, err := config(path, kubeContext)
+	if err != nil {
+		return nil, err
+	}
+	return ConnectTo(ctx, cfg)
+}
+
+func config(path, kubeContext string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	if path != "" {
+		rules.ExplicitPath = path
+	}
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: kubeContext})
+	cfg, err := loader.ClientConfig()
+	if err == nil {
+		return cfg, nil
+	}
+	if path == "" && clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("there is no cluster to read: give --kubeconfig, or run in a Pod with a service account")
+	}
+	return nil, fmt.Errorf("kubeconfig %s: %w", path, err)
+}
+
+// ConnectTo connects to the cluster that cfg names.
+func ConnectTo(ctx context.Context, cfg *rest.Config) (*Cluster, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS, cfg.Burst = requestsPerSecond, requestsAtOnce
+	cfg.UserAgent = "weir"
+	client, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("cluster at %s: %w", cfg.Host, err)
+	}
+	quick := rest.CopyConfig(cfg)
+	quick.Timeout = answerWithin
+	disc, err := discovery.NewDiscoveryClientForConfig(quick)
+	if err != nil {
+		return nil, fmt.Errorf("cluster at %s: %w", cfg.Host, err)
+	}
+	c := &Cluster{client: client, disc: disc, host: cfg.Host, served: map[source.Kind]schema.GroupVersionResource{}, types: map[source.Kind]source.Type{}}
+	return c, c.discover(ctx)
+}
+
+// discover finds which of the kinds the cluster has, and in which version.
+func (c *Cluster) discover(ctx context.Context) error {
+	known := map[string][]string{} // resources by group and version
+	for _, t := range source.Types() {
+		for _, version := range t.Versions {
+			gv := schema.GroupVersion{Group: t.Group, Version: version}
+			resources, ok := known[gv.String()]
+			if !ok {
+				list, err := c.disc.ServerResourcesForGroupVersion(gv.String())
+				if err != nil && !apierrors.IsNotFound(err) {
+					return c.explain(err)
+				}
+				for _, r := range list.APIResources {
+					resources = append(resources, r.Name)
+				}
+				known[gv.String()] = resources
+			}
+			if slices.Contains(resources, t.Resource) {
+				c.served[t.Kind], c.types[t.Kind] = gv.WithResource(t.Resource), t
+				break
+			}
+		}
+		if _, ok := c.served[t.Kind]; !ok && !t.Optional {
+			return fmt.Errorf("the cluster at %s has no kind %s: install the Gateway API's CRDs, "+
+				"https://github.com/kubernetes-sigs/gateway-api/releases, version 1.6 or newer", c.host, t.Kind)
+		}
+	}
+	return ctx.Err()
+}
+
+// explain says what an error of the connection means.
+func (c *Cluster) explain(err error) error {
+	var dial *url.Error
+	switch {
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("the cluster at %s does not know who asks: the credentials of the kubeconfig are wrong or too old", c.host)
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("the cluster at %s forbids it: give the account the rights of deploy/rbac.yaml: %w", c.host, err)
+	case errors.As(err, &dial):
+		return fmt.Errorf("the cluster at %s does not answer: %w", c.host, dial.Err)
+	}
+	return fmt.Errorf("the cluster at %s: %w", c.host, err)
+}

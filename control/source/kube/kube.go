@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kube reads objects from a Kubernetes cluster, keeps up with their changes,
+// and writes statuses back.
+//
+// What it keeps is small: managed fields are dropped, of Secrets and ConfigMaps only
+// the keys that can be meant are kept, and the objects that go into the View have no
+// status, so that writing one is no change. If the apiserver goes away, what is known
+// stays, and changes go on when it returns.
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+
+	"weir.dev/weir/control/source"
+)
+
+// A Source puts a cluster's objects into a Queue.
+type Source struct {
+	cluster *Cluster
+	queue   *source.Queue
+	log     *slog.Logger
+	stores  map[source.Kind]cache.Store
+
+	mu      sync.Mutex
+	first   []source.Change // gathered until all kinds have been listed
+	started bool
+	refused chan error
+	told    map[string]bool // errors of watches, each told once until it is over
+}
+
+// NewSource returns a Source of a cluster.
+func NewSource(c *Cluster, q *source.Queue, log *slog.Logger) *Source {
+	return &Source{cluster: c, queue: q, log: log, stores: map[source.Kind]cache.Store{}, refused: make(chan error, 1), told: map[string]bool{}}
+}
+
+// Run reads until ctx ends. All objects that there are at first are one change. The
+// error is that the cluster refuses to be read.
+func (s *Source) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	var synced []cache.InformerSynced
+	for kind, gvr := range s.cluster.served {
+		store, informer := s.informer(ctx, kind, gvr)
+		s.mu.Lock()
+		s.stores[kind] = store
+		s.mu.Unlock()
+		synced = append(synced, informer.HasSynced)
+		wg.Go(func() { informer.RunWithContext(ctx) })
+	}
+	ready := make(chan bool, 1)
+	wg.Go(func() { ready <- cache.WaitForCacheSync(ctx.Done(), synced...) })
+	select {
+	case err := <-s.refused:
+		return err
+	case ok := <-ready:
+		if !ok {
+			return ctx.Err()
+		}
+	}
+	s.mu.Lock()
+	s.started = true
+	s.queue.Put(s.first...)
+	s.log.Info("read the cluster", "objects", len(s.first), "at", s.cluster.host)
+	s.first = nil
+	s.mu.Unlock()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s *Source) informer(ctx context.Context, kind source.Kind, gvr schema.GroupVersionResource) (cache.Store, cache.Controller) {
+	resource := s.cluster.client.Resource(gvr)
+	failed := func(err error) { s.failed(kind, err) }
+	return cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+				list, err := resource.List(ctx, o)
+				if err != nil {
+					failed(err)
+				} else {
+					s.recovered(kind)
+				}
+				return list, err
+			},
+			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+				w, err := resource.Watch(ctx, o)
+				if err != nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && ctx.Err() == nil {
+					failed(err)
+				}
+				return w, err
+			},
+		}, s.cluster.client),
+		ObjectType: &unstructured.Unstructured{},
+		Transform:  s.typed(kind),
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc: func(o any) { s.changed(kind, nil, o) },
+			UpdateFunc: func(old, o any) {
+				s.changed(kind, old, o)
+			},
+			DeleteFunc: func(o any) {
+				if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
+					o = gone.Obj
+				}
+				s.gone(kind, o)
+			},
+		},
+	})
+}
+
+// typed turns what the apiserver sends into the kind's type, and leaves out what
+// nobody reads.
+func (s *Source) typed(kind source.Kind) cache.TransformFunc {
+	create := s.cluster.types[kind].New
+	return func(o any) (any, error) {
+		u, ok := o.(*unstructured.Unstructured)
+		if !ok {
+			return o, nil // A store that is listed again gives what is transformed already.
+		}
+		out := create()
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, out); err != nil {
+			return nil, fmt.Errorf("%s %s/%s: %w", kind, u.GetNamespace(), u.GetName(), err)
+		}
+		out.SetManagedFields(nil)
+		delete(out.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+		switch o := out.(type) {
+		case *corev1.Secret:
+			o.Data = only(o.Data, corev1.TLSCertKey, corev1.TLSPrivateKeyKey, "ca.crt")
+		case *corev1.ConfigMap:
+			o.Data, o.BinaryData = only(o.Data, "ca.crt"), only(o.BinaryData, "ca.crt")
+		}
+		return out, nil
+	}
+}
+
+func only[V any](m map[string]V, keys ...string) map[string]V {
+	out := map[string]V{}
+	for _, k := range keys {
+		if v, ok := m[k]; ok {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// bare returns an object without what changes when its status is written.
+func bare(o source.Object) source.Object {
+	out := o.DeepCopyObject().(source.Object)
+	out.SetResourceVersion("")
+	if f := reflect.ValueOf(out).Elem().FieldByName("Status"); f.IsValid() {
+		f.SetZero()
+	}
+	return out
+}
+
+func (s *Source) changed(kind source.Kind, old, o any) {
+	now, ok := o.(source.Object)
+	if !ok {
+		return
+	}
+	fresh := bare(now)
+	if was, ok := old.(source.Object); ok && reflect.DeepEqual(bare(was), fresh) {
+		return
+	}
+	s.put(source.Change{Key: source.Key{Kind: kind, Name: source.NameOf(now)}, Object: fresh})
+}
+
+func (s *Source) gone(kind source.Kind, o any) {
+	if was, ok := o.(source.Object); ok {
+		s.put(source.Change{Key: source.Key{Kind: kind, Name: source.NameOf(was)}})
+	}
+}
+
+func (s *Source) put(c source.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.started {
+		s.first = append(s.first, c)
+		return
+	}
+	s.queue.Put(c)
+}
+
+// failed tells of an error of a list or watch. Before the first objects are there, a
+// refusal ends the Source; later, what is known stays.
+func (s *Source) failed(kind source.Kind, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := kind.String()
+	if !s.started && (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) {
+		select {
+		case s.refused <- s.cluster.explain(err):
+		default:
+		}
+		return
+	}
+	if !s.told[text] && !errors.Is(err, context.Canceled) {
+		s.told[text] = true
+		s.log.Warn("cannot read the cluster; what is known goes on being served", "kind", text, "error", s.cluster.explain(err))
+	}
+}
+
+func (s *Source) recovered(kind source.Kind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.told[kind.String()] {
+		delete(s.told, kind.String())
+		s.log.Info("reads the cluster again", "kind", kind.String())
+	}
+}
+
+// get returns an object as it was read last, with its status.
+func (s *Source) get(key source.Key) source.Object {
+	s.mu.Lock()
+	store := s.stores[key.Kind]
+	s.mu.Unlock()
+	if store == nil {
+		return nil
+	}
+	o, _, err := store.GetByKey(key.Name.String())
+	if err != nil {
+		return nil
+	}
+	out, _ := o.(source.Object)
+	return out
+}

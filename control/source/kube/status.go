@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/control/status"
+)
+
+// A StatusWriter writes statuses to the cluster: only what differs from what stands
+// there, and of parents and ancestors only our own. It is a control.Writer.
+type StatusWriter struct {
+	source     *Source
+	controller gwapiv1.GatewayController
+	log        *slog.Logger
+	now        func() time.Time
+
+	mu      sync.Mutex
+	wanted  map[source.Key]*status.Update
+	pending []source.Key
+	wake    chan struct{}
+}
+
+// NewStatusWriter returns a writer for the controllerName called controller.
+func NewStatusWriter(s *Source, controller string, log *slog.Logger) *StatusWriter {
+	return &StatusWriter{
+		source: s, controller: gwapiv1.GatewayController(controller), log: log, now: time.Now,
+		wanted: map[source.Key]*status.Update{}, wake: make(chan struct{}, 1),
+	}
+}
+
+// Write takes updates; of several for one object the last is written.
+func (w *StatusWriter) Write(updates []*status.Update) {
+	w.mu.Lock()
+	for _, u := range updates {
+		if w.wanted[u.Key] == nil {
+			w.pending = append(w.pending, u.Key)
+		}
+		w.wanted[u.Key] = u
+	}
+	w.mu.Unlock()
+	w.signal()
+}
+
+func (w *StatusWriter) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *StatusWriter) next() *status.Update {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.pending) == 0 {
+		return nil
+	}
+	key := w.pending[0]
+	w.pending = w.pending[1:]
+	u := w.wanted[key]
+	delete(w.wanted, key)
+	if len(w.pending) > 0 {
+		w.signal()
+	}
+	return u
+}
+
+// writers is how many statuses are written at once; again is how long to wait before
+// one that failed is written again.
+const (
+	writers = 8
+	again   = time.Second
+)
+
+// Run writes until ctx ends.
+func (w *StatusWriter) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range writers {
+		wg.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-w.wake:
+				}
+				for u := w.next(); u != nil; u = w.next() {
+					w.attempt(ctx, u)
+				}
+			}
+		})
+	}
+}
+
+func (w *StatusWriter) attempt(ctx context.Context, u *status.Update) {
+	err := w.write(ctx, u)
+	if err == nil || apierrors.IsNotFound(err) || ctx.Err() != nil {
+		return
+	}
+	w.log.Warn("a status cannot be written; it is tried again", "object", u.Key.String(), "error", err)
+	t := time.NewTimer(again)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-t.C:
+	}
+	w.mu.Lock()
+	if w.wanted[u.Key] == nil { // Otherwise there is a newer one.
+		w.wanted[u.Key] = u
+		w.pending = append(w.pending, u.Key)
+	}
+	w.mu.Unlock()
+	w.signal()
+}
+
+// conflicts is how often an object may change while its status is written.
+const conflicts = 5
+
+func (w *StatusWriter) write(ctx context.Context, u *status.Update) error {
+	o := w.source.get(u.Key)
+	gvr, served := w.source.cluster.served[u.Key.Kind]
+	if o == nil || !served {
+		return nil
+	}
+	resource := w.source.cluster.client.Resource(gvr).Namespace(u.Key.Namespace)
+	for try := 0; ; try++ {
+		old, fresh := w.merged(o, u)
+		if old != nil && equality.Semantic.DeepEqual(old, fresh) {
+			return nil
+		}
+		patch, err := patchOf(o, fresh)
+		if err != nil {
+			return fmt.Errorf("encode status of %s: %w", u.Key, err)
+		}
+		_, err = resource.Patch(ctx, u.Key.Name.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "weir"}, "status")
+		if !apierrors.IsConflict(err) || try == conflicts {
+			return err
+		}
+		read, err := resource.Get(ctx, u.Key.Name.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		o = w.source.cluster.types[u.Key.Kind].New()
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(read.Object, o); err != nil {
+			return fmt.Errorf("read %s: %w", u.Key, err)
+		}
+	}
+}
+
+// patchOf returns a merge patch that makes status the object's, if the object is
+// still as it was read.
+func patchOf(o source.Object, fresh any) ([]byte, error) {
+	data, err := json.Marshal(fresh)
+	if err != nil {
+		return nil, err
+	}
+	fields := map[string]any{}
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return nil, err
+	}
+	if _, ok := fresh.(*gwapiv1.GatewayStatus); ok {
+		for _, list := range []string{"addresses", "listeners"} {
+			if fields[list] == nil {
+				fields[list] = nil // A patch that does not speak of it would leave it.
+			}
+		}
+	}
+	return json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": o.GetResourceVersion()}, "status": fields})
+}
+
+// merged returns the status that an object has and the one that it should have.
+func (w *StatusWriter) merged(o source.Object, u *status.Update) (old, fresh any) {
+	now := metav1.NewTime(w.now())
+	switch s := u.Status.(type) {
+	case *gwapiv1.GatewayClassStatus:
+		was, out := &o.(*gwapiv1.GatewayClass).Status, *s
+		out.Conditions = status.Merge(was.Conditions, s.Conditions, now)
+		return was, &out
+	case *gwapiv1.GatewayStatus:
+		was, out := &o.(*gwapiv1.Gateway).Status, *s
+		out.Conditions = status.Merge(was.Conditions, s.Conditions, now)
+		out.Listeners = slices.Clone(s.Listeners)
+		for i := range out.Listeners {
+			l := &out.Listeners[i]
+			l.Conditions = status.Merge(conditionsOf(was.Listeners, func(x gwapiv1.ListenerStatus) (bool, []metav1.Condition) { return x.Name == l.Name, x.Conditions }), l.Conditions, now)
+		}
+		return was, &out
+	case *gwapiv1.ListenerSetStatus:
+		was, out := &o.(*gwapiv1.ListenerSet).Status, *s
+		out.Conditions = status.Merge(was.Conditions, s.Conditions, now)
+		out.Listeners = slices.Clone(s.Listeners)
+		for i := range out.Listeners {
+			l := &out.Listeners[i]
+			l.Conditions = status.Merge(conditionsOf(was.Listeners, func(x gwapiv1.ListenerEntryStatus) (bool, []metav1.Condition) { return x.Name == l.Name, x.Conditions }), l.Conditions, now)
+		}
+		return was, &out
+	case *gwapiv1.RouteStatus:
+		was := routeStatus(o)
+		if was == nil {
+			return nil, nil
+		}
+		return was, &gwapiv1.RouteStatus{Parents: w.parents(was.Parents, s.Parents, now)}
+	case *gwapiv1.PolicyStatus:
+		was := &o.(*gwapiv1.BackendTLSPolicy).Status
+		return was, &gwapiv1.PolicyStatus{Ancestors: w.ancestors(was.Ancestors, s.Ancestors, now)}
+	}
+	panic(fmt.Sprintf("BUG: a status of type %T", u.Status))
+}
+
+func conditionsOf[T any](list []T, of func(T) (bool, []metav1.Condition)) []metav1.Condition {
+	for _, x := range list {
+		if is, conditions := of(x); is {
+			return conditions
+		}
+	}
+	return nil
+}
+
+func routeStatus(o source.Object) *gwapiv1.RouteStatus {
+	switch o := o.(type) {
+	case *gwapiv1.HTTPRoute:
+		return &o.Status.RouteStatus
+	case *gwapiv1.GRPCRoute:
+		return &o.Status.RouteStatus
+	case *gwapiv1.TLSRoute:
+		return &o.Status.RouteStatus
+	case *gwapiv1.TCPRoute:
+		return &o.Status.RouteStatus
+	case *gwapiv1.UDPRoute:
+		return &o.Status.RouteStatus
+	}
+	return nil
+}
+
+// parents returns the parents of others as they stand, and ours.
+func (w *StatusWriter) parents(was, ours []gwapiv1.RouteParentStatus, now metav1.Time) []gwapiv1.RouteParentStatus {
+	out := []gwapiv1.RouteParentStatus{}
+	for _, p := range was {
+		if p.ControllerName != w.controller {
+			out = append(out, p)
+		}
+	}
+	for _, p := range ours {
+		p.Conditions = status.Merge(conditionsOf(was, func(x gwapiv1.RouteParentStatus) (bool, []metav1.Condition) {
+			return x.ControllerName == w.controller && status.SameParent(x.ParentRef, p.ParentRef), x.Conditions
+		}), p.Conditions, now)
+		out = append(out, p)
+	}
+	return out
+}
+
+func (w *StatusWriter) ancestors(was, ours []gwapiv1.PolicyAncestorStatus, now metav1.Time) []gwapiv1.PolicyAncestorStatus {
+	out := []gwapiv1.PolicyAncestorStatus{}
+	for _, a := range was {
+		if a.ControllerName != w.controller {
+			out = append(out, a)
+		}
+	}
+	for _, a := range ours {
+		a.Conditions = status.Merge(conditionsOf(was, func(x gwapiv1.PolicyAncestorStatus) (bool, []metav1.Condition) {
+			return x.ControllerName == w.controller && status.SameParent(x.AncestorRef, a.AncestorRef), x.Conditions
+		}), a.Conditions, now)
+		out = append(out, a)
+	}
+	return out
+}
