@@ -95,8 +95,10 @@ func (c *Cluster) discover(ctx context.Context) error {
 				if err != nil && !apierrors.IsNotFound(err) {
 					return c.explain(err)
 				}
-				for _, r := range list.APIResources {
-					resources = append(resources, r.Name)
+				if err == nil {
+					for _, r := range list.APIResources {
+						resources = append(resources, r.Name)
+					}
 				}
 				known[gv.String()] = resources
 			}

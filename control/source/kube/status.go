@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -33,6 +35,8 @@ type StatusWriter struct {
 	mu      sync.Mutex
 	wanted  map[source.Key]*status.Update
 	pending []source.Key
+	busy    map[source.Key]bool          // is being written: what comes meanwhile waits
+	written map[source.Key]source.Object // as the cluster answered, until the informer has it, too
 	wake    chan struct{}
 }
 
@@ -40,7 +44,8 @@ type StatusWriter struct {
 func NewStatusWriter(s *Source, controller string, log *slog.Logger) *StatusWriter {
 	return &StatusWriter{
 		source: s, controller: gwapiv1.GatewayController(controller), log: log, now: time.Now,
-		wanted: map[source.Key]*status.Update{}, wake: make(chan struct{}, 1),
+		wanted: map[source.Key]*status.Update{}, busy: map[source.Key]bool{}, written: map[source.Key]source.Object{},
+		wake: make(chan struct{}, 1),
 	}
 }
 
@@ -48,10 +53,26 @@ func NewStatusWriter(s *Source, controller string, log *slog.Logger) *StatusWrit
 func (w *StatusWriter) Write(updates []*status.Update) {
 	w.mu.Lock()
 	for _, u := range updates {
-		if w.wanted[u.Key] == nil {
-			w.pending = append(w.pending, u.Key)
-		}
-		w.wanted[u.Key] = u
+		w.want(u)
+	}
+	w.mu.Unlock()
+	w.signal()
+}
+
+// want has u written, in place of what was to be written for its object. It is called with mu.
+func (w *StatusWriter) want(u *status.Update) {
+	if w.wanted[u.Key] == nil && !w.busy[u.Key] {
+		w.pending = append(w.pending, u.Key)
+	}
+	w.wanted[u.Key] = u
+}
+
+// done tells that an object's status is no longer being written.
+func (w *StatusWriter) done(key source.Key) {
+	w.mu.Lock()
+	delete(w.busy, key)
+	if w.wanted[key] != nil {
+		w.pending = append(w.pending, key)
 	}
 	w.mu.Unlock()
 	w.signal()
@@ -74,6 +95,7 @@ func (w *StatusWriter) next() *status.Update {
 	w.pending = w.pending[1:]
 	u := w.wanted[key]
 	delete(w.wanted, key)
+	w.busy[key] = true
 	if len(w.pending) > 0 {
 		w.signal()
 	}
@@ -108,6 +130,7 @@ func (w *StatusWriter) Run(ctx context.Context) {
 }
 
 func (w *StatusWriter) attempt(ctx context.Context, u *status.Update) {
+	defer w.done(u.Key)
 	err := w.write(ctx, u)
 	if err == nil || apierrors.IsNotFound(err) || ctx.Err() != nil {
 		return
@@ -121,19 +144,37 @@ func (w *StatusWriter) attempt(ctx context.Context, u *status.Update) {
 	case <-t.C:
 	}
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.wanted[u.Key] == nil { // Otherwise there is a newer one.
-		w.wanted[u.Key] = u
-		w.pending = append(w.pending, u.Key)
+		w.want(u)
 	}
-	w.mu.Unlock()
-	w.signal()
+}
+
+// newest returns an object as it is known: the informer may not have seen yet what was written last.
+func (w *StatusWriter) newest(key source.Key) source.Object {
+	o := w.source.get(key)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	own := w.written[key]
+	if o == nil || own == nil || o.GetUID() != own.GetUID() || !older(o, own) {
+		delete(w.written, key)
+		return o
+	}
+	return own
+}
+
+// older compares versions of one object, which are numbers that grow.
+func older(a, b source.Object) bool {
+	x, err1 := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
+	y, err2 := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
+	return err1 == nil && err2 == nil && x < y
 }
 
 // conflicts is how often an object may change while its status is written.
 const conflicts = 5
 
 func (w *StatusWriter) write(ctx context.Context, u *status.Update) error {
-	o := w.source.get(u.Key)
+	o := w.newest(u.Key)
 	gvr, served := w.source.cluster.served[u.Key.Kind]
 	if o == nil || !served {
 		return nil
@@ -148,19 +189,43 @@ func (w *StatusWriter) write(ctx context.Context, u *status.Update) error {
 		if err != nil {
 			return fmt.Errorf("encode status of %s: %w", u.Key, err)
 		}
-		_, err = resource.Patch(ctx, u.Key.Name.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "weir"}, "status")
+		answer, err := resource.Patch(ctx, u.Key.Name.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "weir"}, "status")
+		if err == nil {
+			return w.remember(u.Key, answer)
+		}
 		if !apierrors.IsConflict(err) || try == conflicts {
 			return err
 		}
-		read, err := resource.Get(ctx, u.Key.Name.Name, metav1.GetOptions{})
-		if err != nil {
+		if answer, err = resource.Get(ctx, u.Key.Name.Name, metav1.GetOptions{}); err != nil {
 			return err
 		}
-		o = w.source.cluster.types[u.Key.Kind].New()
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(read.Object, o); err != nil {
-			return fmt.Errorf("read %s: %w", u.Key, err)
+		if o, err = w.typed(u.Key, answer); err != nil {
+			return err
 		}
 	}
+}
+
+// remember keeps the status that the cluster answered, and whose and of when it is.
+func (w *StatusWriter) remember(key source.Key, answer *unstructured.Unstructured) error {
+	o, err := w.typed(key, &unstructured.Unstructured{Object: map[string]any{
+		"metadata": map[string]any{"uid": string(answer.GetUID()), "resourceVersion": answer.GetResourceVersion()},
+		"status":   answer.Object["status"],
+	}})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.written[key] = o
+	return nil
+}
+
+func (w *StatusWriter) typed(key source.Key, u *unstructured.Unstructured) (source.Object, error) {
+	o := w.source.cluster.types[key.Kind].New()
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, o); err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return o, nil
 }
 
 // patchOf returns a merge patch that makes status the object's, if the object is
