@@ -75,6 +75,12 @@ func (h *host) serve(c net.Conn) {
 	}
 }
 
+// open is how many connections the host has accepted that are open.
+func (h *host) open() (n int) {
+	h.conns.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
 // stop ends the host at once, whatever it was doing.
 func (h *host) stop() {
 	_ = h.ln.Close()
@@ -181,11 +187,16 @@ func TestRollingRestart(t *testing.T) {
 		for i, h := range f.hosts {
 			rest := append(append([]string(nil), f.addrs[:i]...), f.addrs[i+1:]...)
 			f.apply(rest, 0)
-			// Requests under way finish, and then nothing leads to the host any more.
-			proxytest.Eventually(t, "connections to go", func() (int, bool) {
-				n := 0
-				h.conns.Range(func(any, any) bool { n++; return true })
-				return n, n == 0
+			// Requests under way finish, and then nothing leads to the host any more: it has
+			// no connection, nor one that waits to be accepted, for the others have all that
+			// the proxy knows of.
+			proxytest.Eventually(t, "connections to go", func() (string, bool) {
+				own, all := h.open(), int64(0)
+				for _, o := range f.hosts {
+					all += int64(o.open())
+				}
+				active := f.proxy.Gauge("cluster.fleet.upstream_cx_active")
+				return fmt.Sprintf("%d of %d; the proxy has %d", own, all, active), own == 0 && all == active
 			})
 			h.stop()
 			before := served()
