@@ -4,7 +4,9 @@ package eds
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +25,25 @@ func TestMain(m *testing.M) { leak.Main(m) }
 
 const config = `{eds_config: {ads: {}}, service_name: shop}`
 
-func start(t *testing.T, d *resource.Directory) (told *[]string, discovery upstream.Discovery) {
+// tellings are what a discovery has told.
+type tellings struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (l *tellings) add(s string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, s)
+}
+
+func (l *tellings) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.list)
+}
+
+func start(t *testing.T, d *resource.Directory) (told *tellings, discovery upstream.Discovery) {
 	t.Helper()
 	c := &clusterv3.Cluster_EdsClusterConfig{}
 	if _, problems := load.Message("eds.yaml", []byte(config), c, load.Options{}); xds.HasErrors(problems) {
@@ -36,7 +56,7 @@ func start(t *testing.T, d *resource.Directory) (told *[]string, discovery upstr
 	if discovery, err = made(); err != nil {
 		t.Fatal(err)
 	}
-	told = new([]string)
+	told = new(tellings)
 	if err := discovery.Start(func(list []upstream.Endpoint, err error) {
 		var b strings.Builder
 		for _, e := range list {
@@ -46,7 +66,7 @@ func start(t *testing.T, d *resource.Directory) (told *[]string, discovery upstr
 		if err != nil {
 			fmt.Fprint(&b, " ", err)
 		}
-		*told = append(*told, b.String())
+		told.add(b.String())
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +101,8 @@ func TestFollowsTheAssignment(t *testing.T) {
 			t.Error(err)
 		}
 		want := []string{"10.0.0.1:80*3 140", "10.0.0.1:81*3 200", "140"}
-		if fmt.Sprint(*told) != fmt.Sprint(want) {
-			t.Errorf("told %q, want %q", *told, want)
+		if fmt.Sprint(told.all()) != fmt.Sprint(want) {
+			t.Errorf("told %q, want %q", told.all(), want)
 		}
 	})
 }
@@ -92,13 +112,13 @@ func TestWarmsWithoutAnAssignment(t *testing.T) {
 		told, discovery := start(t, resource.NewDirectory(nil))
 		defer discovery.Close()
 		synctest.Wait()
-		if len(*told) > 0 {
-			t.Fatalf("told %q", *told)
+		if len(told.all()) > 0 {
+			t.Fatalf("told %q", told.all())
 		}
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
-		if fmt.Sprint(*told) != "[0]" {
-			t.Errorf("told %q", *told)
+		if fmt.Sprint(told.all()) != "[0]" {
+			t.Errorf("told %q", told.all())
 		}
 	})
 }
@@ -116,7 +136,7 @@ func TestEndpointsGrowStale(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if got, want := fmt.Sprint(*told), "[10.0.0.1:80*3 140 10.0.0.1:81*3 140 140]"; got != want {
+		if got, want := fmt.Sprint(told.all()), "[10.0.0.1:80*3 140 10.0.0.1:81*3 140 140]"; got != want {
 			t.Errorf("told %s, want %s", got, want)
 		}
 	})
@@ -135,8 +155,8 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v", tt.yaml, err)
 		}
 	}
-	if len(*told) != 3 || !strings.Contains((*told)[0], "cluster_name") {
-		t.Errorf("told %q", *told)
+	if len(told.all()) != 3 || !strings.Contains(told.all()[0], "cluster_name") {
+		t.Errorf("told %q", told.all())
 	}
 }
 
