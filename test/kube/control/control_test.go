@@ -68,7 +68,7 @@ func TestRun(t *testing.T) {
 	c := kubetest.Start(t, kubetest.Options{Channel: "experimental"})
 	c.Apply(t, objects)
 	c.Running(t, "default", "app")
-	c.Run(t, "weir", kubetest.Programs()["weir"], "run", "--kubeconfig", c.Kubeconfig(), "--addresses", "10.245.9.0/24", "--admin", "")
+	c.Run(t, "weir", kubetest.Programs()["weir"], "run", "--kubeconfig", c.Kubeconfig(), "--addresses", "10.246.9.0/24", "--admin", "")
 
 	address := ""
 	c.Until(t, "the Gateway to be programmed", func(context.Context) error {
