@@ -7,7 +7,6 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"sync"
 	"time"
@@ -363,19 +362,4 @@ func (d *Directory) List(kind xds.Kind) []Resource {
 		t.mu.Unlock()
 	}
 	return out
-}
-
-// Describe tells a config source in a few words.
-func Describe(cs *corev3.ConfigSource) string {
-	switch s := cs.GetConfigSourceSpecifier().(type) {
-	case *corev3.ConfigSource_Ads:
-		return "ADS"
-	case *corev3.ConfigSource_PathConfigSource:
-		return s.PathConfigSource.GetPath()
-	case *corev3.ConfigSource_Path: //nolint:staticcheck // Deprecated, still found.
-		return s.Path
-	case *corev3.ConfigSource_ApiConfigSource:
-		return fmt.Sprintf("%s API", s.ApiConfigSource.GetApiType())
-	}
-	return "no source"
 }
