@@ -24,9 +24,10 @@ type RuntimeFlag struct {
 	Key     string // "" is none
 }
 
-// Enabled reports whether the switch is on now.
+// Enabled reports whether the switch is on now. Without a runtime, which may be nil, it is
+// as by default.
 func (f RuntimeFlag) Enabled(r Runtime) bool {
-	if f.Key != "" {
+	if f.Key != "" && r != nil {
 		if v, ok := r.Bool(f.Key); ok {
 			return v
 		}

@@ -11,6 +11,7 @@ import (
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/listener"
+	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/tokenbucket"
 )
@@ -36,17 +37,9 @@ func newFilter(cfg proto.Message, c *extension.Network) (listener.Filter, error)
 		return nil, fmt.Errorf("token_bucket.%w", err)
 	}
 	f := &filter{
-		enabled: func() bool { return true },
+		enabled: match.CompileRuntimeFlag(m.GetRuntimeEnabled()),
+		runtime: c.Runtime,
 		bucket:  tokenbucket.New(rate, engine.Nano()),
-	}
-	if r := m.GetRuntimeEnabled(); r != nil {
-		key, byDefault, rt := r.GetRuntimeKey(), r.GetDefaultValue().GetValue(), c.Runtime
-		f.enabled = func() bool {
-			if v, ok := rt.Bool(key); ok {
-				return v
-			}
-			return byDefault
-		}
 	}
 	f.stats = stats.Register[Stats](c.Stats.Scope("listener_local_ratelimit."+m.GetStatPrefix()+"."), len(c.Loops))
 	c.Own(f.stats.Close)

@@ -10,6 +10,7 @@ import (
 
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/tokenbucket"
 )
@@ -21,7 +22,8 @@ type Stats struct {
 
 type filter struct {
 	bucket  *tokenbucket.Bucket
-	enabled func() bool
+	enabled match.RuntimeFlag
+	runtime match.Runtime
 	stats   *stats.Sharded[Stats]
 }
 
@@ -29,7 +31,7 @@ var errLimited = errors.New("local_ratelimit: too many connections")
 
 // Accept takes a token or closes the connection.
 func (f *filter) Accept(t *engine.Task, _ *conn.Conn) error {
-	if !f.enabled() || f.bucket.Take(engine.Nano()) {
+	if !f.enabled.Enabled(f.runtime) || f.bucket.Take(engine.Nano()) {
 		return nil
 	}
 	f.stats.At(t.Loop().ID()).RateLimited.Inc()

@@ -10,6 +10,7 @@ import (
 
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/xds/ledger"
 )
@@ -35,10 +36,7 @@ func newFilter(cfg proto.Message, c *extension.Network) (conn.Filter, error) {
 	if err := m.ValidateAll(); err != nil {
 		return nil, err
 	}
-	f := &Filter{limit: m.GetMaxConnections().GetValue(), delay: m.GetDelay().AsDuration(), enabled: true, runtime: c.Runtime}
-	if r := m.GetRuntimeEnabled(); r != nil {
-		f.enabled, f.key = r.GetDefaultValue().GetValue(), r.GetRuntimeKey()
-	}
+	f := &Filter{limit: m.GetMaxConnections().GetValue(), delay: m.GetDelay().AsDuration(), enabled: match.CompileRuntimeFlag(m.GetRuntimeEnabled()), runtime: c.Runtime}
 	f.stats = stats.Register[Stats](c.Stats.Scope("connection_limit."+stats.Sanitize(m.GetStatPrefix())), len(c.Loops))
 	c.Own(f.stats.Close)
 	return f, nil

@@ -18,8 +18,7 @@ import (
 type Filter struct {
 	limit   uint64
 	delay   time.Duration
-	enabled bool
-	key     string // of the runtime; "" is none
+	enabled match.RuntimeFlag
 	runtime match.Runtime
 	stats   *stats.Sharded[Stats]
 	active  atomic.Uint64
@@ -33,7 +32,7 @@ type Stats struct {
 
 // Accept counts the connection in, or has it closed, after the delay.
 func (f *Filter) Accept(t *engine.Task, c *conn.Conn) error {
-	if !f.on() {
+	if !f.enabled.Enabled(f.runtime) {
 		return nil
 	}
 	st := f.stats.At(c.Socket.Loop().ID())
@@ -49,13 +48,4 @@ func (f *Filter) Accept(t *engine.Task, c *conn.Conn) error {
 		st.Active.Dec()
 	})
 	return nil
-}
-
-func (f *Filter) on() bool {
-	if f.key != "" && f.runtime != nil {
-		if v, ok := f.runtime.Bool(f.key); ok {
-			return v
-		}
-	}
-	return f.enabled
 }

@@ -12,6 +12,7 @@ import (
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/tokenbucket"
 	"weir.dev/weir/xds/ledger"
@@ -48,16 +49,13 @@ func newFilter(m *localratelimitv3.LocalRateLimit, c *extension.Network, shared 
 	if err != nil {
 		return nil, fmt.Errorf("token_bucket.%w", err)
 	}
-	f := &Filter{enabled: true, runtime: c.Runtime}
+	f := &Filter{enabled: match.CompileRuntimeFlag(m.GetRuntimeEnabled()), runtime: c.Runtime}
 	if m.GetShareKey() == "" {
 		f.bucket = tokenbucket.New(r, engine.Nano())
 	} else {
 		var release func()
 		f.bucket, release = shared.get(m.GetShareKey(), r)
 		c.Own(release)
-	}
-	if e := m.GetRuntimeEnabled(); e != nil {
-		f.enabled, f.key = e.GetDefaultValue().GetValue(), e.GetRuntimeKey()
 	}
 	f.stats = stats.Register[Stats](c.Stats.Scope("local_rate_limit."+stats.Sanitize(m.GetStatPrefix())), len(c.Loops))
 	c.Own(f.stats.Close)

@@ -17,8 +17,7 @@ import (
 // Filter takes a token for each connection.
 type Filter struct {
 	bucket  *tokenbucket.Bucket
-	enabled bool
-	key     string // of the runtime; "" is none
+	enabled match.RuntimeFlag
 	runtime match.Runtime
 	stats   *stats.Sharded[Stats]
 }
@@ -30,20 +29,11 @@ type Stats struct {
 
 // Accept has a connection closed for which there is no token.
 func (f *Filter) Accept(_ *engine.Task, c *conn.Conn) error {
-	if !f.on() || f.bucket.Take(engine.Nano()) {
+	if !f.enabled.Enabled(f.runtime) || f.bucket.Take(engine.Nano()) {
 		return nil
 	}
 	f.stats.At(c.Socket.Loop().ID()).Limited.Inc()
 	return c.Refuse("local_ratelimit_close_over_limit")
-}
-
-func (f *Filter) on() bool {
-	if f.key != "" && f.runtime != nil {
-		if v, ok := f.runtime.Bool(f.key); ok {
-			return v
-		}
-	}
-	return f.enabled
 }
 
 // sharedBuckets are those that several filters share: by key and rate, as long as
