@@ -13,8 +13,9 @@ help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
 	 sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
 
+# gRPC's tracing would keep every method of every type in the binary: see test/e2e/size_test.go.
 build: ## the binary, static, in .build/weir
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/weir
+	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $(BIN) ./cmd/weir
 
 check: format vet ## the inner loop, under two minutes when warm: format, vet, test/arch, short tests
 	$(GO) test ./test/arch

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -23,7 +25,6 @@ import (
 // A Cluster is a connection to an apiserver.
 type Cluster struct {
 	client dynamic.Interface
-	disc   discovery.DiscoveryInterface
 	host   string
 	// served has the resource of each kind that the cluster has.
 	served map[source.Kind]schema.GroupVersionResource
@@ -73,32 +74,59 @@ func ConnectTo(ctx context.Context, cfg *rest.Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster at %s: %w", cfg.Host, err)
 	}
-	quick := rest.CopyConfig(cfg)
-	quick.Timeout = answerWithin
-	disc, err := discovery.NewDiscoveryClientForConfig(quick)
+	list, err := lister(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("cluster at %s: %w", cfg.Host, err)
 	}
-	c := &Cluster{client: client, disc: disc, host: cfg.Host, served: map[source.Kind]schema.GroupVersionResource{}, types: map[source.Kind]source.Type{}}
-	return c, c.discover(ctx)
+	c := &Cluster{client: client, host: cfg.Host, served: map[source.Kind]schema.GroupVersionResource{}, types: map[source.Kind]source.Type{}}
+	return c, c.discover(ctx, list)
+}
+
+// A listing returns the names of the resources of a version of a group; none, if the
+// cluster has no such version.
+type listing func(ctx context.Context, gv schema.GroupVersion) ([]string, error)
+
+// lister asks the apiserver itself: client-go's package for it brings the types of all
+// of Kubernetes' objects, which would make the binary half as large again.
+func lister(cfg *rest.Config) (listing, error) {
+	scheme := runtime.NewScheme()
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+	cfg = rest.CopyConfig(cfg)
+	cfg.Timeout = answerWithin
+	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	client, err := rest.UnversionedRESTClientFor(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, gv schema.GroupVersion) ([]string, error) {
+		path := "/apis/" + gv.String()
+		if gv.Group == "" {
+			path = "/api/" + gv.Version
+		}
+		list := &metav1.APIResourceList{}
+		err := client.Get().AbsPath(path).Do(ctx).Into(list)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+		out := make([]string, len(list.APIResources))
+		for i, r := range list.APIResources {
+			out[i] = r.Name
+		}
+		return out, nil
+	}, nil
 }
 
 // discover finds which of the kinds the cluster has, and in which version.
-func (c *Cluster) discover(ctx context.Context) error {
+func (c *Cluster) discover(ctx context.Context, list listing) error {
 	known := map[string][]string{} // resources by group and version
 	for _, t := range source.Types() {
 		for _, version := range t.Versions {
 			gv := schema.GroupVersion{Group: t.Group, Version: version}
 			resources, ok := known[gv.String()]
 			if !ok {
-				list, err := c.disc.ServerResourcesForGroupVersion(gv.String())
-				if err != nil && !apierrors.IsNotFound(err) {
+				var err error
+				if resources, err = list(ctx, gv); err != nil {
 					return c.explain(err)
-				}
-				if err == nil {
-					for _, r := range list.APIResources {
-						resources = append(resources, r.Name)
-					}
 				}
 				known[gv.String()] = resources
 			}
