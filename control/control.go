@@ -13,11 +13,10 @@ package control
 import (
 	"slices"
 
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/dialect/gatewayapi"
 	"weir.dev/weir/control/emit"
+	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/backendtls"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
@@ -40,22 +39,27 @@ type Options struct {
 type Translator struct {
 	db       *memo.DB
 	view     *source.View
-	dialect  *gatewayapi.Dialect
+	dialects dialects
 	emitter  *emit.Emitter
+	// all is the gateways that there are; its key means nothing.
+	all      *memo.Func[struct{}, []source.Name]
 	gateways map[source.Name]*emit.Resources
+	order    []source.Name
 }
 
 // NewTranslator returns a Translator with an empty View.
 func NewTranslator(o Options) *Translator {
 	policies := backendtls.New()
 	backends := backend.New(backend.Options{ExternalName: o.ExternalName, TLS: policies})
-	dialect := gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: backends, TLS: policies})
+	ds := newDialects(o, backends, policies)
 	t := &Translator{
-		db: memo.New(), dialect: dialect, emitter: emit.New(dialect, backends),
-		view:     source.NewView(append(dialect.Indexes(), policies.Index(), backends.Index())...),
+		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends),
+		view:     source.NewView(append(ds.indexes(), policies.Index(), backends.Index())...),
+		all:      memo.NewFunc(func(c *memo.Ctx, _ struct{}) []source.Name { return ds.Gateways(c) }, slices.Equal[[]source.Name]),
 		gateways: map[source.Name]*emit.Resources{},
 	}
 	t.db.Change(t.view)
+	t.all.Watch(t.db, struct{}{})
 	return t
 }
 
@@ -74,65 +78,89 @@ func (t *Translator) Apply(changes []source.Change) Result {
 	next, touched := t.view.Apply(changes)
 	seen := map[source.Key]bool{}
 	for _, c := range changes {
-		if seen[c.Key] {
-			continue
-		}
-		seen[c.Key] = true
-		is, was := next.Get(c.Key) != nil, t.view.Get(c.Key) != nil
-		t.dialect.Change(t.db, c.Key, is, was)
-		if c.Key.Kind == source.Gateway && is != was {
-			if is {
-				t.emitter.Watch(t.db, c.Key.Name)
-			} else {
-				t.emitter.Unwatch(t.db, c.Key.Name)
-			}
-		}
-	}
-	var out Result
-	for key := range seen {
-		if key.Kind == source.Gateway && next.Get(key) == nil && t.gateways[key.Name] != nil {
-			delete(t.gateways, key.Name)
-			out.Gateways = append(out.Gateways, key.Name)
+		if !seen[c.Key] {
+			seen[c.Key] = true
+			t.dialects.change(t.db, c.Key, next.Get(c.Key) != nil, t.view.Get(c.Key) != nil)
 		}
 	}
 	t.view = next
 	t.db.Change(next, touched...)
-	for _, ch := range t.db.Settle() {
-		if name, r, ok := t.emitter.Changed(ch); ok {
-			t.gateways[name] = r
-			out.Gateways = append(out.Gateways, name)
-		}
-		switch key, u, ok := t.dialect.Status(ch); {
-		case ok && u != nil:
-			out.Statuses = append(out.Statuses, u)
-		case ok:
-			out.Strangers = append(out.Strangers, key)
+	var out Result
+	// What there is, first: gateways that came are watched, and settled next.
+	for settled := t.db.Settle(); len(settled) > 0; settled = t.db.Settle() {
+		for _, ch := range settled {
+			t.take(ch, &out)
 		}
 	}
 	slices.SortFunc(out.Gateways, source.Compare)
+	out.Gateways = slices.Compact(out.Gateways)
 	slices.SortFunc(out.Statuses, func(a, b *status.Update) int { return source.CompareKeys(a.Key, b.Key) })
 	return out
+}
+
+// take takes what one change has come to.
+func (t *Translator) take(ch memo.Change, out *Result) {
+	if _, now, ok := t.all.Watched(ch); ok {
+		t.watch(now, out)
+		return
+	}
+	if name, r, ok := t.emitter.Changed(ch); ok {
+		if slices.Contains(t.order, name) {
+			t.gateways[name] = r
+			out.Gateways = append(out.Gateways, name)
+		}
+		return
+	}
+	switch key, u, ok := t.dialects.status(ch); {
+	case ok && u != nil:
+		out.Statuses = append(out.Statuses, u)
+	case ok:
+		out.Strangers = append(out.Strangers, key)
+	}
+}
+
+// watch makes now the gateways that are kept up to date.
+func (t *Translator) watch(now []source.Name, out *Result) {
+	for _, name := range now {
+		if !slices.Contains(t.order, name) {
+			t.emitter.Watch(t.db, name)
+		}
+	}
+	for _, name := range t.order {
+		if slices.Contains(now, name) {
+			continue
+		}
+		t.emitter.Unwatch(t.db, name)
+		if t.gateways[name] != nil {
+			delete(t.gateways, name)
+			out.Gateways = append(out.Gateways, name)
+		}
+	}
+	t.order = now
 }
 
 // View returns the objects as of the last Apply.
 func (t *Translator) View() *source.View { return t.view }
 
-// Resources returns what a Gateway's proxies need, or nil if there is no such
-// Gateway.
+// Resources returns what a gateway's proxies need, or nil if there is no such
+// gateway.
 func (t *Translator) Resources(gateway source.Name) *emit.Resources { return t.gateways[gateway] }
 
-// Gateways returns the Gateways that are ours, by name.
-func (t *Translator) Gateways() []source.Name { return t.dialect.Gateways(t.db.Ctx()) }
+// Gateways returns the gateways that are ours. Where several want one place, those
+// that come first have it.
+func (t *Translator) Gateways() []source.Name { return slices.Clone(t.order) }
 
-// Awaits returns the Gateway whose proxies the status of an object tells of, if it
+// Gateway returns what a gateway serves, or nil if it is not ours or cannot be served.
+func (t *Translator) Gateway(name source.Name) *graph.Gateway {
+	return t.dialects.Gateway(t.db.Ctx(), name)
+}
+
+// Awaits returns the gateway whose proxies the status of an object tells of, if it
 // tells of any.
 func (t *Translator) Awaits(key source.Key) (gateway source.Name, ok bool) {
-	switch key.Kind {
-	case source.Gateway:
-		return key.Name, true
-	case source.ListenerSet:
-		if o, ok := t.view.Get(key).(*gwapiv1.ListenerSet); ok {
-			return gatewayapi.GatewayOfSet(o), true
+	for _, d := range t.dialects {
+		if gateway, ok := d.Awaits(t.view, key); ok {
+			return gateway, true
 		}
 	}
 	return source.Name{}, false

@@ -13,12 +13,13 @@ import (
 	"weir.dev/weir/control/status"
 )
 
-// A Runner runs the proxies of Gateways. Its methods are called from the
+// A Runner runs the proxies of gateways. Its methods are called from the
 // Controller's goroutine.
 type Runner interface {
-	// Plan is told which Gateways came, changed or went, before they are translated. It
-	// returns what is known of their proxies, as changes of kind source.Fleets.
-	Plan(view *source.View, gateways []source.Name) []source.Change
+	// Plan is told which gateways came, changed or went, before they are served. It
+	// returns what is known of their proxies and was not known before, such as their
+	// addresses, as changes of kind source.Fleets.
+	Plan(t *Translator, gateways []source.Name) []source.Change
 	// Serve gives proxies what they need now; gateways are those whose resources are
 	// others, or that went. It returns what has become known of the proxies by that.
 	// What becomes known later goes to the Controller's Queue.
@@ -71,35 +72,29 @@ func (c *Controller) Step(batch []source.Change) {
 	}
 	start := time.Now()
 	statuses := map[source.Key]*status.Update{}
-	for changes := c.plan(batch); len(changes) > 0; {
+	apply := func(changes []source.Change) []source.Name {
 		r := c.Translator.Apply(changes)
 		for _, u := range r.Statuses {
 			statuses[u.Key] = u
 		}
-		if len(r.Gateways) == 0 {
+		return r.Gateways
+	}
+	for changes := batch; len(changes) > 0; {
+		gateways := apply(changes)
+		if planned := c.Runner.Plan(c.Translator, gateways); len(planned) > 0 {
+			gateways = append(gateways, apply(planned)...)
+			slices.SortFunc(gateways, source.Compare)
+			gateways = slices.Compact(gateways)
+		}
+		if len(gateways) == 0 {
 			break
 		}
-		changes = c.Runner.Serve(c.Translator, r.Gateways)
+		changes = c.Runner.Serve(c.Translator, gateways)
 	}
 	c.write(statuses)
 	if c.Log != nil && len(batch) > 0 {
 		c.Log.Debug("translated", "changes", len(batch), "statuses", len(statuses), "took", time.Since(start))
 	}
-}
-
-// plan adds what the Runner knows of Gateways that changed.
-func (c *Controller) plan(batch []source.Change) []source.Change {
-	var names []source.Name
-	for _, ch := range batch {
-		if ch.Key.Kind == source.Gateway {
-			names = append(names, ch.Key.Name)
-		}
-	}
-	if len(names) == 0 {
-		return batch
-	}
-	view, _ := c.Translator.View().Apply(batch)
-	return append(slices.Clone(batch), c.Runner.Plan(view, names)...)
 }
 
 // write hands out statuses. Those of Gateways and ListenerSets say whether proxies

@@ -6,41 +6,32 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	statefulsessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	cookiev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/cookie/v3"
 	headerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/header/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/type/http/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // The names of HTTP filters, which routes configure them by.
 const (
 	CORS            = "envoy.filters.http.cors"
+	GRPCWeb         = "envoy.filters.http.grpc_web"
+	GRPCHTTP1Bridge = "envoy.filters.http.grpc_http1_bridge"
+	GRPCStats       = "envoy.filters.http.grpc_stats"
+	Buffer          = "envoy.filters.http.buffer"
 	StatefulSession = "envoy.filters.http.stateful_session"
 	Router          = "envoy.filters.http.router"
 )
 
-// Filters returns the HTTP filters of every connection manager, in their order. They
-// do nothing unless a route says so: that a route begins to use one changes no
-// listener.
-//
-//	cors              first: a preflight has no credentials and no session
-//	stateful_session  after all that may refuse a request
-//	router            ends the chain
-func Filters() []*hcmv3.HttpFilter {
-	filter := func(name string, m proto.Message) *hcmv3.HttpFilter {
-		return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: Any(m)}}
-	}
-	return []*hcmv3.HttpFilter{
-		filter(CORS, &corsv3.Cors{}),
-		filter(StatefulSession, &statefulsessionv3.StatefulSession{}),
-		filter(Router, &routerv3.Router{}),
-	}
-}
+// The names of filters of listeners and connections.
+const (
+	ProxyProtocol = "envoy.filters.listener.proxy_protocol"
+	Inspector     = "envoy.filters.listener.tls_inspector"
+	NetworkRBAC   = "envoy.filters.network.rbac"
+	HTTPManager   = "envoy.filters.network.http_connection_manager"
+	TCPProxying   = "envoy.filters.network.tcp_proxy"
+)
 
 // CookieSession keeps a client at one host by a cookie. A lifetime of 0 is that of
 // the browser's session.

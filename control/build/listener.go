@@ -8,7 +8,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	udpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
@@ -31,14 +30,14 @@ type Share struct {
 	Weight  uint32
 }
 
-// HTTPFilter is the network filter that speaks HTTP, with the routes called routes.
-func HTTPFilter(statPrefix, routes string) *listenerv3.Filter {
-	return network("envoy.filters.network.http_connection_manager", &hcmv3.HttpConnectionManager{
+// Manager is the connection manager of HTTP, without its filters, with the routes
+// called routes.
+func Manager(statPrefix, routes string) *hcmv3.HttpConnectionManager {
+	return &hcmv3.HttpConnectionManager{
 		StatPrefix: statPrefix,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			ConfigSource: ADS(), RouteConfigName: routes,
 		}},
-		HttpFilters:      Filters(),
 		UseRemoteAddress: yes(),
 		// What a path means must not depend on how it is written: rules of a more specific
 		// path could else be gone around.
@@ -47,34 +46,32 @@ func HTTPFilter(statPrefix, routes string) *listenerv3.Filter {
 		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT,
 		ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-	})
+	}
 }
 
-// TCPFilter is the network filter that forwards bytes. There is at least one share.
-func TCPFilter(statPrefix string, shares []Share) *listenerv3.Filter {
+// TCPProxy forwards bytes. There is at least one share.
+func TCPProxy(statPrefix string, shares []Share) *tcpproxyv3.TcpProxy {
 	m := &tcpproxyv3.TcpProxy{StatPrefix: statPrefix}
 	if len(shares) == 1 {
 		m.ClusterSpecifier = &tcpproxyv3.TcpProxy_Cluster{Cluster: shares[0].Cluster}
-		return network("envoy.filters.network.tcp_proxy", m)
+		return m
 	}
 	weighted := &tcpproxyv3.TcpProxy_WeightedCluster{}
 	for _, s := range shares {
 		weighted.Clusters = append(weighted.Clusters, &tcpproxyv3.TcpProxy_WeightedCluster_ClusterWeight{Name: s.Cluster, Weight: s.Weight})
 	}
 	m.ClusterSpecifier = &tcpproxyv3.TcpProxy_WeightedClusters{WeightedClusters: weighted}
-	return network("envoy.filters.network.tcp_proxy", m)
+	return m
 }
 
-func network(name string, m proto.Message) *listenerv3.Filter {
+// NetworkFilter is a network filter with its configuration.
+func NetworkFilter(name string, m proto.Message) *listenerv3.Filter {
 	return &listenerv3.Filter{Name: name, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: Any(m)}}
 }
 
-// TLSInspector reads the server name of a ClientHello, before a chain is chosen.
-func TLSInspector() *listenerv3.ListenerFilter {
-	return &listenerv3.ListenerFilter{
-		Name:       "envoy.filters.listener.tls_inspector",
-		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: Any(&tlsinspectorv3.TlsInspector{})},
-	}
+// ListenerFilter is a listener filter with its configuration.
+func ListenerFilter(name string, m proto.Message) *listenerv3.ListenerFilter {
+	return &listenerv3.ListenerFilter{Name: name, ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: Any(m)}}
 }
 
 // udpIdle is how long a UDP session lasts without a datagram.
@@ -82,12 +79,9 @@ const udpIdle = 60 * time.Second
 
 // UDPFilter forwards datagrams to a cluster.
 func UDPFilter(statPrefix, cluster string) *listenerv3.ListenerFilter {
-	return &listenerv3.ListenerFilter{
-		Name: "envoy.filters.udp_listener.udp_proxy",
-		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: Any(&udpproxyv3.UdpProxyConfig{
-			StatPrefix: statPrefix, RouteSpecifier: &udpproxyv3.UdpProxyConfig_Cluster{Cluster: cluster}, IdleTimeout: duration(udpIdle),
-		})},
-	}
+	return ListenerFilter("envoy.filters.udp_listener.udp_proxy", &udpproxyv3.UdpProxyConfig{
+		StatPrefix: statPrefix, RouteSpecifier: &udpproxyv3.UdpProxyConfig_Cluster{Cluster: cluster}, IdleTimeout: duration(udpIdle),
+	})
 }
 
 // RouteConfiguration holds virtual hosts. Hosts are compared without ports: a client

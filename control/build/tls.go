@@ -6,6 +6,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -23,8 +24,8 @@ type DownstreamTLS struct {
 	Protocols []string
 }
 
-// TransportSocket returns the socket that terminates TLS.
-func (d DownstreamTLS) TransportSocket() *corev3.TransportSocket {
+// Context returns what a socket terminates TLS by.
+func (d DownstreamTLS) Context() *tlsv3.DownstreamTlsContext {
 	common := &tlsv3.CommonTlsContext{AlpnProtocols: d.Protocols}
 	for _, name := range d.Certificates {
 		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, SecretConfig(name))
@@ -38,6 +39,11 @@ func (d DownstreamTLS) TransportSocket() *corev3.TransportSocket {
 		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: validation}
 		context.RequireClientCertificate = wrapperspb.Bool(!d.Optional)
 	}
+	return context
+}
+
+// TLSSocket returns the socket that speaks TLS by a context of either side.
+func TLSSocket(context proto.Message) *corev3.TransportSocket {
 	return &corev3.TransportSocket{Name: transportTLS, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: Any(context)}}
 }
 
@@ -98,5 +104,5 @@ func (u UpstreamTLS) TransportSocket() *corev3.TransportSocket {
 	if u.Certificate != "" {
 		context.CommonTlsContext.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{SecretConfig(u.Certificate)}
 	}
-	return &corev3.TransportSocket{Name: transportTLS, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: Any(context)}}
+	return TLSSocket(context)
 }

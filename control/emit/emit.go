@@ -7,6 +7,7 @@ package emit
 
 import (
 	"slices"
+	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -14,7 +15,9 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
+	corev1 "k8s.io/api/core/v1"
 
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
@@ -28,7 +31,6 @@ type Graph interface {
 	Gateway(c *memo.Ctx, name source.Name) *graph.Gateway
 	Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID
 	Host(c *memo.Ctx, id graph.HostID) *graph.Host
-	Secret(c *memo.Ctx, name string) *tlsv3.Secret
 }
 
 // An Emitter makes messages of a Graph. It serves one memo.DB.
@@ -40,6 +42,8 @@ type Emitter struct {
 	host      *memo.Func[graph.HostID, *hostMessage]
 	table     *memo.Func[graph.TableID, *tableMessage]
 	listener  *memo.Func[graph.SocketID, *listenerv3.Listener]
+	variant   *memo.Func[graph.ClusterID, *clusterv3.Cluster]
+	secret    *memo.Func[source.Name, *tlsv3.Secret]
 	resources *memo.Func[source.Name, *Resources]
 }
 
@@ -74,10 +78,14 @@ func New(g Graph, b *backend.Backends) *Emitter {
 	e := &Emitter{graph: g, backends: b, refused: build.RefusedCluster()}
 	e.host = memo.NewFunc(e.makeHost, nil)
 	e.table = memo.NewFunc(e.makeTable, nil)
-	e.listener = memo.NewFunc(e.makeListener, func(a, b *listenerv3.Listener) bool { return proto.Equal(a, b) })
+	e.listener = memo.NewFunc(e.makeListener, sameMessage[*listenerv3.Listener])
+	e.variant = memo.NewFunc(e.makeVariant, sameMessage[*clusterv3.Cluster])
+	e.secret = memo.NewFunc(makeSecret, sameMessage[*tlsv3.Secret])
 	e.resources = memo.NewFunc(e.makeResources, nil)
 	return e
 }
+
+func sameMessage[M proto.Message](a, b M) bool { return proto.Equal(a, b) }
 
 // Watch has the DB's Settle keep a Gateway's resources up to date.
 func (e *Emitter) Watch(db *memo.DB, gateway source.Name) { e.resources.Watch(db, gateway) }
@@ -93,12 +101,18 @@ func (e *Emitter) Changed(ch memo.Change) (source.Name, *Resources, bool) {
 func (e *Emitter) makeHost(c *memo.Ctx, id graph.HostID) *hostMessage {
 	h := e.graph.Host(c, id)
 	out := &hostMessage{message: &routev3.VirtualHost{Name: h.Domain, Domains: []string{h.Domain}}}
+	attach.Apply(out.message, h.Overlay)
 	seen := map[graph.ClusterID]bool{}
 	for _, r := range h.Routes {
 		if r.Message.Name == "" {
 			r.Message.Name = r.Name
 		}
-		out.message.Routes = append(out.message.Routes, r.Message)
+		m := r.Message
+		if !r.Overlay.None() {
+			m = proto.CloneOf(m)
+			attach.Apply(m, r.Overlay)
+		}
+		out.message.Routes = append(out.message.Routes, m)
 		for _, id := range r.Clusters {
 			if !seen[id] {
 				seen[id] = true
@@ -124,16 +138,42 @@ func (e *Emitter) makeTable(c *memo.Ctx, id graph.TableID) *tableMessage {
 	return out
 }
 
-// makeResources gathers what a Gateway needs.
+// cluster returns the cluster called id, or nil.
+func (e *Emitter) cluster(c *memo.Ctx, id graph.ClusterID) *clusterv3.Cluster {
+	if id.Variant == nil {
+		return e.backends.Cluster(c, id)
+	}
+	return e.variant.Get(c, id)
+}
+
+func (e *Emitter) makeVariant(c *memo.Ctx, id graph.ClusterID) *clusterv3.Cluster {
+	m := e.backends.Cluster(c, id)
+	if m == nil {
+		return nil
+	}
+	m = proto.CloneOf(m)
+	attach.Apply(m, id.Variant.Overlay(c))
+	return m
+}
+
+// makeSecret makes a secret of a Secret; nil if there is none.
+func makeSecret(c *memo.Ctx, name source.Name) *tlsv3.Secret {
+	s, ok := source.Get[*corev1.Secret](c, source.Secret, name)
+	if !ok {
+		return nil
+	}
+	return build.Certificate(name.String(), string(s.Data[corev1.TLSCertKey]), string(s.Data[corev1.TLSPrivateKeyKey]))
+}
+
+// makeResources gathers what a gateway needs.
 func (e *Emitter) makeResources(c *memo.Ctx, name source.Name) *Resources {
 	g := e.graph.Gateway(c, name)
 	out := &Resources{}
 	if g == nil {
 		return out
 	}
-	key := source.Key{Kind: source.Gateway, Name: name}
 	p := &parts{
-		c: c, e: e, out: out, origin: source.Input(c).Place(key).Origin(key, ""),
+		c: c, e: e, out: out, origin: g.Origin,
 		clusters: map[graph.ClusterID]bool{}, secrets: map[string]bool{},
 	}
 	for _, s := range g.Sockets {
@@ -222,7 +262,7 @@ func validOf(backends []graph.Backend) []graph.Backend {
 func (p *parts) finish() {
 	seen := map[string]bool{}
 	for id := range p.clusters {
-		m := p.e.backends.Cluster(p.c, id)
+		m := p.e.cluster(p.c, id)
 		if m == nil {
 			continue
 		}
@@ -240,7 +280,8 @@ func (p *parts) finish() {
 		p.out.Clusters = append(p.out.Clusters, Named[*clusterv3.Cluster]{build.Refused, p.e.refused, p.origin})
 	}
 	for name := range p.secrets {
-		if m := p.e.graph.Secret(p.c, name); m != nil {
+		namespace, own, _ := strings.Cut(name, "/")
+		if m := p.e.secret.Get(p.c, source.Name{Namespace: namespace, Name: own}); m != nil {
 			p.out.Secrets = append(p.out.Secrets, Named[*tlsv3.Secret]{name, m, xds.Origin{Object: "Secret " + name}})
 		}
 	}

@@ -37,9 +37,8 @@ func (e *Emitter) makeListener(c *memo.Ctx, id graph.SocketID) *listenerv3.Liste
 	if len(out.FilterChains) == 0 {
 		return nil // TLS for which no route is there: an unbound port refuses it.
 	}
-	if slices.ContainsFunc(s.Chains, func(ch *graph.Chain) bool { return ch.Inspect }) {
-		out.ListenerFilters = append(out.ListenerFilters, build.TLSInspector())
-	}
+	attach.Apply(out, s.Overlay)
+	out.ListenerFilters = listenerOf(s)
 	return out
 }
 
@@ -83,12 +82,26 @@ func chain(id graph.SocketID, ch *graph.Chain) *listenerv3.FilterChain {
 		}
 	}
 	if t := ch.TLS; t != nil {
-		out.TransportSocket = build.DownstreamTLS{Certificates: t.Certificates, CA: t.CA, Optional: t.Optional, Protocols: t.Protocols}.TransportSocket()
+		context := build.DownstreamTLS{Certificates: t.Certificates, CA: t.CA, Optional: t.Optional, Protocols: t.Protocols}.Context()
+		attach.Apply(context, t.Overlay)
+		out.TransportSocket = build.TLSSocket(context)
 	}
+	out.Filters = networkOf(ch)
 	if ch.Table != nil {
-		out.Filters = []*listenerv3.Filter{build.HTTPFilter(id.Name(), ch.Table.Name())}
+		m := build.Manager(id.Name(), ch.Table.Name())
+		attach.Apply(m, ch.Manager)
+		m.HttpFilters = filtersOf(ch)
+		out.Filters = append(out.Filters, build.NetworkFilter(build.HTTPManager, m))
 		return out
 	}
+	m := build.TCPProxy(id.Name(), sharesOf(ch))
+	attach.Apply(m, ch.Manager)
+	out.Filters = append(out.Filters, build.NetworkFilter(build.TCPProxying, m))
+	return out
+}
+
+// sharesOf returns who gets the connections of a chain without a table.
+func sharesOf(ch *graph.Chain) []build.Share {
 	var shares []build.Share
 	for _, b := range ch.Backends {
 		if b.Weight == 0 {
@@ -103,6 +116,5 @@ func chain(id graph.SocketID, ch *graph.Chain) *listenerv3.FilterChain {
 	if len(shares) == 0 {
 		shares = []build.Share{{Cluster: build.Refused, Weight: 1}}
 	}
-	out.Filters = []*listenerv3.Filter{build.TCPFilter(id.Name(), shares)}
-	return out
+	return shares
 }

@@ -5,7 +5,8 @@
 // and routes, and the clusters that routes lead to.
 //
 // It knows structure, precedence and provenance. What a route does is a message of
-// Envoy's already; the graph has no fields for features.
+// Envoy's already, and so is what else is special anywhere: an [Overlay]. The graph has
+// no fields for features.
 package graph
 
 import (
@@ -15,6 +16,7 @@ import (
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/xds"
@@ -24,8 +26,10 @@ import (
 type Gateway struct {
 	ID      source.Name
 	Sockets []*Socket
-	// Addresses that were asked for; empty leaves it to who runs the proxies.
+	// Addresses that were asked for, in any order; those that are no IP addresses cannot
+	// be had. Empty leaves it to who runs the proxies.
 	Addresses []string
+	Origin    xds.Origin
 }
 
 // The ports that unprivileged proxies bind for those below 1024: so much higher, or
@@ -54,6 +58,10 @@ func (g *Gateway) Bound(s SocketID) int32 {
 type Socket struct {
 	ID     SocketID
 	Chains []*Chain
+	// Filters are listener filters: each is its configuration, by its name.
+	Filters map[string]proto.Message
+	// Overlay is on the Listener.
+	Overlay Overlay
 }
 
 // A SocketID names a socket.
@@ -88,7 +96,15 @@ type Chain struct {
 	Table *TableID
 	// Backends are who gets the bytes, if there is no Table. None refuses them.
 	Backends []Backend
-	Origin   xds.Origin
+	// Network are filters that come before: each is its configuration, by its name.
+	Network map[string]proto.Message
+	// Manager is on the HttpConnectionManager, if there is a Table, and otherwise on the
+	// TcpProxy.
+	Manager Overlay
+	// Filters are HTTP filters that do something whatever the route says: each is its
+	// configuration, by its name. In which order is emit's to know.
+	Filters map[string]proto.Message
+	Origin  xds.Origin
 }
 
 // TLS says how a chain's TLS is terminated.
@@ -100,6 +116,8 @@ type TLS struct {
 	Optional bool
 	// Protocols are offered by ALPN.
 	Protocols []string
+	// Overlay is on the DownstreamTlsContext.
+	Overlay Overlay
 }
 
 // A TableID names the route table of a socket, or of one of its chains.
@@ -126,7 +144,9 @@ type Host struct {
 	Domain string
 	// Routes, first match first.
 	Routes []*Route
-	Origin xds.Origin
+	// Overlay is on the VirtualHost.
+	Overlay Overlay
+	Origin  xds.Origin
 }
 
 // A Route is a match and what to do. Message is complete but for its name.
@@ -136,7 +156,9 @@ type Route struct {
 	Message *routev3.Route
 	// Clusters the message leads to.
 	Clusters []ClusterID
-	Origin   xds.Origin
+	// Overlay is on the Message.
+	Overlay Overlay
+	Origin  xds.Origin
 }
 
 // A Rank orders routes of one host as Gateway API has it.
@@ -194,6 +216,8 @@ type ClusterID struct {
 	Mode Mode
 	// Certificate is the secret with which the backend is told who we are.
 	Certificate string
+	// Variant is what else is special; nil is nothing.
+	Variant Variant
 }
 
 // Name is the name of the Envoy cluster.
@@ -207,6 +231,9 @@ func (c ClusterID) Name() string {
 	}
 	if c.Certificate != "" {
 		parts = append(parts, "as", c.Certificate)
+	}
+	if c.Variant != nil {
+		parts = append(parts, "for", c.Variant.Name())
 	}
 	return strings.Join(parts, "/")
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package local runs all Gateways in one proxy in this process: for files, for tests,
+// Package local runs all gateways in one proxy in this process: for files, for tests,
 // and for machines without a cluster.
 //
-// Each Gateway is bound to the addresses that it asks for or, if there is a pool, to
-// one of it; otherwise to all of the machine. Of two Gateways that want the same port
-// of the same address, the older has it.
+// Each gateway is bound to the addresses that it asks for or, if there is a pool, to
+// one of it; otherwise to all of the machine. Of two gateways that want the same port
+// of the same address, the one that has precedence has it.
 package local
 
 import (
@@ -16,10 +16,7 @@ import (
 	"strconv"
 	"strings"
 
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-
 	"weir.dev/weir/control"
-	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/emit"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/xds"
@@ -55,38 +52,41 @@ func New(o Options) *Runner {
 // Acknowledged is always true: Serve returns when the proxy has answered.
 func (r *Runner) Acknowledged(source.Name) bool { return true }
 
-// Plan gives Gateways their addresses.
-func (r *Runner) Plan(view *source.View, gateways []source.Name) []source.Change {
+// Plan gives gateways their addresses.
+func (r *Runner) Plan(t *control.Translator, gateways []source.Name) []source.Change {
+	there := t.Gateways()
 	var out []source.Change
 	for _, name := range gateways {
 		key := source.Key{Kind: source.Fleets, Name: name}
-		o, ok := view.Get(source.Key{Kind: source.Gateway, Name: name}).(*gwapiv1.Gateway)
-		if !ok {
-			delete(r.fleets, name)
+		old := r.fleets[name]
+		if !slices.Contains(there, name) {
 			delete(r.assigned, name)
-			out = append(out, source.Change{Key: key})
+			if old != nil {
+				delete(r.fleets, name)
+				out = append(out, source.Change{Key: key})
+			}
 			continue
 		}
 		f := source.NewFleet(name)
-		if old := r.fleets[name]; old != nil {
+		if old != nil {
 			f = old.DeepCopyObject().(*source.Fleet)
 		}
 		f.Unprivileged = r.opts.Unprivileged
-		r.address(f, name, o)
-		r.fleets[name] = f
-		out = append(out, source.Change{Key: key, Object: f})
+		var asked []string
+		if g := t.Gateway(name); g != nil {
+			asked = g.Addresses
+		}
+		r.address(f, name, asked)
+		if old == nil || !f.Equal(old) {
+			r.fleets[name] = f
+			out = append(out, source.Change{Key: key, Object: f})
+		}
 	}
 	return out
 }
 
-// address gives a Gateway the addresses that it asks for, or one.
-func (r *Runner) address(f *source.Fleet, name source.Name, o *gwapiv1.Gateway) {
-	var asked []string
-	for _, a := range o.Spec.Addresses {
-		if a.Value != "" && (a.Type == nil || *a.Type == gwapiv1.IPAddressType) {
-			asked = append(asked, a.Value)
-		}
-	}
+// address gives a gateway the addresses that it asks for, or one.
+func (r *Runner) address(f *source.Fleet, name source.Name, asked []string) {
 	f.Addresses, f.Bind, f.Unusable = nil, nil, nil
 	for _, a := range asked {
 		ip, err := netip.ParseAddr(a)
@@ -137,10 +137,6 @@ func (r *Runner) free(name source.Name) (string, bool) {
 // Serve gives the proxy all that Gateways need.
 func (r *Runner) Serve(t *control.Translator, _ []source.Name) []source.Change {
 	names := t.Gateways()
-	view := t.View()
-	slices.SortFunc(names, func(a, b source.Name) int {
-		return attach.Older(view.Get(source.Key{Kind: source.Gateway, Name: a}), view.Get(source.Key{Kind: source.Gateway, Name: b}))
-	})
 	taken := map[string]source.Name{}
 	problems := map[source.Name]string{}
 	ports := map[source.Name]map[int32]string{}

@@ -50,21 +50,14 @@ func Read(o control.Options, paths ...string) (*World, error) {
 	return w, nil
 }
 
-// Apply takes changes; each new Gateway gets proxies.
+// Apply takes changes; each new gateway gets proxies.
 func (w *World) Apply(changes ...source.Change) control.Result {
-	for _, c := range changes {
-		if c.Key.Kind == source.Gateway && c.Object != nil {
-			f := source.NewFleet(c.Key.Name)
-			f.Addresses, f.Ready = []string{Address}, true
-			changes = append(changes, source.Change{Key: source.Key{Kind: source.Fleets, Name: c.Key.Name}, Object: f})
-		}
-	}
 	r := w.Translator.Apply(changes)
-	for _, u := range r.Statuses {
-		w.statuses[u.Key] = u
-	}
-	for _, key := range r.Strangers {
-		delete(w.statuses, key)
+	w.take(r)
+	if fleets := w.fleets(r.Gateways); len(fleets) > 0 {
+		more := w.Translator.Apply(fleets)
+		w.take(more)
+		r.Statuses = append(r.Statuses, more.Statuses...)
 	}
 	for _, c := range changes {
 		if w.View().Get(c.Key) == nil {
@@ -72,6 +65,33 @@ func (w *World) Apply(changes ...source.Change) control.Result {
 		}
 	}
 	return r
+}
+
+func (w *World) take(r control.Result) {
+	for _, u := range r.Statuses {
+		w.statuses[u.Key] = u
+	}
+	for _, key := range r.Strangers {
+		delete(w.statuses, key)
+	}
+}
+
+// fleets returns the proxies of gateways that came, and takes those of others away.
+func (w *World) fleets(gateways []source.Name) []source.Change {
+	var out []source.Change
+	for _, name := range gateways {
+		key := source.Key{Kind: source.Fleets, Name: name}
+		has, wants := w.View().Get(key) != nil, w.Resources(name) != nil
+		switch {
+		case wants && !has:
+			f := source.NewFleet(name)
+			f.Addresses, f.Ready = []string{Address}, true
+			out = append(out, source.Change{Key: key, Object: f})
+		case has && !wants:
+			out = append(out, source.Change{Key: key})
+		}
+	}
+	return out
 }
 
 // Statuses returns the statuses of all objects that are ours, by key.

@@ -52,7 +52,7 @@ func (d *Dialect) readParent(c *memo.Ctx, key source.Key) *parent {
 		if !ok {
 			return nil
 		}
-		out.gateway = GatewayOfSet(o)
+		out.gateway = gatewayOfSet(o)
 		for _, l := range o.Spec.Listeners {
 			specs = append(specs, gwapiv1.Listener(l))
 		}

@@ -14,12 +14,12 @@ package gatewayapi
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/backendtls"
@@ -65,7 +65,6 @@ type Dialect struct {
 	table       *memo.Func[graph.TableID, []host]
 	host        *memo.Func[hostOf, *graph.Host]
 	graphs      *memo.Func[source.Name, *graph.Gateway]
-	secret      *memo.Func[string, *tlsv3.Secret]
 
 	classStatus   *memo.Func[string, *status.Update]
 	gatewayStatus *memo.Func[source.Name, *status.Update]
@@ -99,7 +98,6 @@ func New(o Options) *Dialect {
 	d.table = memo.NewFunc(d.readTable, alike[[]host])
 	d.host = memo.NewFunc(d.readHost, nil)
 	d.graphs = memo.NewFunc(d.readGraph, alike[*graph.Gateway])
-	d.secret = memo.NewFunc(readSecret, func(a, b *tlsv3.Secret) bool { return proto.Equal(a, b) })
 	d.classStatus = memo.NewFunc(d.statusOfClass, alike[*status.Update])
 	d.gatewayStatus = memo.NewFunc(d.statusOfGateway, alike[*status.Update])
 	d.setStatus = memo.NewFunc(d.statusOfSet, alike[*status.Update])
@@ -170,15 +168,40 @@ func (d *Dialect) Status(ch memo.Change) (key source.Key, u *status.Update, ok b
 	return source.Key{}, nil, false
 }
 
-// Gateways returns the Gateways that are ours, by name.
+// Owns reports whether a gateway is a Gateway: those have a namespace, and others
+// have none.
+func (d *Dialect) Owns(gateway source.Name) bool { return gateway.Namespace != "" }
+
+// Gateways returns the Gateways that are ours, the older first.
 func (d *Dialect) Gateways(c *memo.Ctx) []source.Name {
-	var out []source.Name
+	var found []*gwapiv1.Gateway
 	for _, n := range source.Names(c, source.Gateway) {
-		if d.gateway.Get(c, n) != nil {
-			out = append(out, n)
+		if d.gateway.Get(c, n) == nil {
+			continue
+		}
+		if o, ok := source.Get[*gwapiv1.Gateway](c, source.Gateway, n); ok {
+			found = append(found, o)
 		}
 	}
+	slices.SortFunc(found, func(a, b *gwapiv1.Gateway) int { return attach.Older(a, b) })
+	out := make([]source.Name, len(found))
+	for i, o := range found {
+		out[i] = source.NameOf(o)
+	}
 	return out
+}
+
+// Awaits returns the Gateway that the status of a Gateway or ListenerSet tells of.
+func (d *Dialect) Awaits(view *source.View, key source.Key) (gateway source.Name, ok bool) {
+	switch key.Kind {
+	case source.Gateway:
+		return key.Name, true
+	case source.ListenerSet:
+		if o, ok := view.Get(key).(*gwapiv1.ListenerSet); ok {
+			return gatewayOfSet(o), true
+		}
+	}
+	return source.Name{}, false
 }
 
 // Gateway returns what a Gateway serves, or nil if it is not ours or not accepted.
@@ -196,6 +219,3 @@ func (d *Dialect) Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID {
 	}
 	return out
 }
-
-// Secret returns a secret by its name in a snapshot, or nil if there is none.
-func (d *Dialect) Secret(c *memo.Ctx, name string) *tlsv3.Secret { return d.secret.Get(c, name) }

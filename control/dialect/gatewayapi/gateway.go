@@ -115,7 +115,8 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 	if g == nil || len(g.refused) > 0 {
 		return nil
 	}
-	out := &graph.Gateway{ID: name, Addresses: g.addresses}
+	key := source.Key{Kind: source.Gateway, Name: name}
+	out := &graph.Gateway{ID: name, Addresses: g.addresses, Origin: source.Input(c).Place(key).Origin(key, "")}
 	sockets := map[graph.SocketID]*graph.Socket{}
 	for _, l := range d.listeners.Get(c, name).list {
 		if !l.serves() {

@@ -182,7 +182,7 @@ func (d *Dialect) statusOfSet(c *memo.Ctx, name source.Name) *status.Update {
 	if !ok {
 		return nil
 	}
-	gatewayName := GatewayOfSet(o)
+	gatewayName := gatewayOfSet(o)
 	g := d.gateway.Get(c, gatewayName)
 	if g == nil {
 		return nil

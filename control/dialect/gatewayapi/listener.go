@@ -73,11 +73,11 @@ func (ls *listeners) of(parent source.Key) []*listener {
 }
 
 func parentOfSet(o source.Object) []source.Name {
-	return []source.Name{GatewayOfSet(o.(*gwapiv1.ListenerSet))}
+	return []source.Name{gatewayOfSet(o.(*gwapiv1.ListenerSet))}
 }
 
-// GatewayOfSet returns the Gateway that a ListenerSet belongs to.
-func GatewayOfSet(o *gwapiv1.ListenerSet) source.Name {
+// gatewayOfSet returns the Gateway that a ListenerSet belongs to.
+func gatewayOfSet(o *gwapiv1.ListenerSet) source.Name {
 	ref := o.Spec.ParentRef
 	n := source.Name{Namespace: o.Namespace, Name: string(ref.Name)}
 	if ref.Namespace != nil {

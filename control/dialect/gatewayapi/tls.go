@@ -3,16 +3,13 @@
 package gatewayapi
 
 import (
-	"crypto/tls"
 	"fmt"
 	"strings"
 
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control/attach"
-	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/backendtls"
 	"weir.dev/weir/control/source"
@@ -59,27 +56,10 @@ func (d *Dialect) readCertificate(c *memo.Ctx, id certificateID) certificate {
 		return bad(gwapiv1.ListenerReasonRefNotPermitted, "%s is in another namespace, and no ReferenceGrant in %s allows a %s of %s to refer to it",
 			id.secret, id.secret.Namespace, id.from.Kind, id.namespace)
 	}
-	s, ok := source.Get[*corev1.Secret](c, source.Secret, id.secret.Name)
-	switch {
-	case !ok:
-		return bad(invalid, "there is no %s", id.secret)
-	case len(s.Data[corev1.TLSCertKey]) == 0 || len(s.Data[corev1.TLSPrivateKeyKey]) == 0:
-		return bad(invalid, "%s lacks %s or %s: make it with kubectl create secret tls", id.secret, corev1.TLSCertKey, corev1.TLSPrivateKeyKey)
-	}
-	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
-		return bad(invalid, "%s is not a certificate with its key: %s", id.secret, strings.TrimPrefix(err.Error(), "tls: "))
+	if wrong := attach.Certificate(c, id.secret.Name); wrong != "" {
+		return bad(invalid, "%s", wrong)
 	}
 	return certificate{secret: id.secret.Name.String()}
-}
-
-// readSecret makes the secret of a snapshot.
-func readSecret(c *memo.Ctx, name string) *tlsv3.Secret {
-	namespace, own, _ := strings.Cut(name, "/")
-	s, ok := source.Get[*corev1.Secret](c, source.Secret, source.Name{Namespace: namespace, Name: own})
-	if !ok {
-		return nil
-	}
-	return build.Certificate(name, string(s.Data[corev1.TLSCertKey]), string(s.Data[corev1.TLSPrivateKeyKey]))
 }
 
 // terminate resolves how a listener terminates TLS.

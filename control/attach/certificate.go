@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"crypto/tls"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+// Certificate returns what is wrong with a Secret as a certificate with its key, or "".
+func Certificate(c *memo.Ctx, name source.Name) string {
+	s, ok := source.Get[*corev1.Secret](c, source.Secret, name)
+	key := source.Key{Kind: source.Secret, Name: name}
+	switch {
+	case !ok:
+		return fmt.Sprintf("there is no %s", key)
+	case len(s.Data[corev1.TLSCertKey]) == 0 || len(s.Data[corev1.TLSPrivateKeyKey]) == 0:
+		return fmt.Sprintf("%s lacks %s or %s: make it with kubectl create secret tls", key, corev1.TLSCertKey, corev1.TLSPrivateKeyKey)
+	}
+	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return fmt.Sprintf("%s is not a certificate with its key: %s", key, strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	return ""
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"weir.dev/weir/control/backend"
+	"weir.dev/weir/control/dialect/gatewayapi"
+	"weir.dev/weir/control/emit"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/backendtls"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/control/status"
+	"weir.dev/weir/internal/memo"
+)
+
+// A Dialect reads objects that make gateways: what they serve, and what became of
+// the objects. It consists of pure functions over a View, remembered in one memo.DB.
+type Dialect interface {
+	emit.Graph
+	// Owns reports whether gateways of that name are the dialect's, whether there is one
+	// or not. No other dialect owns it.
+	Owns(gateway source.Name) bool
+	// Gateways returns those that there are, the one that has precedence first.
+	Gateways(c *memo.Ctx) []source.Name
+	// Indexes are those that Views need to have.
+	Indexes() []*source.Index
+	// Change tells that an object came, changed or went, before the DB's Settle.
+	Change(db *memo.DB, key source.Key, is, was bool)
+	// Status returns the object whose status a change reported by the DB's Settle is, and
+	// the update; nil if the object is not the dialect's any more.
+	Status(ch memo.Change) (key source.Key, u *status.Update, ok bool)
+	// Awaits returns the gateway whose proxies the status of an object tells of, if it
+	// tells of any.
+	Awaits(view *source.View, key source.Key) (gateway source.Name, ok bool)
+}
+
+// dialects is all of them as one graph. The order is that of precedence, where two
+// serve the same port of one proxy: see docs/guide/dialects.md.
+type dialects []Dialect
+
+func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies) dialects {
+	return dialects{
+		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls}),
+	}
+}
+
+// of returns the dialect that owns a gateway, and its place; nil if none does.
+func (ds dialects) of(gateway source.Name) (int, Dialect) {
+	for i, d := range ds {
+		if d.Owns(gateway) {
+			return i, d
+		}
+	}
+	return 0, nil
+}
+
+// hostOf is a dialect's host.
+type hostOf struct {
+	dialect int
+	host    graph.HostID
+}
+
+// Gateway returns what a gateway serves, or nil.
+func (ds dialects) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway {
+	if _, d := ds.of(name); d != nil {
+		return d.Gateway(c, name)
+	}
+	return nil
+}
+
+// Hosts returns the hosts of a table.
+func (ds dialects) Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID {
+	i, d := ds.of(table.Socket.Gateway)
+	if d == nil {
+		return nil
+	}
+	hosts := d.Hosts(c, table)
+	out := make([]graph.HostID, len(hosts))
+	for j, h := range hosts {
+		out[j] = hostOf{i, h}
+	}
+	return out
+}
+
+// Host returns a host.
+func (ds dialects) Host(c *memo.Ctx, id graph.HostID) *graph.Host {
+	h := id.(hostOf)
+	return ds[h.dialect].Host(c, h.host)
+}
+
+// Gateways returns those of all dialects, in the order of precedence.
+func (ds dialects) Gateways(c *memo.Ctx) []source.Name {
+	var out []source.Name
+	for _, d := range ds {
+		out = append(out, d.Gateways(c)...)
+	}
+	return out
+}
+
+func (ds dialects) indexes() []*source.Index {
+	var out []*source.Index
+	for _, d := range ds {
+		out = append(out, d.Indexes()...)
+	}
+	return out
+}
+
+func (ds dialects) change(db *memo.DB, key source.Key, is, was bool) {
+	for _, d := range ds {
+		d.Change(db, key, is, was)
+	}
+}
+
+func (ds dialects) status(ch memo.Change) (key source.Key, u *status.Update, ok bool) {
+	for _, d := range ds {
+		if key, u, ok = d.Status(ch); ok {
+			return key, u, true
+		}
+	}
+	return source.Key{}, nil, false
+}
