@@ -78,11 +78,12 @@ func (p *Proxy) prepareFetching() error {
 	return nil
 }
 
-// startFetching begins to fetch what the bootstrap and the resources ask for.
+// startFetching begins to fetch what resources ask for. It comes before those of the
+// bootstrap, which wait for it.
 func (p *Proxy) startFetching() {
 	b := p.opts.Bootstrap
 	f := &p.fetching
-	f.static, f.states = p.snapshot_, map[refusal]fetched{}
+	f.states = map[refusal]fetched{}
 	f.first = map[xds.Kind]chan struct{}{xds.KindListener: make(chan struct{}), xds.KindCluster: make(chan struct{})}
 	d := b.GetDynamicResources()
 	if d != nil {
@@ -107,6 +108,13 @@ func (p *Proxy) startFetching() {
 			f.client.Unsubscribe(id.Source, id.Kind, id.Name)
 		}
 	})
+}
+
+// fetchResources begins to fetch the listeners and clusters that the bootstrap asks for,
+// beside its own.
+func (p *Proxy) fetchResources() {
+	f, d := &p.fetching, p.opts.Bootstrap.GetDynamicResources()
+	f.static = p.snapshot_
 	if d.GetCdsConfig() == nil && d.GetLdsConfig() == nil {
 		p.live()
 		return

@@ -139,13 +139,14 @@ func (p *Proxy) start() error {
 	if err := p.startAdmin(); err != nil {
 		return err
 	}
+	p.startFetching()
 	if problems := p.Apply(p.snapshot()); xds.HasErrors(problems) {
 		return xds.Err(problems)
 	}
 	p.leaving.done.Go(p.seeOff)
 	p.runtime.Watch(time.Second)
 	p.wg.Go(p.flushLoop)
-	p.startFetching()
+	p.fetchResources()
 	return nil
 }
 
