@@ -67,7 +67,8 @@ type Cluster struct {
 	merged     time.Time   // when health or weights were last published
 	closing    sync.WaitGroup
 
-	newest atomic.Pointer[PrioritySet] // set, for who may not lock
+	newest     atomic.Pointer[PrioritySet] // set, for who may not lock
+	backingOff atomic.Int32                // hosts that back off
 }
 
 // Worker returns the view of one loop.
@@ -312,7 +313,7 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 	if left {
 		for _, h := range c.set.Hosts {
 			if _, ok := seen[h.identity()]; !ok {
-				h.present.Store(false)
+				h.leave()
 			}
 		}
 	}
@@ -417,7 +418,7 @@ func (c *Cluster) close(end bool) {
 	}
 	hosts := c.set.Hosts
 	for _, h := range hosts {
-		h.present.Store(false)
+		h.leave()
 	}
 	c.mu.Unlock()
 	c.closing.Wait()

@@ -75,6 +75,8 @@ type PolicyFactory struct {
 	// Blind tells that picks do not look at the request, so that they can be made
 	// ahead of it.
 	Blind bool
+	// Sticky tells that picks keep requests at hosts, by a hash or by what they name.
+	Sticky bool
 	// Nest is New for a policy that contains others.
 	Nest func(cfg proto.Message, in *Nesting) (Policy, error)
 }
@@ -114,6 +116,8 @@ type DiscoveryFactory struct {
 	// Provided, if set, makes the only policy there is for clusters of this kind,
 	// which must ask for it by CLUSTER_PROVIDED. It is called before New.
 	Provided func(in *DiscoveryConfig) (Policy, error)
+	// Sticky tells that requests say which host they are for.
+	Sticky bool
 }
 
 // DiscoveryConfig is what a DiscoveryFactory is given.

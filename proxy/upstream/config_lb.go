@@ -115,6 +115,7 @@ func (k *compiler) knownPolicies() string {
 // buildPolicy compiles a message; it returns nil after a problem.
 func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) Policy {
 	before := len(k.problems)
+	k.out.Sticky = k.out.Sticky || f.Sticky
 	k.check(f.Fields, path, m)
 	k.validate(path, m)
 	if xds.HasErrors(k.problems[before:]) {
@@ -160,8 +161,8 @@ func (k *compiler) discovery() {
 		k.fail(path, name+" is not supported", "known are "+strings.Join(known, ", "))
 		return
 	}
-	k.out.DiscoveryName = name
 	f := &k.cx.Discoveries[i]
+	k.out.DiscoveryName, k.out.Sticky = name, k.out.Sticky || f.Sticky
 	switch provided := k.clusterProvided(); {
 	case provided && f.Provided == nil:
 		k.fail("lb_policy", "CLUSTER_PROVIDED has no meaning for "+name, "choose one of "+k.knownPolicies())

@@ -17,6 +17,7 @@ import (
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/xds/ledger"
 )
 
@@ -159,8 +160,13 @@ type rig struct {
 
 func newRig(t *testing.T, loops int) *rig {
 	t.Helper()
+	return rigWith(t, loops, nil)
+}
+
+func rigWith(t *testing.T, loops int, runtime breaker.Runtime) *rig {
+	t.Helper()
 	r := &rig{store: stats.NewStore()}
-	o := upstream.Options{Stats: r.store.Scope(""), Seed: func() uint64 { return 1 }}
+	o := upstream.Options{Stats: r.store.Scope(""), Seed: func() uint64 { return 1 }, Runtime: runtime}
 	for i := range loops {
 		l := &fakeLoop{id: i}
 		r.loops = append(r.loops, l)

@@ -75,7 +75,7 @@ func (c *Cluster) drop(h *Host) {
 	if len(hosts) == len(c.set.Hosts) {
 		return
 	}
-	h.present.Store(false)
+	h.leave()
 	c.membership++
 	c.members.At(0).Change.Inc()
 	c.watch(hosts)

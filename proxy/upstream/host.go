@@ -167,7 +167,8 @@ func (h *Host) Same(o *Host) bool { return h.HostState == o.HostState }
 // A HostState is what a host keeps while it is in the cluster: health, statistics and
 // pools. All methods may be called from any goroutine unless they say otherwise.
 type HostState struct {
-	flags atomic.Uint32
+	flags   atomic.Uint32
+	backOff backOff
 	// since is when the host appeared or last became healthy, in Unix nanoseconds.
 	since   atomic.Int64
 	present atomic.Bool

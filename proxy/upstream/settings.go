@@ -68,6 +68,8 @@ type Settings struct {
 	TrackBudgets, TrackSizes bool
 	// Blind tells that the policy does not look at requests.
 	Blind bool
+	// Sticky tells that requests belong to hosts: another host would not do as well.
+	Sticky bool
 	// DiscoveryName and PolicyName name the extensions in use.
 	DiscoveryName, PolicyName string
 }

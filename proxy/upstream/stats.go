@@ -87,6 +87,7 @@ type Stats struct {
 
 	// Load balancing, counted by the balancers.
 	LBHealthyPanic             stats.Counter `stat:"lb_healthy_panic"`
+	LBConnectBackoff           stats.Counter `stat:"lb_connect_backoff"`
 	LBRecalculateZones         stats.Counter `stat:"lb_recalculate_zone_structures"`
 	LBLocalClusterNotOK        stats.Counter `stat:"lb_local_cluster_not_ok"`
 	LBZoneClusterTooSmall      stats.Counter `stat:"lb_zone_cluster_too_small"`

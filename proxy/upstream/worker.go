@@ -132,23 +132,43 @@ func (w *Worker) Pick(c *PickContext) (*Host, Failure) {
 	}
 	c.Attempt, c.Reports = 0, nil
 	h := w.choose(v, c)
-	if h != nil && c.Skip != nil {
-		for range max(1, c.MaxAttempts) {
-			if !c.Skip(h) {
-				break
-			}
-			c.Attempt++
-			other := w.choose(v, c)
-			if other == nil {
-				break
-			}
-			h = other
-		}
-	}
 	if h == nil {
 		return nil, NoHealthyUpstream
 	}
-	return h, NoFailure
+	skips, passes := 0, 0
+	if c.Skip != nil {
+		skips = max(1, c.MaxAttempts)
+	}
+	for {
+		switch {
+		case skips > 0 && c.Skip(h):
+			skips--
+		case passes < maxPassedOver && h.outdated():
+			passes++
+		case passes < maxPassedOver && h.passOver():
+			passes++
+			w.Stats.LBConnectBackoff.Inc()
+		default:
+			return h, NoFailure
+		}
+		c.Attempt++
+		other := w.choose(v, c)
+		if other == nil {
+			return h, NoFailure
+		}
+		h = other
+	}
+}
+
+// outdated tells that the host has become unhealthy since the newest host set was made:
+// changes of health are gathered for a while (update_merge_window), but need not cost a
+// request.
+func (h *Host) outdated() bool {
+	if h.Flags()&unhealthyFlags == 0 || h.Cluster == nil || h.Cluster.Sticky {
+		return false
+	}
+	inPanic := h.Cluster.newest.Load().Panic
+	return h.Priority < len(inPanic) && !inPanic[h.Priority]
 }
 
 // choose returns the host that was picked ahead, or asks the balancer.

@@ -26,6 +26,7 @@ var supported = ledger.MustParse(fields)
 func Factory(caches *dnscache.Set) upstream.DiscoveryFactory {
 	return upstream.DiscoveryFactory{
 		Name:     Name,
+		Sticky:   true,
 		Provided: func(*upstream.DiscoveryConfig) (upstream.Policy, error) { return policy{}, nil },
 		New: func(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), error) {
 			m := &dfpclusterv3.ClusterConfig{}

@@ -16,7 +16,7 @@ const Name = "ORIGINAL_DST"
 // Factory makes the extension known.
 func Factory() upstream.DiscoveryFactory {
 	return upstream.DiscoveryFactory{
-		Name: Name,
+		Name: Name, Sticky: true,
 		Provided: func(in *upstream.DiscoveryConfig) (upstream.Policy, error) {
 			o := in.OriginalDst
 			p := &policy{port: uint16(o.GetUpstreamPortOverride().GetValue())}

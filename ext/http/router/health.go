@@ -20,6 +20,7 @@ func believe(loop int, h *upstream.Host, status int, head *header.Map, grpc bool
 		}
 	}
 	h.Outlier.Response(loop, status)
+	h.Reached()
 	if !head.HasEnvoy() {
 		return
 	}

@@ -5,6 +5,7 @@ package router
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -279,9 +280,10 @@ func (q *request) next(late bool) outcome {
 	q.tellTimeout(h)
 	q.replay.rewind()
 	q.pick.Override, q.pick.OverrideStrict = nil, false // As in Envoy, a retry may go anywhere.
+	q.pick.Skip, q.pick.MaxAttempts = q.skip, elsewhereAttempts
 	if p := q.retry.policy; p != nil {
 		if len(p.HostPredicates) > 0 {
-			q.pick.Skip, q.pick.MaxAttempts = q.skip, int(min(p.HostAttempts, 1<<16))
+			q.pick.MaxAttempts = int(min(p.HostAttempts, 1<<16))
 		}
 		if p.Priority != nil {
 			q.pick.Priorities = p.Priority.(upstream.PriorityOverride)
@@ -307,8 +309,17 @@ func (q *request) renewCluster() bool {
 	return true
 }
 
-// unwanted reports whether a retry should go to another host.
+// elsewhereAttempts is how often a host is picked anew for a retry that no predicate
+// steers.
+const elsewhereAttempts = 8
+
+// unwanted reports whether a retry should go to another host: as the predicates of the
+// policy say. Without any it leaves the hosts that were tried, as far as another would do
+// as well.
 func (q *request) unwanted(h *upstream.Host) bool {
+	if q.retry.policy == nil || len(q.retry.policy.HostPredicates) == 0 {
+		return h.Cluster != nil && !h.Cluster.Sticky && slices.ContainsFunc(q.pick.Attempted, h.Same)
+	}
 	for _, p := range q.retry.policy.HostPredicates {
 		if p.(upstream.HostPredicate)(h, q.pick.Attempted) {
 			return true

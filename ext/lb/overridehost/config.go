@@ -27,7 +27,7 @@ var supported = ledger.MustParse(fields)
 
 // Factory makes the extension known.
 func Factory() upstream.PolicyFactory {
-	return upstream.PolicyFactory{Name: Name, Config: &overridehostv3.OverrideHost{}, Fields: supported, Nest: compile}
+	return upstream.PolicyFactory{Name: Name, Config: &overridehostv3.OverrideHost{}, Fields: supported, Nest: compile, Sticky: true}
 }
 
 func compile(m proto.Message, in *upstream.Nesting) (upstream.Policy, error) {

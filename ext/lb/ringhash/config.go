@@ -25,7 +25,7 @@ var supported = ledger.MustParse(fields)
 
 // Factory makes the extension known.
 func Factory() upstream.PolicyFactory {
-	return upstream.PolicyFactory{Name: Name, Config: &ringhashv3.RingHash{}, Fields: supported, New: compile}
+	return upstream.PolicyFactory{Name: Name, Config: &ringhashv3.RingHash{}, Fields: supported, New: compile, Sticky: true}
 }
 
 func compile(m proto.Message) (upstream.Policy, error) {

@@ -33,13 +33,19 @@ func (hp *hostPools) newConn(p *pool, breaker *breaker.Limit) *Conn {
 // the host ended it. The error is a *ConnectError, or that of an interrupt.
 func (c *Conn) dial(t *engine.Task, o *upstream.TransportOptions) (remote bool, err error) {
 	start := engine.Nano()
+	var slow engine.Timer
+	slow.Init(t.Loop(), c.Host.Unreachable)
+	slow.Set(int64(upstream.SlowConnect))
 	addr, err := c.connect(t, start, o)
+	slow.Release()
 	if err != nil {
 		if _, ok := errors.AsType[*engine.Interrupted](err); ok {
 			return false, err // The request ended, not the connection.
 		}
+		c.Host.Unreachable()
 		return !errors.Is(err, engine.ErrDialTimeout), c.failed(addr, err)
 	}
+	c.Host.Reached()
 	cl := c.worker.Cluster()
 	c.worker.Stats.CxConnectTime.Record(uint64(engine.Nano()-start) / uint64(time.Millisecond))
 	if d := cl.HTTP.MaxConnectionDuration; d > 0 && c.pool != nil {
