@@ -27,8 +27,11 @@ var supported = ledger.MustParse(fields)
 type Options struct {
 	// Decode makes of a message what Changed is given, or tells what is wrong with it.
 	Decode func(proto.Message) (any, error)
+	// Next, if not nil, does so in place of Decode, and is given what was made of the
+	// message before, nil if there is none: what has not changed may be taken from it.
+	Next func(m proto.Message, before any) (any, error)
 	// Share, if not nil, lets all watches of a resource with the same Share have what
-	// the first of them decoded.
+	// the first of them decoded. Next needs it.
 	Share any
 	// Changed is told each new value, the first included, in order.
 	Changed func(any)
@@ -133,7 +136,7 @@ func (d *Directory) Watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o
 		w.limit(cs)
 		return w, nil
 	}
-	v, err := t.decode(w, t.message)
+	v, err := t.decode(w, t.message, t.values)
 	if err != nil {
 		w.refuse(err)
 		d.report(t.id, err)
@@ -224,7 +227,7 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 	decoded := make(map[*Watch]any, len(t.watches))
 	var errs []error
 	for w := range t.watches {
-		v, err := t.decode(w, m)
+		v, err := t.decode(w, m, before)
 		if err != nil {
 			errs = append(errs, err)
 			break // They all say the same.
@@ -288,14 +291,21 @@ func (t *topic) each(f func(*Watch)) {
 	}
 }
 
-func (t *topic) decode(w *Watch, m proto.Message) (any, error) {
+// decode makes the value of a message for a watch; before are those of the message before.
+func (t *topic) decode(w *Watch, m proto.Message, before map[any]any) (any, error) {
 	if w.o.Share == nil {
 		return w.o.Decode(m)
 	}
 	if v, ok := t.values[w.o.Share]; ok {
 		return v, nil
 	}
-	v, err := w.o.Decode(m)
+	var v any
+	var err error
+	if w.o.Next != nil {
+		v, err = w.o.Next(m, before[w.o.Share])
+	} else {
+		v, err = w.o.Decode(m)
+	}
 	if err == nil {
 		t.values[w.o.Share] = v
 	}

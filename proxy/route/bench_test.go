@@ -135,13 +135,13 @@ func BenchmarkRoutes(b *testing.B) {
 			req := request(path)
 			b.Run(fmt.Sprintf("indexed/%s/%d", kind, n), func(b *testing.B) {
 				for b.Loop() {
-					set.find(table, req)
+					set.find(table.common, req)
 				}
 			})
 			b.Run(fmt.Sprintf("scanned/%s/%d", kind, n), func(b *testing.B) {
 				for b.Loop() {
-					rp := table.requestPath(req.Header)
-					set.scan(table, req, &rp)
+					rp := table.common.requestPath(req.Header)
+					set.scan(table.common, req, &rp)
 				}
 			})
 		}
@@ -174,5 +174,48 @@ func BenchmarkSpread(b *testing.B) {
 		}
 		run("hosts", hosts)
 		run("routes", routes)
+	}
+}
+
+// sites are n virtual hosts of four routes each; changed is the number of one that
+// differs, by version.
+func sites(n, changed, version int) *routev3.RouteConfiguration {
+	rc := &routev3.RouteConfiguration{Name: "sites"}
+	for i := range n {
+		v := &routev3.VirtualHost{Name: fmt.Sprint("site-", i), Domains: []string{fmt.Sprintf("www.site%d.example.com", i), fmt.Sprintf("site%d.example.com", i)}}
+		for _, p := range []string{"/api", "/static", "/login", "/"} {
+			m := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: p}}
+			m.Headers = []*routev3.HeaderMatcher{{Name: "x-tenant", HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}}
+			v.Routes = append(v.Routes, forwardTo("r"+p, m))
+		}
+		if i == changed {
+			v.Routes[0].Name = fmt.Sprint("version-", version)
+		}
+		rc.VirtualHosts = append(rc.VirtualHosts, v)
+	}
+	return rc
+}
+
+// What a change of one virtual host of n costs, whole and over the table before.
+func BenchmarkChangeOfOneHost(b *testing.B) {
+	for _, n := range []int{50, 5000} {
+		both := [2]*routev3.RouteConfiguration{sites(n, n/2, 0), sites(n, n/2, 1)}
+		first := compileOrFatal(b, both[1])
+		for name, before := range map[string]*Table{"whole": nil, "over": first} {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				ctx := testContext()
+				for i := 0; b.Loop(); i++ {
+					ctx.Before = before
+					t, problems := Compile(both[i%2], ctx)
+					if t == nil {
+						b.Fatal(problems)
+					}
+					if before != nil {
+						before = t
+					}
+				}
+			})
+		}
 	}
 }

@@ -52,6 +52,11 @@ type Context struct {
 	// that package match does not know, such as CEL.
 	MatchInput   func(cfg *xdscorev3.TypedExtensionConfig) (match.Input, error)
 	MatchMatcher func(cfg *xdscorev3.TypedExtensionConfig) (match.Matcher, error)
+	// Before, if not nil, is the table that an equal Context made of the configuration
+	// before this one. What has not changed is taken from it: a changed virtual host
+	// costs that virtual host, whatever their number. Files that a virtual host names are
+	// read when it changes.
+	Before *Table
 	// ReadFile reads a data source; os.ReadFile by default.
 	ReadFile func(name string) ([]byte, error)
 }
@@ -81,8 +86,11 @@ func Compile(rc *routev3.RouteConfiguration, ctx Context) (*Table, []Problem) {
 	if ctx.ReadFile == nil {
 		ctx.ReadFile = os.ReadFile
 	}
-	c := &compiler{ctx: ctx, problems: &[]Problem{}, seen: map[Problem]bool{}, shared: &sharing{forwards: map[forwardKey]*Forward{}}}
-	c.validate(rc)
+	c := &compiler{ctx: ctx, problems: &[]Problem{}, seen: map[Problem]bool{}}
+	if rc == nil {
+		c.reject("there is no route configuration")
+		return nil, *c.problems
+	}
 	t := c.table(rc)
 	for _, p := range *c.problems {
 		if !p.Warning {
@@ -101,6 +109,7 @@ type compiler struct {
 	seen     map[Problem]bool
 	scratch  *sync.Pool
 	shared   *sharing
+	encoded  []byte // memory for messages
 	maxBody  uint64
 	pseudo   bool // headers to set may be pseudo-header fields
 }
@@ -146,20 +155,49 @@ func (c *compiler) report(p Problem) {
 const defaultMaxBody = 4096
 
 func (c *compiler) table(rc *routev3.RouteConfiguration) *Table {
-	t := &Table{
-		Name:             rc.GetName(),
-		Metadata:         c.metadata(rc.GetMetadata()),
-		hostHeader:       header.Authority,
-		ignorePort:       rc.GetIgnorePortInHostMatching(),
-		ignoreParams:     rc.GetIgnorePathParametersInPathMatching(),
-		mostSpecificWins: rc.GetMostSpecificHeaderMutationsWins(),
-		runtime:          c.ctx.Runtime,
-		scratch:          newScratch(),
+	t := c.begun(rc)
+	from := &origin{base: t.from.base, levels: t.from.levels, mirrors: t.from.mirrors, shared: t.from.shared, hosts: rc.GetVirtualHosts()}
+	from.sums = make([]sum, 0, len(from.hosts))
+	before := lookupOf(t)
+	t.VirtualHosts = make([]*VirtualHost, 0, len(from.hosts))
+	for i, v := range from.hosts {
+		vh, s := before.find(c, i, v)
+		if vh == nil {
+			vc := c.at("virtual_hosts[%d]", i)
+			vc.constraints(v.ValidateAll())
+			vh = vc.virtualHost(v, t)
+		}
+		t.VirtualHosts, from.sums = append(t.VirtualHosts, vh), append(from.sums, s)
 	}
-	c.scratch = t.scratch
-	c.maxBody = defaultMaxBody
-	if m := rc.GetMaxDirectResponseBodySizeBytes(); m != nil {
-		c.maxBody = uint64(m.Value)
+	if t.hosts == nil || !sameDomains(t.from.hosts, from.hosts) {
+		t.hosts = c.index(from.hosts)
+	}
+	t.from = from
+	from.shared.compiled()
+	validate := c.ctx.Static
+	if v := rc.GetValidateClusters(); v != nil {
+		validate = v.Value
+	}
+	if validate && c.ctx.HasCluster != nil {
+		c.checkClusters(t)
+	}
+	return t
+}
+
+// base compiles all of a route configuration but its virtual hosts, which rc has not.
+func (c *compiler) base(rc *routev3.RouteConfiguration) *Table {
+	c.constraints(rc.ValidateAll())
+	t := &Table{
+		Name:       rc.GetName(),
+		Metadata:   c.metadata(rc.GetMetadata()),
+		hostHeader: header.Authority,
+		ignorePort: rc.GetIgnorePortInHostMatching(),
+		common: &common{
+			ignoreParams:     rc.GetIgnorePathParametersInPathMatching(),
+			mostSpecificWins: rc.GetMostSpecificHeaderMutationsWins(),
+			runtime:          c.ctx.Runtime,
+			scratch:          c.scratch,
+		},
 	}
 	if n := rc.GetVhostHeader(); n != "" {
 		t.hostHeader = requestHeader(n)
@@ -183,27 +221,25 @@ func (c *compiler) table(rc *routev3.RouteConfiguration) *Table {
 		response: c.mutations("response", rc.GetResponseHeadersToAdd(), rc.GetResponseHeadersToRemove()),
 		filters:  c.filters(rc.GetTypedPerFilterConfig()),
 	}
-	c.shared.root = below(nil, root)
-	mirrors := c.mirrors(rc.GetRequestMirrorPolicies())
-	for i, v := range rc.GetVirtualHosts() {
-		vc := c.at("virtual_hosts[%d]", i)
-		vh := vc.virtualHost(v, t, mirrors)
-		t.VirtualHosts = append(t.VirtualHosts, vh)
+	t.from = &origin{levels: below(nil, root), mirrors: c.mirrors(rc.GetRequestMirrorPolicies()), shared: newSharing()}
+	return t
+}
+
+// index enters the domains of all virtual hosts.
+func (c *compiler) index(all []*routev3.VirtualHost) *hosts {
+	h := newHosts()
+	for i, v := range all {
 		for j, d := range v.GetDomains() {
-			if err := t.hosts.add(d, vh); err != nil {
-				vc.at("domains[%d]", j).reject("%v", err)
+			if d == "" {
+				c.at("virtual_hosts[%d].domains[%d]", i, j).reject("is empty: name a host, a wildcard or \"*\"")
+				continue
+			}
+			if has := h.add(d, int32(i)); has != noHost {
+				c.at("virtual_hosts[%d].domains[%d]", i, j).reject("domain %q is in virtual host %q already: a domain may stand once in a route configuration", d, all[has].GetName())
 			}
 		}
 	}
-	t.hasIndex = t.hosts.other
-	validate := c.ctx.Static
-	if v := rc.GetValidateClusters(); v != nil {
-		validate = v.Value
-	}
-	if validate && c.ctx.HasCluster != nil {
-		c.checkClusters(t)
-	}
-	return t
+	return h
 }
 
 // checkClusters rejects routes to clusters that do not exist.

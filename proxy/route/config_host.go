@@ -26,10 +26,10 @@ type inherited struct {
 	buffer  uint64
 }
 
-func (c *compiler) virtualHost(v *routev3.VirtualHost, t *Table, mirrors []Mirror) *VirtualHost {
+func (c *compiler) virtualHost(v *routev3.VirtualHost, t *Table) *VirtualHost {
 	vh := &VirtualHost{
 		Name:                          v.GetName(),
-		Table:                         t,
+		common:                        t.common,
 		Metadata:                      c.metadata(v.GetMetadata()),
 		IncludeRequestAttemptCount:    v.GetIncludeRequestAttemptCount(),
 		IncludeAttemptCountInResponse: v.GetIncludeAttemptCountInResponse(),
@@ -46,12 +46,12 @@ func (c *compiler) virtualHost(v *routev3.VirtualHost, t *Table, mirrors []Mirro
 	}
 	in := &inherited{
 		vh:      vh,
-		levels:  below(c.shared.root, own),
+		levels:  below(t.from.levels, own),
 		mirrors: c.mirrors(v.GetRequestMirrorPolicies()),
 		buffer:  c.bufferLimit(v.GetPerRequestBufferLimitBytes(), v.GetRequestBodyBufferLimit(), NoLimit),
 	}
 	if len(in.mirrors) == 0 {
-		in.mirrors = mirrors
+		in.mirrors = t.from.mirrors
 	}
 	if v.GetRetryPolicy() != nil {
 		in.retry = c.at("retry_policy").retry(v.RetryPolicy)

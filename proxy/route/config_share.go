@@ -4,6 +4,7 @@ package route
 
 import (
 	"slices"
+	"sync"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
@@ -13,11 +14,16 @@ import (
 // kept once: the memory that a match and what follows it touch then stays in the
 // processor's caches, whichever of the routes is taken.
 
-// sharing holds what routes of one table have in common.
+// sharing holds what routes of one table, and of those compiled after it, have in common.
 type sharing struct {
+	mu       sync.Mutex
 	forwards map[forwardKey]*Forward
-	root     []*level // the table's own, if it says anything
+	// enough is how many entries there may be before it begins anew: some are of routes
+	// that are no more.
+	enough int
 }
+
+func newSharing() *sharing { return &sharing{forwards: map[forwardKey]*Forward{}} }
 
 // forwardKey is all that a Forward is compiled from.
 type forwardKey struct {
@@ -40,11 +46,26 @@ func (c *compiler) share(r *Route, a *routev3.RouteAction, in *inherited) {
 		return // It could be decoded; what cannot be encoded is not shared.
 	}
 	key := forwardKey{string(text), in.retry, in.hedge, in.vh.CORS}
-	if f := c.shared.forwards[key]; f != nil {
+	s := c.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.forwards[key]; f != nil {
 		r.Forward = f
 		return
 	}
-	c.shared.forwards[key] = r.Forward
+	s.forwards[key] = r.Forward
+}
+
+// compiled sets how far what a first table has in common may grow.
+func (s *sharing) compiled() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.enough == 0 {
+		s.enough = 2*len(s.forwards) + 1000
+	}
+	if len(s.forwards) > s.enough {
+		clear(s.forwards)
+	}
 }
 
 func (l *level) empty() bool { return l.request == nil && l.response == nil && len(l.filters) == 0 }

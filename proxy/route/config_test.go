@@ -19,7 +19,7 @@ func TestProblems(t *testing.T) {
 	}{
 		{"duplicate domain", `{"virtual_hosts":[{"name":"a","domains":["x.y"]},{"name":"b","domains":["X.y"]}]}`, "virtual_hosts[1].domains[0]", `virtual host "a" already`, false},
 		{"duplicate wildcard", `{"virtual_hosts":[{"name":"a","domains":["*.y"]},{"name":"b","domains":["*.Y"]}]}`, "virtual_hosts[1].domains[0]", "already", false},
-		{"two catch-alls", `{"virtual_hosts":[{"name":"a","domains":["*"]},{"name":"b","domains":["*"]}]}`, "virtual_hosts[1].domains[0]", "only one", false},
+		{"two catch-alls", `{"virtual_hosts":[{"name":"a","domains":["*"]},{"name":"b","domains":["*"]}]}`, "virtual_hosts[1].domains[0]", "may stand once", false},
 		{"no domain", `{"virtual_hosts":[{"name":"a"}]}`, "virtual_hosts[0].domains", "at least 1", false},
 		{"no action", oneRoute(`{"match":{"prefix":"/"}}`), "virtual_hosts[0].routes[0]", "has no action", false},
 		{"no path", oneRoute(`{"match":{},"route":{"cluster":"c"}}`), "virtual_hosts[0].routes[0].match", "no path specifier", false},

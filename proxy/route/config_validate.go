@@ -2,11 +2,7 @@
 
 package route
 
-import (
-	"strings"
-
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-)
+import "strings"
 
 // constraint is what the generated validation of Envoy's messages returns for
 // one broken constraint.
@@ -16,16 +12,8 @@ type constraint interface {
 	Cause() error
 }
 
-// validate records what breaks the constraints that stand in Envoy's protobuf
+// constraints records what breaks the constraints that stand in Envoy's protobuf
 // definitions: required fields, lengths, ranges, characters of header names.
-func (c *compiler) validate(rc *routev3.RouteConfiguration) {
-	if rc == nil {
-		c.reject("there is no route configuration")
-		return
-	}
-	c.constraints(rc.ValidateAll())
-}
-
 func (c *compiler) constraints(err error) {
 	switch e := err.(type) {
 	case nil:

@@ -162,7 +162,7 @@ func (r *Route) FinalizeRequest(h *header.Map, info *streaminfo.Stream, keepOrig
 			h.Set(header.Authority, c.hostRewrite)
 		}
 	}
-	if r.VirtualHost.Table.mostSpecificWins {
+	if r.VirtualHost.common.mostSpecificWins {
 		for _, l := range levels {
 			l.request.apply(h, info)
 		}
@@ -191,7 +191,7 @@ func (r *Route) FinalizeResponse(h *header.Map, info *streaminfo.Stream) {
 	if len(levels) == 0 {
 		return
 	}
-	if r.VirtualHost.Table.mostSpecificWins {
+	if r.VirtualHost.common.mostSpecificWins {
 		for _, l := range levels {
 			l.response.apply(h, info)
 		}

@@ -2,55 +2,54 @@
 
 package route
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // hosts finds a virtual host by domain, as Envoy does: an exact domain first,
 // then the longest suffix wildcard (*.foo.com), the longest prefix wildcard
 // (foo.*), and last "*". A wildcard stands for at least one character.
 // Domains are compared without case.
+//
+// It knows virtual hosts by their numbers, so that tables whose virtual hosts differ, but
+// not their domains, have it in common.
 type hosts struct {
-	exact  map[string]*VirtualHost
+	exact  map[string]int32
 	suffix trie // of the domains read from the right, without their '*'
 	prefix trie
-	list   []*VirtualHost // by id in the tries
-	any    *VirtualHost
+	any    int32
 	other  bool // there is a domain other than "*"
 }
 
-// add enters a domain. No domain may be entered twice.
-func (h *hosts) add(domain string, vh *VirtualHost) error {
+// noHost is the number of no virtual host.
+const noHost = -1
+
+func newHosts() *hosts { return &hosts{exact: map[string]int32{}, any: noHost} }
+
+// add enters a domain of a virtual host, and returns which has it already, or noHost. No
+// domain may be entered twice.
+func (h *hosts) add(domain string, vh int32) int32 {
 	d := strings.ToLower(domain)
-	switch {
-	case d == "":
-		return fmt.Errorf("is empty: name a host, a wildcard or \"*\"")
-	case d == "*":
-		if h.any != nil {
-			return fmt.Errorf("domain \"*\" is in virtual host %q already: only one may have it", h.any.Name)
+	if d == "*" {
+		if h.any != noHost {
+			return h.any
 		}
 		h.any = vh
-		return nil
+		return noHost
 	}
 	h.other = true
 	switch {
 	case d[0] == '*':
-		return h.addWildcard(&h.suffix, reversed(d[1:]), domain, vh)
+		return h.addWildcard(&h.suffix, reversed(d[1:]), vh)
 	case d[len(d)-1] == '*':
-		return h.addWildcard(&h.prefix, d[:len(d)-1], domain, vh)
+		return h.addWildcard(&h.prefix, d[:len(d)-1], vh)
 	}
-	if old := h.exact[d]; old != nil {
-		return duplicate(domain, old)
-	}
-	if h.exact == nil {
-		h.exact = map[string]*VirtualHost{}
+	if old, ok := h.exact[d]; ok {
+		return old
 	}
 	h.exact[d] = vh
-	return nil
+	return noHost
 }
 
-func (h *hosts) addWildcard(t *trie, key, domain string, vh *VirtualHost) error {
+func (h *hosts) addWildcard(t *trie, key string, vh int32) int32 {
 	rest := []byte(key)
 	n := &t.root
 	for len(rest) > 0 {
@@ -59,15 +58,10 @@ func (h *hosts) addWildcard(t *trie, key, domain string, vh *VirtualHost) error 
 		}
 	}
 	if n != nil && len(n.ids) > 0 {
-		return duplicate(domain, h.list[n.ids[0]])
+		return n.ids[0]
 	}
-	t.add(key, int32(len(h.list)))
-	h.list = append(h.list, vh)
-	return nil
-}
-
-func duplicate(domain string, vh *VirtualHost) error {
-	return fmt.Errorf("domain %q is in virtual host %q already: a domain may stand once in a route configuration", domain, vh.Name)
+	t.add(key, vh)
+	return noHost
 }
 
 func reversed(s string) string {
@@ -78,14 +72,14 @@ func reversed(s string) string {
 	return string(b)
 }
 
-// find returns the virtual host of a host as it stands in the request.
-func (h *hosts) find(host []byte) *VirtualHost {
+// find returns the virtual host of a host as it stands in the request, or noHost.
+func (h *hosts) find(host []byte) int32 {
 	var room, back [256]byte
 	low := append(room[:0], host...)
 	for i, c := range low {
 		low[i] = lower(c)
 	}
-	if vh := h.exact[string(low)]; vh != nil {
+	if vh, ok := h.exact[string(low)]; ok {
 		return vh
 	}
 	if len(h.suffix.root.child) > 0 {
@@ -93,12 +87,12 @@ func (h *hosts) find(host []byte) *VirtualHost {
 		for i, c := range low {
 			rev[len(low)-1-i] = c
 		}
-		if vh := h.longest(&h.suffix, rev); vh != nil {
+		if vh := longest(&h.suffix, rev); vh != noHost {
 			return vh
 		}
 	}
 	if len(h.prefix.root.child) > 0 {
-		if vh := h.longest(&h.prefix, low); vh != nil {
+		if vh := longest(&h.prefix, low); vh != noHost {
 			return vh
 		}
 	}
@@ -107,10 +101,11 @@ func (h *hosts) find(host []byte) *VirtualHost {
 
 // longest returns the virtual host of the longest entry that in begins with
 // and goes on after.
-func (h *hosts) longest(t *trie, in []byte) (found *VirtualHost) {
+func longest(t *trie, in []byte) int32 {
+	found := int32(noHost)
 	for n := &t.root; n != nil && len(in) > 0; n, in = t.next(n, in) {
 		if len(n.ids) > 0 {
-			found = h.list[n.ids[0]]
+			found = n.ids[0]
 		}
 	}
 	return found

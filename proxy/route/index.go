@@ -65,7 +65,7 @@ func (s *routeSet) add(p *pathMatcher, id int32) {
 const maxLists = 48
 
 // find returns the first route that matches, or nil.
-func (s *routeSet) find(t *Table, r *Request) *Route {
+func (s *routeSet) find(t *common, r *Request) *Route {
 	rp := t.requestPath(r.Header)
 	if s.linear || !rp.present {
 		return s.scan(t, r, &rp)
@@ -108,7 +108,7 @@ func (t *trie) collect(lists [][]int32, in []byte) ([][]int32, bool) {
 }
 
 // merge tries the candidates of all lists in ascending order.
-func (s *routeSet) merge(lists [][]int32, t *Table, r *Request, rp *requestPath) *Route {
+func (s *routeSet) merge(lists [][]int32, t *common, r *Request, rp *requestPath) *Route {
 	for len(lists) > 0 {
 		low, at := int32(math.MaxInt32), 0
 		for i, l := range lists {
@@ -128,7 +128,7 @@ func (s *routeSet) merge(lists [][]int32, t *Table, r *Request, rp *requestPath)
 }
 
 // scan tries all routes in order.
-func (s *routeSet) scan(t *Table, r *Request, rp *requestPath) *Route {
+func (s *routeSet) scan(t *common, r *Request, rp *requestPath) *Route {
 	for _, route := range s.routes {
 		if route.matches(t, r, rp) {
 			return route
@@ -137,6 +137,6 @@ func (s *routeSet) scan(t *Table, r *Request, rp *requestPath) *Route {
 	return nil
 }
 
-func (r *Route) matches(t *Table, req *Request, rp *requestPath) bool {
+func (r *Route) matches(t *common, req *Request, rp *requestPath) bool {
 	return r.path.match(rp, req.Header) && (r.cond == nil || r.cond.match(t.runtime, req))
 }

@@ -74,9 +74,9 @@ func TestIndexEqualsScan(t *testing.T) {
 			if r.IntN(10) == 0 {
 				req.Header.Set(header.Method, "CONNECT")
 			}
-			rp := table.requestPath(req.Header)
-			want := set.scan(table, req, &rp)
-			if got := set.find(table, req); got != want {
+			rp := table.common.requestPath(req.Header)
+			want := set.scan(table.common, req, &rp)
+			if got := set.find(table.common, req); got != want {
 				t.Fatalf("%s: index %s, scan %s", dump(req.Header), name(got), name(want))
 			}
 			if want != nil {
@@ -120,10 +120,9 @@ func scanHost(domains []string, host string) string {
 // hostTable has one virtual host per domain, of the domain's name, and leaves
 // out domains that occur twice.
 func hostTable(domains []string) (*hosts, []string) {
-	h, kept := &hosts{}, []string(nil)
-	h.prefix, h.suffix = trie{}, trie{}
+	h, kept := newHosts(), []string(nil)
 	for _, d := range domains {
-		if h.add(d, &VirtualHost{Name: d}) == nil {
+		if d != "" && h.add(d, int32(len(kept))) == noHost {
 			kept = append(kept, d)
 		}
 	}
@@ -134,8 +133,8 @@ func checkHost(t *testing.T, domains []string, host string) {
 	t.Helper()
 	h, kept := hostTable(domains)
 	got := ""
-	if vh := h.find([]byte(host)); vh != nil {
-		got = vh.Name
+	if n := h.find([]byte(host)); n != noHost {
+		got = kept[n]
 	}
 	if want := scanHost(kept, host); got != want {
 		t.Fatalf("%q in %q: got %q, want %q", host, kept, got, want)
@@ -207,7 +206,7 @@ func FuzzPath(f *testing.F) {
 		add(pathMatcher{kind: pathPrefix, text: prefix + exact})
 		set := newRouteSet(routes)
 		for _, params := range []bool{false, true} {
-			table := &Table{ignoreParams: params}
+			table := &common{ignoreParams: params}
 			req := &Request{Header: &header.Map{}}
 			req.Header.Add(header.Path, path)
 			rp := table.requestPath(req.Header)
@@ -254,7 +253,7 @@ func TestManyPrefixes(t *testing.T) {
 	set := newRouteSet(routes)
 	for _, n := range []int{1, maxLists - 1, maxLists, maxLists + 1, 2 * maxLists} {
 		want := "/" + strings.Repeat("a", n)
-		if got := name(set.find(&Table{}, request(want))); got != want {
+		if got := name(set.find(&common{}, request(want))); got != want {
 			t.Errorf("%d: got %s", n, got)
 		}
 	}

@@ -48,7 +48,7 @@ type requestPath struct {
 	present     bool
 }
 
-func (t *Table) requestPath(h *header.Map) requestPath {
+func (t *common) requestPath(h *header.Map) requestPath {
 	p := h.Get(header.Path)
 	if p == nil {
 		return requestPath{}

@@ -68,7 +68,7 @@ func (r *Route) AppendLocation(dst []byte, h *header.Map, info *streaminfo.Strea
 // rewriteRedirect applies prefix_rewrite or regex_rewrite to :path.
 func (r *Route) rewriteRedirect(h *header.Map, keepOriginal bool) {
 	d, path := r.Redirect, h.Get(header.Path)
-	pool := r.VirtualHost.Table.scratch
+	pool := r.VirtualHost.common.scratch
 	s := pool.Get().(*scratch)
 	dst, ok := s.buf[:0], true
 	if d.regex != nil {

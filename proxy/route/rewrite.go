@@ -64,13 +64,13 @@ func (r *Route) rewriteHost(h *header.Map, info *streaminfo.Stream, keepOriginal
 	case !w.hostHeader.IsZero():
 		r.setHost(h, h.Get(w.hostHeader), keepOriginal)
 	case w.hostRegex != nil:
-		pool := r.VirtualHost.Table.scratch
+		pool := r.VirtualHost.common.scratch
 		s := pool.Get().(*scratch)
 		s.buf = w.hostRegex.Append(s.buf[:0], view(match.TrimQuery(h.Get(header.Path))))
 		r.setHost(h, s.buf, keepOriginal)
 		pool.Put(s)
 	case w.hostFormat != nil:
-		pool := r.VirtualHost.Table.scratch
+		pool := r.VirtualHost.common.scratch
 		s := pool.Get().(*scratch)
 		s.buf = w.hostFormat.append(s.buf[:0], info)
 		r.setHost(h, s.buf, keepOriginal)
@@ -116,7 +116,7 @@ func (r *Route) rewritePath(h *header.Map, info *streaminfo.Stream, keepOriginal
 	if path == nil {
 		return
 	}
-	pool := r.VirtualHost.Table.scratch
+	pool := r.VirtualHost.common.scratch
 	s := pool.Get().(*scratch)
 	just := match.TrimQuery(path)
 	dst, ok := s.buf[:0], true

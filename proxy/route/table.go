@@ -20,20 +20,26 @@ type Table struct {
 	Metadata            streaminfo.Metadata
 	VirtualHosts        []*VirtualHost
 
-	hosts            hosts
-	hostHeader       header.Name
-	ignorePort       bool
+	// common is what its virtual hosts need of it. They do not know the table itself, so
+	// that one compiled later can have them, too.
+	common     *common
+	hosts      *hosts // of VirtualHosts, by their numbers
+	hostHeader header.Name
+	ignorePort bool
+	from       *origin // for the next one
+}
+
+// common is what all virtual hosts of a table share.
+type common struct {
 	ignoreParams     bool
 	mostSpecificWins bool
 	runtime          match.Runtime
 	scratch          *sync.Pool
-	hasIndex         bool // there are domains other than "*"
 }
 
 // VirtualHost is a compiled VirtualHost.
 type VirtualHost struct {
 	Name     string
-	Table    *Table
 	Metadata streaminfo.Metadata
 	// Routes are the routes in order; nil if Matcher picks them.
 	Routes []*Route
@@ -47,6 +53,7 @@ type VirtualHost struct {
 	RateLimits                  []RateLimit
 	CORS                        *CORS // deprecated; nil if not configured
 
+	common      *common
 	set         routeSet
 	tree        *match.Tree[*routeSet]
 	requireTLS  tlsRequirement
@@ -79,8 +86,8 @@ func (t *Table) Match(r *Request) *Route {
 
 // VirtualHost returns the virtual host of a request, or nil.
 func (t *Table) VirtualHost(r *Request) *VirtualHost {
-	if !t.hasIndex {
-		return t.hosts.any
+	if !t.hosts.other {
+		return t.host(t.hosts.any)
 	}
 	host := r.Header.Get(t.hostHeader)
 	if host == nil {
@@ -91,7 +98,15 @@ func (t *Table) VirtualHost(r *Request) *VirtualHost {
 			host = host[:i]
 		}
 	}
-	return t.hosts.find(host)
+	return t.host(t.hosts.find(host))
+}
+
+// host returns the virtual host of a number in the index.
+func (t *Table) host(n int32) *VirtualHost {
+	if n == noHost {
+		return nil
+	}
+	return t.VirtualHosts[n]
 }
 
 // Match returns the route of a request to the virtual host, or nil.
@@ -107,7 +122,7 @@ func (v *VirtualHost) Match(r *Request) *Route {
 		}
 		set = s
 	}
-	route := set.find(v.Table, r)
+	route := set.find(v.common, r)
 	if route != nil && route.weighted != nil {
 		return route.weighted.pick(route, r)
 	}

@@ -33,12 +33,14 @@ func (b *builder) filters(chain *stream.Chain, list []*hcmv3.HttpFilter, path st
 }
 
 // compileRoutes compiles a route configuration for a connection manager. Its
-// warnings are logged. Static is one that stands in the connection manager.
-func compileRoutes(rc *routev3.RouteConfiguration, s *extension.Services, log *slog.Logger, static bool) (*route.Table, error) {
+// warnings are logged. Static is one that stands in the connection manager; before is
+// what was compiled of the configuration before this one, or nil.
+func compileRoutes(rc *routev3.RouteConfiguration, before *route.Table, s *extension.Services, log *slog.Logger, static bool) (*route.Table, error) {
 	loader := format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
 	t, problems := route.Compile(rc, route.Context{
 		Runtime: s.Runtime,
 		Static:  static,
+		Before:  before,
 		CompileFormat: func(text string) (route.Formatter, error) {
 			o := loader.Options
 			o.OmitEmpty = true

@@ -21,7 +21,7 @@ import (
 func (b *builder) routes() error {
 	switch r := b.proto.GetRouteSpecifier().(type) {
 	case *hcmv3.HttpConnectionManager_RouteConfig:
-		t, err := compileRoutes(r.RouteConfig, b.in.Services, b.log, true)
+		t, err := compileRoutes(r.RouteConfig, nil, b.in.Services, b.log, true)
 		if err != nil {
 			return fmt.Errorf("route_config.%w", err)
 		}
@@ -64,12 +64,13 @@ func (b *builder) watchRoutes(source *corev3.ConfigSource, name string, changed 
 	counts := stats.Register[resource.Stats](b.scope.Scope("rds."+stats.Sanitize(name)), 1)
 	b.in.Own(counts.Close)
 	return b.in.Resources.Watch(source, xds.KindRoutes, name, resource.Options{
-		Decode: func(m proto.Message) (any, error) {
+		Next: func(m proto.Message, before any) (any, error) {
 			rc, ok := m.(*routev3.RouteConfiguration)
 			if !ok {
 				return nil, fmt.Errorf("is a %s and not a RouteConfiguration", m.ProtoReflect().Descriptor().FullName())
 			}
-			return compileRoutes(rc, sv, log, false)
+			old, _ := before.(*route.Table)
+			return compileRoutes(rc, old, sv, log, false)
 		},
 		Share:   sharedTables{},
 		Changed: func(v any) { changed(v.(*route.Table)) },
