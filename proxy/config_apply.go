@@ -205,7 +205,7 @@ func (p *Proxy) changeClusters(changes []*xds.Change, wait bool) {
 		}
 	}
 	if !wait {
-		p.fetching.warming = append(p.fetching.warming, warming...)
+		p.fetching.warming = append(cold(p.fetching.warming), warming...)
 		return
 	}
 	if p.snapshot_ == nil && len(p.refused) > 0 {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -346,25 +347,35 @@ func (t fetchTarget) Connected(source string, up bool, identifier string) {
 	f.text.Set(identifier)
 }
 
+// Forget implements fetch.Target.
+func (t fetchTarget) Forget(source string, kind xds.Kind, names []string) {
+	for _, name := range names {
+		t.p.resources.Forget(resource.ID{Source: source, Kind: kind, Name: name})
+	}
+}
+
+// cold are the channels of what is not warm yet.
+func cold(all []<-chan struct{}) []<-chan struct{} {
+	return slices.DeleteFunc(all, func(w <-chan struct{}) bool {
+		select {
+		case <-w:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
 // Warm implements fetch.Target.
 func (t fetchTarget) Warm() <-chan struct{} {
 	p := t.p
 	p.applying.Lock()
 	defer p.applying.Unlock()
-	cold := p.fetching.warming[:0]
-	for _, w := range p.fetching.warming {
-		select {
-		case <-w:
-		default:
-			cold = append(cold, w)
-		}
-	}
-	clear(p.fetching.warming[len(cold):])
-	p.fetching.warming = cold
-	if len(cold) == 0 {
+	p.fetching.warming = cold(p.fetching.warming)
+	if len(p.fetching.warming) == 0 {
 		return nil
 	}
-	all := append([]<-chan struct{}{}, cold...)
+	all := append([]<-chan struct{}{}, p.fetching.warming...)
 	done := make(chan struct{})
 	p.wg.Go(func() {
 		defer close(done)

@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"sync"
 	"time"
@@ -106,6 +107,9 @@ func (d *Directory) Key(cs *corev3.ConfigSource) (string, error) {
 		if s.ApiConfigSource.GetTransportApiVersion() == corev3.ApiVersion_V2 { //nolint:staticcheck // Deprecated, still found.
 			return "", errors.New("api_config_source.transport_api_version: the v2 transport is no more: use V3")
 		}
+		if err := asks(s.ApiConfigSource); err != nil {
+			return "", fmt.Errorf("api_config_source.%w", err)
+		}
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(s.ApiConfigSource)
 		if err != nil {
 			return "", err
@@ -114,6 +118,23 @@ func (d *Directory) Key(cs *corev3.ConfigSource) (string, error) {
 		return "api:" + hex.EncodeToString(sum[:8]), nil
 	}
 	return "", errors.New("says nothing: set one of ads, api_config_source and path_config_source")
+}
+
+// asks tells what a source lacks to ask anybody.
+func asks(a *corev3.ApiConfigSource) error {
+	switch a.GetApiType() {
+	case corev3.ApiConfigSource_DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE: //nolint:staticcheck // That is the point.
+		return errors.New("api_type: is missing: write GRPC, DELTA_GRPC or REST")
+	case corev3.ApiConfigSource_REST:
+		if len(a.GetClusterNames()) == 0 {
+			return errors.New("cluster_names: is empty: name the cluster of the management server")
+		}
+	default:
+		if len(a.GetGrpcServices())+len(a.GetClusterNames()) == 0 {
+			return errors.New("grpc_services: is empty: name the management server by envoy_grpc or google_grpc")
+		}
+	}
+	return nil
 }
 
 // initialFetchTimeout is Envoy's default.
@@ -270,6 +291,20 @@ func (d *Directory) Remove(id ID) {
 		}
 		w.setReady()
 	})
+}
+
+// Forget drops a resource that whoever sets it has stopped to ask for, unless it is
+// watched again.
+func (d *Directory) Forget(id ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.topics[id]
+	if t == nil {
+		return
+	}
+	if t.held = false; t.refs == 0 {
+		delete(d.topics, id)
+	}
 }
 
 // Failed tells those who watch that the resource could not be asked for.

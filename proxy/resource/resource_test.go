@@ -177,6 +177,43 @@ func TestInitialFetchTimeout(t *testing.T) {
 	})
 }
 
+func asking(a *corev3.ApiConfigSource) *corev3.ConfigSource {
+	return &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: a}}
+}
+
+// What nobody asks for any more is dropped, unless it is watched again.
+func TestForget(t *testing.T) {
+	d := NewDirectory(nil)
+	d.Aggregated = true
+	id := ID{ADS, xds.KindRoutes, "r"}
+	var l listener
+	w, err := d.Watch(ads, xds.KindRoutes, "r", l.options(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Set(id, routes("r", "a"), "1"); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	again, err := d.Watch(ads, xds.KindRoutes, "r", l.options(nil))
+	if err != nil || !ready(again) {
+		t.Fatalf("watch: %v, ready %v", err, ready(again))
+	}
+	d.Forget(id)
+	again.Close()
+	if len(d.topics) != 0 || !slices.Equal(l.got, []string{"a", "a"}) {
+		t.Errorf("topics %v, told %v", d.topics, l.got)
+	}
+	if err := d.Set(id, routes("r", "a"), "1"); err != nil {
+		t.Fatal(err)
+	}
+	d.Forget(id)
+	d.Forget(id)
+	if len(d.topics) != 0 {
+		t.Errorf("topics stay: %v", d.topics)
+	}
+}
+
 func TestKeys(t *testing.T) {
 	api := func(v corev3.ApiVersion, cluster string) *corev3.ConfigSource {
 		return &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
@@ -200,6 +237,9 @@ func TestKeys(t *testing.T) {
 	}{
 		{api(corev3.ApiVersion_V2, "a"), "v2"}, //nolint:staticcheck // That is the point.
 		{&corev3.ConfigSource{}, "says nothing"},
+		{asking(&corev3.ApiConfigSource{ClusterNames: []string{"a"}}), "api_type: is missing"},
+		{asking(&corev3.ApiConfigSource{ApiType: corev3.ApiConfigSource_REST}), "api_config_source.cluster_names: is empty"},
+		{asking(&corev3.ApiConfigSource{ApiType: corev3.ApiConfigSource_DELTA_GRPC}), "api_config_source.grpc_services: is empty"},
 	} {
 		if _, err := d.Key(tt.cs); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%v: %v", tt.cs, err)

@@ -14,8 +14,6 @@ package fetch
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -59,6 +57,9 @@ type Target interface {
 	// Connected tells whether a stream to the source's server is up, and how the server
 	// calls itself.
 	Connected(source string, up bool, identifier string)
+	// Forget tells that resources are no longer asked for: nothing more will be said of
+	// them, unless they are asked for again.
+	Forget(source string, kind xds.Kind, names []string)
 	// Warm returns a channel that is closed when all clusters are ready to be routed
 	// to, nil if they are: routes and listeners wait for it.
 	Warm() <-chan struct{}
@@ -115,6 +116,9 @@ func (c *Client) Close() {
 	c.wg.Wait()
 }
 
+// linger is how long a source is kept that nothing is wanted of any more.
+const linger = 10 * time.Second
+
 // Subscribe asks for a resource, or with Wildcard for all of a kind. key names the
 // config source; cs says where it is.
 func (c *Client) Subscribe(key string, cs *corev3.ConfigSource, kind xds.Kind, name string) {
@@ -136,9 +140,32 @@ func (c *Client) change(key string, cs *corev3.ConfigSource, kind xds.Kind, name
 		}
 		s = &source{c: c, key: key, cs: cs, log: c.o.Log.With("source", describe(cs)), wake: make(chan struct{}, 1), wanted: map[xds.Kind]map[string]bool{}}
 		c.sources[key] = s
-		c.wg.Go(func() { s.run(c.ctx) })
+		ctx, cancel := context.WithCancel(c.ctx)
+		s.idle = time.AfterFunc(linger, func() { c.drop(s, cancel) })
+		c.wg.Go(func() {
+			defer cancel()
+			defer s.idle.Stop()
+			s.run(ctx)
+		})
 	}
-	s.want(kind, name, on)
+	if s.want(kind, name, on) {
+		s.idle.Stop()
+	} else if !c.closed {
+		s.idle.Reset(linger)
+	}
+}
+
+// drop ends a source if nothing is wanted of it.
+func (c *Client) drop(s *source, cancel context.CancelFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.wants() {
+		return
+	}
+	if c.sources[s.key] == s {
+		delete(c.sources, s.key)
+	}
+	cancel()
 }
 
 // A source is one place where resources come from.
@@ -149,12 +176,14 @@ type source struct {
 	log *slog.Logger
 
 	wake chan struct{}
+	idle *time.Timer // ends the source
 
 	mu     sync.Mutex
 	wanted map[xds.Kind]map[string]bool
 }
 
-func (s *source) want(kind xds.Kind, name string, on bool) {
+// want tells what is wanted, and reports whether anything is.
+func (s *source) want(kind xds.Kind, name string, on bool) bool {
 	s.mu.Lock()
 	if s.wanted[kind] == nil {
 		s.wanted[kind] = map[string]bool{}
@@ -169,6 +198,18 @@ func (s *source) want(kind xds.Kind, name string, on bool) {
 	case s.wake <- struct{}{}:
 	default: // It will look anyway.
 	}
+	return s.wants()
+}
+
+func (s *source) wants() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, names := range s.wanted {
+		if len(names) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // names are the names wanted of a kind, in order.
@@ -255,15 +296,6 @@ func (s *source) failed() {
 			s.c.o.Target.Failed(s.key, kind, names)
 		}
 	}
-}
-
-// refused joins what is wrong with the resources of an update.
-func refused(rs []Refusal) error {
-	var errs []error
-	for _, r := range rs {
-		errs = append(errs, fmt.Errorf("%s: %w", r.Name, r.Err))
-	}
-	return errors.Join(errs...)
 }
 
 func describe(cs *corev3.ConfigSource) string {

@@ -4,6 +4,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,6 +44,9 @@ func markOf(path string) (mark, error) {
 	if err != nil {
 		return mark{}, err
 	}
+	if !i.Mode().IsRegular() {
+		return mark{}, fmt.Errorf("%s is not a file", path)
+	}
 	return mark{real, i.Size(), i.ModTime(), i}, nil
 }
 
@@ -61,6 +65,7 @@ func (s *source) watchFile(ctx context.Context) {
 		every = d.AsDuration()
 	}
 	f := &file{s: s, path: path, m: newMux(s, nil, nil)}
+	defer f.m.close()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -90,7 +95,7 @@ func (f *file) look() {
 			names = append(names, string(kind)+"\x00"+n)
 		}
 	}
-	if len(names) == 0 {
+	if len(names)+len(f.names) == 0 {
 		return
 	}
 	now, err := markOf(f.path)
@@ -152,19 +157,18 @@ func parseFile(path string, data []byte) (*discoveryv3.DiscoveryResponse, error)
 
 // use gives each kind that is wanted what the file has of it.
 func (f *file) use(r *discoveryv3.DiscoveryResponse) error {
+	var errs []error
 	for _, kind := range f.s.c.order {
 		names := f.s.names(kind)
-		if len(names) == 0 {
+		if len(names) == 0 && f.m.subs[kind] == nil {
 			continue
 		}
 		b := f.m.sub(f.s.c.types[kind])
-		b.asked = map[string]bool{}
-		for _, n := range names {
-			b.asked[n] = true
-		}
-		if err := f.s.useState(b, r); err != nil {
-			return fmt.Errorf("%s: %w", f.path, err)
+		f.m.wanted(b, names)
+		if err := f.m.useState(b, r); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", f.path, err))
 		}
 	}
-	return nil
+	f.m.ttl.stop() // A file that does not change says that nothing does.
+	return errors.Join(errs...)
 }

@@ -6,47 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	"weir.dev/weir/xds"
 )
-
-// target notes what it is given.
-type target struct {
-	mu    sync.Mutex
-	news  chan struct{}
-	put   map[string]string // name to version
-	fails int
-}
-
-func newTarget() *target { return &target{news: make(chan struct{}, 100), put: map[string]string{}} }
-
-func (t *target) Apply(u *Update) []Refusal {
-	t.mu.Lock()
-	for _, r := range u.Put {
-		t.put[r.Name] = r.Version
-	}
-	for _, n := range u.Gone {
-		delete(t.put, n)
-	}
-	t.mu.Unlock()
-	t.news <- struct{}{}
-	return nil
-}
-
-func (t *target) Failed(string, xds.Kind, []string) {
-	t.mu.Lock()
-	t.fails++
-	t.mu.Unlock()
-	t.news <- struct{}{}
-}
-
-func (t *target) Connected(string, bool, string) {}
-
-func (t *target) Warm() <-chan struct{} { return nil }
 
 func cds(version string, names ...string) string {
 	var b strings.Builder

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -18,17 +19,27 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 )
 
 // maxMessage bounds a response, in bytes, where max_receive_message_length does not.
 const maxMessage = 256 << 20
 
+// A server that says nothing for askAlive is asked whether it is there, and is given
+// answerAlive: gRPC's servers end connections on which that is asked every 5 minutes or
+// more often.
+const (
+	askAlive    = 6 * time.Minute
+	answerAlive = 20 * time.Second
+)
+
 // connect makes the connection that a stream is opened on. It connects when that is.
 func (c *Client) connect(api *corev3.ApiConfigSource, service int) (*grpc.ClientConn, error) {
 	options := []grpc.DialOption{
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithUserAgent("weir"),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 5 * time.Second}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: askAlive, Timeout: answerAlive}),
 	}
 	var g *corev3.GrpcService
 	if service < len(api.GetGrpcServices()) {
@@ -38,7 +49,7 @@ func (c *Client) connect(api *corev3.ApiConfigSource, service int) (*grpc.Client
 	case *corev3.GrpcService_EnvoyGrpc_:
 		return c.viaCluster(t.EnvoyGrpc, options)
 	case *corev3.GrpcService_GoogleGrpc_:
-		return direct(t.GoogleGrpc, options)
+		return directly(t.GoogleGrpc, options)
 	}
 	if names := api.GetClusterNames(); len(names) > 0 {
 		return c.viaCluster(&corev3.GrpcService_EnvoyGrpc{ClusterName: names[service%len(names)]}, options)
@@ -50,8 +61,8 @@ func (c *Client) connect(api *corev3.ApiConfigSource, service int) (*grpc.Client
 func (c *Client) viaCluster(e *corev3.GrpcService_EnvoyGrpc, options []grpc.DialOption) (*grpc.ClientConn, error) {
 	name := e.GetClusterName()
 	limit := maxMessage
-	if v := e.GetMaxReceiveMessageLength(); v != nil {
-		limit = int(v.GetValue())
+	if v := e.GetMaxReceiveMessageLength().GetValue(); v > 0 {
+		limit = int(v)
 	}
 	return grpc.NewClient("passthrough:///"+name, append(options,
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return c.o.Dial(ctx, name, "h2") }),
@@ -61,12 +72,23 @@ func (c *Client) viaCluster(e *corev3.GrpcService_EnvoyGrpc, options []grpc.Dial
 	)...)
 }
 
-func direct(g *corev3.GrpcService_GoogleGrpc, options []grpc.DialOption) (*grpc.ClientConn, error) {
+func directly(g *corev3.GrpcService_GoogleGrpc, options []grpc.DialOption) (*grpc.ClientConn, error) {
 	creds, err := channelCredentials(g.GetChannelCredentials())
 	if err != nil {
 		return nil, fmt.Errorf("google_grpc.channel_credentials: %w", err)
 	}
-	options = append(options, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)))
+	// The kernel finds out about a server that is gone without a word.
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}}
+	options = append(options, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithContextDialer(func(ctx context.Context, at string) (net.Conn, error) {
+			if path, ok := strings.CutPrefix(at, "unix:"); ok {
+				return dialer.DialContext(ctx, "unix", path)
+			}
+			if name, ok := strings.CutPrefix(at, "\x00"); ok {
+				return dialer.DialContext(ctx, "unix", "@"+name)
+			}
+			return dialer.DialContext(ctx, "tcp", at)
+		}))
 	for i, c := range g.GetCallCredentials() {
 		token := c.GetAccessToken()
 		if token == "" {
