@@ -35,6 +35,7 @@ import (
 	"weir.dev/weir/ext/http/grpcweb"
 	"weir.dev/weir/ext/http/headermutation"
 	"weir.dev/weir/ext/http/healthcheck"
+	httplocalratelimit "weir.dev/weir/ext/http/localratelimit"
 	"weir.dev/weir/ext/http/misdirected"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/http/statefulsession"
@@ -105,6 +106,7 @@ func Extensions() *extension.Registry {
 			grpcweb.Extension(),
 			headermutation.Extension(),
 			healthcheck.Extension(),
+			httplocalratelimit.Extension(),
 			misdirected.Extension(),
 			router.Extension(),
 			statefulsession.Extension(),

@@ -3,9 +3,11 @@
 package streamtest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -35,6 +37,11 @@ type Route struct {
 	// HostCORS and EntryCORS are the deprecated CorsPolicy of the virtual host
 	// and the route in JSON.
 	HostCORS, EntryCORS string
+	// HostLimits and EntryLimits are the rate_limits of the virtual host and the route
+	// in JSON, each `{"rate_limits": [...]}`.
+	HostLimits, EntryLimits string
+	// Metadata is the route's, in JSON.
+	Metadata string
 	// Direct answers the route's requests with this status instead.
 	Direct int
 }
@@ -108,20 +115,35 @@ func (r *Rig) compileRoute(x *Route) (*route.Table, error) {
 	}
 	for _, l := range []struct {
 		json string
-		set  **routev3.CorsPolicy
-	}{{x.HostCORS, &host.Cors}, {x.EntryCORS, &action.Cors}} {
+		into func() proto.Message
+	}{
+		{x.HostCORS, func() proto.Message { host.Cors = &routev3.CorsPolicy{}; return host.Cors }},
+		{x.EntryCORS, func() proto.Message { action.Cors = &routev3.CorsPolicy{}; return action.Cors }},
+		{x.Metadata, func() proto.Message { entry.Metadata = &corev3.Metadata{}; return entry.Metadata }},
+	} {
 		if l.json == "" {
 			continue
 		}
-		*l.set = &routev3.CorsPolicy{}
-		if err := protojson.Unmarshal([]byte(l.json), *l.set); err != nil {
+		if err := protojson.Unmarshal([]byte(l.json), l.into()); err != nil {
 			return nil, err
 		}
 	}
+	var hostLimits routev3.VirtualHost
+	var entryLimits routev3.RouteAction
+	for _, l := range []struct {
+		json string
+		into proto.Message
+	}{{x.HostLimits, &hostLimits}, {x.EntryLimits, &entryLimits}} {
+		if err := protojson.Unmarshal([]byte(cmp.Or(l.json, "{}")), l.into); err != nil {
+			return nil, err
+		}
+	}
+	host.RateLimits, action.RateLimits = hostLimits.RateLimits, entryLimits.RateLimits
+	action.IncludeVhRateLimits = entryLimits.IncludeVhRateLimits
 	t, problems := route.Compile(rc, route.Context{
 		Runtime: r.Services.Runtime,
 		CompileFormat: func(s string) (route.Formatter, error) {
-			return format.Compile(s, format.Options{})
+			return format.Compile(s, format.Options{OmitEmpty: true})
 		},
 		CompileFilterConfig: func(_ string, cfg *anypb.Any) (any, error) {
 			m, err := cfg.UnmarshalNew()
