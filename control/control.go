@@ -11,6 +11,7 @@
 package control
 
 import (
+	"cmp"
 	"slices"
 
 	"weir.dev/weir/control/backend"
@@ -33,6 +34,11 @@ type Options struct {
 	Controller string
 	// ExternalName takes Services of that type, which can lead anywhere.
 	ExternalName bool
+}
+
+// ControllerName is the controllerName of GatewayClasses that are ours.
+func (o Options) ControllerName() string {
+	return cmp.Or(o.Controller, DefaultController)
 }
 
 // A Translator translates a View as it changes. It is for one goroutine.

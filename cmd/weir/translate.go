@@ -3,14 +3,12 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
+	"weir.dev/weir/cmd/weir/report"
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/offline"
 	"weir.dev/weir/control/source"
@@ -80,39 +78,9 @@ func snapshotOf(w *offline.World, gateway string) (*xds.Snapshot, error) {
 
 // writeJSON prints all messages of a snapshot but for what is secret.
 func writeJSON(w io.Writer, s *xds.Snapshot) error {
-	out := map[string][]json.RawMessage{}
-	var first error
-	add := func(kind string, m proto.Message) {
-		data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
-		if err != nil && first == nil {
-			first = err
-		}
-		out[kind] = append(out[kind], data)
+	out, err := report.Messages(s)
+	if err != nil {
+		return err
 	}
-	for _, m := range s.Listeners().All() {
-		add("listeners", m)
-	}
-	for _, m := range s.Routes().All() {
-		add("routes", m)
-	}
-	for _, m := range s.Clusters().All() {
-		add("clusters", m)
-	}
-	for _, m := range s.Endpoints().All() {
-		add("endpoints", m)
-	}
-	if first != nil {
-		return first
-	}
-	for _, name := range s.Secrets().Names() {
-		data, err := json.Marshal(map[string]string{"name": name})
-		if err != nil {
-			return err
-		}
-		out["secrets"] = append(out["secrets"], data)
-	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(out)
+	return report.Encode(w, out)
 }

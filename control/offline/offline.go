@@ -113,6 +113,10 @@ func (w *World) Snapshot(gateways ...source.Name) *xds.Snapshot {
 	return emit.Snapshot(nil, "1", all)
 }
 
+// Unread returns what is wrong with files and objects that could not be read, and so
+// have no status.
+func (w *World) Unread() []xds.Problem { return w.read }
+
 // Problems returns all that is wrong, in the order of the files.
 func (w *World) Problems() []xds.Problem {
 	out := slices.Clone(w.read)

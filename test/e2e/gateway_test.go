@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,5 +87,28 @@ func TestObjectsAreChecked(t *testing.T) {
 	out, status = weirtest.Run(t, "", "translate", f.Path)
 	if status != 0 || !strings.Contains(out, "under /orders -> answer 500") {
 		t.Errorf("translate: status %d:\n%s", status, out)
+	}
+	out, status = weirtest.Run(t, "", "get", f.Path, "httproute/orders")
+	if status != 1 || !strings.Contains(out, "not ResolvedRefs (BackendNotFound)") || !strings.Contains(out, "|     under /orders -> answer 500") {
+		t.Errorf("get: status %d:\n%s", status, out)
+	}
+}
+
+// TestGetAsksARunningProxy asks the admin of the quickstart, and of nothing.
+func TestGetAsksARunningProxy(t *testing.T) {
+	_, p := gateway(t)
+	found := regexp.MustCompile(`admin http://([^/]+)/`).FindStringSubmatch(p.Output())
+	if found == nil {
+		t.Fatal("no admin is told: ", p.Output())
+	}
+	out, status := weirtest.Run(t, "", "get", "--admin", found[1], "gateway/edge", "backend/users")
+	if status != 0 || !strings.Contains(out, "Gateway default/edge\n  | listener default/edge/") || !strings.Contains(out, "| cluster backend/default/users/0 ") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+	if out, status = weirtest.Run(t, "", "get", "--admin", found[1], "gateway/other"); status != 1 || !strings.Contains(out, "there is nothing that gateway/other names") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+	if out, status = weirtest.Run(t, "", "get", "--admin", "127.0.0.1:1"); status != 1 || !strings.Contains(out, "no proxy answers at --admin 127.0.0.1:1") {
+		t.Errorf("status %d:\n%s", status, out)
 	}
 }

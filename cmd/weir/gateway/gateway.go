@@ -80,7 +80,7 @@ func Start(o Options) (*Gateway, error) {
 	}
 	g.controller.Step(changes)
 	if len(t.Gateways()) == 0 {
-		return nil, fmt.Errorf("there is no Gateway to serve: give a GatewayClass with controllerName %s, and a Gateway of it", controllerName(o.Control))
+		return nil, fmt.Errorf("there is no Gateway to serve: give a GatewayClass with controllerName %s, and a Gateway of it", o.Control.ControllerName())
 	}
 	return g, nil
 }
@@ -89,7 +89,7 @@ func Start(o Options) (*Gateway, error) {
 func StartCluster(c *kube.Cluster, o Options) *Gateway {
 	g := assemble(o)
 	s := kube.NewSource(c, g.controller.Queue, o.Log)
-	g.writer = kube.NewStatusWriter(s, controllerName(o.Control), o.Log)
+	g.writer = kube.NewStatusWriter(s, o.Control.ControllerName(), o.Log)
 	g.controller.Writer = g.writer
 	g.watch = s.Run
 	return g
@@ -100,13 +100,6 @@ func assemble(o Options) *Gateway {
 	return &Gateway{proxy: o.Proxy, log: o.Log, controller: &control.Controller{
 		Queue: &source.Queue{}, Translator: control.NewTranslator(o.Control), Runner: runner, Log: o.Log,
 	}}
-}
-
-func controllerName(o control.Options) string {
-	if o.Controller != "" {
-		return o.Controller
-	}
-	return control.DefaultController
 }
 
 // Run serves until ctx ends, the proxy decides to stop, or the objects can not be

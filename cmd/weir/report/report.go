@@ -38,22 +38,23 @@ func Write(w io.Writer, f Format, problems []xds.Problem) error {
 		}
 		return nil
 	case JSON:
-		return encode(w, list(problems))
+		return Encode(w, Problems(problems))
 	case SARIF:
-		return encode(w, sarifLog(problems))
+		return Encode(w, sarifLog(problems))
 	}
 	return fmt.Errorf("--output %q is not known: there are %s", f, strings.Join(Formats(), ", "))
 }
 
-func encode(w io.Writer, v any) error {
+// Encode writes JSON for people, too.
+func Encode(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }
 
-// problem is how JSON has one.
-type problem struct {
+// A Problem is how JSON has one.
+type Problem struct {
 	Severity string `json:"severity"`
 	Kind     string `json:"kind,omitempty"`
 	Name     string `json:"name,omitempty"`
@@ -65,10 +66,11 @@ type problem struct {
 	Remedy   string `json:"remedy,omitempty"`
 }
 
-func list(problems []xds.Problem) []problem {
-	out := make([]problem, 0, len(problems))
+// Problems returns problems as JSON has them.
+func Problems(problems []xds.Problem) []Problem {
+	out := make([]Problem, 0, len(problems))
 	for _, p := range problems {
-		out = append(out, problem{p.Severity.String(), string(p.Kind), p.Name, p.Path, p.File, p.Line, p.Column, p.Reason, p.Remedy})
+		out = append(out, Problem{p.Severity.String(), string(p.Kind), p.Name, p.Path, p.File, p.Line, p.Column, p.Reason, p.Remedy})
 	}
 	return out
 }

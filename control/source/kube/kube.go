@@ -12,12 +12,10 @@ package kube
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"reflect"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -107,7 +105,7 @@ func (s *Source) informer(ctx context.Context, kind source.Kind, gvr schema.Grou
 			},
 		}, s.cluster.client),
 		ObjectType: &unstructured.Unstructured{},
-		Transform:  s.typed(kind),
+		Transform:  s.cluster.typed(kind),
 		Handler: cache.ResourceEventHandlerFuncs{
 			AddFunc: func(o any) { s.changed(kind, nil, o) },
 			UpdateFunc: func(old, o any) {
@@ -121,41 +119,6 @@ func (s *Source) informer(ctx context.Context, kind source.Kind, gvr schema.Grou
 			},
 		},
 	})
-}
-
-// typed turns what the apiserver sends into the kind's type, and leaves out what
-// nobody reads.
-func (s *Source) typed(kind source.Kind) cache.TransformFunc {
-	create := s.cluster.types[kind].New
-	return func(o any) (any, error) {
-		u, ok := o.(*unstructured.Unstructured)
-		if !ok {
-			return o, nil // A store that is listed again gives what is transformed already.
-		}
-		out := create()
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, out); err != nil {
-			return nil, fmt.Errorf("%s %s/%s: %w", kind, u.GetNamespace(), u.GetName(), err)
-		}
-		out.SetManagedFields(nil)
-		delete(out.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
-		switch o := out.(type) {
-		case *corev1.Secret:
-			o.Data = only(o.Data, corev1.TLSCertKey, corev1.TLSPrivateKeyKey, "ca.crt")
-		case *corev1.ConfigMap:
-			o.Data, o.BinaryData = only(o.Data, "ca.crt"), only(o.BinaryData, "ca.crt")
-		}
-		return out, nil
-	}
-}
-
-func only[V any](m map[string]V, keys ...string) map[string]V {
-	out := map[string]V{}
-	for _, k := range keys {
-		if v, ok := m[k]; ok {
-			out[k] = v
-		}
-	}
-	return out
 }
 
 // bare returns an object without what changes when its status is written.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -189,5 +190,26 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestList reads all objects once, with their statuses.
+func TestList(t *testing.T) {
+	c, _ := newCluster(routeObject("a.example.com"), object("", "Secret", "s", map[string]any{"data": map[string]any{"tls.crt": "eA==", "other": "eA=="}}))
+	objects, err := c.List(t.Context())
+	if err != nil || len(objects) != 2 {
+		t.Fatal(objects, err)
+	}
+	for _, o := range objects {
+		switch o := o.Object.(type) {
+		case *gwapiv1.HTTPRoute:
+			if len(o.Status.Parents) == 0 || o.ManagedFields != nil {
+				t.Errorf("the route is %+v", o)
+			}
+		case *corev1.Secret:
+			if len(o.Data) != 1 {
+				t.Errorf("the secret has %d keys", len(o.Data))
+			}
+		}
 	}
 }

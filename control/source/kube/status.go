@@ -276,8 +276,8 @@ func (w *StatusWriter) merged(o source.Object, u *status.Update) (old, fresh any
 		}
 		return was, &out
 	case *gwapiv1.RouteStatus:
-		was := routeStatus(o)
-		if was == nil {
+		was, ok := status.Of(o).(*gwapiv1.RouteStatus)
+		if !ok {
 			return nil, nil
 		}
 		return was, &gwapiv1.RouteStatus{Parents: w.parents(was.Parents, s.Parents, now)}
@@ -293,22 +293,6 @@ func conditionsOf[T any](list []T, of func(T) (bool, []metav1.Condition)) []meta
 		if is, conditions := of(x); is {
 			return conditions
 		}
-	}
-	return nil
-}
-
-func routeStatus(o source.Object) *gwapiv1.RouteStatus {
-	switch o := o.(type) {
-	case *gwapiv1.HTTPRoute:
-		return &o.Status.RouteStatus
-	case *gwapiv1.GRPCRoute:
-		return &o.Status.RouteStatus
-	case *gwapiv1.TLSRoute:
-		return &o.Status.RouteStatus
-	case *gwapiv1.TCPRoute:
-		return &o.Status.RouteStatus
-	case *gwapiv1.UDPRoute:
-		return &o.Status.RouteStatus
 	}
 	return nil
 }

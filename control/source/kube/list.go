@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/cache"
+
+	"weir.dev/weir/control/source"
+)
+
+// page is how many objects are asked for at once.
+const page = 500
+
+// List returns all objects of the cluster as they are now, with their statuses.
+func (c *Cluster) List(ctx context.Context) ([]source.Change, error) {
+	var out []source.Change
+	for _, t := range source.Types() {
+		gvr, served := c.served[t.Kind]
+		if !served {
+			continue
+		}
+		transform := c.typed(t.Kind)
+		for o := (metav1.ListOptions{Limit: page}); ; {
+			list, err := c.client.Resource(gvr).List(ctx, o)
+			if err != nil {
+				return nil, c.explain(err)
+			}
+			for i := range list.Items {
+				typed, err := transform(&list.Items[i])
+				if err != nil {
+					return nil, err
+				}
+				if object, ok := typed.(source.Object); ok {
+					out = append(out, source.Change{Key: source.Key{Kind: t.Kind, Name: source.NameOf(object)}, Object: object})
+				}
+			}
+			if o.Continue = list.GetContinue(); o.Continue == "" {
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+// typed turns what the apiserver sends into the kind's type, and leaves out what
+// nobody reads.
+func (c *Cluster) typed(kind source.Kind) cache.TransformFunc {
+	create := c.types[kind].New
+	return func(o any) (any, error) {
+		u, ok := o.(*unstructured.Unstructured)
+		if !ok {
+			return o, nil // A store that is listed again gives what is transformed already.
+		}
+		out := create()
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, out); err != nil {
+			return nil, fmt.Errorf("%s %s/%s: %w", kind, u.GetNamespace(), u.GetName(), err)
+		}
+		out.SetManagedFields(nil)
+		delete(out.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+		switch o := out.(type) {
+		case *corev1.Secret:
+			o.Data = only(o.Data, corev1.TLSCertKey, corev1.TLSPrivateKeyKey, "ca.crt")
+		case *corev1.ConfigMap:
+			o.Data, o.BinaryData = only(o.Data, "ca.crt"), only(o.BinaryData, "ca.crt")
+		}
+		return out, nil
+	}
+}
+
+func only[V any](m map[string]V, keys ...string) map[string]V {
+	out := map[string]V{}
+	for _, k := range keys {
+		if v, ok := m[k]; ok {
+			out[k] = v
+		}
+	}
+	return out
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/control/source"
+)
+
+// Of returns where an object keeps its status, in the type that an Update has; nil if
+// objects of its kind have none of ours.
+func Of(o source.Object) any {
+	switch o := o.(type) {
+	case *gwapiv1.GatewayClass:
+		return &o.Status
+	case *gwapiv1.Gateway:
+		return &o.Status
+	case *gwapiv1.ListenerSet:
+		return &o.Status
+	case *gwapiv1.HTTPRoute:
+		return &o.Status.RouteStatus
+	case *gwapiv1.GRPCRoute:
+		return &o.Status.RouteStatus
+	case *gwapiv1.TLSRoute:
+		return &o.Status.RouteStatus
+	case *gwapiv1.TCPRoute:
+		return &o.Status.RouteStatus
+	case *gwapiv1.UDPRoute:
+		return &o.Status.RouteStatus
+	case *gwapiv1.BackendTLSPolicy:
+		return &o.Status
+	}
+	return nil
+}
+
+// Ours returns of an object's status what a controller has written, as an Update has
+// it; nil if that is nothing.
+func Ours(o source.Object, controller string) any {
+	switch s := Of(o).(type) {
+	case *gwapiv1.RouteStatus:
+		out := &gwapiv1.RouteStatus{}
+		for _, p := range s.Parents {
+			if string(p.ControllerName) == controller {
+				out.Parents = append(out.Parents, p)
+			}
+		}
+		if len(out.Parents) > 0 {
+			return out
+		}
+	case *gwapiv1.PolicyStatus:
+		out := &gwapiv1.PolicyStatus{}
+		for _, a := range s.Ancestors {
+			if string(a.ControllerName) == controller {
+				out.Ancestors = append(out.Ancestors, a)
+			}
+		}
+		if len(out.Ancestors) > 0 {
+			return out
+		}
+	case *gwapiv1.GatewayClassStatus:
+		if len(s.Conditions) > 0 {
+			return s
+		}
+	case *gwapiv1.GatewayStatus:
+		if len(s.Conditions) > 0 {
+			return s
+		}
+	case *gwapiv1.ListenerSetStatus:
+		if len(s.Conditions) > 0 {
+			return s
+		}
+	}
+	return nil
+}
