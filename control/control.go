@@ -48,9 +48,8 @@ type Translator struct {
 	dialects dialects
 	emitter  *emit.Emitter
 	// all is the gateways that there are; its key means nothing.
-	all      *memo.Func[struct{}, []source.Name]
-	gateways map[source.Name]*emit.Resources
-	order    []source.Name
+	all   *memo.Func[struct{}, []source.Name]
+	order []source.Name
 }
 
 // NewTranslator returns a Translator with an empty View.
@@ -60,9 +59,8 @@ func NewTranslator(o Options) *Translator {
 	ds := newDialects(o, backends, policies)
 	t := &Translator{
 		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends),
-		view:     source.NewView(append(ds.indexes(), policies.Index(), backends.Index())...),
-		all:      memo.NewFunc(func(c *memo.Ctx, _ struct{}) []source.Name { return ds.Gateways(c) }, slices.Equal[[]source.Name]),
-		gateways: map[source.Name]*emit.Resources{},
+		view: source.NewView(append(ds.indexes(), policies.Index(), backends.Index())...),
+		all:  memo.NewFunc(func(c *memo.Ctx, _ struct{}) []source.Name { return ds.Gateways(c) }, slices.Equal[[]source.Name]),
 	}
 	t.db.Change(t.view)
 	t.all.Watch(t.db, struct{}{})
@@ -98,6 +96,7 @@ func (t *Translator) Apply(changes []source.Change) Result {
 			t.take(ch, &out)
 		}
 	}
+	out.Gateways = append(out.Gateways, t.emitter.Flush()...)
 	slices.SortFunc(out.Gateways, source.Compare)
 	out.Gateways = slices.Compact(out.Gateways)
 	slices.SortFunc(out.Statuses, func(a, b *status.Update) int { return source.CompareKeys(a.Key, b.Key) })
@@ -110,11 +109,7 @@ func (t *Translator) take(ch memo.Change, out *Result) {
 		t.watch(now, out)
 		return
 	}
-	if name, r, ok := t.emitter.Changed(ch); ok {
-		if slices.Contains(t.order, name) {
-			t.gateways[name] = r
-			out.Gateways = append(out.Gateways, name)
-		}
+	if t.emitter.Take(t.db, ch) {
 		return
 	}
 	switch key, u, ok := t.dialects.status(ch); {
@@ -137,10 +132,7 @@ func (t *Translator) watch(now []source.Name, out *Result) {
 			continue
 		}
 		t.emitter.Unwatch(t.db, name)
-		if t.gateways[name] != nil {
-			delete(t.gateways, name)
-			out.Gateways = append(out.Gateways, name)
-		}
+		out.Gateways = append(out.Gateways, name)
 	}
 	t.order = now
 }
@@ -150,7 +142,9 @@ func (t *Translator) View() *source.View { return t.view }
 
 // Resources returns what a gateway's proxies need, or nil if there is no such
 // gateway.
-func (t *Translator) Resources(gateway source.Name) *emit.Resources { return t.gateways[gateway] }
+func (t *Translator) Resources(gateway source.Name) *emit.Resources {
+	return t.emitter.Resources(gateway)
+}
 
 // Gateways returns the gateways that are ours. Where several want one place, those
 // that come first have it.

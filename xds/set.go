@@ -80,7 +80,7 @@ func changes[M proto.Message](old, next *node[M], yield func(old, next *node[M])
 }
 
 func differ[M proto.Message](old, next *node[M], yield func(old, next *node[M]) bool) bool {
-	if old != nil && next != nil && (proto.Message(old.message) == proto.Message(next.message) || proto.Equal(old.message, next.message)) {
+	if old != nil && next != nil && equal(old.message, next.message) {
 		return true
 	}
 	return yield(old, next)

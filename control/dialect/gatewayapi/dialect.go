@@ -15,7 +15,7 @@ package gatewayapi
 import (
 	"reflect"
 	"slices"
-	"strings"
+	"unique"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -90,7 +90,7 @@ func New(o Options) *Dialect {
 	d.parent = memo.NewFunc(d.readParent, alike[*parent])
 	d.attachment = memo.NewFunc(d.attach, alike[*attachment])
 	d.attached = memo.NewIndex(d.listenersOf, source.CompareKeys)
-	d.domains = memo.NewIndex(d.domainsOf, strings.Compare)
+	d.domains = memo.NewIndex(d.domainsOf, attach.CompareHosts)
 	d.members = memo.NewIndex(d.hostsOf, source.CompareKeys)
 	d.byBackend = memo.NewIndex(d.backendsOf, source.CompareKeys)
 	d.backing = memo.NewFunc(d.resolve, alike[*backing])
@@ -208,14 +208,16 @@ func (d *Dialect) Awaits(view *source.View, key source.Key) (gateway source.Name
 func (d *Dialect) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway { return d.graphs.Get(c, name) }
 
 // Host returns a virtual host.
-func (d *Dialect) Host(c *memo.Ctx, id graph.HostID) *graph.Host { return d.host.Get(c, id.(hostOf)) }
+func (d *Dialect) Host(c *memo.Ctx, id graph.HostID) *graph.Host {
+	return d.host.Get(c, id.(unique.Handle[hostOf]).Value())
+}
 
 // Hosts returns the hosts of a table, the more specific domains first.
 func (d *Dialect) Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID {
 	hosts := d.table.Get(c, table)
 	out := make([]graph.HostID, len(hosts))
 	for i, h := range hosts {
-		out[i] = hostOf{table, h}
+		out[i] = unique.Make(hostOf{table, h}) // It is compared and hashed often.
 	}
 	return out
 }

@@ -43,23 +43,25 @@ func (d *Dialect) readTable(c *memo.Ctx, id graph.TableID) []host {
 			own = append(own, l)
 		}
 	}
-	hosts := map[string]host{}
+	// The domains of a listener come in the order of hosts, so that there is little to sort.
+	var out []host
 	for _, l := range own {
-		for _, domain := range append([]string{l.host}, d.domains.Members(c, l.id)...) {
+		domains := d.domains.Members(c, l.id)
+		out = slices.Grow(out, len(domains)+1)
+		for _, domain := range domains {
 			if owner(all, domain) == l {
-				hosts[domain] = host{domain: domain, listener: l.id, port: l.port}
+				out = append(out, host{domain: domain, listener: l.id, port: l.port})
 			}
+		}
+		if owner(all, l.host) == l {
+			out = append(out, host{domain: l.host, listener: l.id, port: l.port})
 		}
 	}
 	if id.Host != "" {
-		misdirect(hosts, all, id.Host)
-	}
-	out := make([]host, 0, len(hosts))
-	for _, h := range hosts {
-		out = append(out, h)
+		out = misdirect(out, all, id.Host)
 	}
 	slices.SortFunc(out, func(a, b host) int { return attach.CompareHosts(a.domain, b.domain) })
-	return out
+	return slices.CompactFunc(out, func(a, b host) bool { return a.domain == b.domain })
 }
 
 // owner is the most specific listener that covers a domain.
@@ -75,15 +77,16 @@ func owner(all []*listener, domain string) *listener {
 
 // misdirect adds the domains that a connection for host must not be used for: those
 // of other listeners and, unless the listener is for all, all others.
-func misdirect(hosts map[string]host, all []*listener, own string) {
+func misdirect(hosts []host, all []*listener, own string) []host {
 	for _, l := range all {
 		if l.host != own && attach.Covers(own, l.host) {
-			hosts[l.host] = host{domain: l.host, misdirected: true}
+			hosts = append(hosts, host{domain: l.host, misdirected: true})
 		}
 	}
 	if own != attach.AnyHost {
-		hosts[attach.AnyHost] = host{domain: attach.AnyHost, misdirected: true}
+		hosts = append(hosts, host{domain: attach.AnyHost, misdirected: true})
 	}
+	return hosts
 }
 
 // misdirectedRequest is RFC 9110 §15.5.20: the client should ask again on a

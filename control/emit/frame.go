@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package emit
+
+import (
+	"slices"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+	"weir.dev/weir/xds"
+)
+
+// A frame is what a Gateway's proxies need but for what the routes of HTTP lead to.
+type frame struct {
+	origin    xds.Origin
+	listeners []Named[*listenerv3.Listener]
+	tables    []tableRef
+	// clusters that connections and datagrams go to, and secrets of listeners.
+	clusters map[graph.ClusterID]bool
+	secrets  map[string]bool
+	// own are clusters and endpoints of no backend: what is refused, and what several
+	// backends share.
+	own       []Named[*clusterv3.Cluster]
+	endpoints []Named[*endpointv3.ClusterLoadAssignment]
+}
+
+// tableRef is a table of a Gateway and what its route configuration was made from.
+type tableRef struct {
+	id     graph.TableID
+	origin xds.Origin
+}
+
+// makeFrame gathers what a Gateway needs.
+func (e *Emitter) makeFrame(c *memo.Ctx, name source.Name) *frame {
+	f := &frame{clusters: map[graph.ClusterID]bool{}, secrets: map[string]bool{}}
+	g := e.graph.Gateway(c, name)
+	if g == nil {
+		return f
+	}
+	f.origin = g.Origin
+	refused := false
+	for _, s := range g.Sockets {
+		refused = e.socket(c, f, s) || refused
+	}
+	if refused {
+		f.own = append(f.own, Named[*clusterv3.Cluster]{build.Refused, e.refused, f.origin})
+	}
+	return f
+}
+
+// socket adds a socket, and reports whether it refuses something.
+func (e *Emitter) socket(c *memo.Ctx, f *frame, s *graph.Socket) (refused bool) {
+	l := e.listener.Get(c, s.ID)
+	if l == nil {
+		return false
+	}
+	f.listeners = append(f.listeners, Named[*listenerv3.Listener]{l.GetName(), l, f.origin})
+	for _, ch := range s.Chains {
+		if ch.TLS != nil {
+			for _, name := range ch.TLS.Certificates {
+				f.secrets[name] = true
+			}
+		}
+		if ch.Table != nil {
+			f.tables = append(f.tables, tableRef{*ch.Table, ch.Origin})
+			continue
+		}
+		refused = refused || graph.Total(ch.Backends) == 0
+		for _, b := range ch.Backends {
+			switch {
+			case b.Weight == 0:
+			case b.Valid:
+				f.clusters[b.Cluster] = true
+			default:
+				refused = true
+			}
+		}
+		if s.ID.UDP {
+			e.shared(c, f, s, ch)
+		}
+	}
+	return refused
+}
+
+// shared adds the cluster of a UDP socket whose datagrams go to several backends,
+// which Envoy cannot spread over clusters.
+func (e *Emitter) shared(c *memo.Ctx, f *frame, s *graph.Socket, ch *graph.Chain) {
+	valid := validOf(ch.Backends)
+	if len(valid) < 2 {
+		return
+	}
+	name := sharedName(s.ID)
+	var loads []*endpointv3.ClusterLoadAssignment
+	var weights []uint32
+	for _, b := range valid {
+		if _, m := e.backends.Endpoints(c, b.Cluster); m != nil {
+			loads, weights = append(loads, m), append(weights, b.Weight)
+		}
+	}
+	cluster := build.Cluster(name, name)
+	build.ByWeight(cluster)
+	f.own = append(f.own, Named[*clusterv3.Cluster]{name, cluster, ch.Origin})
+	f.endpoints = append(f.endpoints, Named[*endpointv3.ClusterLoadAssignment]{name, build.Weighted(name, loads, weights), ch.Origin})
+}
+
+func sharedName(s graph.SocketID) string { return s.Name() + "/backends" }
+
+func validOf(backends []graph.Backend) []graph.Backend {
+	return slices.DeleteFunc(slices.Clone(backends), func(b graph.Backend) bool { return !b.Valid || b.Weight == 0 })
+}
