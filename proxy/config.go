@@ -94,7 +94,10 @@ func (p *Proxy) setUp(checking bool) error {
 		n, _ := p.runtime.Int("overload.global_downstream_max_connections")
 		return n
 	}}
-	return p.makeServices(checking)
+	if err := p.makeServices(checking); err != nil {
+		return err
+	}
+	return p.runtime.Discover(p.resources)
 }
 
 func (p *Proxy) startRuntime() error {

@@ -59,15 +59,19 @@ type controlPlaneStats struct {
 // prepareFetching readies the client, which asks for nothing yet.
 func (p *Proxy) prepareFetching() error {
 	d := p.opts.Bootstrap.GetDynamicResources()
-	for field, cs := range map[string]*corev3.ConfigSource{"lds_config": d.GetLdsConfig(), "cds_config": d.GetCdsConfig()} {
+	sources := map[string]*corev3.ConfigSource{"dynamic_resources.lds_config": d.GetLdsConfig(), "dynamic_resources.cds_config": d.GetCdsConfig()}
+	for i, l := range p.opts.Bootstrap.GetLayeredRuntime().GetLayers() {
+		sources[fmt.Sprintf("layered_runtime.layers[%d].rtds_layer.rtds_config", i)] = l.GetRtdsLayer().GetRtdsConfig()
+	}
+	for field, cs := range sources {
 		if cs == nil {
 			continue
 		}
 		if (cs.GetAds() != nil || cs.GetSelf() != nil) && d.GetAdsConfig() == nil {
-			return fmt.Errorf("dynamic_resources.%s.ads: there is no dynamic_resources.ads_config: say there where the management server is", field)
+			return fmt.Errorf("%s.ads: there is no dynamic_resources.ads_config: say there where the management server is", field)
 		}
 		if _, err := p.resources.Key(cs); err != nil {
-			return fmt.Errorf("dynamic_resources.%s: %w", field, err)
+			return fmt.Errorf("%s: %w", field, err)
 		}
 	}
 	if a := d.GetAdsConfig(); a != nil {
@@ -116,11 +120,19 @@ func (p *Proxy) startFetching() {
 func (p *Proxy) fetchResources() {
 	f, d := &p.fetching, p.opts.Bootstrap.GetDynamicResources()
 	f.static = p.snapshot_
-	if d.GetCdsConfig() == nil && d.GetLdsConfig() == nil {
+	layers := p.runtime.Awaited()
+	if d.GetCdsConfig() == nil && d.GetLdsConfig() == nil && len(layers) == 0 {
 		p.live()
 		return
 	}
 	p.wg.Go(func() {
+		for _, w := range layers {
+			select {
+			case <-w.Ready():
+			case <-p.flushStop:
+				return
+			}
+		}
 		p.fetchAll(d.GetCdsConfig(), xds.KindCluster, f.cds.At(0))
 		p.fetchAll(d.GetLdsConfig(), xds.KindListener, f.lds.At(0))
 		p.live()

@@ -256,7 +256,7 @@ func (p *Proxy) newListener(c *compiledListener) (server, error) {
 
 // compileListener compiles a listener; old is the one that runs under its name, or nil.
 func (p *Proxy) compileListener(l *listenerv3.Listener, origin string, old *running) (*compiledListener, error) {
-	c := &compiledListener{}
+	c := &compiledListener{awaited: slices.Clone(p.runtime.Awaited())}
 	in := &extension.Network{
 		Services: p.services, Listener: l.GetName(), Draining: p.draining,
 		Own:   func(f func()) { c.owned = append(c.owned, f) },

@@ -16,7 +16,7 @@ import (
 
 // Compile reads a bootstrap's layered_runtime; nil, and one without layers, is
 // an admin layer alone. cluster is the node's cluster, for layers that append
-// it. RTDS is refused.
+// it.
 func Compile(lr *bootstrapv3.LayeredRuntime, cluster string) (*Config, error) {
 	c := &Config{}
 	if len(lr.GetLayers()) == 0 {
@@ -51,11 +51,9 @@ func compileLayer(l *bootstrapv3.RuntimeLayer, cluster string) (layerConfig, err
 	}
 	switch s := l.GetLayerSpecifier().(type) {
 	case *bootstrapv3.RuntimeLayer_StaticLayer:
-		lc.values = map[string]Value{}
-		for k, v := range s.StaticLayer.GetFields() {
-			if err := walkStruct(lc.values, k, v, 1); err != nil {
-				return lc, fmt.Errorf("static_layer: %w", err)
-			}
+		var err error
+		if lc.values, err = parseLayer(s.StaticLayer); err != nil {
+			return lc, fmt.Errorf("static_layer: %w", err)
 		}
 	case *bootstrapv3.RuntimeLayer_DiskLayer_:
 		d := s.DiskLayer
@@ -70,9 +68,11 @@ func compileLayer(l *bootstrapv3.RuntimeLayer, cluster string) (layerConfig, err
 	case *bootstrapv3.RuntimeLayer_AdminLayer_:
 		lc.kind = adminLayer
 	case *bootstrapv3.RuntimeLayer_RtdsLayer_:
-		return lc, errors.New("rtds_layer: runtime discovery is not supported: use static_layer, disk_layer or admin_layer")
+		if err := compileRTDS(&lc, s.RtdsLayer); err != nil {
+			return lc, err
+		}
 	default:
-		return lc, errors.New("has no values: set one of static_layer, disk_layer, admin_layer")
+		return lc, errors.New("has no values: set one of static_layer, disk_layer, admin_layer, rtds_layer")
 	}
 	return lc, nil
 }

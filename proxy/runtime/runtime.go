@@ -3,8 +3,8 @@
 // Package runtime holds Envoy's runtime: values an operator may change while
 // the proxy runs, by key, in layers of which a later one overrides an earlier
 // (envoy.config.bootstrap.v3.LayeredRuntime). Layers are static (written in the
-// bootstrap), on disk (a directory tree in which each file is a key) or the
-// admin's (set through /runtime_modify).
+// bootstrap), on disk (a directory tree in which each file is a key), the admin's
+// (set through /runtime_modify) or a management server's (RTDS).
 //
 // All values together are a [Snapshot], which is never changed: a reload makes
 // a new one and swaps it in. Looking up a value takes no lock and no memory.
@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/stats"
 )
 
@@ -54,6 +55,7 @@ const (
 	staticLayer layerKind = iota
 	diskLayer
 	adminLayer
+	rtdsLayer
 )
 
 type layerConfig struct {
@@ -62,6 +64,7 @@ type layerConfig struct {
 	values map[string]Value // of a static layer
 	root   string           // of a disk layer: what is replaced as a whole
 	dir    string           // of a disk layer: where its files are
+	rtds   discovered
 }
 
 // Runtime is the runtime of a proxy. It is a [match.Runtime]. Its methods may
@@ -73,11 +76,16 @@ type Runtime struct {
 	stats *Stats
 	snap  atomic.Pointer[Snapshot]
 
-	mu    sync.Mutex // of loading
-	admin map[string]Value
-	seen  []mark
-	stop  chan struct{}
-	done  chan struct{}
+	scope   *stats.Scope
+	updates *stats.Sharded[resource.Stats] // nil without layers that are discovered
+	watches []*resource.Watch
+
+	mu     sync.Mutex // of loading
+	admin  map[string]Value
+	found  []map[string]Value // of the layers that are discovered, by their index
+	seen   []mark
+	stop   chan struct{}
+	done   chan struct{}
 }
 
 var _ match.Runtime = (*Runtime)(nil)
@@ -88,8 +96,9 @@ func New(cfg *Config, store *stats.Store, log *slog.Logger) *Runtime {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	set := stats.Register[Stats](store.Scope("runtime."), 1)
-	r := &Runtime{cfg: cfg, log: log, set: set, stats: set.At(0), admin: map[string]Value{}}
+	scope := store.Scope("runtime.")
+	set := stats.Register[Stats](scope, 1)
+	r := &Runtime{cfg: cfg, log: log, scope: scope, set: set, stats: set.At(0), admin: map[string]Value{}, found: make([]map[string]Value, len(cfg.layers))}
 	r.stats.AdminOverrides.Set(0)
 	r.stats.DeprecatedSeen.Set(0)
 	// What was wrong is counted and logged.
@@ -190,6 +199,8 @@ func (r *Runtime) load() error {
 		switch l.kind {
 		case adminLayer:
 			values = r.admin
+		case rtdsLayer:
+			values = r.found[i]
 		case diskLayer:
 			if !isDir(l.dir) {
 				continue
@@ -277,6 +288,12 @@ func (r *Runtime) Close() {
 	stop, done := r.stop, r.done
 	r.stop, r.done = nil, nil
 	r.mu.Unlock()
+	for _, w := range r.watches {
+		w.Close()
+	}
+	if r.updates != nil {
+		r.updates.Close()
+	}
 	if stop != nil {
 		close(stop)
 		<-done

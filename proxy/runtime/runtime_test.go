@@ -272,7 +272,8 @@ func TestDiskError(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	tests := []struct{ json, want string }{
-		{`{"layers":[{"name":"a","rtds_layer":{}}]}`, "layered_runtime.layers[0]: rtds_layer: runtime discovery is not supported"},
+		{`{"layers":[{"name":"a","rtds_layer":{}}]}`, "layered_runtime.layers[0]: rtds_layer.name is empty"},
+		{`{"layers":[{"name":"a","rtds_layer":{"name":"r"}}]}`, "layered_runtime.layers[0]: rtds_layer.rtds_config is missing"},
 		{`{"layers":[{"name":"a","static_layer":{}},{"name":"a","admin_layer":{}}]}`, `layers[1]: name "a" is used twice`},
 		{`{"layers":[{"name":"a","admin_layer":{}},{"name":"b","admin_layer":{}}]}`, "a second one"},
 		{`{"layers":[{"name":"a"}]}`, "has no values"},
