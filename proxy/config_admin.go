@@ -13,15 +13,14 @@ import (
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"weir.dev/weir/internal/logging"
 	"weir.dev/weir/proxy/admin"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/breaker"
+	"weir.dev/weir/xds"
 )
 
 // startAdmin starts the admin server, if the bootstrap asks for one.
@@ -98,7 +97,7 @@ func (i inspector) Clusters() []admin.ClusterStatus {
 	var out []admin.ClusterStatus
 	for name, c := range i.p.clusters.All() {
 		s := admin.ClusterStatus{
-			Name: name, ObservabilityName: name,
+			Name: name, ObservabilityName: name, EDSServiceName: c.ServiceName, AddedViaAPI: i.p.isFetched(xds.KindCluster, name),
 			Outlier: outlierStatus(c),
 			Default: thresholds(&c.Thresholds[breaker.Default]), High: thresholds(&c.Thresholds[breaker.High]),
 		}
@@ -183,52 +182,6 @@ func (i inspector) Listeners() []admin.ListenerStatus {
 	return out
 }
 
-// ConfigDump is the configuration in force.
-func (i inspector) ConfigDump() []proto.Message {
-	p := i.p
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	since := timestamppb.New(p.started)
-	clusters := &adminv3.ClustersConfigDump{}
-	listeners := &adminv3.ListenersConfigDump{}
-	if s := p.snapshot_; s != nil {
-		clusters.VersionInfo, listeners.VersionInfo = s.Version(), s.Version()
-		for _, c := range s.Clusters().All() {
-			clusters.StaticClusters = append(clusters.StaticClusters, &adminv3.ClustersConfigDump_StaticCluster{Cluster: pack(c), LastUpdated: since})
-		}
-		for _, l := range s.Listeners().All() {
-			listeners.StaticListeners = append(listeners.StaticListeners, &adminv3.ListenersConfigDump_StaticListener{Listener: pack(l), LastUpdated: since})
-		}
-	}
-	return []proto.Message{
-		&adminv3.BootstrapConfigDump{Bootstrap: p.opts.Bootstrap, LastUpdated: since}, clusters, listeners,
-	}
-}
-
-func pack(m proto.Message) *anypb.Any {
-	a, err := anypb.New(m)
-	if err != nil {
-		return nil // It was decoded from one.
-	}
-	return a
-}
-
-// Endpoints are the hosts of all clusters.
-func (i inspector) Endpoints() *adminv3.EndpointsConfigDump {
-	out := &adminv3.EndpointsConfigDump{}
-	i.p.mu.Lock()
-	defer i.p.mu.Unlock()
-	if i.p.snapshot_ == nil {
-		return out
-	}
-	for _, c := range i.p.snapshot_.Clusters().All() {
-		if l := c.GetLoadAssignment(); l != nil {
-			out.StaticEndpointConfigs = append(out.StaticEndpointConfigs, &adminv3.EndpointsConfigDump_StaticEndpointConfig{EndpointConfig: pack(l), LastUpdated: timestamppb.New(i.p.started)})
-		}
-	}
-	return out
-}
-
 // Certs are the loaded certificates.
 func (i inspector) Certs() []admin.Certs {
 	var out []admin.Certs
@@ -277,9 +230,6 @@ func (i inspector) Loggers() []admin.Logger {
 	}
 	return out
 }
-
-// Unready are the parts that wait: the clusters without a first answer.
-func (i inspector) Unready() []admin.Unready { return nil }
 
 // FailHealthcheck makes the health check filter fail, or not any more.
 func (i inspector) FailHealthcheck(fail bool) { i.p.health.Fail(fail) }

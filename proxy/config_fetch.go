@@ -28,8 +28,7 @@ import (
 type fetching struct {
 	client *fetch.Client
 	dialer *clusterdial.Dialer
-	lds    *stats.Sharded[resource.Stats]
-	cds    *stats.Sharded[resource.Stats]
+	counts map[xds.Kind]*resource.Stats // of LDS and CDS
 	server *stats.Sharded[controlPlaneStats]
 	text   *stats.Text
 	// first is closed when the first answer for a kind has come.
@@ -37,18 +36,9 @@ type fetching struct {
 
 	// What follows is guarded by the proxy's applying.
 	static  *xds.Snapshot // the bootstrap's own
-	states  map[refusal]fetched
 	warming []<-chan struct{}
-}
 
-// fetched is what is known of a listener or a cluster that was fetched.
-type fetched struct {
-	version string
-	updated time.Time
-	// refused is the newest message, if it was, and why.
-	refused proto.Message
-	reason  string
-	at      time.Time
+	dynamic dynamic
 }
 
 // controlPlaneStats are Envoy's control_plane.* statistics.
@@ -88,12 +78,13 @@ func (p *Proxy) prepareFetching() error {
 func (p *Proxy) startFetching() {
 	b := p.opts.Bootstrap
 	f := &p.fetching
-	f.states = map[refusal]fetched{}
 	f.first = map[xds.Kind]chan struct{}{xds.KindListener: make(chan struct{}), xds.KindCluster: make(chan struct{})}
 	d := b.GetDynamicResources()
 	if d != nil {
-		f.lds = stats.Register[resource.Stats](p.store.Scope("listener_manager.lds."), 1)
-		f.cds = stats.Register[resource.Stats](p.store.Scope("cluster_manager.cds."), 1)
+		f.counts = map[xds.Kind]*resource.Stats{
+			xds.KindListener: resource.NewStats(p.store.Scope("listener_manager.lds.")),
+			xds.KindCluster:  resource.NewStats(p.store.Scope("cluster_manager.cds.")),
+		}
 		f.server = stats.Register[controlPlaneStats](p.store.Scope("control_plane."), 1)
 		f.text = p.store.Scope("control_plane.").Text("identifier")
 	}
@@ -133,15 +124,15 @@ func (p *Proxy) fetchResources() {
 				return
 			}
 		}
-		p.fetchAll(d.GetCdsConfig(), xds.KindCluster, f.cds.At(0))
-		p.fetchAll(d.GetLdsConfig(), xds.KindListener, f.lds.At(0))
+		p.fetchAll(d.GetCdsConfig(), xds.KindCluster)
+		p.fetchAll(d.GetLdsConfig(), xds.KindListener)
 		p.live()
 	})
 }
 
 // fetchAll begins to fetch all resources of a kind, and waits for the first answer until
 // initial_fetch_timeout is over, and then until clusters are warm.
-func (p *Proxy) fetchAll(cs *corev3.ConfigSource, kind xds.Kind, counts *resource.Stats) {
+func (p *Proxy) fetchAll(cs *corev3.ConfigSource, kind xds.Kind) {
 	if cs == nil {
 		return
 	}
@@ -163,7 +154,7 @@ func (p *Proxy) fetchAll(cs *corev3.ConfigSource, kind xds.Kind, counts *resourc
 	select {
 	case <-p.fetching.first[kind]:
 	case <-late:
-		counts.InitTimeout.Inc()
+		p.fetching.counts[kind].Late()
 		p.log("config").Warn("the management server has not answered in time: the proxy goes on without it until it does", "kind", kind, "initial_fetch_timeout", limit)
 		return
 	case <-p.flushStop:
@@ -193,10 +184,8 @@ func (p *Proxy) stopFetching() {
 	if f.client != nil {
 		f.client.Close()
 	}
-	for _, s := range []*stats.Sharded[resource.Stats]{f.lds, f.cds} {
-		if s != nil {
-			s.Close()
-		}
+	for _, s := range f.counts {
+		s.Close()
 	}
 }
 
@@ -256,9 +245,7 @@ func (p *Proxy) applyFetched(u *fetch.Update) []fetch.Refusal {
 	f := &p.fetching
 	b := p.snapshot_.Edit()
 	static := func(name string) bool {
-		_, l := f.static.Listeners().Get(name)
-		_, c := f.static.Clusters().Get(name)
-		own := u.Kind == xds.KindListener && l || u.Kind == xds.KindCluster && c
+		own := p.isStatic(u.Kind, name)
 		if own {
 			p.log("config").Warn("what the management server says of a resource of the bootstrap is left out", "kind", u.Kind, "name", name)
 		}
@@ -284,24 +271,20 @@ func (p *Proxy) applyFetched(u *fetch.Update) []fetch.Refusal {
 		default:
 			b.Clusters().Delete(name)
 		}
-		delete(f.states, refusal{u.Kind, name})
 	}
 	next := b.Build(p.snapshot_.Version())
+	began := time.Now()
+	p.tried(u, began)
 	p.change(next, p.changes(next), false)
 	p.mu.Lock()
 	p.snapshot_ = next
 	p.mu.Unlock()
 	out := p.refusals(u)
-	counts := f.cds
-	if u.Kind == xds.KindListener {
-		counts = f.lds
-	}
-	counts.At(0).Attempt.Inc()
+	p.settled(u, len(out) == 0)
 	if len(out) > 0 {
-		counts.At(0).Rejected.Inc()
+		f.counts[u.Kind].Rejected()
 	} else {
-		counts.At(0).Success.Inc()
-		counts.At(0).Version.Set(resource.Version(u.Version))
+		f.counts[u.Kind].Accepted(u.Version, time.Since(began))
 	}
 	select {
 	case <-f.first[u.Kind]:
@@ -313,17 +296,10 @@ func (p *Proxy) applyFetched(u *fetch.Update) []fetch.Refusal {
 
 // refusals are what is wrong with the resources of an update.
 func (p *Proxy) refusals(u *fetch.Update) (out []fetch.Refusal) {
-	now := time.Now()
 	for _, r := range u.Put {
-		key := refusal{u.Kind, r.Name}
-		st := p.fetching.states[key]
-		if err := xds.Err(p.refused[key]); err != nil {
+		if err := xds.Err(p.refused[refusal{u.Kind, r.Name}]); err != nil {
 			out = append(out, fetch.Refusal{Name: r.Name, Err: err})
-			st.refused, st.reason, st.at = r.Message, err.Error(), now
-		} else {
-			st = fetched{version: r.Version, updated: now}
 		}
-		p.fetching.states[key] = st
 	}
 	return out
 }
@@ -336,12 +312,7 @@ func (t fetchTarget) Failed(source string, kind xds.Kind, names []string) {
 			t.p.resources.Failed(resource.ID{Source: source, Kind: kind, Name: name})
 			continue
 		}
-		counts := f.cds
-		if kind == xds.KindListener {
-			counts = f.lds
-		}
-		counts.At(0).Attempt.Inc()
-		counts.At(0).Failure.Inc()
+		f.counts[kind].Failed()
 	}
 }
 

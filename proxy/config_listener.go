@@ -43,6 +43,7 @@ type running struct {
 	config *listener.Config // nil for one of UDP
 	owned  []func()         // close what was made for one of UDP
 	active bool
+	stamp  stamp // zero if it was not fetched
 }
 
 func (r *running) close() {
@@ -63,6 +64,7 @@ type pending struct {
 	c     *compiledListener
 	made  server // nil if the listener that there is takes the configuration
 	stop  chan struct{}
+	stamp stamp
 }
 
 // updateListener has a listener serve a new configuration, or a new listener made, as
@@ -77,7 +79,7 @@ func (p *Proxy) updateListener(name string, l *listenerv3.Listener, origin strin
 	if err != nil {
 		return err
 	}
-	n := &pending{name: name, proto: l, c: c, stop: make(chan struct{})}
+	n := &pending{name: name, proto: l, c: c, stop: make(chan struct{}), stamp: p.stampOf(xds.KindListener, name)}
 	if old == nil || !sameSockets(old.proto, l) {
 		if n.made, err = p.newListener(c); err != nil {
 			c.close(nil)
@@ -163,10 +165,10 @@ func (p *Proxy) install(n *pending) {
 	old := p.listeners[n.name]
 	if n.made == nil {
 		p.update(old, n.c)
-		old.proto = n.proto
+		old.proto, old.stamp = n.proto, n.stamp
 		return
 	}
-	p.listeners[n.name] = &running{l: n.made, proto: n.proto, config: n.c.config, owned: n.c.owned}
+	p.listeners[n.name] = &running{l: n.made, proto: n.proto, config: n.c.config, owned: n.c.owned, stamp: n.stamp}
 	if old != nil {
 		p.retire(old)
 	}
@@ -409,7 +411,7 @@ func (p *Proxy) upstreamTransport(t *corev3.TransportSocket) (upstream.Transport
 
 // upstreamFilters compiles the HTTP filters in front of a cluster's hosts.
 func (p *Proxy) upstreamFilters(list []*hcmv3.HttpFilter, path, cluster string, own func(close func())) (*stream.Chain, error) {
-	in := extension.HTTP{Services: p.services, Scope: p.store.Scope("cluster." + cluster), Own: own}
+	in := extension.HTTP{Services: p.services, Scope: p.store.Scope("cluster." + cluster), Own: own, Await: p.awaiting}
 	chain := new(stream.Chain)
 	if err := extension.AddFilters(chain, extension.Upstream, list, path, in); err != nil {
 		return nil, err

@@ -205,6 +205,9 @@ type HTTP struct {
 	Scope *stats.Scope
 	// Own keeps what must be closed when the chain is replaced or gone.
 	Own func(close func())
+	// Await, if not nil, keeps the chain from being used until a resource that it needs
+	// is there, or has not come in time.
+	Await func(*resource.Watch)
 }
 
 // Network is what a network filter or a listener filter is made with.

@@ -3,12 +3,14 @@
 package resource
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/fnv"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,7 +64,7 @@ type topic struct {
 	message proto.Message
 	version string
 	updated time.Time
-	failed  error // why the newest message was refused
+	refused *Refused // the newest message, if it was
 	values  map[any]any
 	watches map[*Watch]struct{}
 }
@@ -163,7 +165,7 @@ func (d *Directory) Watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o
 		d.report(t.id, err)
 		return w, nil
 	}
-	w.tell(v, t.version)
+	w.tell(v, t.version, time.Now())
 	w.setReady()
 	return w, nil
 }
@@ -185,7 +187,7 @@ func (w *Watch) limit(cs *corev3.ConfigSource) {
 			return
 		default:
 		}
-		w.count(func(s *Stats) { s.InitTimeout.Inc() })
+		w.o.Stats.Late()
 		w.d.log.Warn("a resource has not come in time: what waited for it goes on without it",
 			"kind", w.t.id.Kind, "name", w.t.id.Name, "source", w.t.id.Source, "initial_fetch_timeout", wait)
 		w.setReady()
@@ -236,14 +238,14 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.message != nil && (t.message == m || proto.Equal(t.message, m)) {
-		t.version, t.failed = version, nil
+		t.version, t.refused = version, nil
 		t.each(func(w *Watch) {
-			w.count(func(s *Stats) { s.Attempt.Inc(); s.Success.Inc() })
+			w.o.Stats.Accepted(version, 0)
 			w.setReady()
 		})
 		return nil
 	}
-	before := t.values
+	began, before := time.Now(), t.values
 	t.values = map[any]any{}
 	decoded := make(map[*Watch]any, len(t.watches))
 	var errs []error
@@ -256,13 +258,13 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 		decoded[w] = v
 	}
 	if err := errors.Join(errs...); err != nil {
-		t.values, t.failed = before, err
+		t.values, t.refused = before, &Refused{m, version, time.Now(), err}
 		t.each(func(w *Watch) { w.refuse(err) })
 		return err
 	}
-	t.message, t.version, t.updated, t.failed = m, version, time.Now(), nil
+	t.message, t.version, t.updated, t.refused = m, version, time.Now(), nil
 	for w, v := range decoded {
-		w.tell(v, version)
+		w.tell(v, version, began)
 		w.setReady()
 	}
 	return nil
@@ -283,7 +285,7 @@ func (d *Directory) Remove(id ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	had := t.message != nil
-	t.message, t.version = nil, ""
+	t.message, t.version, t.refused = nil, "", nil
 	clear(t.values)
 	t.each(func(w *Watch) {
 		if had && w.o.Gone != nil {
@@ -317,7 +319,7 @@ func (d *Directory) Failed(id ID) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.each(func(w *Watch) { w.count(func(s *Stats) { s.Attempt.Inc(); s.Failure.Inc() }) })
+	t.each(func(w *Watch) { w.o.Stats.Failed() })
 }
 
 func (t *topic) each(f func(*Watch)) {
@@ -347,34 +349,17 @@ func (t *topic) decode(w *Watch, m proto.Message, before map[any]any) (any, erro
 	return v, err
 }
 
-func (w *Watch) tell(v any, version string) {
+func (w *Watch) tell(v any, version string, began time.Time) {
 	w.o.Changed(v)
-	w.count(func(s *Stats) {
-		s.Attempt.Inc()
-		s.Success.Inc()
-		s.Version.Set(Version(version))
-	})
+	w.o.Stats.Accepted(version, time.Since(began))
 }
 
 func (w *Watch) refuse(err error) {
-	w.count(func(s *Stats) { s.Attempt.Inc(); s.Rejected.Inc() })
+	w.o.Stats.Rejected()
 	if w.o.Refused != nil {
 		w.o.Refused(err)
 	}
 	w.setReady()
-}
-
-func (w *Watch) count(f func(*Stats)) {
-	if w.o.Stats != nil {
-		f(w.o.Stats)
-	}
-}
-
-// Version is a version's number in the version gauges.
-func Version(version string) int64 {
-	h := fnv.New64a()
-	h.Write([]byte(version)) //nolint:errcheck // A hash takes all.
-	return int64(h.Sum64() >> 1)
 }
 
 // A Resource is one that is there, for a listing.
@@ -383,13 +368,21 @@ type Resource struct {
 	Message proto.Message // nil if none has come
 	Version string
 	Updated time.Time
-	// Refused tells why the newest message was not taken.
-	Refused error
+	// Refused is the newest message, if it was not taken.
+	Refused *Refused
 	// Watched tells that something in the proxy uses it.
 	Watched bool
 }
 
-// List returns the resources of one kind, from all sources, in no order.
+// Refused is a message that was not taken, and why.
+type Refused struct {
+	Message proto.Message
+	Version string
+	At      time.Time
+	Err     error
+}
+
+// List returns the resources of one kind, from all sources, in the order of their names.
 func (d *Directory) List(kind xds.Kind) []Resource {
 	var topics []*topic
 	var out []Resource
@@ -403,8 +396,11 @@ func (d *Directory) List(kind xds.Kind) []Resource {
 	d.mu.Unlock()
 	for i, t := range topics {
 		t.mu.Lock()
-		out[i].Message, out[i].Version, out[i].Updated, out[i].Refused = t.message, t.version, t.updated, t.failed
+		out[i].Message, out[i].Version, out[i].Updated, out[i].Refused = t.message, t.version, t.updated, t.refused
 		t.mu.Unlock()
 	}
+	slices.SortFunc(out, func(a, b Resource) int {
+		return cmp.Or(strings.Compare(a.ID.Name, b.ID.Name), strings.Compare(a.ID.Source, b.ID.Source))
+	})
 	return out
 }

@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/xds"
 )
 
@@ -32,16 +31,6 @@ type ID struct {
 	Source string
 	Kind   xds.Kind
 	Name   string
-}
-
-// Stats are what Envoy counts of one subscription.
-type Stats struct {
-	Attempt     stats.Counter `stat:"update_attempt"`
-	Success     stats.Counter `stat:"update_success"`
-	Failure     stats.Counter `stat:"update_failure"`
-	Rejected    stats.Counter `stat:"update_rejected"`
-	InitTimeout stats.Counter `stat:"init_fetch_timeout"`
-	Version     stats.Gauge   `stat:"version"`
 }
 
 // A Directory has the resources of one proxy. Its methods may be called from any
@@ -153,3 +142,6 @@ func (d *Directory) Close() {
 	defer d.mu.Unlock()
 	d.closed = true
 }
+
+// ID is the resource that is watched.
+func (w *Watch) ID() ID { return w.t.id }

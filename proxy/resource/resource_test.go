@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"weir.dev/weir/internal/leak"
+	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/xds"
 )
 
@@ -48,7 +49,7 @@ func (l *listener) options(share any) Options {
 		Changed: func(v any) { l.got = append(l.got, v.(string)) },
 		Refused: func(err error) { l.got = append(l.got, "refused") },
 		Gone:    func() { l.got = append(l.got, "gone") },
-		Stats:   &Stats{},
+		Stats:   NewStats(stats.NewStore().Scope("x.")),
 	}
 }
 
@@ -167,7 +168,7 @@ func TestInitialFetchTimeout(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if !ready(w) || o.Stats.InitTimeout.Value() != 1 {
+		if !ready(w) || o.Stats.counts.At(0).InitTimeout.Value() != 1 {
 			t.Error("not ready after the time is over")
 		}
 		time.Sleep(time.Hour)

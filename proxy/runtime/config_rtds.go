@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"weir.dev/weir/proxy/resource"
-	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/xds"
 )
 
@@ -34,13 +33,13 @@ func (r *Runtime) Discover(d *resource.Directory) error {
 			continue
 		}
 		if r.updates == nil {
-			r.updates = stats.Register[resource.Stats](r.scope, 1)
+			r.updates = resource.NewStats(r.store.Scope("runtime."))
 		}
 		w, err := d.Watch(l.rtds.source, xds.KindRuntime, l.rtds.name, resource.Options{
 			Decode:  decodeLayer,
 			Changed: func(v any) { r.setLayer(i, v.(map[string]Value)) },
 			Gone:    func() { r.setLayer(i, nil) },
-			Stats:   r.updates.At(0),
+			Stats:   r.updates,
 		})
 		if err != nil {
 			return fmt.Errorf("layered_runtime.layers[%d]: rtds_layer.rtds_config: %w", i, err)

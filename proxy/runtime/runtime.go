@@ -76,16 +76,16 @@ type Runtime struct {
 	stats *Stats
 	snap  atomic.Pointer[Snapshot]
 
-	scope   *stats.Scope
-	updates *stats.Sharded[resource.Stats] // nil without layers that are discovered
+	store   *stats.Store
+	updates *resource.Stats // nil without layers that are discovered
 	watches []*resource.Watch
 
-	mu     sync.Mutex // of loading
-	admin  map[string]Value
-	found  []map[string]Value // of the layers that are discovered, by their index
-	seen   []mark
-	stop   chan struct{}
-	done   chan struct{}
+	mu    sync.Mutex // of loading
+	admin map[string]Value
+	found []map[string]Value // of the layers that are discovered, by their index
+	seen  []mark
+	stop  chan struct{}
+	done  chan struct{}
 }
 
 var _ match.Runtime = (*Runtime)(nil)
@@ -96,9 +96,8 @@ func New(cfg *Config, store *stats.Store, log *slog.Logger) *Runtime {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	scope := store.Scope("runtime.")
-	set := stats.Register[Stats](scope, 1)
-	r := &Runtime{cfg: cfg, log: log, scope: scope, set: set, stats: set.At(0), admin: map[string]Value{}, found: make([]map[string]Value, len(cfg.layers))}
+	set := stats.Register[Stats](store.Scope("runtime."), 1)
+	r := &Runtime{cfg: cfg, log: log, store: store, set: set, stats: set.At(0), admin: map[string]Value{}, found: make([]map[string]Value, len(cfg.layers))}
 	r.stats.AdminOverrides.Set(0)
 	r.stats.DeprecatedSeen.Set(0)
 	// What was wrong is counted and logged.
@@ -291,9 +290,7 @@ func (r *Runtime) Close() {
 	for _, w := range r.watches {
 		w.Close()
 	}
-	if r.updates != nil {
-		r.updates.Close()
-	}
+	r.updates.Close()
 	if stop != nil {
 		close(stop)
 		<-done

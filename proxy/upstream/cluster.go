@@ -259,18 +259,27 @@ func (c *Cluster) update(endpoints []Endpoint, err error) {
 	if c.closed {
 		return
 	}
-	m := c.members.At(0)
-	m.UpdateAttempt.Inc()
 	c.lastUpdate, c.lastErr = time.Now(), err
+	if _, counted := c.discovery.(Assigner); !counted {
+		c.count(err)
+	}
 	if err != nil {
-		m.UpdateFailure.Inc()
 		return
 	}
-	m.UpdateSuccess.Inc()
 	if len(endpoints) == 0 {
-		m.UpdateEmpty.Inc()
+		c.members.At(0).UpdateEmpty.Inc()
 	}
 	c.merge(endpoints)
+}
+
+func (c *Cluster) count(err error) {
+	m := c.members.At(0)
+	m.UpdateAttempt.Inc()
+	if err != nil {
+		m.UpdateFailure.Inc()
+	} else {
+		m.UpdateSuccess.Inc()
+	}
 }
 
 // merge makes hosts of endpoints: a host keeps its state if the newest set has its

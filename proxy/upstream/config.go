@@ -137,8 +137,10 @@ type DiscoveryConfig struct {
 	// by default.
 	OriginalDst *clusterv3.Cluster_OriginalDstLbConfig
 	Cleanup     time.Duration
-	// Stats is where a discovery may count what all clusters share; nil is nowhere.
-	Stats *stats.Store
+	// Stats is where a discovery may count what all clusters share, and below "cluster."
+	// and StatName what is its own; nil is nowhere.
+	Stats    *stats.Store
+	StatName string
 	// EDS is eds_cluster_config, and Resources are where its endpoints are found.
 	EDS       *clusterv3.Cluster_EdsClusterConfig
 	Resources *resource.Directory
@@ -285,7 +287,7 @@ func (k *compiler) hash() {
 
 func (k *compiler) basics() {
 	c, o := k.cluster, &k.out.Settings
-	o.Name, o.AltStatName = c.GetName(), c.GetAltStatName()
+	o.Name, o.AltStatName, o.ServiceName = c.GetName(), c.GetAltStatName(), c.GetEdsClusterConfig().GetServiceName()
 	o.ConnectTimeout = duration(c.GetConnectTimeout(), 5*time.Second)
 	o.PerConnectionBufferLimit = 1 << 20
 	if v := c.GetPerConnectionBufferLimitBytes(); v != nil {

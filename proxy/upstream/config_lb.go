@@ -3,6 +3,7 @@
 package upstream
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -142,7 +143,7 @@ func (k *compiler) buildPolicy(path string, f *PolicyFactory, m proto.Message) P
 func (k *compiler) discovery() {
 	c := k.cluster
 	in := &DiscoveryConfig{Cluster: c.GetName(), Targets: k.targets("load_assignment", c.GetLoadAssignment()), DNS: k.dns(),
-		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second), Caller: k.cx.Caller, Log: k.cx.Log, Warn: k.ignored, Stats: k.cx.Stats,
+		OriginalDst: c.GetOriginalDstLbConfig(), Cleanup: duration(c.GetCleanupInterval(), 5*time.Second), Caller: k.cx.Caller, Log: k.cx.Log, Warn: k.ignored, Stats: k.cx.Stats, StatName: cmp.Or(c.GetAltStatName(), c.GetName()),
 		EDS: c.GetEdsClusterConfig(), Resources: k.cx.Resources}
 	path, name := "type", c.GetType().String()
 	if t := c.GetClusterType(); t != nil {

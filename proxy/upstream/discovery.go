@@ -29,6 +29,7 @@ type Caller interface {
 	Get(ctx context.Context, cluster, path string, timeout time.Duration, limit int) (status int, body []byte, err error)
 }
 
-// An Assigner is a Discovery whose endpoints come with a policy of their own. Policy is
-// called after each update, from where that was called.
+// An Assigner is a Discovery whose endpoints come with a policy of their own, and whose
+// updates its subscription counts. Policy is called after each update, from where that
+// was called.
 type Assigner interface{ Policy() AssignmentPolicy }

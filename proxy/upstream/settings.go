@@ -20,6 +20,8 @@ import (
 type Settings struct {
 	Name        string
 	AltStatName string
+	// ServiceName is what EDS is asked for, if that is not the name.
+	ServiceName string
 	// ConnectTimeout is 5 s by default.
 	ConnectTimeout time.Duration
 	// PerConnectionBufferLimit in bytes, 1 MiB by default.

@@ -38,9 +38,14 @@ func compile(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), 
 	if len(in.Targets) > 0 {
 		return nil, xds.Problem{Path: "load_assignment", Reason: "an EDS cluster has no endpoints of its own", Remedy: "use type STATIC, or remove it"}
 	}
-	name, resources := cmp.Or(in.EDS.GetServiceName(), in.Cluster), in.Resources
+	name, resources, store, scope := cmp.Or(in.EDS.GetServiceName(), in.Cluster), in.Resources, in.Stats, "cluster."+in.StatName
 	return func() (upstream.Discovery, error) {
-		return &Discovery{watch: func(d *Discovery) (*resource.Watch, error) { return watch(resources, source, name, d) }}, nil
+		return &Discovery{watch: func(d *Discovery) (*resource.Watch, error) {
+			if store != nil {
+				d.stats = resource.NewStats(store.Scope(scope))
+			}
+			return watch(resources, source, name, d)
+		}}, nil
 	}, nil
 }
 
@@ -50,6 +55,7 @@ func watch(r *resource.Directory, source *corev3.ConfigSource, name string, d *D
 		Share:   Name,
 		Changed: func(v any) { d.take(v.(*assignment)) },
 		Refused: func(err error) { d.update(nil, err) },
+		Stats:   d.stats,
 	})
 }
 

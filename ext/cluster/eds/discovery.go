@@ -17,6 +17,7 @@ import (
 type Discovery struct {
 	watch    func(*Discovery) (*resource.Watch, error)
 	watching *resource.Watch
+	stats    *resource.Stats // nil is none
 	waiting  sync.WaitGroup
 	closed   chan struct{}
 
@@ -40,6 +41,7 @@ func (d *Discovery) Start(update func([]upstream.Endpoint, error)) error {
 	d.tell, d.closed = update, make(chan struct{})
 	w, err := d.watch(d)
 	if err != nil {
+		d.stats.Close()
 		return err
 	}
 	d.watching = w
@@ -117,6 +119,7 @@ func (d *Discovery) Close() {
 		return
 	}
 	d.watching.Close()
+	d.stats.Close()
 	d.mu.Lock()
 	select {
 	case <-d.closed:

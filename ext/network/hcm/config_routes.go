@@ -61,7 +61,7 @@ func (b *builder) watchRoutes(source *corev3.ConfigSource, name string, changed 
 		return nil, errors.New("route_config_name: is missing")
 	}
 	sv, log := b.in.Services, b.log
-	counts := stats.Register[resource.Stats](b.scope.Scope("rds."+stats.Sanitize(name)), 1)
+	counts := resource.NewStats(b.scope.Scope("rds." + stats.Sanitize(name)))
 	b.in.Own(counts.Close)
 	return b.in.Resources.Watch(source, xds.KindRoutes, name, resource.Options{
 		Next: func(m proto.Message, before any) (any, error) {
@@ -74,6 +74,6 @@ func (b *builder) watchRoutes(source *corev3.ConfigSource, name string, changed 
 		},
 		Share:   sharedTables{},
 		Changed: func(v any) { changed(v.(*route.Table)) },
-		Stats:   counts.At(0),
+		Stats:   counts,
 	})
 }
