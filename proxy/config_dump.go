@@ -62,7 +62,7 @@ func (p *Proxy) dumpClusters() *adminv3.ClustersConfigDump {
 	return out
 }
 
-func dynamicCluster(e edition, err *adminv3.UpdateFailureState) *adminv3.ClustersConfigDump_DynamicCluster {
+func dynamicCluster(e stamped, err *adminv3.UpdateFailureState) *adminv3.ClustersConfigDump_DynamicCluster {
 	return &adminv3.ClustersConfigDump_DynamicCluster{VersionInfo: e.stamp.version, Cluster: pack(e.message), LastUpdated: timeOf(e.stamp.at), ErrorState: err}
 }
 

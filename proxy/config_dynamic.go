@@ -31,12 +31,12 @@ type fetched struct {
 	tried stamp // the newest, whatever became of it
 	// now is the newest that was taken. before is the one that serves while now warms, if
 	// it is a cluster.
-	now, before edition
+	now, before stamped
 	refused     *resource.Refused // the newest, if it was refused
 }
 
-// An edition is a message and its stamp.
-type edition struct {
+// An stamped is a message and its stamp.
+type stamped struct {
 	message proto.Message
 	stamp   stamp
 }
@@ -99,7 +99,7 @@ func (p *Proxy) settle(key refusal, f *fetched, m proto.Message) {
 	f.refused = nil
 	delete(p.fetching.dynamic.bad, key)
 	if f.now.message == nil || !proto.Equal(f.now.message, m) {
-		f.now = edition{m, f.tried}
+		f.now = stamped{m, f.tried}
 	}
 }
 

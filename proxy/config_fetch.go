@@ -222,6 +222,11 @@ func (t fetchTarget) Apply(u *fetch.Update) []fetch.Refusal {
 	if u.Kind == xds.KindListener || u.Kind == xds.KindCluster {
 		return t.p.applyFetched(u)
 	}
+	if u.Kind == xds.KindExtension {
+		// What filters are compiled with belongs to who applies.
+		t.p.applying.Lock()
+		defer t.p.applying.Unlock()
+	}
 	var out []fetch.Refusal
 	for _, r := range u.Put {
 		m := r.Message

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -334,6 +335,9 @@ func (c *compiledListener) orClosed(err error) (*compiledListener, error) {
 }
 
 func (p *Proxy) packetFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.PacketFactory, error) {
+	if f.GetConfigDiscovery() != nil {
+		return nil, errors.New("config_discovery: the filters of a UDP listener are not delivered: use typed_config")
+	}
 	for i := range p.opts.Extensions.UDP {
 		e := &p.opts.Extensions.UDP[i]
 		if cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config); err != nil {
@@ -346,6 +350,9 @@ func (p *Proxy) packetFilter(f *listenerv3.ListenerFilter, in *extension.Network
 }
 
 func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn.Filter, conn.Factory, error) {
+	if f.GetConfigDiscovery() != nil {
+		return p.discoverNetworkFilter(f, in)
+	}
 	for i := range p.opts.Extensions.Network {
 		e := &p.opts.Extensions.Network[i]
 		cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config)
@@ -366,6 +373,9 @@ func (p *Proxy) networkFilter(f *listenerv3.Filter, in *extension.Network) (conn
 }
 
 func (p *Proxy) listenerFilter(f *listenerv3.ListenerFilter, in *extension.Network) (listener.Filter, error) {
+	if f.GetConfigDiscovery() != nil {
+		return p.discoverListenerFilter(f, in)
+	}
 	for i := range p.opts.Extensions.Listener {
 		e := &p.opts.Extensions.Listener[i]
 		if cfg, ok, err := extension.Decode(f.GetTypedConfig(), e.Config); err != nil {

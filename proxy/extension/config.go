@@ -5,6 +5,7 @@ package extension
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
 	"google.golang.org/protobuf/proto"
@@ -48,6 +49,17 @@ func Name(a *anypb.Any) string {
 	}
 	return string(a.MessageName())
 }
+
+// ConfigName is the name of the extension that is registered with want.
+func ConfigName(want proto.Message) string {
+	if own, is := want.(*xdstypev3.TypedStruct); is {
+		return string(typedstruct.Name(own))
+	}
+	return string(want.ProtoReflect().Descriptor().FullName())
+}
+
+// MessageOf is the name of the message that a type URL names.
+func MessageOf(url string) string { return url[strings.LastIndexByte(url, '/')+1:] }
 
 // Unknown tells that no extension is configured by a.
 func Unknown(a *anypb.Any) error {

@@ -12,5 +12,5 @@ import (
 )
 
 func TestFields(t *testing.T) {
-	ledgertest.Run(t, "fields.txt", &corev3.TransportSocket{}, &xdscorev3.TypedExtensionConfig{})
+	ledgertest.Run(t, "fields.txt", &corev3.TransportSocket{}, &xdscorev3.TypedExtensionConfig{}, &corev3.ExtensionConfigSource{})
 }

@@ -41,8 +41,13 @@ type Options struct {
 	// Gone, if not nil, is told that the resource is no more. Without it the last value
 	// stays in use, as Envoy keeps a route configuration.
 	Gone func()
+	// Dropped, if not nil, is told of a new value that is not used after all, as another
+	// watch has refused it.
+	Dropped func(any)
 	// Refused, if not nil, is told why a new value was not taken.
 	Refused func(error)
+	// Late, if not nil, is told that the first value has not come in time.
+	Late func()
 	// Stats, if not nil, count what becomes of the resource.
 	Stats *Stats
 }
@@ -188,6 +193,9 @@ func (w *Watch) limit(cs *corev3.ConfigSource) {
 		default:
 		}
 		w.o.Stats.Late()
+		if w.o.Late != nil {
+			w.o.Late()
+		}
 		w.d.log.Warn("a resource has not come in time: what waited for it goes on without it",
 			"kind", w.t.id.Kind, "name", w.t.id.Name, "source", w.t.id.Source, "initial_fetch_timeout", wait)
 		w.setReady()
@@ -258,6 +266,11 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 		decoded[w] = v
 	}
 	if err := errors.Join(errs...); err != nil {
+		for w, v := range decoded {
+			if w.o.Dropped != nil {
+				w.o.Dropped(v)
+			}
+		}
 		t.values, t.refused = before, &Refused{m, version, time.Now(), err}
 		t.each(func(w *Watch) { w.refuse(err) })
 		return err

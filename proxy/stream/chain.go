@@ -3,6 +3,9 @@
 package stream
 
 import (
+	"slices"
+
+	"weir.dev/weir/internal/edition"
 	"weir.dev/weir/proxy/streaminfo"
 )
 
@@ -26,10 +29,13 @@ type Ender interface {
 }
 
 // A Chain is the HTTP filters of a connection manager, in order; the last is
-// terminal.
+// terminal. Filters of one that was made replaceable are replaced while streams go on:
+// a stream passes the edition of the chain that it has pinned.
 type Chain struct {
-	links  []link
-	enders []Ender
+	links    []link
+	enders   []Ender
+	editions *edition.Series[*Chain] // nil if no filter is ever replaced
+	edition  *edition.Of[*Chain]     // that this one is; nil of one to be pinned
 }
 
 type link struct {
@@ -44,6 +50,54 @@ func (c *Chain) Add(name string, f Filter, disabled bool) {
 	c.links = append(c.links, link{name, f, disabled})
 	if e, ok := f.(Ender); ok {
 		c.enders = append(c.enders, e)
+	}
+}
+
+// Replaceable lets filters be replaced. It is called once, when all are there.
+func (c *Chain) Replaceable() {
+	c.editions = new(edition.Series[*Chain])
+	c.publish(&Chain{links: c.links, enders: c.enders})
+}
+
+func (c *Chain) publish(next *Chain, ends ...func()) {
+	next.edition = edition.New(next)
+	c.editions.Publish(next.edition, ends...)
+}
+
+// Replace has streams that begin from now on pass f in place of the filter at a slot.
+// ends let go of what that filter has, once no stream passes it. One replaces at a time.
+func (c *Chain) Replace(at Slot, f Filter, ends ...func()) {
+	old, _ := c.editions.Newest()
+	next := &Chain{links: slices.Clone(old.links)}
+	next.links[at].filter = f
+	for _, l := range next.links {
+		if e, ok := l.filter.(Ender); ok {
+			next.enders = append(next.enders, e)
+		}
+	}
+	c.publish(next, ends...)
+}
+
+// Pin returns the chain as a stream that begins now passes it, from first to last. An
+// Unpin ends it.
+func (c *Chain) Pin() *Chain {
+	if c.editions == nil {
+		return c
+	}
+	return c.editions.Pin().Value
+}
+
+// Unpin tells that a stream which passed the chain is over.
+func (c *Chain) Unpin() {
+	if c.edition != nil {
+		c.edition.Unpin()
+	}
+}
+
+// Close lets go of what filters had that were replaced. No stream may pass them any more.
+func (c *Chain) Close() {
+	if c.editions != nil {
+		c.editions.Close()
 	}
 }
 

@@ -29,10 +29,11 @@ func (t *try) enter() (out outcome, passed bool) {
 	if chain == nil || q.raw {
 		return outcome{}, true
 	}
+	chain = chain.Pin()
 	if t.branch == nil {
 		t.branch = new(stream.Branch)
 	}
-	t.branched = true
+	t.branched, t.pinned = true, chain
 	t.branch.Begin(q.s, t.runner())
 	err := chain.Enter(t.branch)
 	t.branch.Join()
@@ -54,7 +55,7 @@ func (t *try) message() *stream.Message {
 func (t *try) comeBack() (status int, err error) {
 	b := t.branch
 	b.Respond(t.response, &t.head)
-	err = t.filters().Return(b)
+	err = t.pinned.Return(b)
 	b.Join()
 	if err != nil || t.q.s.Replied() {
 		return 0, err
@@ -70,8 +71,9 @@ func (t *try) endBranch() {
 	if !t.branched {
 		return
 	}
-	t.branch.End(t.filters())
-	t.branched = false
+	t.branch.End(t.pinned)
+	t.pinned.Unpin()
+	t.branched, t.pinned = false, nil
 }
 
 // filterReset sorts an error of a filter, or of what it waited for.

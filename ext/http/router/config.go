@@ -44,7 +44,7 @@ func New(p *routerv3.Router, c *extension.HTTP) (*Filter, error) {
 	}
 	if list := p.GetUpstreamHttpFilters(); len(list) > 0 {
 		f.filters = new(stream.Chain)
-		in := extension.HTTP{Services: c.Services, Scope: c.Scope, Own: c.Own}
+		in := extension.HTTP{Services: c.Services, Scope: c.Scope, Own: c.Own, Await: c.Await}
 		if err := extension.AddFilters(f.filters, extension.Upstream, list, "upstream_http_filters", in); err != nil {
 			return nil, err
 		}

@@ -120,6 +120,8 @@ func (sh *shadow) Run(t *engine.Task) {
 	}
 	if chain := host.Cluster.HTTP.Filters; chain != nil {
 		b := sh.branch(t, host)
+		chain = chain.Pin()
+		defer chain.Unpin()
 		defer b.End(chain)
 		if chain.Enter(b) != nil || b.Replied() {
 			return

@@ -33,6 +33,7 @@ type try struct {
 	// branch is the try as the cluster's filters see it, if branched.
 	branch   *stream.Branch
 	branched bool
+	pinned   *stream.Chain // that the branch passes
 
 	counted  bool  // as an active request of host, cluster and breaker
 	begun    int64 // when it began

@@ -90,9 +90,18 @@ func (w *worker) put(a *active) {
 	}
 }
 
+// enter begins with a request, which passes the filters as they are now.
+func (a *active) enter() {
+	a.used = true
+	a.chain = a.conn.m.chain.Pin()
+}
+
 // wipe forgets the request that was served.
 func (a *active) wipe() {
-	a.used = false
+	if a.used {
+		a.chain.Unpin()
+	}
+	a.used, a.chain = false, nil
 	a.head.Reset()
 	a.Wipe()
 }
@@ -102,7 +111,6 @@ func (a *active) ready(t *engine.Task) {
 	a.Begin(t, a)
 	a.served, a.responded, a.abandoned, a.ended, a.upgrading = false, false, false, false, false
 	a.payload, a.lentKey = nil, false
-	a.chain = &a.conn.m.chain
 	a.table = a.conn.m.table.Load()
 	a.resp = codec.Response{}
 }

@@ -140,7 +140,7 @@ func (k *connection) serveHTTP1(t *engine.Task) bool {
 			return true
 		}
 		k.countHTTP1()
-		a.used = true
+		a.enter()
 		var end ending
 		if err != nil {
 			end = a.refuse(err)

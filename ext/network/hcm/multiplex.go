@@ -122,7 +122,7 @@ func (a *active) Run(t *engine.Task) {
 		k.put(a)
 	}()
 	a.ready(t)
-	a.used = true
+	a.enter()
 	a.Request = *s.Message()
 	s.OnBody(a)
 	if a.gone {

@@ -40,7 +40,8 @@ func (a *active) admit(hd *codec.Head) bool {
 		return false
 	}
 	if u != nil && u.chain != nil {
-		a.chain = u.chain
+		a.chain.Unpin()
+		a.chain = u.chain.Pin()
 	}
 	if a.multi != nil && header.EqualLower(kind, "websocket") {
 		a.lendKey()
