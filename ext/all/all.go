@@ -26,6 +26,7 @@ import (
 	"weir.dev/weir/ext/http/awsrequestsigning"
 	"weir.dev/weir/ext/http/buffer"
 	"weir.dev/weir/ext/http/cors"
+	"weir.dev/weir/ext/http/csrf"
 	"weir.dev/weir/ext/http/dynamicforwardproxy"
 	"weir.dev/weir/ext/http/fault"
 	"weir.dev/weir/ext/http/grpchttp1bridge"
@@ -97,6 +98,7 @@ func Extensions() *extension.Registry {
 			awsrequestsigning.Extension(aws),
 			buffer.Extension(),
 			cors.Extension(),
+			csrf.Extension(),
 			dynamicforwardproxy.Extension(caches),
 			fault.Extension(),
 			grpchttp1bridge.Extension(),
