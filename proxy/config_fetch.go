@@ -173,7 +173,12 @@ func (p *Proxy) fetchAll(cs *corev3.ConfigSource, kind xds.Kind) {
 	}
 }
 
+// Live is closed once the proxy has had the first answers of the management servers that
+// its bootstrap names, or has waited for them as long as that says.
+func (p *Proxy) Live() <-chan struct{} { return p.isLive }
+
 func (p *Proxy) live() {
+	close(p.isLive)
 	p.state.CompareAndSwap(int32(admin.Initializing), int32(admin.Live))
 	p.server.At(0).Live.Set(1)
 }

@@ -74,6 +74,7 @@ type Proxy struct {
 	quit       chan struct{}
 	quitOnce   sync.Once
 	flushStop  chan struct{}
+	isLive     chan struct{}
 	wg         sync.WaitGroup
 	closeOnce  sync.Once
 }
@@ -111,7 +112,7 @@ func newProxy(o Options) *Proxy {
 	return &Proxy{
 		opts: o, listeners: map[string]*running{}, pending: map[string]*pending{}, retiring: map[*running]bool{},
 		refused: map[refusal][]xds.Problem{}, secretWatches: map[resource.ID]*resource.Watch{}, leaving: leavers{kick: make(chan struct{}, 1)},
-		quit: make(chan struct{}), flushStop: make(chan struct{}), started: time.Now(),
+		quit: make(chan struct{}), flushStop: make(chan struct{}), isLive: make(chan struct{}), started: time.Now(),
 	}
 }
 

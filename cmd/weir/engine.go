@@ -32,6 +32,8 @@ type engine interface {
 	AdminAddr() string
 	// Listeners are the addresses bound, in the bootstrap's order.
 	Listeners() []string
+	// Live is closed when it has the first configuration that it fetches, if any.
+	Live() <-chan struct{}
 	// Calls are the addresses of its clusters' endpoints that the bootstrap names.
 	Calls() []string
 	// ReopenLogs opens access log files anew.
@@ -92,6 +94,18 @@ func runEngines(cmd *cobra.Command, log *slog.Logger, signals <-chan os.Signal, 
 		return errors.Join(errs...)
 	}
 	return life.Run(cmd.Context(), log, signals, reopen, parts...)
+}
+
+// awaitLive waits until all engines have what they fetch first, or a signal comes, which it leaves to runEngines.
+func awaitLive(signals chan os.Signal, engines []named) {
+	for _, e := range engines {
+		select {
+		case <-e.Live():
+		case s := <-signals:
+			signals <- s
+			return
+		}
+	}
 }
 
 // closing is an engine that closes when it has drained. What it calls drains after it, and would otherwise wait

@@ -77,7 +77,12 @@ func (e *fakeEngine) Close() {
 func (e *fakeEngine) AdminAddr() string   { return "127.0.0.1:9901" }
 func (e *fakeEngine) Listeners() []string { return []string{"127.0.0.1:8080", "127.0.0.1:8443"} }
 func (e *fakeEngine) Calls() []string     { return nil }
-func (e *fakeEngine) ReopenLogs() error   { return nil }
+func (e *fakeEngine) Live() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+func (e *fakeEngine) ReopenLogs() error { return nil }
 
 // runWith executes "weir ARGS..." with the commands that need a starter.
 func runWith(s starter, stdin string, args ...string) (stdout, stderr string, err error) {

@@ -103,6 +103,7 @@ func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, from objects) (err 
 		engines = append(engines, named{filepath.Base(f.Path), e})
 	}
 	if err == nil {
+		awaitLive(signals, engines)
 		err = announce(cmd.OutOrStdout(), engines, set.Demo)
 	}
 	if err != nil {

@@ -43,7 +43,7 @@ func Example(t *testing.T, root, folder string) Folder {
 	t.Helper()
 	f := Folder{Path: t.TempDir(), Example: folder, Ports: map[string]string{}}
 	var files []string
-	for _, pattern := range []string{"*.yaml", "*.json"} {
+	for _, pattern := range []string{"*.yaml", "*.json", "resources/*.yaml"} {
 		some, err := filepath.Glob(filepath.Join(root, folder, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -60,7 +60,7 @@ func Example(t *testing.T, root, folder string) Folder {
 			t.Fatal(err)
 		}
 		texts[name] = string(text)
-		for _, m := range regexp.MustCompile(`(?:127\.0\.0\.1:|port_value: |"port": |\bport: )([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
+		for _, m := range regexp.MustCompile(`(?:127\.0\.0\.1:|port_value: |"port(?:_value)?": |\bport: )([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
 			if f.Ports[m[1]] == "" {
 				f.Ports[m[1]] = freePort(t)
 			}
@@ -70,7 +70,11 @@ func Example(t *testing.T, root, folder string) Folder {
 		f.Ports[admin] = freePort(t) // Of objects the admin is a flag.
 	}
 	for name, text := range texts {
-		if err := os.WriteFile(filepath.Join(f.Path, filepath.Base(name)), []byte(f.Here(text)), 0o644); err != nil {
+		to := filepath.Join(f.Path, strings.TrimPrefix(name, filepath.Join(root, folder)))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, []byte(f.Here(text)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,7 +109,7 @@ func freePort(t *testing.T) string {
 func (f Folder) Here(text string) string {
 	pairs := []string{f.Example + "/", f.Path + "/"}
 	for from, to := range f.Ports {
-		pairs = append(pairs, "127.0.0.1:"+from, "127.0.0.1:"+to, "port_value: "+from, "port_value: "+to, `"port": `+from, `"port": `+to, " port: "+from, " port: "+to)
+		pairs = append(pairs, "127.0.0.1:"+from, "127.0.0.1:"+to, "port_value: "+from, "port_value: "+to, `"port": `+from, `"port": `+to, `"port_value": `+from, `"port_value": `+to, " port: "+from, " port: "+to)
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }
