@@ -19,6 +19,7 @@ import (
 	"weir.dev/weir/proxy/admin"
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/upstream/call"
 	"weir.dev/weir/proxy/upstream/clusterdial"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/fetch"
@@ -94,6 +95,7 @@ func (p *Proxy) startFetching() {
 		Dial: func(ctx context.Context, cluster, alpn string) (net.Conn, error) {
 			return f.dialer.Dial(ctx, cluster, alpn)
 		},
+		Get: call.New(p.loops, p.clusters).Get,
 	})
 	p.resources.OnWanted(func(id resource.ID, cs *corev3.ConfigSource, wanted bool) {
 		switch {

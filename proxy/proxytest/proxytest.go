@@ -55,6 +55,8 @@ type Options struct {
 	Gradual bool
 	// Log is the proxy's own log; nil discards it.
 	Log *slog.Logger
+	// ServiceNode and ServiceCluster are who the proxy is, if the YAML does not say.
+	ServiceNode, ServiceCluster string
 }
 
 // Proxy is a running proxy.
@@ -87,6 +89,7 @@ func TryStart(t testing.TB, yaml string, o Options) (*Proxy, error) {
 		return nil, err
 	}
 	p.Proxy, err = proxy.New(proxy.Options{
+		ServiceNode: o.ServiceNode, ServiceCluster: o.ServiceCluster,
 		Bootstrap: b, Positions: positions, Concurrency: max(o.Concurrency, 1), DrainTime: orPatience(o.DrainTime),
 		DrainImmediately: !o.Gradual, Log: o.Log, Extensions: o.Extensions, Version: "test",
 	})

@@ -19,6 +19,7 @@ import (
 
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/ledger"
+	"weir.dev/weir/xds/legacy/v1"
 )
 
 //go:embed fields.txt
@@ -129,6 +130,9 @@ func (d *Directory) Key(cs *corev3.ConfigSource) (string, error) {
 
 // asks tells what a source lacks to ask anybody.
 func asks(a *corev3.ApiConfigSource) error {
+	if _, err := v1.ContextOf(a); err != nil {
+		return err
+	}
 	switch a.GetApiType() {
 	case corev3.ApiConfigSource_DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE: //nolint:staticcheck // That is the point.
 		return errors.New("api_type: is missing: write GRPC, DELTA_GRPC or REST")

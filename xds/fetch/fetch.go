@@ -72,7 +72,10 @@ type Options struct {
 	// ADS is where the aggregated stream goes to; nil if there is none.
 	ADS *corev3.ApiConfigSource
 	// Dial connects to a host of a cluster of the proxy, by the protocol alpn.
-	Dial   func(ctx context.Context, cluster, alpn string) (net.Conn, error)
+	Dial func(ctx context.Context, cluster, alpn string) (net.Conn, error)
+	// Get sends GET path to a host of a cluster, once that is there, and returns the
+	// status and the body, of limit bytes at most. It is needed for version 1 of discovery.
+	Get    func(ctx context.Context, cluster, path string, timeout time.Duration, limit int) (int, []byte, error)
 	Target Target
 	Log    *slog.Logger
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/legacy/v1"
 	"weir.dev/weir/xds/wire"
 )
 
@@ -52,7 +53,17 @@ func (s *source) poll(ctx context.Context, api *corev3.ApiConfigSource) {
 	}
 	p := &poller{m: newMux(s, api, nil), pending: map[xds.Kind]bool{}, failed: map[xds.Kind]string{}}
 	defer p.m.close()
-	p.asker = newREST(p.m)
+	with, err := v1.ContextOf(api)
+	switch {
+	case err != nil:
+		s.log.Error("resources cannot be asked for", "error", err)
+		s.failed()
+		return
+	case with != nil:
+		p.asker = newVersion1(p.m, *with)
+	default:
+		p.asker = newREST(p.m)
+	}
 	defer p.asker.close()
 	next := time.NewTimer(delay + rand.N(delay))
 	defer next.Stop()
