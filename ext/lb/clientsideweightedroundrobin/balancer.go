@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/orca"
 	"weir.dev/weir/proxy/upstream"
@@ -48,13 +49,12 @@ type list struct{ Config }
 
 // BuildList implements upstream.ListPolicy.
 func (l list) BuildList(hosts []*upstream.Host) upstream.Table {
-	t := &table{Config: l.Config, hosts: hosts, weights: make(map[*upstream.HostState]*atomic.Uint32, len(hosts)), valid: make([]uint32, 0, len(hosts))}
-	for _, h := range hosts {
-		w := new(atomic.Uint32)
-		w.Store(1)
-		t.weights[h.HostState] = w
+	t := &table{Config: l.Config, hosts: hosts, weights: make([]atomic.Uint32, len(hosts)), valid: make([]uint32, 0, len(hosts))}
+	for i := range t.weights {
+		t.weights[i].Store(1)
 	}
-	t.refresh(time.Now())
+	t.next.Store(math.MinInt64) // The clock of a test may begin before the process did.
+	t.refresh(engine.Nano())
 	return t
 }
 
@@ -63,8 +63,8 @@ func (l list) BuildList(hosts []*upstream.Host) upstream.Table {
 type table struct {
 	Config
 	hosts   []*upstream.Host
-	weights map[*upstream.HostState]*atomic.Uint32
-	next    atomic.Int64 // when weights are to be looked at again, Unix nanoseconds
+	weights []atomic.Uint32 // of hosts
+	next    atomic.Int64    // when weights are to be looked at again, in engine.Nano's time
 	busy    atomic.Bool
 	valid   []uint32 // scratch of who is busy
 	// mean of the weights, in the bits of a float64: the schedule's steps must not change
@@ -73,20 +73,21 @@ type table struct {
 }
 
 // refresh takes the weights that hosts tell. Who tells none weighs as the median.
-func (t *table) refresh(now time.Time) {
-	if now.UnixNano() < t.next.Load() || !t.busy.CompareAndSwap(false, true) {
+func (t *table) refresh(at int64) {
+	if at < t.next.Load() || !t.busy.CompareAndSwap(false, true) {
 		return
 	}
-	t.next.Store(now.Add(t.Update).UnixNano())
+	t.next.Store(at + int64(t.Update))
 	t.valid = t.valid[:0]
-	for _, h := range t.hosts {
+	now := time.Now()
+	for i, h := range t.hosts {
 		w, ok := h.Load.Weight(now, t.Blackout, t.Expiration)
 		if ok {
 			t.valid = append(t.valid, w)
 		} else {
 			w = 0
 		}
-		t.weights[h.HostState].Store(w)
+		t.weights[i].Store(w)
 	}
 	median := uint32(1)
 	if n := len(t.valid); n > 0 {
@@ -94,7 +95,8 @@ func (t *table) refresh(now time.Time) {
 		median = t.valid[n/2]
 	}
 	sum := 0.0
-	for _, w := range t.weights {
+	for i := range t.weights {
+		w := &t.weights[i]
 		w.CompareAndSwap(0, max(1, median))
 		sum += float64(w.Load())
 	}
@@ -115,8 +117,8 @@ type balancer struct {
 	report orca.Report
 }
 
-func (b *balancer) weight(h *upstream.Host) float64 {
-	w := float64(max(1, b.weights[h.HostState].Load())) / math.Float64frombits(b.mean.Load())
+func (b *balancer) weight(i int, h *upstream.Host) float64 {
+	w := float64(max(1, b.weights[i].Load())) / math.Float64frombits(b.mean.Load())
 	if b.SlowStart.Window > 0 {
 		w *= b.SlowStart.Factor(h, time.Now())
 	}
@@ -125,7 +127,7 @@ func (b *balancer) weight(h *upstream.Host) float64 {
 
 // Pick implements upstream.Balancer.
 func (b *balancer) Pick(c *upstream.PickContext) *upstream.Host {
-	b.refresh(time.Now())
+	b.refresh(engine.Nano())
 	c.Reports = b
 	return b.order.Next()
 }

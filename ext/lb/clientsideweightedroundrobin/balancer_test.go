@@ -78,11 +78,3 @@ func TestSharesFollowReports(t *testing.T) {
 		check("when they are old", hosts[2], 1.0/3)
 	})
 }
-
-func BenchmarkPick1000(b *testing.B) {
-	bal := balancertest.Balancer(New(Config{}), 1, balancertest.Hosts(make([]uint32, 1000)...)...)
-	c := &upstream.PickContext{}
-	for b.Loop() {
-		bal.Pick(c)
-	}
-}

@@ -63,7 +63,7 @@ func (t table) Balancer(env *upstream.Env) upstream.Balancer {
 	return &choices{hosts: t.hosts, n: t.Choices, rand: r}
 }
 
-func (t table) weight(h *upstream.Host) float64 {
+func (t table) weight(_ int, h *upstream.Host) float64 {
 	w := float64(h.Weight)
 	if t.SlowStart.Window > 0 {
 		w *= t.SlowStart.Factor(h, time.Now())

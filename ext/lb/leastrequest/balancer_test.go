@@ -66,12 +66,3 @@ func TestNegativeActiveCountsAsNone(t *testing.T) {
 		t.Errorf("picked %d of 300, want 100", got[hosts[0]])
 	}
 }
-
-func BenchmarkPick10k(b *testing.B) {
-	bal := balancertest.Balancer(New(Config{}), 1, balancertest.Hosts(make([]uint32, 10_000)...)...)
-	c := &upstream.PickContext{}
-	b.ReportAllocs()
-	for b.Loop() {
-		bal.Pick(c)
-	}
-}

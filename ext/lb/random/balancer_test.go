@@ -24,12 +24,3 @@ func TestSeedDecides(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkPick10k(b *testing.B) {
-	bal := balancertest.Balancer(New(Config{}), 1, balancertest.Hosts(make([]uint32, 10_000)...)...)
-	c := &upstream.PickContext{}
-	b.ReportAllocs()
-	for b.Loop() {
-		bal.Pick(c)
-	}
-}

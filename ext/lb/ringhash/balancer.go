@@ -9,6 +9,7 @@ package ringhash
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 
@@ -48,8 +49,12 @@ func (l list) BuildWeighted(hosts []*upstream.Host, shares []float64) upstream.T
 
 type ring struct {
 	// at are the places in order; hosts are at them.
-	at         []uint64
-	hosts      []*upstream.Host
+	at    []uint64
+	hosts []*upstream.Host
+	// first has, for each beginning of a hash, the first place that is not before all such;
+	// shift is how many bits of a hash follow. Some four places lie between two.
+	first      []uint32
+	shift      int
 	size       int
 	least, top int // the fewest and most places of a host
 }
@@ -85,7 +90,23 @@ func (l list) ring(hosts []*upstream.Host, shares []float64) *ring {
 	for i, p := range places {
 		r.at[i], r.hosts[i] = p.at, p.host
 	}
+	r.index()
 	return r
+}
+
+// index divides the ring, so that a hash is looked for among few places.
+func (r *ring) index() {
+	width := max(bits.Len(uint(len(r.at)))-2, 1)
+	r.shift, r.first = 64-width, make([]uint32, 1<<width+1)
+	next := 0
+	for i, at := range r.at {
+		for ; uint64(next) <= at>>r.shift; next++ {
+			r.first[next] = uint32(i)
+		}
+	}
+	for ; next < len(r.first); next++ {
+		r.first[next] = uint32(len(r.at))
+	}
 }
 
 func (l list) hash(key []byte) uint64 {
@@ -97,7 +118,8 @@ func (l list) hash(key []byte) uint64 {
 
 // Find implements hashing.Finder. Each attempt goes one place further.
 func (r *ring) Find(hash uint64, attempt uint32) *upstream.Host {
-	low, high := 0, len(r.at)
+	part := hash >> r.shift
+	low, high := int(r.first[part]), int(r.first[part+1])
 	for low < high {
 		if mid := int(uint(low+high) / 2); r.at[mid] < hash {
 			low = mid + 1

@@ -145,13 +145,3 @@ func BenchmarkBuild1000(b *testing.B) {
 		p.Build(set)
 	}
 }
-
-func BenchmarkPick10k(b *testing.B) {
-	bal := balancertest.Balancer(New(Config{}), 1, balancertest.Hosts(make([]uint32, 10_000)...)...)
-	c := &upstream.PickContext{HasHash: true}
-	b.ReportAllocs()
-	for b.Loop() {
-		c.Hash += 0x9e3779b97f4a7c15
-		bal.Pick(c)
-	}
-}

@@ -43,9 +43,9 @@ func (t table) Balancer(env *upstream.Env) upstream.Balancer {
 	if !t.weighted {
 		return &plain{hosts: t.hosts, next: int(start % uint64(len(t.hosts)))}
 	}
-	var weight func(*upstream.Host) float64
+	var weight schedule.Weight
 	if slow := t.slow; slow.Window > 0 {
-		weight = func(h *upstream.Host) float64 { return float64(h.Weight) * slow.Factor(h, time.Now()) }
+		weight = func(_ int, h *upstream.Host) float64 { return float64(h.Weight) * slow.Factor(h, time.Now()) }
 	}
 	return scheduled{schedule.New(t.hosts, weight, start)}
 }

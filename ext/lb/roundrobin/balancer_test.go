@@ -70,26 +70,3 @@ func TestSlowStart(t *testing.T) {
 		}
 	})
 }
-
-func BenchmarkPick10k(b *testing.B) {
-	weights := make([]uint32, 10_000)
-	for _, weighted := range []bool{false, true} {
-		for i := range weights {
-			weights[i] = 1
-			if weighted {
-				weights[i] = uint32(1 + i%10)
-			}
-		}
-		name := "alike"
-		if weighted {
-			name = "weighted"
-		}
-		b.Run(name, func(b *testing.B) {
-			bal := balancertest.Balancer(New(Config{}), 1, balancertest.Hosts(weights...)...)
-			c := &upstream.PickContext{}
-			for b.Loop() {
-				bal.Pick(c)
-			}
-		})
-	}
-}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package balance
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+
+	"weir.dev/weir/ext/all"
+	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/load"
+)
+
+// idleLoop runs nothing: the benchmark is the loop.
+type idleLoop struct{}
+
+func (idleLoop) ID() int { return 0 }
+
+func (idleLoop) Post(func()) {}
+
+// many is the number of hosts that choices are measured with.
+const many = 10_000
+
+// crowd is a cluster of many hosts, with fields on lines of their own; weigh makes the
+// weight of a host.
+func crowd(b testing.TB, fields string, weigh func(i int) int) *upstream.Worker {
+	b.Helper()
+	var hosts strings.Builder
+	for i := range many {
+		fmt.Fprintf(&hosts, `  - {load_balancing_weight: %d, endpoint: {address: {socket_address: {address: 10.0.%d.%d, port_value: 80}}}, metadata: {filter_metadata: {envoy.lb: {version: v%d}}}}`+"\n", weigh(i), i/256, i%256, i%10)
+	}
+	c := &clusterv3.Cluster{}
+	text := "name: c\n" + fields + "\nload_assignment:\n  cluster_name: c\n  endpoints:\n  - lb_endpoints:\n" + indent(hosts.String())
+	if _, problems := load.Message("cluster.yaml", []byte(text), c, load.Options{}); xds.HasErrors(problems) {
+		b.Fatal(xds.Err(problems))
+	}
+	known := all.Extensions()
+	cfg, problems := upstream.Compile(c, &upstream.Context{Policies: known.Policies, Discoveries: known.Discoveries})
+	if xds.HasErrors(problems) {
+		b.Fatal(xds.Err(problems))
+	}
+	m := upstream.NewManager(upstream.Options{Loops: []upstream.Loop{idleLoop{}}, Stats: stats.NewStore().Scope("")})
+	b.Cleanup(m.Close)
+	warm, err := m.Update(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	<-warm
+	return m.Get("c").Worker(0)
+}
+
+func alike(int) int { return 1 }
+
+// uneven gives every host a weight of its own.
+func uneven(i int) int { return 1 + i }
+
+var costs = []struct {
+	name, fields string
+	weigh        func(int) int
+}{
+	{"round_robin", "lb_policy: ROUND_ROBIN", alike},
+	{"round_robin, 10,000 weights", "lb_policy: ROUND_ROBIN", uneven},
+	{"round_robin, slow start", "lb_policy: ROUND_ROBIN\nround_robin_lb_config: {slow_start_config: {slow_start_window: 3600s}}", alike},
+	{"least_request", "lb_policy: LEAST_REQUEST", alike},
+	{"least_request, 10,000 weights", "lb_policy: LEAST_REQUEST", uneven},
+	{"random", "lb_policy: RANDOM", alike},
+	{"ring_hash", "lb_policy: RING_HASH\nring_hash_lb_config: {minimum_ring_size: 20000}", alike},
+	{"maglev", "lb_policy: MAGLEV", alike},
+	{"maglev, bounded load", typed("maglev.v3.Maglev", "consistent_hashing_lb_config: {hash_balance_factor: 150}"), alike},
+	{"client_side_weighted_round_robin", typed("client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin", ""), alike},
+	{"wrr_locality", typed("wrr_locality.v3.WrrLocality", "endpoint_picking_policy: "+policy("round_robin.v3.RoundRobin", "")), alike},
+	{"subset", "lb_subset_config: {fallback_policy: ANY_ENDPOINT, subset_selectors: [{keys: [version]}]}", alike},
+}
+
+// pick measures or makes one choice after the other, of requests that differ.
+func request(i uint64, c *upstream.PickContext) {
+	c.Hash, c.HasHash = i*0x9e3779b97f4a7c15, true
+	c.Metadata = versions[i%10][:]
+}
+
+var versions = func() (out [10][1]upstream.MetadataCriterion) {
+	for i := range out {
+		out[i][0] = upstream.MetadataCriterion{Key: "version", Value: fmt.Sprintf("v%d", i)}
+	}
+	return out
+}()
+
+// cpuTime reports the processor's time for each turn from now to the call of what it returns:
+// other than what the clock shows, it does not grow with what else the machine does.
+func cpuTime(b *testing.B) func() {
+	used := func() int64 {
+		var r syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+			b.Fatal(err)
+		}
+		return r.Utime.Nano() + r.Stime.Nano()
+	}
+	begun := used()
+	return func() { b.ReportMetric(float64(used()-begun)/float64(b.N), "cpu-ns/op") }
+}
+
+// BenchmarkPick is what it costs to choose among 10,000 hosts, beside a scan of all of them
+// for the least busy.
+func BenchmarkPick(b *testing.B) {
+	for _, c := range costs {
+		b.Run(c.name, func(b *testing.B) {
+			w, p := crowd(b, c.fields, c.weigh), &upstream.PickContext{}
+			i := uint64(0)
+			b.ReportAllocs()
+			defer cpuTime(b)()
+			for b.Loop() {
+				i++
+				request(i, p)
+				if h, _ := w.Pick(p); h == nil {
+					b.Fatal("no host")
+				}
+			}
+		})
+	}
+	b.Run("scan", func(b *testing.B) {
+		hosts := crowd(b, "lb_policy: RANDOM", alike).Set().Hosts
+		for b.Loop() {
+			var best *upstream.Host
+			for _, h := range hosts {
+				if h.Health() == upstream.Healthy && (best == nil || h.ActiveRequests() < best.ActiveRequests()) {
+					best = h
+				}
+			}
+			if best == nil {
+				b.Fatal("no host")
+			}
+		}
+	})
+}
+
+// TestPickAllocatesNothing: no policy allocates for a choice among 10,000 hosts.
+func TestPickAllocatesNothing(t *testing.T) {
+	for _, c := range costs {
+		w, p := crowd(t, c.fields, c.weigh), &upstream.PickContext{}
+		i := uint64(0)
+		if n := testing.AllocsPerRun(1000, func() {
+			i++
+			request(i, p)
+			w.Pick(p)
+		}); n != 0 {
+			t.Errorf("%s: a choice allocates %v times", c.name, n)
+		}
+	}
+}
