@@ -200,7 +200,7 @@ func (p *Proxy) changeClusters(changes []*xds.Change, wait bool) {
 			}
 		}
 		p.refuse(c, problems...)
-		if cfg == nil && c.Old == nil {
+		if cfg == nil && c.Old == nil && p.snapshot_ != nil { // Of a start that fails, one reason will do.
 			p.known.set(c.Name, false)
 		}
 	}

@@ -34,7 +34,7 @@ func (k *compiler) legacyPolicy() {
 	}
 	// Envoy has subsets only if there are selectors.
 	if len(c.GetLbSubsetConfig().GetSubsetSelectors()) == 0 {
-		k.out.PolicyName, k.out.policy = f.Name, k.buildPolicy("", f, m)
+		k.out.PolicyName, k.out.policy = f.Name, k.buildPolicy(legacyPath[c.GetLbPolicy()], f, m)
 		return
 	}
 	subset, err := legacySubset(c.GetLbSubsetConfig(), f.Name, m)
@@ -47,6 +47,15 @@ func (k *compiler) legacyPolicy() {
 		return
 	}
 	k.out.PolicyName, k.out.policy = f.Name, k.buildPolicy("lb_subset_config", f, subset)
+}
+
+// legacyPath is the field that configures an lb_policy.
+var legacyPath = map[clusterv3.Cluster_LbPolicy]string{
+	clusterv3.Cluster_ROUND_ROBIN:   "round_robin_lb_config",
+	clusterv3.Cluster_LEAST_REQUEST: "least_request_lb_config",
+	clusterv3.Cluster_RANDOM:        "common_lb_config",
+	clusterv3.Cluster_RING_HASH:     "ring_hash_lb_config",
+	clusterv3.Cluster_MAGLEV:        "maglev_lb_config",
 }
 
 func (k *compiler) legacyMessage() proto.Message {

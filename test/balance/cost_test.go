@@ -4,11 +4,14 @@ package balance
 
 import (
 	"fmt"
-	"strings"
 	"syscall"
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"weir.dev/weir/ext/all"
 	"weir.dev/weir/proxy/stats"
@@ -31,15 +34,23 @@ const many = 10_000
 // weight of a host.
 func crowd(b testing.TB, fields string, weigh func(i int) int) *upstream.Worker {
 	b.Helper()
-	var hosts strings.Builder
-	for i := range many {
-		fmt.Fprintf(&hosts, `  - {load_balancing_weight: %d, endpoint: {address: {socket_address: {address: 10.0.%d.%d, port_value: 80}}}, metadata: {filter_metadata: {envoy.lb: {version: v%d}}}}`+"\n", weigh(i), i/256, i%256, i%10)
-	}
 	c := &clusterv3.Cluster{}
-	text := "name: c\n" + fields + "\nload_assignment:\n  cluster_name: c\n  endpoints:\n  - lb_endpoints:\n" + indent(hosts.String())
-	if _, problems := load.Message("cluster.yaml", []byte(text), c, load.Options{}); xds.HasErrors(problems) {
+	if _, problems := load.Message("cluster.yaml", []byte("name: c\n"+fields), c, load.Options{}); xds.HasErrors(problems) {
 		b.Fatal(xds.Err(problems))
 	}
+	hosts := make([]*endpointv3.LbEndpoint, many)
+	for i := range hosts {
+		at := &corev3.SocketAddress{Address: fmt.Sprintf("10.0.%d.%d", i/256, i%256), PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 80}}
+		version := structpb.NewStringValue(fmt.Sprintf("v%d", i%10))
+		hosts[i] = &endpointv3.LbEndpoint{
+			LoadBalancingWeight: wrapperspb.UInt32(uint32(weigh(i))),
+			Metadata:            &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"envoy.lb": {Fields: map[string]*structpb.Value{"version": version}}}},
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
+				Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: at}},
+			}},
+		}
+	}
+	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: "c", Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: hosts}}}
 	known := all.Extensions()
 	cfg, problems := upstream.Compile(c, &upstream.Context{Policies: known.Policies, Discoveries: known.Discoveries})
 	if xds.HasErrors(problems) {
@@ -78,7 +89,7 @@ var costs = []struct {
 	{"subset", "lb_subset_config: {fallback_policy: ANY_ENDPOINT, subset_selectors: [{keys: [version]}]}", alike},
 }
 
-// pick measures or makes one choice after the other, of requests that differ.
+// request makes one request after the other, which differ in hash and version.
 func request(i uint64, c *upstream.PickContext) {
 	c.Hash, c.HasHash = i*0x9e3779b97f4a7c15, true
 	c.Metadata = versions[i%10][:]

@@ -6,7 +6,6 @@ import (
 	"math"
 	"testing"
 
-	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/balancertest"
 )
 
