@@ -58,6 +58,44 @@ func TestHalfOfTheHostsAreDown(t *testing.T) {
 	}
 }
 
+func TestOutlierIsLeftOut(t *testing.T) {
+	f := example(t, "examples/envoy/outlier-detection")
+	if out := curl(t, f, "curl -si http://127.0.0.1:8080/trouble"); !strings.HasPrefix(out, "HTTP/1.1 503 ") {
+		t.Fatalf("the host that is ill answers\n%s", out)
+	}
+	// It is ejected beside the requests.
+	for late := time.Now().Add(20 * time.Second); !strings.Contains(curl(t, f, "curl -s http://127.0.0.1:9901/clusters"), "/failed_outlier_check"); {
+		if time.Now().After(late) {
+			t.Fatal("the host that is ill is not ejected")
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	for range 20 {
+		if out := curl(t, f, "curl -s http://127.0.0.1:8080/"); !strings.Contains(out, `"name":"well"`) {
+			t.Fatalf("after it failed another host answers than the one that is well:\n%s", out)
+		}
+	}
+}
+
+func TestASlowHostIsHedged(t *testing.T) {
+	f := example(t, "examples/envoy/hedging")
+	hedged := false
+	for range 8 {
+		begun := time.Now()
+		out := curl(t, f, "curl -si http://127.0.0.1:8080/")
+		if !strings.HasPrefix(out, "HTTP/1.1 200 OK\n") {
+			t.Fatalf("a request failed:\n%s", out)
+		}
+		if d := time.Since(begun); d >= 5*time.Second {
+			t.Errorf("a request took %v, as long as the slow host", d)
+		}
+		hedged = hedged || strings.Contains(out, "x-envoy-attempt-count: 2\n")
+	}
+	if !hedged {
+		t.Error("no request was hedged")
+	}
+}
+
 func TestWebSocketFrames(t *testing.T) {
 	f := example(t, "examples/envoy/websocket")
 	c, err := net.Dial("tcp", f.Here("127.0.0.1:8080"))
