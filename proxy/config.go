@@ -22,7 +22,6 @@ import (
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/header"
-	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/runtime"
@@ -90,10 +89,9 @@ func (p *Proxy) setUp(checking bool) error {
 	if err := p.startRuntime(); err != nil {
 		return err
 	}
-	p.limits = &listener.Limits{Max: func() int64 {
-		n, _ := p.runtime.Int("overload.global_downstream_max_connections")
-		return n
-	}}
+	if err := p.makeOverload(); err != nil {
+		return err
+	}
 	if err := p.makeServices(checking); err != nil {
 		return err
 	}

@@ -187,7 +187,9 @@ func (p *Proxy) live() {
 
 func (p *Proxy) stopFetching() {
 	f := &p.fetching
-	p.resources.Close()
+	if p.resources != nil { // Else the bootstrap was refused before there were any.
+		p.resources.Close()
+	}
 	if f.client != nil {
 		f.client.Close()
 	}

@@ -185,6 +185,9 @@ func (p *Proxy) startListener(name string) error {
 		return err
 	}
 	r.active = true
+	if l, ok := r.l.(*listener.Listener); ok {
+		p.accept(l)
+	}
 	return nil
 }
 
@@ -231,6 +234,7 @@ func (p *Proxy) update(r *running, c *compiledListener) {
 	case *listener.Listener:
 		p.retireConfig(l.Update(c.config))
 		r.config = c.config
+		p.accept(l)
 	case *listener.PacketListener:
 		l.Update(c.packetConfig)
 		r.owned = append(r.owned, c.owned...) // Sessions of the old configuration go on with it.
@@ -265,6 +269,7 @@ func (p *Proxy) compileListener(l *listenerv3.Listener, origin string, old *runn
 		Own:   func(f func()) { c.owned = append(c.owned, f) },
 		Await: func(w *resource.Watch) { c.awaited = append(c.awaited, w) },
 	}
+	p.overloadFor(l.GetBypassOverloadManager(), in)
 	p.awaiting = in.Await
 	defer func() { p.awaiting = nil }()
 	warn := func(field, reason string) { p.warn(l, origin, field, reason) }

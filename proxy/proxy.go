@@ -25,6 +25,7 @@ import (
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/listener"
+	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/runtime"
 	"weir.dev/weir/proxy/secret"
@@ -44,6 +45,7 @@ type Proxy struct {
 	files    *logfile.Set
 	secrets  *secret.Store
 	limits   *listener.Limits
+	overload *overload.Manager // nil without
 	health   extension.Health
 	services *extension.Services
 	admin    *admin.Admin
@@ -60,6 +62,9 @@ type Proxy struct {
 	// those that what is being compiled names.
 	secretWatches map[resource.ID]*resource.Watch
 	awaiting      func(*resource.Watch)
+
+	// accepting is held while listeners are told whether to take connections.
+	accepting sync.Mutex
 
 	mu        sync.Mutex
 	snapshot_ *xds.Snapshot
@@ -134,13 +139,14 @@ func (p *Proxy) start() error {
 	}
 	p.clusters = upstream.NewManager(upstream.Options{
 		Loops: posters(p.loops), Stats: p.store.Scope(""), LocalCluster: p.opts.Bootstrap.GetClusterManager().GetLocalClusterName(),
-		Runtime: p.runtime, OutlierEvents: events,
+		Runtime: p.runtime, OutlierEvents: events, NewConnection: p.overload.Point(overload.NewPoolConnection),
 	})
 	p.services.Clusters = p.clusters
 	if err := p.startAdmin(); err != nil {
 		return err
 	}
 	p.startFetching()
+	p.startOverload()
 	if problems := p.Apply(p.snapshot()); xds.HasErrors(problems) {
 		return xds.Err(problems)
 	}
@@ -322,6 +328,7 @@ func (p *Proxy) Close() {
 
 func (p *Proxy) close() {
 	close(p.flushStop)
+	p.overload.Close()
 	if p.admin != nil {
 		if err := p.admin.Close(); err != nil {
 			p.log("admin").Warn("close admin", "error", err)

@@ -55,6 +55,12 @@ import (
 	listeneroriginaldst "weir.dev/weir/ext/listener/originaldst"
 	listenerproxyprotocol "weir.dev/weir/ext/listener/proxyprotocol"
 	"weir.dev/weir/ext/listener/tlsinspector"
+	"weir.dev/weir/ext/monitor/cgroupmemory"
+	"weir.dev/weir/ext/monitor/cpuutilization"
+	"weir.dev/weir/ext/monitor/downstreamconnections"
+	"weir.dev/weir/ext/monitor/filedescriptors"
+	"weir.dev/weir/ext/monitor/fixedheap"
+	"weir.dev/weir/ext/monitor/injectedresource"
 	"weir.dev/weir/ext/network/connectionlimit"
 	"weir.dev/weir/ext/network/directresponse"
 	"weir.dev/weir/ext/network/echo"
@@ -78,6 +84,7 @@ import (
 	"weir.dev/weir/ext/udp/udpproxy"
 	"weir.dev/weir/proxy/aws/credentials"
 	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/dns"
@@ -161,6 +168,14 @@ func Extensions() *extension.Registry {
 			wrrlocality.Factory(),
 			overridehost.Factory(),
 			clientsideweightedroundrobin.Factory(),
+		},
+		Monitors: extension.Plugins[overload.Maker]{
+			cgroupmemory.Extension(),
+			cpuutilization.Extension(),
+			downstreamconnections.Extension(),
+			filedescriptors.Extension(),
+			fixedheap.Extension(),
+			injectedresource.Extension(),
 		},
 		HealthCheckers: []health.Factory{
 			healthhttp.Factory(),

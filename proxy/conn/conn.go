@@ -61,6 +61,31 @@ type Eager interface {
 	Eager() bool
 }
 
+// A Governed handler is one that the overload manager reaches.
+type Governed interface {
+	Handler
+	// Rescale holds what is waited for against time limits that have become shorter, or
+	// longer. It runs on the loop.
+	Rescale()
+	// Streams calls f for each stream that the connection carries. It runs on the loop;
+	// f may break the stream off.
+	Streams(f func(Stream))
+}
+
+// A Stream is one of a connection's, as the overload manager sees it.
+type Stream interface {
+	// Held is how much memory the stream's messages take, in bytes.
+	Held() uint64
+	// Shed breaks the stream off.
+	Shed()
+}
+
+// Governed returns the handler if the overload manager reaches it, otherwise nil.
+func (c *Conn) Governed() Governed {
+	g, _ := c.handler.(Governed)
+	return g
+}
+
 // Conn is one downstream connection.
 type Conn struct {
 	Socket    *engine.Conn

@@ -268,6 +268,9 @@ func (l *Loop) wait(evs []event, ns int64) int {
 	return n
 }
 
+// Trim gives most of what is kept for reuse to the collector; on the loop only.
+func (l *Loop) Trim() { l.trim() }
+
 // trim gives most of what is kept for reuse to the collector, once a burst is
 // over.
 func (l *Loop) trim() {

@@ -20,6 +20,7 @@ import (
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/secret"
@@ -151,6 +152,8 @@ type Registry struct {
 	// RedirectPredicates choose which redirects are followed here
 	// (envoy.internal_redirect_predicates.*).
 	RedirectPredicates Plugins[route.RedirectPredicate]
+	// Monitors measure what may run out (envoy.resource_monitors.*).
+	Monitors Plugins[overload.Maker]
 	// HealthCheckers are the ways of asking hosts whether they are well.
 	HealthCheckers []health.Factory
 }
@@ -203,6 +206,8 @@ type HTTP struct {
 	// Scope is the statistics of the connection manager (http.STAT_PREFIX.), or of the
 	// cluster (cluster.NAME.).
 	Scope *stats.Scope
+	// Overload is the overload manager; nil if there is none that acts here.
+	Overload *overload.Manager
 	// Own keeps what must be closed when the chain is replaced or gone.
 	Own func(close func())
 	// Await, if not nil, keeps the chain from being used until a resource that it needs
@@ -220,6 +225,8 @@ type Network struct {
 	Told func(field, reason string)
 	// Draining reports that the listener drains.
 	Draining func() bool
+	// Overload is the overload manager; nil if there is none that acts here.
+	Overload *overload.Manager
 	// Await keeps the listener's configuration from being used until a resource that it
 	// needs is there, or has not come in time.
 	Await func(*resource.Watch)

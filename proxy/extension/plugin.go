@@ -13,13 +13,14 @@ import (
 )
 
 // A Plugin is an extension that is made from its configuration alone: part of a retry
-// or redirect policy.
+// or redirect policy, a resource monitor.
 type Plugin[T any] struct {
 	// Name is Envoy's canonical name.
 	Name string
 	// Config is an empty message of the type that configures it.
 	Config proto.Message
-	// Fields is what becomes of the message's fields.
+	// Fields is what becomes of the message's fields; nil for a TypedStruct, which is read
+	// field by field.
 	Fields *ledger.Ledger
 	// New compiles one use of it.
 	New func(cfg proto.Message) (T, error)
@@ -45,8 +46,10 @@ func (l Plugins[T]) Compile(name string, cfg *anypb.Any) (v T, err error) {
 		if !ok {
 			continue
 		}
-		if err := p.Fields.Apply(m, "typed_config", nil); err != nil {
-			return v, err
+		if p.Fields != nil {
+			if err := p.Fields.Apply(m, "typed_config", nil); err != nil {
+				return v, err
+			}
 		}
 		if v, err = p.New(m); err != nil {
 			return v, fmt.Errorf("typed_config.%w", err)

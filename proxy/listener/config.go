@@ -65,6 +65,7 @@ func Compile(p *listenerv3.Listener, c *Context) (*Options, *Config, error) {
 		Metadata:          metadata(p.GetMetadata()),
 		MaxConnections:    maxConnections(c.Runtime, p.GetName()),
 		Unlimited:         p.GetIgnoreGlobalConnLimit(),
+		Unmanaged:         p.GetBypassOverloadManager(),
 	}
 	if d := p.GetListenerFiltersTimeout(); d != nil {
 		cfg.FiltersTimeout = d.AsDuration()
@@ -86,7 +87,7 @@ func Rechain(p *listenerv3.Listener, old *Config, c *Context) (*Config, error) {
 	cfg := &Config{
 		StatPrefix: old.StatPrefix, Filters: old.Filters, FiltersTimeout: old.FiltersTimeout, ContinueOnTimeout: old.ContinueOnTimeout,
 		UseOriginalDst: old.UseOriginalDst, TrafficDirection: old.TrafficDirection, Metadata: old.Metadata,
-		MaxConnections: old.MaxConnections, Unlimited: old.Unlimited, Closed: old.Closed, base: old.base,
+		MaxConnections: old.MaxConnections, Unlimited: old.Unlimited, Unmanaged: old.Unmanaged, Closed: old.Closed, base: old.base,
 	}
 	return cfg, chains(p, c, cfg, knownOf(old))
 }

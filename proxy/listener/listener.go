@@ -26,6 +26,7 @@ import (
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/streaminfo"
 )
@@ -95,6 +96,9 @@ type Config struct {
 	MaxConnections func() int64
 	// Unlimited tells that the process's limit does not count here.
 	Unlimited bool
+	// Unmanaged tells that the overload manager does not act here
+	// (bypass_overload_manager).
+	Unmanaged bool
 	// Closed, if set, is told of each connection that is gone: to log it.
 	Closed func(shard int, c *conn.Conn)
 
@@ -181,7 +185,14 @@ type Stats struct {
 type Limits struct {
 	// Max returns how many downstream connections the process takes; 0 is no
 	// limit (Envoy's overload.global_downstream_max_connections).
-	Max    func() int64
+	Max func() int64
+	// Reject and Accept are how many new connections the overload manager has closed at
+	// once: its action reject_incoming_connections and its load shed point
+	// tcp_listener_accept. nil is none, as of all of it.
+	Reject, Accept *overload.Level
+	// Connect shortens the time for handshakes.
+	Connect *overload.Timeout
+
 	active atomic.Int64
 	nextID atomic.Uint64
 	// peers are the running listeners, for connections that are handed over.
@@ -207,6 +218,7 @@ type Listener struct {
 
 	mu      sync.Mutex
 	closed  bool
+	paused  bool // connections are left in the kernel's queue
 	workers []*worker
 }
 
@@ -317,13 +329,55 @@ func (l *Listener) closeSockets() {
 	}
 }
 
-// Start takes connections from now on.
+// Start takes connections from now on, unless SetAccepting has told otherwise.
 func (l *Listener) Start() error {
 	err := startAll(l.workers)
 	if err == nil {
 		l.limits.peers.add(l)
 	}
 	return err
+}
+
+// SetAccepting leaves new connections in the kernel's queue, or takes them again. A
+// listener that the overload manager does not act on takes them always.
+func (l *Listener) SetAccepting(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if on = on || l.config.Load().Unmanaged; l.closed || on == !l.paused {
+		return
+	}
+	l.paused = !on
+	l.each(func(w *worker) {
+		for _, s := range w.socks {
+			s.SetAccepting(on)
+		}
+	})
+}
+
+// Rescale holds all that connections wait for against time limits that have become
+// shorter, or longer.
+func (l *Listener) Rescale() {
+	l.each(func(w *worker) {
+		w.rescale()
+		w.conns.Each(func(c *conn.Conn) {
+			if g := c.Governed(); g != nil {
+				g.Rescale()
+			}
+		})
+	})
+}
+
+// Streams calls f for each stream of the connections that a loop has, on that loop. f may
+// break it off.
+func (l *Listener) Streams(loop *engine.Loop, f func(conn.Stream)) {
+	if l.config.Load().Unmanaged {
+		return
+	}
+	l.workers[loop.ID()].conns.Each(func(c *conn.Conn) {
+		if g := c.Governed(); g != nil {
+			g.Streams(f)
+		}
+	})
 }
 
 // Name returns the listener's name.

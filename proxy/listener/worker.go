@@ -4,6 +4,7 @@ package listener
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"weir.dev/weir/proxy/address"
@@ -21,6 +22,7 @@ type worker struct {
 	conns    conn.Group
 	arriving *arriving
 	owners   map[*Chain]*owner // of the chains of the newest configuration
+	shaking  []*shake          // handshakes whose time limit may change
 }
 
 func (w *worker) start() error {
@@ -90,7 +92,7 @@ func (a *acceptor) Accept(sock *engine.Conn, remote address.Addr) {
 	a.loop.Go(engine.RunnerFunc(func(t *engine.Task) { a.establish(t, c, cfg) }))
 }
 
-// admit counts a connection in, or refuses it over a limit.
+// admit counts a connection in, or refuses it over a limit or in overload.
 func (a *acceptor) admit(cfg *Config, st *Stats) bool {
 	l := a.listener
 	n, all := l.active.Add(1), l.limits.active.Add(1)
@@ -102,7 +104,11 @@ func (a *acceptor) admit(cfg *Config, st *Stats) bool {
 	if global {
 		st.GlobalOverflow.Inc()
 	}
-	if over || global {
+	shed := !over && !global && !cfg.Unmanaged && (l.limits.Accept.Hits() || l.limits.Reject.Hits())
+	if shed {
+		st.CxOverload.Inc()
+	}
+	if over || global || shed {
 		l.active.Add(-1)
 		l.limits.active.Add(-1)
 		return false
@@ -142,7 +148,7 @@ func (w *worker) establish(t *engine.Task, c *conn.Conn, cfg *Config) {
 	}
 	c.Info.FilterChainName = ch.Name
 	w.begin(c, cfg, ch)
-	if !w.handshake(t, c, ch) {
+	if !w.handshake(t, c, cfg, ch) {
 		return
 	}
 	for _, f := range ch.Filters {
@@ -206,13 +212,13 @@ func (w *worker) listenerFilters(t *engine.Task, c *conn.Conn, cfg *Config) bool
 	return true
 }
 
-func (w *worker) handshake(t *engine.Task, c *conn.Conn, ch *Chain) bool {
+func (w *worker) handshake(t *engine.Task, c *conn.Conn, cfg *Config, ch *Chain) bool {
 	if ch.Transport == nil {
 		return true
 	}
-	t.SetDeadline(int64(ch.ConnectTimeout), errTransportTimeout)
+	s := w.limit(t, cfg, ch)
+	defer w.unlimit(t, s)
 	err := ch.Transport.Wrap(t, c)
-	t.SetDeadline(0, nil)
 	if errors.Is(err, errTransportTimeout) {
 		w.stats().CxTransportTimeout.Inc()
 	}
@@ -221,4 +227,40 @@ func (w *worker) handshake(t *engine.Task, c *conn.Conn, ch *Chain) bool {
 		return false
 	}
 	return true
+}
+
+// shake is a handshake with a time limit.
+type shake struct {
+	task  *engine.Task
+	begun int64 // the loop's time
+	limit int64 // nanoseconds, before anything shortens it
+}
+
+// limit starts the time limit of a handshake, which unlimit ends. It returns nil where
+// nothing shortens the limit.
+func (w *worker) limit(t *engine.Task, cfg *Config, ch *Chain) *shake {
+	d, short := int64(ch.ConnectTimeout), w.listener.limits.Connect
+	if short == nil || d == 0 || cfg.Unmanaged {
+		t.SetDeadline(d, errTransportTimeout)
+		return nil
+	}
+	s := &shake{t, w.loop.Now(), d}
+	w.shaking = append(w.shaking, s)
+	t.SetDeadline(short.Of(d), errTransportTimeout)
+	return s
+}
+
+func (w *worker) unlimit(t *engine.Task, s *shake) {
+	t.SetDeadline(0, nil)
+	if s != nil {
+		w.shaking = slices.DeleteFunc(w.shaking, func(x *shake) bool { return x == s })
+	}
+}
+
+// rescale holds the handshakes under way against time limits that have changed.
+func (w *worker) rescale() {
+	for _, s := range w.shaking {
+		left := w.listener.limits.Connect.Of(s.limit) - (w.loop.Now() - s.begun)
+		s.task.SetDeadline(max(left, 1), errTransportTimeout)
+	}
 }

@@ -28,6 +28,12 @@ type Ender interface {
 	End(s *Stream)
 }
 
+// A Holder is a terminal filter that knows how much memory a stream takes.
+type Holder interface {
+	// Held returns it in bytes; received is how much of the request's body has come.
+	Held(s *Stream, received uint64) uint64
+}
+
 // A Chain is the HTTP filters of a connection manager, in order; the last is
 // terminal. Filters of one that was made replaceable are replaced while streams go on:
 // a stream passes the edition of the chain that it has pinned.
@@ -190,6 +196,17 @@ func (c *Chain) End(s *Stream) {
 	for i := len(c.enders) - 1; i >= 0; i-- {
 		c.enders[i].End(s)
 	}
+}
+
+// Held is how much memory the stream takes, in bytes, of whose request's body received
+// bytes have come: all of them, where no filter knows better.
+func (c *Chain) Held(s *Stream, received uint64) uint64 {
+	if n := len(c.links); n > 0 {
+		if h, ok := c.links[n-1].filter.(Holder); ok {
+			return h.Held(s, received)
+		}
+	}
+	return received
 }
 
 // enabled reports whether the filter runs for the stream's route. Only a route

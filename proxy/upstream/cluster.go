@@ -17,6 +17,7 @@ import (
 	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/header"
+	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/proxy/upstream/outlier"
@@ -49,6 +50,7 @@ type Cluster struct {
 	scopes    []*stats.Scope
 	config    *Config
 	manager   *Manager
+	shed      *overload.Level // of connections to be opened
 
 	active   chan struct{} // closed by the manager when the cluster serves or is gone
 	warm     chan struct{}
@@ -91,6 +93,9 @@ func (c *Cluster) Set() *PrioritySet {
 func (c *Cluster) CanConnect(h *Host) bool {
 	return c.MaxConnectionsPerHost == 0 || h.ActiveConnections() < c.MaxConnectionsPerHost
 }
+
+// Sheds tells whether the overload manager keeps a connection from being opened, this time.
+func (c *Cluster) Sheds() bool { return c.shed.Hits() }
 
 // transportFor finds the transport for an endpoint by its metadata, its locality's if it
 // has none under the name.
@@ -195,7 +200,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	}
 	c := &Cluster{
 		Settings: cfg.Settings, MaintenanceKey: "upstream.maintenance_mode." + cfg.Name, config: cfg, policy: cfg.policy, discovery: d,
-		manager: o.manager, loops: o.Loops, seeds: o.seed, warm: make(chan struct{}), active: make(chan struct{}),
+		manager: o.manager, loops: o.Loops, shed: o.NewConnection, seeds: o.seed, warm: make(chan struct{}), active: make(chan struct{}),
 	}
 	c.Codec = c.HTTP.codec()
 	scope := o.Stats.Scope("cluster." + c.statName())

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/proxy/upstream/outlier"
@@ -36,6 +37,9 @@ type Options struct {
 	Runtime breaker.Runtime
 	// OutlierEvents is told of hosts that are ejected; nil does not want to know.
 	OutlierEvents func(*outlier.Event)
+	// NewConnection is how many connections to hosts the overload manager keeps from
+	// being opened (connection_pool_new_connection); nil is none.
+	NewConnection *overload.Level
 
 	manager *Manager
 }

@@ -9,9 +9,9 @@ import (
 
 // Complete makes a bootstrap of a fragment of one, as the README of an extension shows it. It knows by the
 // fragment's fields where it belongs: an HTTP filter, fields of the connection manager, of a virtual host, of a
-// route's action, or of a cluster, or a whole cluster.
+// route's action, or of a cluster, a whole cluster, or the overload manager.
 func Complete(fragment string) (string, error) {
-	var filters, manager, host, action, cluster string
+	var top, filters, manager, host, action, cluster string
 	app := "      name: app\n" + endpoints
 	key, _, _ := strings.Cut(fragment, ":")
 	switch has := func(field string) bool { return strings.Contains("\n"+fragment, "\n"+field+":") }; {
@@ -25,12 +25,14 @@ func Complete(fragment string) (string, error) {
 		host = indent(22, fragment)
 	case key == "internal_redirect_policy", key == "hedge_policy":
 		action = indent(28, fragment)
+	case key == "overload_manager":
+		top = fragment
 	case key == "lb_policy", key == "load_balancing_policy", key == "health_checks":
 		app += indent(6, fragment)
 	default:
 		return "", fmt.Errorf("nobody knows where a fragment that begins with %q belongs: show a whole bootstrap, and mark it so", key)
 	}
-	return fmt.Sprintf(bootstrap, manager, filters, action, host, strings.Replace(app, "      name", "    - name", 1)+cluster), nil
+	return top + fmt.Sprintf(bootstrap, manager, filters, action, host, strings.Replace(app, "      name", "    - name", 1)+cluster), nil
 }
 
 // endpoints are the last field of a cluster, so that more can follow.

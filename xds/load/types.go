@@ -182,6 +182,7 @@ import (
 	cpuutilizationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/cpu_utilization/v3"
 	downstreamconnectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	fixedheapv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
+	injectedresourcev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/injected_resource/v3"
 	omitcanaryhostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_canary_hosts/v3"
 	omithostmetadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_host_metadata/v3"
 	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
@@ -430,6 +431,7 @@ func linked() []proto.Message {
 		(*cpuutilizationv3.CpuUtilizationConfig)(nil),
 		(*downstreamconnectionsv3.DownstreamConnectionsConfig)(nil),
 		(*fixedheapv3.FixedHeapConfig)(nil),
+		(*injectedresourcev3.InjectedResourceConfig)(nil),
 		// extensions/retry
 		(*omitcanaryhostsv3.OmitCanaryHostsPredicate)(nil),
 		(*omithostmetadatav3.OmitHostMetadataConfig)(nil),

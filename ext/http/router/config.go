@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/xds/ledger"
@@ -35,7 +36,7 @@ func New(p *routerv3.Router, c *extension.HTTP) (*Filter, error) {
 		return nil, err
 	}
 	f := &Filter{
-		slot: c.Slot, clusters: c.Clusters, runtime: c.Runtime,
+		slot: c.Slot, clusters: c.Clusters, runtime: c.Runtime, shed: c.Overload.Point(overload.FilterCheck),
 		suppress: p.GetSuppressEnvoyHeaders(), respectTimeout: p.GetRespectExpectedRqTimeout(),
 		stats: stats.Register[Stats](c.Scope, len(c.Loops)),
 	}

@@ -13,6 +13,7 @@ import (
 
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
@@ -34,8 +35,11 @@ type Filter struct {
 	// respectTimeout takes the expected time-out that a proxy in front has
 	// written.
 	respectTimeout bool
-	stats          *stats.Sharded[Stats]
-	workers        []worker
+	// shed is how many requests are answered 503 instead of being sent on
+	// (http_downstream_filter_check).
+	shed    *overload.Level
+	stats   *stats.Sharded[Stats]
+	workers []worker
 	// filters are upstream_http_filters, for clusters without any of their own; nil is
 	// none.
 	filters *stream.Chain
@@ -60,7 +64,7 @@ type Stats struct {
 	Total          stats.Counter `stat:"rq_total"`
 	ResetAfter     stats.Counter `stat:"rq_reset_after_downstream_response_started"`
 	RetrySkipped   stats.Counter `stat:"rq_retry_skipped_request_not_complete"`
-	Abandoned      stats.Counter `stat:"rq_overload_local_reply"`
+	Overloaded     stats.Counter `stat:"rq_overload_local_reply"`
 	Passed         PassedRedirects
 }
 
@@ -124,6 +128,13 @@ func (w *worker) forward(s *stream.Stream, r *route.Route) error {
 		w.maintain(s, c)
 		return nil
 	}
+	if w.f.shed.Hits() {
+		w.stats.Overloaded.Inc()
+		s.Reply(stream.Reply{
+			Status: http.StatusServiceUnavailable, Body: "envoy overloaded", Details: "overload", Flags: streaminfo.OverloadManager,
+		})
+		return nil
+	}
 	q := w.take(s, r, c)
 	*stream.State[*request](s, w.f.slot) = q
 	q.pick.Metadata = q.criteria(ref.MetadataMatch)
@@ -144,6 +155,21 @@ func (w *worker) maintain(s *stream.Stream, c *upstream.Cluster) {
 			}
 		},
 	})
+}
+
+// Held is how much memory a stream takes: what has come of its request and not gone to the
+// host, or is kept for another try, and what has come of the response and not gone on.
+func (f *Filter) Held(s *stream.Stream, received uint64) uint64 {
+	q := *stream.State[*request](s, f.slot)
+	if q == nil || q.client == nil {
+		return received
+	}
+	_, sent, _ := q.client.Sent()
+	held := max(received-min(sent, received), uint64(len(q.replay.kept)))
+	if c, ok := q.client.(interface{ Queued() int }); ok {
+		held += uint64(c.Queued())
+	}
+	return held
 }
 
 // Response does nothing: the response began here.

@@ -33,6 +33,7 @@ type active struct {
 
 	idle       engine.Timer // stream_idle_timeout
 	idleFor    int64
+	moved      int64        // the loop's time when part of the stream has last moved
 	total      engine.Timer // max_stream_duration
 	request    engine.Timer // request_timeout
 	halfClosed engine.Timer
@@ -45,6 +46,8 @@ type active struct {
 	abandoned bool
 	ended     bool // the filters know that the stream is over
 	upgrading bool
+	aborted   bool        // overload ends the connection with this request
+	shed      bool        // overload has broken the stream off
 	lentKey   bool        // the request's sec-websocket-key is the proxy's
 	payload   stream.Body // what follows the head of a request that asks to leave HTTP
 	scratch   []byte
@@ -110,6 +113,7 @@ func (a *active) wipe() {
 func (a *active) ready(t *engine.Task) {
 	a.Begin(t, a)
 	a.served, a.responded, a.abandoned, a.ended, a.upgrading = false, false, false, false, false
+	a.aborted, a.shed = false, false
 	a.payload, a.lentKey = nil, false
 	a.table = a.conn.m.table.Load()
 	a.resp = codec.Response{}
@@ -170,9 +174,7 @@ func (a *active) arm() {
 		a.idleFor = int64(r.Forward.IdleTimeout.Or(cfg.streamIdle))
 		total = a.duration(r.Forward, total)
 	}
-	if a.idleFor > 0 {
-		a.idle.Set(a.idleFor)
-	}
+	a.startIdle()
 	if total > 0 {
 		a.total.Set(int64(total))
 	}
@@ -207,10 +209,16 @@ func (a *active) disarm() {
 // Moved keeps the stream from being idle: part of the request or of the response
 // has moved.
 func (a *active) Moved(int) {
-	if a.idleFor > 0 {
-		a.idle.Set(a.idleFor)
-	}
+	a.startIdle()
 	a.standing()
+}
+
+// startIdle begins to wait for part of the stream to move.
+func (a *active) startIdle() {
+	if a.idleFor > 0 {
+		a.moved = a.conn.loop.Now()
+		a.idle.Set(a.conn.m.over.streamIdle.Of(a.idleFor))
+	}
 }
 
 // standing gives a client that has closed its sending side another moment.

@@ -56,6 +56,7 @@ func New(p *hcmv3.HttpConnectionManager, c *extension.Network) (*Manager, error)
 	m.stats = stats.Register[Stats](b.scope, len(c.Loops))
 	m.h2 = stats.Register[h2.Stats](c.Stats.Scope("http2."), len(c.Loops))
 	c.Own(m.Close)
+	m.govern(c.Overload, p.GetAppendLocalOverload())
 	m.workers = make([]worker, len(c.Loops))
 	for i := range m.workers {
 		w := &m.workers[i]

@@ -29,7 +29,7 @@ func newChain() *stream.Chain { return new(stream.Chain) }
 
 // filters compiles a chain of HTTP filters.
 func (b *builder) filters(chain *stream.Chain, list []*hcmv3.HttpFilter, path string) error {
-	return extension.AddFilters(chain, extension.Downstream, list, path, extension.HTTP{Services: b.in.Services, Scope: b.scope, Own: b.in.Own, Await: b.in.Await})
+	return extension.AddFilters(chain, extension.Downstream, list, path, extension.HTTP{Services: b.in.Services, Scope: b.scope, Overload: b.in.Overload, Own: b.in.Own, Await: b.in.Await})
 }
 
 // compileRoutes compiles a route configuration for a connection manager. Its

@@ -22,10 +22,12 @@ type connection struct {
 	conn  *conn.Conn
 	multi *h2.Server   // nil unless it speaks HTTP/2
 	timer engine.Timer // closes the connection while it is idle
-	until int64        // the loop's time at which the connection is to end; 0 is never
+	born  int64        // the loop's time when it began
+	since int64        // the loop's time since when it is idle
 	// lapse is why the timer runs.
 	lapse    lapse
 	draining bool
+	begun    bool    // it has brought something
 	counted  bool    // as one of HTTP/1
 	ending   bool    // it was told to end after what is in flight
 	remote   bool    // the client closed
@@ -46,21 +48,40 @@ const (
 // for a client that is about to send, so that no request meets a closed door.
 const drainGrace = 5 * time.Second
 
-// rest arms the timer of an idle connection.
+// rest begins to wait for the end of a connection that is idle from now on.
 func (k *connection) rest() {
-	d := int64(k.m.cfg.idleTimeout)
+	k.since = k.loop.Now()
+	k.arm()
+}
+
+// arm sets the timer of an idle connection.
+func (k *connection) arm() {
+	now := k.loop.Now()
+	d := k.m.over.idle.Of(int64(k.m.cfg.idleTimeout))
 	k.lapse = lapseIdle
 	if k.draining && (d == 0 || d > int64(drainGrace)) {
 		d, k.lapse = int64(drainGrace), lapseDrain
 	}
-	if k.until > 0 {
-		if left := max(k.until-k.loop.Now(), 1); d == 0 || left < d {
+	if d > 0 {
+		d = max(d-(now-k.since), 1)
+	}
+	if until := k.until(); until > 0 {
+		if left := max(until-now, 1); d == 0 || left < d {
 			d, k.lapse = left, lapseDuration
 		}
 	}
 	if d > 0 {
 		k.timer.Set(d)
 	}
+}
+
+// until is the loop's time at which the connection is to end; 0 is never.
+func (k *connection) until() int64 {
+	d := k.m.over.longest.Of(int64(k.m.cfg.maxConnection))
+	if d == 0 {
+		return 0
+	}
+	return k.born + d
 }
 
 // expire closes the connection: it has been idle for too long, or open for too
@@ -92,6 +113,14 @@ func (k *connection) busy() bool { return k.a != nil || k.multi != nil && k.mult
 
 // Serve serves requests until there is nothing to read.
 func (k *connection) Serve(t *engine.Task, c *conn.Conn) bool {
+	if !k.begun {
+		k.begun = true
+		if k.m.over.codec.Hits() {
+			k.stats.RqOverload.Inc()
+			c.Info.CloseReason = "overload"
+			return false
+		}
+	}
 	if k.multi == nil {
 		if keep := k.serveHTTP1(t); k.multi == nil {
 			return keep
@@ -114,7 +143,7 @@ func (k *connection) serveHTTP1(t *engine.Task) bool {
 	k.a = a
 	a.server = &a.h1
 	a.h1.Attach(k.ends(), &k.m.cfg.codec)
-	a.h1.OnBody(a)
+	a.h1.OnBody((*arrival)(a))
 	a.ready(t)
 	defer func() {
 		if a.used { // A panic came between.
@@ -141,12 +170,7 @@ func (k *connection) serveHTTP1(t *engine.Task) bool {
 		}
 		k.countHTTP1()
 		a.enter()
-		var end ending
-		if err != nil {
-			end = a.refuse(err)
-		} else {
-			end = a.serve()
-		}
+		end := a.answer(err)
 		a.finish()
 		if end == lingers {
 			a.linger(t)
@@ -158,6 +182,17 @@ func (k *connection) serveHTTP1(t *engine.Task) bool {
 		}
 		a.ready(t)
 	}
+}
+
+// answer serves a request of HTTP/1, or says why it is not served.
+func (a *active) answer(err error) ending {
+	if err != nil {
+		return a.refuse(err)
+	}
+	if end, is := a.abort(); is {
+		return end
+	}
+	return a.serve()
 }
 
 // ending is what becomes of a connection after a stream.
@@ -201,7 +236,10 @@ func (k *connection) lastRequest() bool {
 	switch {
 	case k.draining, k.m.drain != nil && k.m.drain():
 		k.stats.CxDrainClose.Inc()
-	case k.until > 0 && k.loop.Now() >= k.until:
+	case k.m.over.keepAlive.Hits():
+		k.stats.CxNoKeepAlive.Inc()
+		k.stats.CxDrainClose.Inc()
+	case k.until() > 0 && k.loop.Now() >= k.until():
 		k.stats.CxMaxDuration.Inc()
 	case cfg.maxRequests > 0 && k.conn.Info.Requests >= cfg.maxRequests:
 		k.stats.CxMaxRequests.Inc()
@@ -242,6 +280,10 @@ func (k *connection) Closed(c *conn.Conn) {
 func (k *connection) countError() {
 	var e *h2.ConnectionError
 	if !errors.As(k.multi.Err(), &e) || e.Remote {
+		return
+	}
+	if e == h2.ErrShed {
+		k.stats.RqOverload.Inc()
 		return
 	}
 	if k.stats.CxProtocolError.Inc(); e == h2.ErrHeadTimeout {

@@ -42,6 +42,7 @@ type Manager struct {
 	workers []worker
 	node    node
 	drain   func() bool // true once the whole listener drains
+	over    overloads
 }
 
 type node struct{ id, cluster string }
@@ -133,13 +134,10 @@ type internalAddresses struct {
 // New returns the handler of a connection.
 func (m *Manager) New(c *conn.Conn) conn.Handler {
 	w := &m.workers[c.Socket.Loop().ID()]
-	k := &connection{worker: w, conn: c}
+	k := &connection{worker: w, conn: c, born: w.loop.Now()}
 	w.stats.CxTotal.Inc()
 	w.stats.CxActive.Inc()
 	k.timer.Init(w.loop, k.expire)
-	if m.cfg.maxConnection > 0 {
-		k.until = w.loop.Now() + int64(m.cfg.maxConnection)
-	}
 	k.settle()
 	k.rest()
 	return k

@@ -29,7 +29,10 @@ func (a *active) serve() ending {
 		k.conn.Socket.Watch(k)
 	}
 	ok := false
-	if a.prepare(hd) && a.admit(hd) {
+	if a.overloaded() {
+		var none stream.Chain
+		ok = none.Answer(&a.Stream)
+	} else if a.prepare(hd) && a.admit(hd) {
 		a.arm()
 		a.expect(hd)
 		if d := k.m.cfg.requestTimeout; d > 0 && a.Request.Body != nil && !a.upgrading {
@@ -100,7 +103,7 @@ func (a *active) respond() ending {
 		if a.resp.Close {
 			k.drainStreams()
 		}
-	} else if !a.server.Head().KeepAlive || early && a.Replied() || connect && !a.resp.Tunnel {
+	} else if !a.server.Head().KeepAlive || early && a.Replied() || a.aborted || connect && !a.resp.Tunnel {
 		// After CONNECT a client may have sent payload already; as requests it would be
 		// somebody else's.
 		a.resp.Close = true

@@ -25,6 +25,7 @@ type Stats struct {
 	CxIdleTimeout   stats.Counter   `stat:"downstream_cx_idle_timeout"`
 	CxMaxDuration   stats.Counter   `stat:"downstream_cx_max_duration_reached"`
 	CxMaxRequests   stats.Counter   `stat:"downstream_cx_max_requests_reached"`
+	CxNoKeepAlive   stats.Counter   `stat:"downstream_cx_overload_disable_keepalive"`
 	CxDelayedClose  stats.Counter   `stat:"downstream_cx_delayed_close_timeout"`
 	CxProtocolError stats.Counter   `stat:"downstream_cx_protocol_error"`
 
@@ -45,6 +46,7 @@ type Stats struct {
 	RqMaxDuration  stats.Counter   `stat:"downstream_rq_max_duration_reached"`
 	RqTimeout      stats.Counter   `stat:"downstream_rq_timeout"`
 	RqHeadTimeout  stats.Counter   `stat:"downstream_rq_header_timeout"`
+	RqOverload     stats.Counter   `stat:"downstream_rq_overload_close"`
 	RqEarly        stats.Counter   `stat:"downstream_rq_response_before_rq_complete"`
 	RqNonRelative  stats.Counter   `stat:"downstream_rq_non_relative_path"`
 	RqPathFailed   stats.Counter   `stat:"downstream_rq_failed_path_normalization"`

@@ -43,6 +43,9 @@ type ClientStream struct {
 	protoc  []byte
 }
 
+// Queued returns how many bytes of the response have come that nobody has read.
+func (s *ClientStream) Queued() int { return s.queue.n }
+
 var _ codec.ClientStream = (*ClientStream)(nil)
 
 func (s *ClientStream) begin(c *Client) {

@@ -146,9 +146,12 @@ func (c *conn) serve(t *engine.Task) bool {
 				break
 			}
 			c.keep.heard()
+			c.dispatch()
 		}
 		c.serving = true
-		c.handle()
+		if c.err == nil {
+			c.handle()
+		}
 		c.serving = false
 		c.kick()
 		if c.err == nil && (c.in.more() || c.ends.Transport.Ready()) {
@@ -158,6 +161,24 @@ func (c *conn) serve(t *engine.Task) bool {
 	}
 	c.end(t)
 	return false
+}
+
+// dispatch asks what becomes of a client's connection that has brought something.
+func (c *conn) dispatch() {
+	if c.lim.Dispatch == nil || c.client {
+		return
+	}
+	c.serving = true
+	switch c.lim.Dispatch() {
+	case GoAway:
+		if !c.goAway.sent {
+			c.terminate(frame.NoError, "")
+		}
+	case Close:
+		c.fail(ErrShed)
+	default:
+	}
+	c.serving = false
 }
 
 // end sees what is left to write out, within bounds, and ends the connection.

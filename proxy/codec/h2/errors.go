@@ -38,6 +38,8 @@ var (
 	// ErrHeadTimeout ends a connection that has brought a part of a request's head
 	// and not the rest.
 	ErrHeadTimeout = &ConnectionError{Code: frame.EnhanceYourCalm, Reason: "header block too slow"}
+	// ErrShed ends a connection of which [Options.Dispatch] rids itself.
+	ErrShed = &ConnectionError{Code: frame.NoError, Reason: "overloaded"}
 	// ErrReset is returned for a stream that was reset here.
 	ErrReset = errors.New("stream was reset")
 

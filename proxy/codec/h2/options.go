@@ -67,10 +67,27 @@ type Options struct {
 	// 20 by default (stream_reset_burst and stream_reset_rate; Envoy's own are 1000
 	// and 33, for it counts the resets of old and of answered streams as well).
 	MaxPrematureResets, PrematureResetRate uint32
+	// Dispatch, if set, decides whenever a client's connection brings something what
+	// becomes of the connection.
+	Dispatch func() Dispatch
+
 	// MaxGlitches is how many frames that a correct peer seldom sends are put up
 	// with at a time, 256 by default.
 	MaxGlitches uint32
 }
+
+// Dispatch is what becomes of a connection that brings something.
+type Dispatch uint8
+
+const (
+	// GoOn handles it.
+	GoOn Dispatch = iota
+	// GoAway takes no further streams; those there are go on, and the connection ends
+	// with the last.
+	GoAway
+	// Close ends the connection and its streams at once, with [ErrShed].
+	Close
+)
 
 // A Setting is one entry of a SETTINGS frame.
 type Setting struct {

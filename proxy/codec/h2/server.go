@@ -84,6 +84,15 @@ func (c *Server) Serve(t *engine.Task) bool {
 // Streams returns how many streams are being served.
 func (c *Server) Streams() int { return c.live }
 
+// Each calls f for every stream that is being served.
+func (c *Server) Each(f func(*ServerStream)) {
+	c.table.each(func(s *exchange) {
+		if s.live {
+			f(s.srv)
+		}
+	})
+}
+
 // Drain announces the end of the connection so that no request is lost. It ends
 // after its last stream.
 func (c *Server) Drain() { c.drain() }

@@ -20,6 +20,9 @@ var (
 	// ErrOverflow is returned when a circuit breaker does not let a connection or
 	// a waiting request through (response flag UO).
 	ErrOverflow = errors.New("circuit breaker open")
+	// ErrOverloaded is returned where the overload manager keeps a connection from being
+	// opened and there is no other to wait for. It is an ErrOverflow.
+	ErrOverloaded = fmt.Errorf("%w: the overload manager keeps it so", ErrOverflow)
 	// ErrClosed is returned to those who wait for a connection of a host that
 	// is closed meanwhile.
 	ErrClosed = errors.New("host closed")
@@ -139,6 +142,9 @@ func (p *pool) open(t *engine.Task, prio breaker.Priority) (Exchange, error) {
 	if !p.grow() {
 		st.CxOverflow.Inc()
 	}
+	if w.done { // In overload.
+		return nil, w.err
+	}
 	p.preconnect()
 	for !w.done {
 		if err := t.Wait(); err != nil {
@@ -157,9 +163,17 @@ func (p *pool) open(t *engine.Task, prio breaker.Priority) (Exchange, error) {
 }
 
 // grow dials what those who wait need beyond what is on its way. It returns false if
-// a breaker does not allow that.
+// a breaker does not allow that. In overload those who wait get no connection of their
+// own, and if there is none that may become free they are told.
 func (p *pool) grow() bool {
 	for len(p.waiting) > p.dialing*p.each() && !p.unsettled() {
+		if p.worker.Cluster().Sheds() {
+			if p.conns == 0 {
+				p.fail(ErrOverloaded, 0)
+				p.rest()
+			}
+			return true
+		}
 		// The first that no dial is for: its priority's breaker counts.
 		res := &p.waiting[p.dialing*p.each()].res.Connections
 		if !p.mayOpen(res) {

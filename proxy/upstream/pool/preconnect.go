@@ -74,7 +74,7 @@ func foresee(w *upstream.Worker, t *engine.Task, o *Options) {
 func (p *pool) openAhead() bool {
 	cl := p.worker.Cluster()
 	res := &cl.Resources(breaker.Default).Connections
-	if !cl.CanConnect(p.host) || !res.TryAcquire() {
+	if cl.Sheds() || !cl.CanConnect(p.host) || !res.TryAcquire() {
 		return false
 	}
 	p.start(res)

@@ -13,6 +13,9 @@ import (
 // counts against the connection breaker; Release ends it.
 func ConnectRaw(w *upstream.Worker, t *engine.Task, h *upstream.Host, o *Options, hello func(c *Conn) []byte) (Exchange, error) {
 	res := w.Cluster().Resources(o.Priority)
+	if w.Cluster().Sheds() {
+		return nil, ErrOverloaded
+	}
 	if !w.Cluster().CanConnect(h) || !res.Connections.TryAcquire() {
 		w.Stats.CxOverflow.Inc()
 		return nil, ErrOverflow

@@ -11,12 +11,16 @@ import (
 // ConnectTCP makes a connection to the host for one downstream connection: it
 // dials, shakes hands as o asks (nil asks for nothing), and counts the connection
 // against the breakers of priority p, the host and the cluster's statistics until
-// Close. The error is ErrOverflow if a breaker does not let it through, a
+// Close. The error is ErrOverflow if a breaker does not let it through, ErrOverloaded if
+// the overload manager does not, a
 // *ConnectError if the host could not be reached, or that of an interrupt of the
 // task.
 func ConnectTCP(w *upstream.Worker, t *engine.Task, h *upstream.Host, p breaker.Priority, o *upstream.TransportOptions) (*Conn, error) {
 	w = w.Home(h)
 	res, st := w.Cluster().Resources(p), w.Stats
+	if w.Cluster().Sheds() {
+		return nil, ErrOverloaded
+	}
 	if !w.Cluster().CanConnect(h) || !res.Connections.TryAcquire() {
 		st.CxOverflow.Inc()
 		return nil, ErrOverflow
