@@ -32,9 +32,7 @@ type Stats struct {
 	CxDestroyRemoteWithActiveRq    stats.Counter   `stat:"upstream_cx_destroy_remote_with_active_rq"`
 	CxCloseNotify                  stats.Counter   `stat:"upstream_cx_close_notify"`
 	CxRxBytesTotal                 stats.Counter   `stat:"upstream_cx_rx_bytes_total"`
-	CxRxBytesBuffered              stats.Gauge     `stat:"upstream_cx_rx_bytes_buffered"`
 	CxTxBytesTotal                 stats.Counter   `stat:"upstream_cx_tx_bytes_total"`
-	CxTxBytesBuffered              stats.Gauge     `stat:"upstream_cx_tx_bytes_buffered"`
 	CxConnectTime                  stats.Histogram `stat:"upstream_cx_connect_ms,ms"`
 	CxLength                       stats.Histogram `stat:"upstream_cx_length_ms,ms"`
 	FlowControlPausedReadingTotal  stats.Counter   `stat:"upstream_flow_control_paused_reading_total"`
@@ -148,17 +146,16 @@ func classOf(status int, c2, c3, c4, c5, other *stats.Counter) *stats.Counter {
 
 // memberStats are counted by the cluster, off the loops.
 type memberStats struct {
-	Change          stats.Counter   `stat:"membership_change"`
-	Total           stats.Gauge     `stat:"membership_total"`
-	Healthy         stats.Gauge     `stat:"membership_healthy"`
-	Degraded        stats.Gauge     `stat:"membership_degraded"`
-	Excluded        stats.Gauge     `stat:"membership_excluded"`
-	UpdateAttempt   stats.Counter   `stat:"update_attempt"`
-	UpdateSuccess   stats.Counter   `stat:"update_success"`
-	UpdateFailure   stats.Counter   `stat:"update_failure"`
-	UpdateEmpty     stats.Counter   `stat:"update_empty"`
-	UpdateNoRebuild stats.Counter   `stat:"update_no_rebuild"`
-	UpdateDuration  stats.Histogram `stat:"update_duration,ms"`
-	Version         stats.Gauge     `stat:"version"`
-	MaxHostWeight   stats.Gauge     `stat:"max_host_weight"`
+	Change          stats.Counter `stat:"membership_change"`
+	Total           stats.Gauge   `stat:"membership_total"`
+	Healthy         stats.Gauge   `stat:"membership_healthy"`
+	Degraded        stats.Gauge   `stat:"membership_degraded"`
+	Excluded        stats.Gauge   `stat:"membership_excluded"`
+	UpdateAttempt   stats.Counter `stat:"update_attempt"`
+	UpdateSuccess   stats.Counter `stat:"update_success"`
+	UpdateFailure   stats.Counter `stat:"update_failure"`
+	UpdateEmpty     stats.Counter `stat:"update_empty"`
+	UpdateNoRebuild stats.Counter `stat:"update_no_rebuild"`
+	Version         stats.Gauge   `stat:"version"`
+	MaxHostWeight   stats.Gauge   `stat:"max_host_weight"`
 }

@@ -142,6 +142,9 @@ func (q *request) finished(t *try) (out outcome, over bool) {
 			q.up.Stats.RqRetrySuccess.Inc()
 		}
 	}
+	if wanted && out.err == nil && q.others(t) && q.leads(t, out.status) {
+		return out, true // As in Envoy, a redirect that is followed does not wait for anybody.
+	}
 	if (wanted || out.err != nil) && q.others(t) {
 		// Somebody else may do better.
 		if out.err == nil {
@@ -149,6 +152,7 @@ func (q *request) finished(t *try) (out outcome, over bool) {
 			t.countReset(&outcome{reset: resetStream})
 		} else {
 			t.countReset(&out)
+			t.countAborted(&out)
 		}
 		return out, false
 	}

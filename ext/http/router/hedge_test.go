@@ -148,6 +148,12 @@ func TestHedge(t *testing.T) {
 				<-e.gone
 				p.WaitCounter("cluster.up.upstream_rq_tx_reset", 1)
 			}
+			// As in Envoy, one that was broken off counts though others go on, and a bad response
+			// that others are preferred to does not.
+			want := map[string]uint64{"all fail": 2, "no retries": 1}[c.name]
+			if got := p.Counter("cluster.up.upstream_rq_5xx"); got != want && !strings.Contains(p.LogLines(1)[0], " URX ") {
+				t.Errorf("upstream_rq_5xx is %d, want %d", got, want)
+			}
 			got := u.Requests()
 			if len(got) != c.tries {
 				t.Errorf("%d tries, want %d", len(got), c.tries)
@@ -158,6 +164,27 @@ func TestHedge(t *testing.T) {
 			atRest(t, p)
 		})
 	}
+}
+
+// TestHedgeRedirect: a redirect that is followed does not wait for another try, though the
+// retry policy would rather have one that is none.
+func TestHedgeRedirect(t *testing.T) {
+	u := proxytest.NewUpstream(t, hosts(func(n int, s *proxytest.Session) error {
+		switch n {
+		case 1:
+			return s.Gone()
+		case 2:
+			return s.Send("HTTP/1.1 302 Found\r\nlocation: http://a/there\r\ncontent-length: 0\r\n\r\n")
+		}
+		return s.Send(body("there"))
+	}))
+	p := start(t, proxytest.Edge{Routes: hedged("retry_on: retriable-status-codes, retriable_status_codes: [302], num_retries: 1",
+		"internal_redirect_policy: {redirect_response_codes: [302]},")}, up(u))
+	res := p.Do("GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+	check(t, "status", res.Status, "200 OK")
+	check(t, "content", res.Content, "there")
+	p.WaitCounter("cluster.up.upstream_internal_redirect_succeeded_total", 1)
+	atRest(t, p)
 }
 
 // TestHedgeTimes: the route's time ends all tries; a host may take all of it.

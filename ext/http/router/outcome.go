@@ -103,6 +103,18 @@ func (t *try) countReset(out *outcome) {
 	}
 }
 
+// countAborted counts a try that failed while others go on like a request that did, as
+// Envoy does.
+func (t *try) countAborted(out *outcome) {
+	var e *stream.Error
+	switch r, ok := reasons[out.reset]; {
+	case ok:
+		t.q.up.Stats.Response(r.status)
+	case out.reset == resetTry && errors.As(out.err, &e):
+		t.q.up.Stats.Response(e.Status)
+	}
+}
+
 // failure turns a try that failed into the error that the client is told.
 func (q *request) failure(out *outcome) error {
 	st := q.up.Stats

@@ -38,7 +38,11 @@ func (q *request) follow(status int) bool {
 	if p == nil || !p.Handles(status) {
 		return false
 	}
-	next := q.redirected(p, status)
+	next := q.led
+	if next == nil {
+		next = q.redirected(p, status)
+	}
+	q.led = nil
 	if next == nil {
 		q.up.Stats.InternalRedirectFailedTotal.Inc()
 		return false
@@ -52,6 +56,23 @@ func (q *request) follow(status int) bool {
 	q.drain()
 	s.Again(next)
 	return true
+}
+
+// leads reports whether a try of several has brought a redirect that is followed, and then
+// makes it the one at hand.
+func (q *request) leads(t *try, status int) bool {
+	p := q.route.Forward.InternalRedirect
+	if p == nil || !p.Handles(status) {
+		return false
+	}
+	before := q.try
+	q.try = t
+	if q.led = q.redirected(p, status); q.led != nil {
+		return true
+	}
+	q.up.Stats.InternalRedirectFailedTotal.Inc()
+	q.try = before
+	return false
 }
 
 // redirected returns the request that a redirect asks for; nil if it is not followed.

@@ -47,6 +47,7 @@ type request struct {
 	cookie   func(*route.HashCookie) string
 	cookies  []madeCookie    // that the response is to set
 	override [1]address.Addr // a filter's wish
+	led      *stream.Message // where a redirect leads that one of several tries has brought
 
 	total engine.Timer // the route's time-out
 }
@@ -251,7 +252,7 @@ func (q *request) end() {
 	q.up.Drop()
 	q.s, q.route, q.cluster, q.up = nil, nil, nil, nil
 	q.raw, q.copies = false, false
-	q.ended, q.failed, q.quiet = 0, nil, false
+	q.ended, q.failed, q.quiet, q.led = 0, nil, false, nil
 	if len(q.w.free) < maxFree {
 		q.w.free = append(q.w.free, q)
 		return
