@@ -13,6 +13,7 @@ import (
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
@@ -139,7 +140,9 @@ func (p *Proxy) makeServices(checking bool) error {
 	}
 	p.files = logfile.NewSet(files)
 	p.resources = resource.NewDirectory(p.log("config"))
-	p.resources.Aggregated = p.opts.Bootstrap.GetDynamicResources().GetAdsConfig() != nil
+	ads := p.opts.Bootstrap.GetDynamicResources().GetAdsConfig()
+	p.resources.Aggregated = ads != nil
+	p.resources.Delta = ads.GetApiType() == corev3.ApiConfigSource_DELTA_GRPC
 	if err := p.prepareFetching(); err != nil {
 		return err
 	}

@@ -135,6 +135,12 @@ func (p *Proxy) change(s *xds.Snapshot, changes []xds.Change, wait bool) {
 // changeResources gives those resources to who watches them that came or changed or, if
 // gone, takes away those that went.
 func (p *Proxy) changeResources(changes []*xds.Change, version string, gone bool) {
+	if len(changes) > 0 {
+		if _, grouped := group(resource.Snapshot, changes[0].Kind, changes[0].Name); grouped {
+			p.changeGroups(changes, version, gone)
+			return
+		}
+	}
 	for _, c := range changes {
 		if gone != (c.Message == nil) {
 			continue

@@ -31,11 +31,15 @@ func (i inspector) ConfigDump() []proto.Message {
 		p.dumpClusters(), p.dumpExtensions(), p.dumpListeners(),
 	}
 	routes := p.dumpInlineRoutes()
+	scopes := p.dumpInlineScopes()
 	p.mu.Unlock()
 	for _, r := range p.used(xds.KindRoutes) {
 		routes.DynamicRouteConfigs = append(routes.DynamicRouteConfigs, &adminv3.RoutesConfigDump_DynamicRouteConfig{
-			VersionInfo: r.Version, RouteConfig: pack(r.Message), LastUpdated: timeOf(r.Updated), ErrorState: errorOf(r.Refused),
+			VersionInfo: r.Version, RouteConfig: pack(p.withHosts(r.Message)), LastUpdated: timeOf(r.Updated), ErrorState: errorOf(r.Refused),
 		})
+	}
+	if p.dumpScopes(scopes); proto.Size(scopes.ScopedRoutesConfigDump) > 0 {
+		parts = append(parts, scopes.ScopedRoutesConfigDump)
 	}
 	return append(parts, routes, p.dumpSecrets())
 }
@@ -110,6 +114,16 @@ func listenerState(l *listenerv3.Listener, s stamp) *adminv3.ListenersConfigDump
 // dumpInlineRoutes are the route configurations that stand in connection managers.
 func (p *Proxy) dumpInlineRoutes() *adminv3.RoutesConfigDump {
 	out := &adminv3.RoutesConfigDump{}
+	p.managers(func(m *hcmv3.HttpConnectionManager, since time.Time) {
+		if rc := m.GetRouteConfig(); rc != nil {
+			out.StaticRouteConfigs = append(out.StaticRouteConfigs, &adminv3.RoutesConfigDump_StaticRouteConfig{RouteConfig: pack(rc), LastUpdated: timestamppb.New(since)})
+		}
+	})
+	return out
+}
+
+// managers calls f with the connection managers of all listeners, and since when they are.
+func (p *Proxy) managers(f func(m *hcmv3.HttpConnectionManager, since time.Time)) {
 	for _, name := range slices.Sorted(maps.Keys(p.listeners)) {
 		r := p.listeners[name]
 		since := p.started
@@ -117,18 +131,13 @@ func (p *Proxy) dumpInlineRoutes() *adminv3.RoutesConfigDump {
 			since = r.stamp.at
 		}
 		for _, c := range append(slices.Clone(r.proto.GetFilterChains()), r.proto.GetDefaultFilterChain()) {
-			for _, f := range c.GetFilters() {
-				m, ok, err := extension.Decode(f.GetTypedConfig(), &hcmv3.HttpConnectionManager{})
-				if !ok || err != nil {
-					continue
-				}
-				if rc := m.(*hcmv3.HttpConnectionManager).GetRouteConfig(); rc != nil {
-					out.StaticRouteConfigs = append(out.StaticRouteConfigs, &adminv3.RoutesConfigDump_StaticRouteConfig{RouteConfig: pack(rc), LastUpdated: timestamppb.New(since)})
+			for _, n := range c.GetFilters() {
+				if m, ok, err := extension.Decode(n.GetTypedConfig(), &hcmv3.HttpConnectionManager{}); ok && err == nil {
+					f(m.(*hcmv3.HttpConnectionManager), since)
 				}
 			}
 		}
 	}
-	return out
 }
 
 func (p *Proxy) dumpExtensions() *adminv3.EcdsConfigDump {

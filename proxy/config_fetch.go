@@ -228,8 +228,16 @@ var _ fetch.Target = fetchTarget{}
 
 // Apply implements fetch.Target.
 func (t fetchTarget) Apply(u *fetch.Update) []fetch.Refusal {
-	if u.Kind == xds.KindListener || u.Kind == xds.KindCluster {
+	switch u.Kind {
+	case xds.KindListener:
 		return t.p.applyFetched(u)
+	case xds.KindCluster:
+		out := t.p.applyFetched(u)
+		t.p.answerClusters(u, out)
+		return out
+	case xds.KindScopedRoute, xds.KindVirtualHost:
+		return t.p.mergeFetched(u)
+	default:
 	}
 	if u.Kind == xds.KindExtension {
 		// What filters are compiled with belongs to who applies.

@@ -45,6 +45,9 @@ type Options struct {
 	// Dropped, if not nil, is told of a new value that is not used after all, as another
 	// watch has refused it.
 	Dropped func(any)
+	// Needs, if not nil, is asked once Changed was first called: the watch is ready when
+	// these are, too.
+	Needs func() []*Watch
 	// Refused, if not nil, is told why a new value was not taken.
 	Refused func(error)
 	// Late, if not nil, is told that the first value has not come in time.
@@ -73,6 +76,11 @@ type topic struct {
 	refused *Refused // the newest message, if it was
 	values  map[any]any
 	watches map[*Watch]struct{}
+
+	// members are those of a group; merging is held while they change.
+	merging sync.Mutex
+	members []Member
+	begun   bool // it is known what there is
 }
 
 // OnWanted has f told of each resource that is watched or no more, those watched
@@ -164,6 +172,9 @@ func (d *Directory) Watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.watches[w] = struct{}{}
+	if t.message == nil && key == Snapshot && grouped(kind) {
+		t.message = container(t.id, nil) // What a snapshot does not have does not come later.
+	}
 	if t.message == nil {
 		w.limit(cs)
 		return w, nil
@@ -249,7 +260,7 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 	d.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.message != nil && (t.message == m || proto.Equal(t.message, m)) {
+	if t.message != nil && (t.message == m || !grouped(id.Kind) && proto.Equal(t.message, m)) {
 		t.version, t.refused = version, nil
 		t.each(func(w *Watch) {
 			w.o.Stats.Accepted(version, 0)
@@ -337,6 +348,16 @@ func (d *Directory) Failed(id ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.each(func(w *Watch) { w.o.Stats.Failed() })
+}
+
+// forgetValue drops what watches of a Share have in common when there is none of them left.
+func (t *topic) forgetValue(share any) {
+	for w := range t.watches {
+		if w.o.Share == share {
+			return
+		}
+	}
+	delete(t.values, share)
 }
 
 func (t *topic) each(f func(*Watch)) {

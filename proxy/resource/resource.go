@@ -42,12 +42,17 @@ type Directory struct {
 	// Aggregated tells that there is a management server for what is asked for by ADS;
 	// otherwise it is found in snapshots. It is set before the first use.
 	Aggregated bool
+	// Delta tells that this server is asked for deltas. It is set with Aggregated.
+	Delta bool
 
 	mu       sync.Mutex
 	topics   map[ID]*topic
 	wanted   Wanted
 	problems []xds.Problem
 	closed   bool
+	// asked are the resources that requests have asked for.
+	asked  map[ID]*asked
+	askers map[askers]int
 }
 
 // NewDirectory returns an empty directory; a nil log is none.
@@ -66,6 +71,11 @@ type Watch struct {
 	ready chan struct{}
 	once  sync.Once
 	timer *time.Timer
+	// waits is how many others the watch still waits for, and then who is told that it
+	// is ready; both are guarded by readying.
+	readying sync.Mutex
+	waits    int
+	then     []func()
 	// closed is guarded by the topic's mu.
 	closed bool
 }
@@ -79,8 +89,47 @@ func (w *Watch) setReady() {
 		if w.timer != nil {
 			w.timer.Stop()
 		}
-		close(w.ready)
+		var needs []*Watch
+		if w.o.Needs != nil && !w.closed {
+			needs = w.o.Needs()
+		}
+		w.readying.Lock()
+		w.waits = 1 + len(needs)
+		w.readying.Unlock()
+		for _, n := range needs {
+			n.whenReady(w.arrived)
+		}
+		w.arrived()
 	})
+}
+
+// arrived counts one of what the watch waits for.
+func (w *Watch) arrived() {
+	w.readying.Lock()
+	if w.waits--; w.waits > 0 {
+		w.readying.Unlock()
+		return
+	}
+	close(w.ready)
+	then := w.then
+	w.then = nil
+	w.readying.Unlock()
+	for _, f := range then {
+		f()
+	}
+}
+
+// whenReady has f called once the watch is ready.
+func (w *Watch) whenReady(f func()) {
+	w.readying.Lock()
+	select {
+	case <-w.ready:
+		w.readying.Unlock()
+		f()
+	default:
+		w.then = append(w.then, f)
+		w.readying.Unlock()
+	}
 }
 
 // Close ends the watch: nothing of it is called any more once Close has returned. A
@@ -93,6 +142,7 @@ func (w *Watch) Close() {
 	}
 	w.closed = true
 	delete(w.t.watches, w)
+	w.t.forgetValue(w.o.Share)
 	w.setReady()
 	w.t.mu.Unlock()
 	w.d.release(w.t)
@@ -108,6 +158,7 @@ func (d *Directory) release(t *topic) {
 	if d.wanted != nil && !d.closed {
 		d.wanted(t.id, t.source, false)
 	}
+	d.dropMembers(t.id)
 	if !t.held {
 		delete(d.topics, t.id)
 	}

@@ -83,14 +83,15 @@ func (p Problem) Error() string { return p.Path + ": " + p.Reason }
 // Compile compiles a route configuration. All problems are returned, not only
 // the first; the table is nil if any of them is more than a warning.
 func Compile(rc *routev3.RouteConfiguration, ctx Context) (*Table, []Problem) {
-	if ctx.ReadFile == nil {
-		ctx.ReadFile = os.ReadFile
-	}
-	c := &compiler{ctx: ctx, problems: &[]Problem{}, seen: map[Problem]bool{}}
+	c := newCompiler(ctx)
 	if rc == nil {
 		c.reject("there is no route configuration")
 		return nil, *c.problems
 	}
+	return c.compile(rc)
+}
+
+func (c *compiler) compile(rc *routev3.RouteConfiguration) (*Table, []Problem) {
 	t := c.table(rc)
 	for _, p := range *c.problems {
 		if !p.Warning {
@@ -98,6 +99,13 @@ func Compile(rc *routev3.RouteConfiguration, ctx Context) (*Table, []Problem) {
 		}
 	}
 	return t, *c.problems
+}
+
+func newCompiler(ctx Context) *compiler {
+	if ctx.ReadFile == nil {
+		ctx.ReadFile = os.ReadFile
+	}
+	return &compiler{ctx: ctx, problems: &[]Problem{}, seen: map[Problem]bool{}}
 }
 
 // compiler compiles one table. It is copied for each step down the tree of
@@ -110,8 +118,12 @@ type compiler struct {
 	scratch  *sync.Pool
 	shared   *sharing
 	encoded  []byte // memory for messages
-	maxBody  uint64
-	pseudo   bool // headers to set may be pseudo-header fields
+	// delivered tells that virtual hosts were delivered on their own. Of them there are
+	// own before, which stand in the route configuration itself.
+	delivered bool
+	own       int
+	maxBody   uint64
+	pseudo    bool // headers to set may be pseudo-header fields
 }
 
 // at returns a compiler for a field below.
@@ -123,6 +135,15 @@ func (c *compiler) at(format string, args ...any) *compiler {
 	}
 	d.path += p
 	return &d
+}
+
+// atHost returns a compiler for a virtual host. One that was delivered on its own has no
+// place in the message of the route configuration.
+func (c *compiler) atHost(i int, v *routev3.VirtualHost) *compiler {
+	if c.delivered && i >= c.own {
+		return c.at("virtual_hosts[%s]", v.GetName())
+	}
+	return c.at("virtual_hosts[%d]", i)
 }
 
 // reject records a problem that the table cannot stand with.
@@ -163,7 +184,7 @@ func (c *compiler) table(rc *routev3.RouteConfiguration) *Table {
 	for i, v := range from.hosts {
 		vh, s := before.find(c, i, v)
 		if vh == nil {
-			vc := c.at("virtual_hosts[%d]", i)
+			vc := c.atHost(i, v)
 			vc.constraints(v.ValidateAll())
 			vh = vc.virtualHost(v, t)
 		}
@@ -171,6 +192,9 @@ func (c *compiler) table(rc *routev3.RouteConfiguration) *Table {
 	}
 	if t.hosts == nil || !sameDomains(t.from.hosts, from.hosts) {
 		t.hosts = c.index(from.hosts)
+	}
+	if rc.GetVhds() != nil {
+		from.rc = rc
 	}
 	t.from = from
 	from.shared.compiled()
@@ -205,8 +229,8 @@ func (c *compiler) base(rc *routev3.RouteConfiguration) *Table {
 	for _, n := range rc.GetInternalOnlyHeaders() {
 		t.InternalOnlyHeaders = append(t.InternalOnlyHeaders, header.NewName(n))
 	}
-	if rc.GetVhds() != nil {
-		c.at("vhds").warn("virtual host discovery is not supported: only virtual_hosts are served")
+	if rc.GetVhds() != nil && c.ctx.Static {
+		c.at("vhds").reject("virtual hosts are delivered only for route configurations that are delivered themselves: use rds, or put the virtual hosts into virtual_hosts")
 	}
 	c.rejectSpecifiers(rc.GetRouteSpecifiers())
 	for i, p := range rc.GetClusterSpecifierPlugins() {
@@ -231,11 +255,11 @@ func (c *compiler) index(all []*routev3.VirtualHost) *hosts {
 	for i, v := range all {
 		for j, d := range v.GetDomains() {
 			if d == "" {
-				c.at("virtual_hosts[%d].domains[%d]", i, j).reject("is empty: name a host, a wildcard or \"*\"")
+				c.atHost(i, v).at("domains[%d]", j).reject("is empty: name a host, a wildcard or \"*\"")
 				continue
 			}
 			if has := h.add(d, int32(i)); has != noHost {
-				c.at("virtual_hosts[%d].domains[%d]", i, j).reject("domain %q is in virtual host %q already: a domain may stand once in a route configuration", d, all[has].GetName())
+				c.atHost(i, v).at("domains[%d]", j).reject("domain %q is in virtual host %q already: a domain may stand once in a route configuration", d, all[has].GetName())
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"slices"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -16,13 +17,33 @@ import (
 
 // origin is what a table was compiled from, and what those after it take over.
 type origin struct {
-	base    sum                    // of all but its virtual hosts
-	hosts   []*routev3.VirtualHost // those of the table, in its order
-	sums    []sum                  // theirs
-	levels  []*level               // the table's own, if it says anything
+	rc      *routev3.RouteConfiguration // nil unless virtual hosts are delivered for it
+	base    sum                         // of all but its virtual hosts
+	hosts   []*routev3.VirtualHost      // those of the table, in its order
+	sums    []sum                       // theirs
+	levels  []*level                    // the table's own, if it says anything
 	mirrors []Mirror
 	shared  *sharing
 }
+
+// HostSource is where virtual hosts are delivered from that belong to the table
+// (RouteConfiguration.vhds); nil if none are.
+func (t *Table) HostSource() *corev3.ConfigSource {
+	return t.from.rc.GetVhds().GetConfigSource()
+}
+
+// WithHosts compiles the table anew with virtual hosts that were delivered for it, after
+// its own. What ctx.Before has of it is taken from there, as by Compile.
+func (t *Table) WithHosts(hosts []*routev3.VirtualHost, ctx Context) (*Table, []Problem) {
+	rc := withoutHosts(t.from.rc)
+	rc.VirtualHosts = slices.Concat(t.from.rc.GetVirtualHosts(), hosts)
+	c := newCompiler(ctx)
+	c.delivered, c.own = true, len(t.from.rc.GetVirtualHosts())
+	return c.compile(rc)
+}
+
+// IgnoresPort tells that the port of a request's host does not count.
+func (t *Table) IgnoresPort() bool { return t.ignorePort }
 
 // begun returns a table with all but the virtual hosts of rc: a copy of the one before
 // if that much has not changed.

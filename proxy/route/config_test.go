@@ -47,7 +47,6 @@ func TestProblems(t *testing.T) {
 		{"bad format", `{"request_headers_to_add":[{"header":{"key":"a","value":"%b"}}]}`, "request_headers_to_add[0].header.value", "unbalanced", false},
 		{"unknown filter", `{"typed_per_filter_config":{"unknown":{"@type":"type.googleapis.com/google.protobuf.StringValue","value":""}}}`, "typed_per_filter_config[unknown]", "no filter", false},
 		{"unknown optional filter", `{"typed_per_filter_config":{"unknown":{"@type":"type.googleapis.com/envoy.config.route.v3.FilterConfig","is_optional":true,"config":{"@type":"type.googleapis.com/google.protobuf.StringValue","value":""}}}}`, "typed_per_filter_config[unknown]", "optional", true},
-		{"vhds", `{"vhds":{"config_source":{"ads":{}}}}`, "vhds", "not supported", true},
 		{"long body", oneRoute(`{"match":{"prefix":"/"},"direct_response":{"status":200,"body":{"inline_string":"` + strings.Repeat("a", 4097) + `"}}}`), "virtual_hosts[0].routes[0].direct_response.body", "over 4096", false},
 		{"missing file", oneRoute(`{"match":{"prefix":"/"},"direct_response":{"status":200,"body":{"filename":"/no/such"}}}`), "virtual_hosts[0].routes[0].direct_response.body.filename", "no such file", false},
 		{"keep_matching", `{"virtual_hosts":[{"name":"v","domains":["*"],"matcher":{"on_no_match":{"keep_matching":true,"action":{"name":"a"}}}}]}`, "virtual_hosts[0].matcher", "keep_matching", false},

@@ -10,6 +10,7 @@ package stream
 
 import (
 	"context"
+	"time"
 
 	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/engine"
@@ -114,6 +115,36 @@ type Owner interface {
 	// Canonical brings a path that did not come from the client into the form in
 	// which routes see those that do; false means that it would be refused.
 	Canonical(path []byte) ([]byte, bool)
+}
+
+// A Seeker is an Owner that can fetch, when a request comes, what that has a route in.
+type Seeker interface {
+	// Seek waits until what the request may have a route in is there, or is known not to
+	// be, or ctx ends. It reports whether there was anything to fetch.
+	Seek(ctx context.Context, s *Stream) bool
+	// Rebind has the request be routed by the configuration that there is now.
+	Rebind()
+}
+
+// Seek fetches what the request, which has no route, may have one in, and waits for it,
+// no longer than limit. It reports whether the request may have a route now.
+func (s *Stream) Seek(limit time.Duration) (bool, error) {
+	o, ok := s.owner.(Seeker)
+	if !ok {
+		return false, nil
+	}
+	sought := false
+	err := s.Await(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		sought = o.Seek(ctx, s)
+	})
+	if err != nil || !sought {
+		return false, err
+	}
+	o.Rebind()
+	s.ClearRoute()
+	return true, nil
 }
 
 // Begin readies a new or wiped stream for a request on task t.

@@ -39,6 +39,9 @@ type Update struct {
 	Put     []wire.Resource
 	// Gone are the names that are no more, or that the server does not know.
 	Gone []string
+	// Unknown are names that were asked for on demand, and that the server has nothing
+	// for.
+	Unknown []string
 }
 
 // A Refusal says why one resource of an update cannot be used.

@@ -53,6 +53,9 @@ func (m *mux) ask(ctx context.Context) error {
 		if b == nil && len(names) == 0 || m.own != nil && m.own != t {
 			continue
 		}
+		if t.Stream == "" && !m.delta {
+			continue // Nobody could answer; who asks was told.
+		}
 		b = m.sub(t)
 		first := !b.told
 		more, less := m.wanted(b, names)
@@ -109,6 +112,9 @@ func (m *mux) wanted(b *sub, names []string) (more, less []string) {
 		if !want[n] {
 			less = append(less, n)
 			m.forget(b, n)
+			for _, member := range b.members(n) {
+				m.forget(b, member)
+			}
 		}
 	}
 	b.asked = want
@@ -116,6 +122,17 @@ func (m *mux) wanted(b *sub, names []string) (more, less []string) {
 		m.s.c.o.Target.Forget(m.s.key, b.t.Kind, less)
 	}
 	return more, less
+}
+
+// members are the resources that came because a name was asked for that is not theirs:
+// virtual hosts of a route configuration, or all there are.
+func (b *sub) members(name string) (out []string) {
+	for n := range b.have {
+		if name == Wildcard || b.t.Kind == xds.KindVirtualHost && wire.RoutesOf(n) == name {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // wants reports whether a resource was asked for. Virtual hosts have names of their own
@@ -250,8 +267,12 @@ func (m *mux) takeDelta(ctx context.Context, r *discoveryv3.DeltaDiscoveryRespon
 			continue
 		}
 		m.expireIn(b, got)
-		if got.Message != nil {
+		switch {
+		case got.Message != nil:
 			u.Put = append(u.Put, got)
+		case b.t.Kind == xds.KindVirtualHost && got.TTL == 0:
+			// It says that no virtual host has these names.
+			u.Unknown = append(append(u.Unknown, got.Name), got.Aliases...)
 		}
 	}
 	wrong := map[string]bool{}

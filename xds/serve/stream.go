@@ -10,7 +10,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -58,8 +57,7 @@ func (b *sub) wants(name string) bool {
 	if b.t.Kind != xds.KindVirtualHost {
 		return false
 	}
-	routes, _, _ := strings.Cut(name, "/")
-	return b.names[routes]
+	return b.names[wire.RoutesOf(name)]
 }
 
 // stage is what may go out together.

@@ -84,12 +84,20 @@ func Types() []*Type {
 	}
 }
 
+// RoutesOf is the name of the route configuration that a virtual host is delivered for:
+// virtual hosts are called "ROUTES/HOST", and who asks for ROUTES asks for all of them.
+func RoutesOf(virtualHost string) string {
+	return virtualHost[:max(0, strings.LastIndexByte(virtualHost, '/'))]
+}
+
 // A Resource is one resource as it came.
 type Resource struct {
 	Name    string
 	Version string
 	// Message is nil for a heartbeat, which says that the resource is as it was.
 	Message proto.Message
+	// Aliases are other names by which a virtual host was asked for.
+	Aliases []string
 	// TTL is how long the resource holds without another word; 0 is for good.
 	TTL time.Duration
 }
@@ -112,7 +120,7 @@ func (t *Type) FromAny(a *anypb.Any, version string) (Resource, error) {
 
 // FromResource reads a resource of a delta.
 func (t *Type) FromResource(r *discoveryv3.Resource) (Resource, error) {
-	out := Resource{Name: r.GetName(), Version: r.GetVersion(), TTL: r.GetTtl().AsDuration()}
+	out := Resource{Name: r.GetName(), Version: r.GetVersion(), Aliases: r.GetAliases(), TTL: r.GetTtl().AsDuration()}
 	if r.GetResource() == nil {
 		return out, nil
 	}

@@ -27,6 +27,8 @@ type active struct {
 	multi  *h2.ServerStream // nil on HTTP/1
 	head   header.Map
 	table  *route.Table
+	scopes *scopes     // nil unless the routes are scoped
+	scope  *routeScope // that the table is of
 	chain  *stream.Chain
 	start  int64 // loop time
 	resp   codec.Response
@@ -115,8 +117,13 @@ func (a *active) ready(t *engine.Task) {
 	a.served, a.responded, a.abandoned, a.ended, a.upgrading = false, false, false, false, false
 	a.aborted, a.shed = false, false
 	a.payload, a.lentKey = nil, false
-	a.table = a.conn.m.table.Load()
+	a.bind()
 	a.resp = codec.Response{}
+}
+
+// bind has the request be routed by the configuration as it is now.
+func (a *active) bind() {
+	a.table, a.scopes, a.scope = a.conn.m.table.Load(), a.conn.m.scopes.Load(), nil
 }
 
 func (a *active) interrupt(err error) {
@@ -230,6 +237,7 @@ func (a *active) standing() {
 
 // Match finds the stream's route.
 func (a *active) Match(s *stream.Stream) *route.Route {
+	a.enterScope(s.Request.Header)
 	if a.table == nil {
 		return nil
 	}

@@ -45,7 +45,7 @@ func Extension() extension.NetworkFilter {
 
 // New compiles a connection manager.
 func New(p *hcmv3.HttpConnectionManager, c *extension.Network) (*Manager, error) {
-	m := &Manager{drain: c.Draining, log: c.Log("http"), node: node{c.Node.ID, c.Node.Cluster}}
+	m := &Manager{drain: c.Draining, log: c.Log("http"), node: node{c.Node.ID, c.Node.Cluster}, offers: c.Resources}
 	b := &builder{Manager: m, in: c, proto: p, scope: c.Stats.Scope("http." + stats.Sanitize(p.GetStatPrefix()))}
 	if err := supported.Apply(p, "", b.warn()); err != nil {
 		return nil, err

@@ -36,11 +36,17 @@ func (b *builder) filters(chain *stream.Chain, list []*hcmv3.HttpFilter, path st
 // warnings are logged. Static is one that stands in the connection manager; before is
 // what was compiled of the configuration before this one, or nil.
 func compileRoutes(rc *routev3.RouteConfiguration, before *route.Table, s *extension.Services, log *slog.Logger, static bool) (*route.Table, error) {
+	ctx := routeContext(s, static)
+	ctx.Before = before
+	return settled(rc.GetName(), log)(route.Compile(rc, ctx))
+}
+
+// routeContext is what route configurations are compiled with.
+func routeContext(s *extension.Services, static bool) route.Context {
 	loader := format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
-	t, problems := route.Compile(rc, route.Context{
+	return route.Context{
 		Runtime: s.Runtime,
 		Static:  static,
-		Before:  before,
 		CompileFormat: func(text string) (route.Formatter, error) {
 			o := loader.Options
 			o.OmitEmpty = true
@@ -65,19 +71,7 @@ func compileRoutes(rc *routev3.RouteConfiguration, before *route.Table, s *exten
 		CompileFilterConfig: func(_ string, cfg *anypb.Any) (any, error) { return perRoute(cfg, s) },
 		HasCluster:          s.HasCluster,
 		ReadFile:            os.ReadFile,
-	})
-	var errs []error
-	for _, p := range problems {
-		if p.Warning {
-			log.Warn("a field of the route configuration has no effect", "route_config", rc.GetName(), "field", p.Path, "reason", p.Reason)
-		} else {
-			errs = append(errs, p)
-		}
 	}
-	if t == nil {
-		return nil, errors.Join(errs...)
-	}
-	return t, nil
 }
 
 // perRoute compiles a filter's per-route configuration, found by its type.

@@ -21,6 +21,7 @@ import (
 	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
@@ -35,11 +36,14 @@ type Manager struct {
 	cfg     config
 	chain   stream.Chain
 	table   atomic.Pointer[route.Table]
+	scopes  atomic.Pointer[scopes] // nil unless scoped_routes is configured: then there is no table
+	scoped  *scoped
 	logs    []*accesslog.Log
 	stats   *stats.Sharded[Stats]
 	h2      *stats.Sharded[h2.Stats]
 	log     *slog.Logger
 	workers []worker
+	offers  *resource.Directory
 	node    node
 	drain   func() bool // true once the whole listener drains
 	over    overloads

@@ -19,6 +19,7 @@ import (
 // the request is refused. The order is Envoy's.
 func (a *active) prepare(hd *codec.Head) bool {
 	h, cfg := a.Request.Header, &a.conn.m.cfg
+	a.enterScope(h)
 	if !h.Has(header.Authority) {
 		// Only HTTP/1.0 may leave it out; the codec has put in a configured default.
 		a.Reply(stream.Reply{Status: http.StatusBadRequest, Details: "missing_host_header"})
