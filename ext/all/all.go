@@ -38,6 +38,7 @@ import (
 	"weir.dev/weir/ext/http/healthcheck"
 	httplocalratelimit "weir.dev/weir/ext/http/localratelimit"
 	"weir.dev/weir/ext/http/misdirected"
+	"weir.dev/weir/ext/http/ondemand"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/http/statefulsession"
 	"weir.dev/weir/ext/http/upstreamcodec"
@@ -117,6 +118,7 @@ func Extensions() *extension.Registry {
 			healthcheck.Extension(),
 			httplocalratelimit.Extension(),
 			misdirected.Extension(),
+			ondemand.Extension(),
 			router.Extension(),
 			statefulsession.Extension(),
 			upstreamcodec.Extension(),

@@ -36,6 +36,12 @@ func weirServer(t *testing.T, store *xds.Store) (*serve.Server, string) {
 	}})
 	g := grpc.NewServer()
 	s.Register(g)
+	return s, listen(t, g)
+}
+
+// listen has a gRPC server listen until the test ends.
+func listen(t *testing.T, g *grpc.Server) string {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +52,7 @@ func weirServer(t *testing.T, store *xds.Store) (*serve.Server, string) {
 		_ = g.Serve(ln)
 	}()
 	t.Cleanup(func() { g.Stop(); <-done })
-	return s, ln.Addr().String()
+	return ln.Addr().String()
 }
 
 func (w world) put(t testing.TB, b *xds.Builder) {

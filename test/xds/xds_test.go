@@ -107,6 +107,8 @@ func newServer(t testing.TB, ads bool) *server {
 	endpointservice.RegisterEndpointDiscoveryServiceServer(g, srv)
 	listenerservice.RegisterListenerDiscoveryServiceServer(g, srv)
 	routeservice.RegisterRouteDiscoveryServiceServer(g, srv)
+	routeservice.RegisterScopedRoutesDiscoveryServiceServer(g, srv)
+	routeservice.RegisterVirtualHostDiscoveryServiceServer(g, srv)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
