@@ -7,7 +7,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES    ?= ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test race kube kube-up vet format lint fuzz bench update
+.PHONY: help build check test race kube bench-control kube-up vet format lint fuzz bench update
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -32,6 +32,10 @@ race: ## tests of the packages with goroutines, under the race detector
 kube: ## tests in a Kubernetes cluster of their own, test/kube, whose programs are built once
 	.ci/need ip:iproute2 nft:nftables nsenter:util-linux
 	cd test/kube && CGO_ENABLED=0 $(GO) vet ./... && CGO_ENABLED=0 $(GO) test -p 1 -timeout 40m ./...
+
+bench-control: ## how quickly and cheaply changes of a cluster are taken up: the scenarios of gateway-api-bench, at full size
+	.ci/need ip:iproute2 nft:nftables nsenter:util-linux
+	cd test/kube && WEIR_BENCH_CONTROL=full CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m ./bench | grep -E 'RESULT|^(---|FAIL|ok)'
 
 kube-up: ## a Kubernetes cluster to try Weir in, until its shell ends
 	.ci/need ip:iproute2 nft:nftables nsenter:util-linux

@@ -113,3 +113,6 @@ func (p Process) Output() string {
 	}
 	return string(text)
 }
+
+// PID is the process's id, as /proc of the node has it.
+func (p Process) PID() int { return p.p.cmd.Process.Pid }
