@@ -235,7 +235,7 @@ func (p *Proxy) snapshot() *xds.Snapshot {
 
 // located gives a problem below a listener or cluster its place in the file.
 func (p *Proxy) located(kind xds.Kind, name, origin string, err error) xds.Problem {
-	path, reason := splitPath(err.Error())
+	path, reason := splitPath(strings.TrimPrefix(err.Error(), fmt.Sprintf("%s %q: ", kind, name)))
 	pr := xds.Problem{Severity: xds.Error, Kind: kind, Name: name, Path: origin, Reason: reason}
 	if path != "" {
 		pr.Path = origin + "." + path
@@ -246,8 +246,9 @@ func (p *Proxy) located(kind xds.Kind, name, origin string, err error) xds.Probl
 	return pr
 }
 
-// place finds where a path stands in the file, or the nearest thing around it. What
-// compiles extensions leaves out the typed_config that their fields stand in.
+// place finds where a path stands in the file, or the nearest thing around it; nowhere,
+// if the path is of what came otherwise. What compiles extensions leaves out the
+// typed_config that their fields stand in.
 func place(positions *load.Positions, path string) (load.Position, bool) {
 	at := ""
 	for step := range steps(path) {
@@ -258,6 +259,9 @@ func place(positions *load.Positions, path string) (load.Position, bool) {
 				break
 			}
 		}
+	}
+	if at == "" {
+		return load.Position{}, false
 	}
 	return positions.At(at)
 }

@@ -35,9 +35,10 @@ func (f field) histogram(shard unsafe.Pointer) *Histogram {
 
 // A layout lists the statistics of one struct type.
 type layout struct {
-	fields []field
-	byName map[string]struct{}
-	codes  []string // prefixes of the Codes fields
+	fields     []field
+	histograms []field // those of fields that are histograms
+	byName     map[string]struct{}
+	codes      []string // prefixes of the Codes fields
 }
 
 // has tells if the layout can show the name.
@@ -62,6 +63,11 @@ func isCode(s string) bool {
 func layoutOf(t reflect.Type) *layout {
 	l := &layout{byName: map[string]struct{}{}}
 	l.walk(t, t, 0, "")
+	for _, f := range l.fields {
+		if f.what == histogramField {
+			l.histograms = append(l.histograms, f)
+		}
+	}
 	return l
 }
 

@@ -207,6 +207,16 @@ func (d *dynamic) visit(yield func(string, sample)) {
 	}
 }
 
+func (d *dynamic) histograms(yield func(string, sample)) {
+	for _, e := range d.entries() {
+		if h, ok := e.cell.(*Histogram); ok {
+			if b := h.buckets(); len(b) > 0 {
+				yield(e.name, sample{kind: KindHistogram, unit: e.unit, used: true, buckets: b})
+			}
+		}
+	}
+}
+
 func (d *dynamic) reset(yield func(name string)) {
 	for _, e := range d.entries() {
 		if c, ok := e.cell.(*Counter); ok && c.v.Swap(0) > 0 {

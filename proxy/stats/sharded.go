@@ -138,6 +138,16 @@ func (s *shardSource) visit(yield func(string, sample)) {
 	}
 }
 
+func (s *shardSource) histograms(yield func(string, sample)) {
+	for _, f := range s.layout.histograms {
+		v := sample{kind: KindHistogram, unit: f.unit, used: true}
+		s.shards(func(p unsafe.Pointer) { v.buckets = v.buckets.merge(f.histogram(p).buckets()) })
+		if len(v.buckets) > 0 {
+			yield(f.name, v)
+		}
+	}
+}
+
 func (s *shardSource) reset(yield func(name string)) {
 	for _, f := range s.layout.fields {
 		switch f.what {

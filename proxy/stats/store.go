@@ -27,6 +27,8 @@ type source interface {
 	prefix() string
 	has(name string) bool
 	visit(yield func(name string, v sample))
+	// histograms is visit for those histograms alone that have recorded something.
+	histograms(yield func(name string, v sample))
 	// names yields every name the source may ever have shown.
 	names(yield func(name string))
 	// reset zeroes the counters and yields the names of those that were not zero.
@@ -230,17 +232,26 @@ func (s *Store) ResetCounters() {
 }
 
 // Flush ends an interval: what histograms recorded since the last Flush becomes what [Metric.Interval] shows. The proxy
-// calls it each stats_flush_interval (5 s by default); without it intervals are empty.
+// calls it each stats_flush_interval (5 s by default); without it intervals are empty. It reads histograms that are in use,
+// and nothing else: of thousands of clusters, most have counted nothing.
 func (s *Store) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, v := range s.gather() {
-		if v.kind != KindHistogram || !v.used {
-			continue
+	recorded := map[string]Buckets{}
+	for p, list := range s.sources {
+		for _, src := range list {
+			src.histograms(func(name string, v sample) { recorded[p+name] = recorded[p+name].merge(v.buckets) })
 		}
+	}
+	for name, k := range s.kept {
+		if len(k.buckets) > 0 && (recorded[name] != nil || s.held(name)) {
+			recorded[name] = recorded[name].merge(k.buckets)
+		}
+	}
+	for name, buckets := range recorded {
 		k := s.keep(name)
-		k.interval = v.buckets.minus(k.flushed)
-		k.flushed = v.buckets
+		k.interval = buckets.minus(k.flushed)
+		k.flushed = buckets
 	}
 }
 

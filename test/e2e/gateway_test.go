@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -111,4 +112,38 @@ func TestGetAsksARunningProxy(t *testing.T) {
 	if out, status = weirtest.Run(t, "", "get", "--admin", "127.0.0.1:1"); status != 1 || !strings.Contains(out, "no proxy answers at --admin 127.0.0.1:1") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
+}
+
+// TestTakenPortIsTold has something else listen where a Gateway should: it is told which Gateway, where it stands, and
+// which port.
+func TestTakenPortIsTold(t *testing.T) {
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "taken.yaml")
+	text := fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: weir}
+spec: {controllerName: weir.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: weir
+  addresses: [{value: 127.0.0.1}]
+  listeners:
+  - {name: http, port: %s, protocol: HTTP}
+`, port)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := weirtest.Start(t, "run", file, "--admin", "")
+	p.WaitFor(fmt.Sprintf("%s:12: Gateway \"default/edge\": spec.listeners: listener \"default/edge/%s\": listen on 127.0.0.1:%s: bind: address already in use", file, port, port))
 }

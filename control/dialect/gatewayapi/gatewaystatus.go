@@ -53,6 +53,7 @@ func (d *Dialect) statusOfGateway(c *memo.Ctx, name source.Name) *status.Update 
 		})
 		u.Problems = append(u.Problems, l.problems()...)
 	}
+	u.Problems = append(u.Problems, unprogrammed(own, f)...)
 	s.Conditions = []metav1.Condition{accepted(g, own), programmed(g, own, all.list, f), resolved(g, own)}
 	if g.insecure {
 		s.Conditions = append(s.Conditions, status.Condition(gwapiv1.GatewayConditionInsecureFrontendValidationMode, true,
@@ -114,6 +115,28 @@ func programmed(g *gateway, own, all []*listener, f *source.Fleet) metav1.Condit
 		return not(gwapiv1.GatewayReasonPending, "the proxies have not acknowledged yet what they serve")
 	}
 	return status.Condition(gwapiv1.GatewayConditionProgrammed, true, gwapiv1.GatewayReasonProgrammed, "the proxies serve it", g.generation)
+}
+
+// unprogrammed is what the proxies cannot do of what is right by itself.
+func unprogrammed(own []*listener, f *source.Fleet) []graph.Problem {
+	var out []graph.Problem
+	if len(f.Unusable) > 0 {
+		out = append(out, graph.Problem{
+			Path: "spec.addresses", Reason: string(gwapiv1.GatewayReasonAddressNotUsable),
+			Message: "these addresses cannot be had here: " + strings.Join(f.Unusable, ", "),
+		})
+	}
+	told := map[int32]bool{}
+	for _, l := range own {
+		if message := f.Ports[l.port]; message != "" && !told[l.port] {
+			told[l.port] = true
+			out = append(out, graph.Problem{Path: "spec.listeners", Reason: string(gwapiv1.ListenerReasonPortUnavailable), Message: message})
+		}
+	}
+	if f.Problem != "" {
+		out = append(out, graph.Problem{Path: "spec.listeners", Reason: string(gwapiv1.GatewayReasonInvalid), Message: f.Problem})
+	}
+	return out
 }
 
 // resolved tells whether all that the Gateway refers to is there.
