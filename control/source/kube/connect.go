@@ -143,6 +143,17 @@ func (c *Cluster) discover(ctx context.Context, list listing) error {
 	return ctx.Err()
 }
 
+// absent returns the kinds that the cluster lacks, in the order of source.Types.
+func (c *Cluster) absent() []string {
+	var out []string
+	for _, t := range source.Types() {
+		if _, ok := c.served[t.Kind]; !ok {
+			out = append(out, t.Kind.String())
+		}
+	}
+	return out
+}
+
 // explain says what an error of the connection means.
 func (c *Cluster) explain(err error) error {
 	var dial *url.Error

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"log/slog"
 	"reflect"
+	"strings"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,6 +50,9 @@ func NewSource(c *Cluster, q *source.Queue, log *slog.Logger) *Source {
 // Run reads until ctx ends. All objects that there are at first are one change. The
 // error is that the cluster refuses to be read.
 func (s *Source) Run(ctx context.Context) error {
+	if absent := s.cluster.absent(); len(absent) > 0 {
+		s.log.Info("the cluster has no such kinds, which are left out: to use them, install their CRDs and start again", "kinds", strings.Join(absent, ", "))
+	}
 	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
