@@ -15,6 +15,7 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	grpccredentialv3 "github.com/envoyproxy/go-control-plane/envoy/config/grpc_credential/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
@@ -90,11 +91,11 @@ func directly(g *corev3.GrpcService_GoogleGrpc, options []grpc.DialOption) (*grp
 			return dialer.DialContext(ctx, "tcp", at)
 		}))
 	for i, c := range g.GetCallCredentials() {
-		token := c.GetAccessToken()
-		if token == "" {
-			return nil, fmt.Errorf("google_grpc.call_credentials[%d]: only access_token is supported", i)
+		per, err := callCredentials(c)
+		if err != nil {
+			return nil, fmt.Errorf("google_grpc.call_credentials[%d]: %w", i, err)
 		}
-		options = append(options, grpc.WithPerRPCCredentials(bearer(token)))
+		options = append(options, grpc.WithPerRPCCredentials(per))
 	}
 	return grpc.NewClient(g.GetTargetUri(), options...)
 }
@@ -150,6 +151,35 @@ func read(d *corev3.DataSource) ([]byte, error) {
 	}
 	return nil, errors.New("is missing")
 }
+
+func callCredentials(c *corev3.GrpcService_GoogleGrpc_CallCredentials) (credentials.PerRPCCredentials, error) {
+	if token := c.GetAccessToken(); token != "" {
+		return bearer(token), nil
+	}
+	config := &grpccredentialv3.FileBasedMetadataConfig{}
+	if m := c.GetFromPlugin().GetTypedConfig(); m == nil || m.UnmarshalTo(config) != nil {
+		return nil, errors.New("only access_token, and from_plugin with a FileBasedMetadataConfig are supported")
+	}
+	return &fileMetadata{config}, nil
+}
+
+// fileMetadata is a header whose value is a file's, which is read for each stream: the
+// token in it may be another by then.
+type fileMetadata struct {
+	config *grpccredentialv3.FileBasedMetadataConfig
+}
+
+// GetRequestMetadata implements credentials.PerRPCCredentials.
+func (f *fileMetadata) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	data, err := read(f.config.GetSecretData())
+	if err != nil {
+		return nil, fmt.Errorf("secret_data: %w", err)
+	}
+	return map[string]string{cmp.Or(f.config.GetHeaderKey(), "authorization"): f.config.GetHeaderPrefix() + strings.TrimSpace(string(data))}, nil
+}
+
+// RequireTransportSecurity implements credentials.PerRPCCredentials.
+func (*fileMetadata) RequireTransportSecurity() bool { return true }
 
 // bearer is an access token, sent with each stream over TLS.
 type bearer string

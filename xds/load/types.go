@@ -15,6 +15,7 @@ import (
 	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	grpccredentialv3 "github.com/envoyproxy/go-control-plane/envoy/config/grpc_credential/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
@@ -388,6 +389,7 @@ func linked() []proto.Message {
 		(*safecrossschemev3.SafeCrossSchemeConfig)(nil),
 		// extensions/key_value
 		(*filebasedv3.FileBasedKeyValueStoreConfig)(nil),
+		(*grpccredentialv3.FileBasedMetadataConfig)(nil),
 		// extensions/load_balancing_policies
 		(*clientsideweightedroundrobinv3.ClientSideWeightedRoundRobin)(nil),
 		(*clusterprovidedv3.ClusterProvided)(nil),
