@@ -18,6 +18,7 @@ import (
 	"weir.dev/weir/control/dialect/gatewayapi"
 	"weir.dev/weir/control/emit"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/policy/backendtls"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
@@ -34,6 +35,8 @@ type Options struct {
 	Controller string
 	// ExternalName takes Services of that type, which can lead anywhere.
 	ExternalName bool
+	// Provision tells that proxies are run as Gateways ask in spec.infrastructure.
+	Provision bool
 }
 
 // ControllerName is the controllerName of GatewayClasses that are ours.
@@ -47,6 +50,7 @@ type Translator struct {
 	view     *source.View
 	dialects dialects
 	emitter  *emit.Emitter
+	planner  *infra.Planner
 	// all is the gateways that there are; its key means nothing.
 	all   *memo.Func[struct{}, []source.Name]
 	order []source.Name
@@ -58,7 +62,7 @@ func NewTranslator(o Options) *Translator {
 	backends := backend.New(backend.Options{ExternalName: o.ExternalName, TLS: policies})
 	ds := newDialects(o, backends, policies)
 	t := &Translator{
-		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends),
+		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends), planner: infra.NewPlanner(ds),
 		view: source.NewView(append(ds.indexes(), policies.Index(), backends.Index())...),
 		all:  memo.NewFunc(func(c *memo.Ctx, _ struct{}) []source.Name { return ds.Gateways(c) }, slices.Equal[[]source.Name]),
 	}
@@ -71,6 +75,8 @@ func NewTranslator(o Options) *Translator {
 type Result struct {
 	// Gateways whose resources are others now, or that are gone.
 	Gateways []source.Name
+	// Plans of gateways' proxies that are others now.
+	Plans []*infra.Plan
 	// Statuses of objects that are others now, by key.
 	Statuses []*status.Update
 	// Strangers are objects that were ours and are no more; their statuses are left.
@@ -112,6 +118,12 @@ func (t *Translator) take(ch memo.Change, out *Result) {
 	if t.emitter.Take(t.db, ch) {
 		return
 	}
+	if p, ok := t.planner.Changed(ch); ok {
+		if p != nil {
+			out.Plans = append(out.Plans, p)
+		}
+		return
+	}
 	switch key, u, ok := t.dialects.status(ch); {
 	case ok && u != nil:
 		out.Statuses = append(out.Statuses, u)
@@ -125,6 +137,7 @@ func (t *Translator) watch(now []source.Name, out *Result) {
 	for _, name := range now {
 		if !slices.Contains(t.order, name) {
 			t.emitter.Watch(t.db, name)
+			t.planner.Watch(t.db, name)
 		}
 	}
 	for _, name := range t.order {
@@ -132,6 +145,7 @@ func (t *Translator) watch(now []source.Name, out *Result) {
 			continue
 		}
 		t.emitter.Unwatch(t.db, name)
+		t.planner.Unwatch(t.db, name)
 		out.Gateways = append(out.Gateways, name)
 	}
 	t.order = now

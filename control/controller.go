@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 )
@@ -16,6 +17,10 @@ import (
 // A Runner runs the proxies of gateways. Its methods are called from the
 // Controller's goroutine.
 type Runner interface {
+	// Hear is told what came, changed or went, before it is translated; it may be nothing,
+	// when the Queue was woken. It returns what has become known of proxies since, as
+	// changes of kind source.Fleets.
+	Hear(changes []source.Change) []source.Change
 	// Plan is told which gateways came, changed or went, before they are served. It
 	// returns what is known of their proxies and was not known before, such as their
 	// addresses, as changes of kind source.Fleets.
@@ -42,7 +47,10 @@ type Controller struct {
 	Runner     Runner
 	// Writer may be nil.
 	Writer Writer
-	Log    *slog.Logger
+	// Provision is told of each Gateway whose proxies are to be run otherwise, and of
+	// those that are gone. It may be nil, and must not block for long.
+	Provision func(plans []*infra.Plan, gone []source.Name)
+	Log       *slog.Logger
 
 	held map[source.Key]held
 }
@@ -77,9 +85,10 @@ func (c *Controller) Step(batch []source.Change) {
 		for _, u := range r.Statuses {
 			statuses[u.Key] = u
 		}
+		c.provision(r)
 		return r.Gateways
 	}
-	for changes := batch; len(changes) > 0; {
+	for changes := append(slices.Clone(batch), c.Runner.Hear(batch)...); len(changes) > 0; {
 		gateways := apply(changes)
 		if planned := c.Runner.Plan(c.Translator, gateways); len(planned) > 0 {
 			gateways = append(gateways, apply(planned)...)
@@ -94,6 +103,23 @@ func (c *Controller) Step(batch []source.Change) {
 	c.write(statuses)
 	if c.Log != nil && len(batch) > 0 {
 		c.Log.Debug("translated", "changes", len(batch), "statuses", len(statuses), "took", time.Since(start))
+	}
+}
+
+// provision tells who runs proxies how to.
+func (c *Controller) provision(r Result) {
+	if c.Provision == nil {
+		return
+	}
+	var gone []source.Name
+	there := c.Translator.Gateways()
+	for _, name := range r.Gateways {
+		if !slices.Contains(there, name) {
+			gone = append(gone, name)
+		}
+	}
+	if len(r.Plans)+len(gone) > 0 {
+		c.Provision(r.Plans, gone)
 	}
 }
 

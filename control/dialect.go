@@ -3,6 +3,7 @@
 package control
 
 import (
+	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/dialect/gatewayapi"
 	"weir.dev/weir/control/emit"
@@ -17,6 +18,9 @@ import (
 // the objects. It consists of pure functions over a View, remembered in one memo.DB.
 type Dialect interface {
 	emit.Graph
+	// Parameters returns how a gateway's proxies are to be run, where somebody else runs
+	// them.
+	Parameters(c *memo.Ctx, gateway source.Name) v1alpha1.GatewayParametersSpec
 	// Owns reports whether gateways of that name are the dialect's, whether there is one
 	// or not. No other dialect owns it.
 	Owns(gateway source.Name) bool
@@ -40,7 +44,7 @@ type dialects []Dialect
 
 func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies) dialects {
 	return dialects{
-		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls}),
+		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Provisions: o.Provision}),
 	}
 }
 
@@ -66,6 +70,14 @@ func (ds dialects) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway {
 		return d.Gateway(c, name)
 	}
 	return nil
+}
+
+// Parameters returns how a gateway's proxies are run.
+func (ds dialects) Parameters(c *memo.Ctx, name source.Name) v1alpha1.GatewayParametersSpec {
+	if _, d := ds.of(name); d != nil {
+		return d.Parameters(c, name)
+	}
+	return v1alpha1.GatewayParametersSpec{}
 }
 
 // Hosts returns the hosts of a table.

@@ -52,6 +52,9 @@ func New(o Options) *Runner {
 // Acknowledged is always true: Serve returns when the proxy has answered.
 func (r *Runner) Acknowledged(source.Name) bool { return true }
 
+// Hear has nothing to tell: Serve does.
+func (r *Runner) Hear([]source.Change) []source.Change { return nil }
+
 // Plan gives gateways their addresses.
 func (r *Runner) Plan(t *control.Translator, gateways []source.Name) []source.Change {
 	there := t.Gateways()

@@ -29,8 +29,12 @@ type Fleet struct {
 	Unprivileged bool
 	// Unusable are the addresses asked for that cannot be had.
 	Unusable []string
-	// Ready tells that all proxies have acknowledged what they serve.
+	// Ready tells that there are proxies, and that all have acknowledged what they serve.
 	Ready bool
+	// Absent tells that there is no proxy.
+	Absent bool
+	// Waiting is what is missing until they are ready, for people; it may be empty.
+	Waiting string
 	// Problem is why they did not, for people.
 	Problem string
 	// Ports that cannot be served, and why.
@@ -53,6 +57,6 @@ func (f *Fleet) DeepCopyObject() runtime.Object {
 
 // Equal reports whether both say the same.
 func (f *Fleet) Equal(o *Fleet) bool {
-	return f.Ready == o.Ready && f.Problem == o.Problem && slices.Equal(f.Addresses, o.Addresses) &&
+	return f.Ready == o.Ready && f.Absent == o.Absent && f.Waiting == o.Waiting && f.Problem == o.Problem && slices.Equal(f.Addresses, o.Addresses) &&
 		slices.Equal(f.Unusable, o.Unusable) && slices.Equal(f.Bind, o.Bind) && f.Unprivileged == o.Unprivileged && maps.Equal(f.Ports, o.Ports)
 }

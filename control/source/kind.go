@@ -31,6 +31,7 @@ var (
 	EndpointSlice         = Kind{discoveryv1.GroupName, "EndpointSlice"}
 	ServiceImport         = Kind{v1alpha1.MulticlusterGroup, "ServiceImport"}
 	Backend               = Kind{v1alpha1.Group, "Backend"}
+	GatewayParameters     = Kind{v1alpha1.Group, "GatewayParameters"}
 )
 
 const experimental = gwxv1alpha1.GroupName
@@ -100,6 +101,10 @@ func Types() []Type {
 		{
 			Kind: Backend, Versions: []string{"v1alpha1"}, Resource: "backends", Namespaced: true, Optional: true,
 			New: func() Object { return &v1alpha1.Backend{} },
+		},
+		{
+			Kind: GatewayParameters, Versions: []string{"v1alpha1"}, Resource: "gatewayparameters", Namespaced: true, Optional: true,
+			New: func() Object { return &v1alpha1.GatewayParameters{} },
 		},
 	}
 }

@@ -11,4 +11,6 @@ import (
 	"weir.dev/weir/xds/ledger/ledgertest"
 )
 
-func TestFields(t *testing.T) { ledgertest.Run(t, "fields.txt", &corev3.ConfigSource{}, &grpccredentialv3.FileBasedMetadataConfig{}) }
+func TestFields(t *testing.T) {
+	ledgertest.Run(t, "fields.txt", &corev3.ConfigSource{}, &grpccredentialv3.FileBasedMetadataConfig{})
+}

@@ -108,12 +108,25 @@ func AddShared(fs *pflag.FlagSet) *Set {
 	return s
 }
 
-func (s *Set) addShared() {
+// AddLog defines those of Envoy's flags that are about the log.
+func AddLog(fs *pflag.FlagSet) *Set {
+	s := &Set{fs: fs, files: true, mode: string(Serve), drainStrategy: string(Gradual)}
+	fs.SortFlags = false
+	s.addLog()
+	return s
+}
+
+func (s *Set) addLog() {
 	fs, o := s.fs, &s.out
 	fs.StringVarP(&s.level, "log-level", "l", "info", "one of "+strings.Join(logging.LevelNames(), ", "))
 	fs.StringVar(&s.components, "component-log-level", "", "levels of single components, such as `upstream:debug,admin:off`")
 	fs.StringVar(&o.Log.Format, "log-format", logging.DefaultFormat, "`pattern` of a log line, or json")
 	fs.StringVar(&o.LogPath, "log-path", "", "log to this `file`, opened anew on SIGUSR1")
+}
+
+func (s *Set) addShared() {
+	s.addLog()
+	fs := s.fs
 	fs.Uint32Var(&s.drain, "drain-time-s", 600, "longest time in `seconds` that draining may take")
 	fs.StringVar(&s.drainStrategy, "drain-strategy", string(Gradual), "`gradual` or immediate: how soon connections are asked to close")
 	fs.Uint32Var(&s.concurrency, "concurrency", 0, "number of `workers` (default: one per CPU)")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gateway runs both houses in one process: objects from files or a cluster,
-// translated, and served by a proxy that is joined in memory.
+// Package gateway runs a control plane: objects from files or a cluster, translated, and
+// served by a proxy of this process that is joined in memory, or by proxies elsewhere.
 package gateway
 
 import (
@@ -14,6 +14,8 @@ import (
 	"sync"
 
 	"weir.dev/weir/control"
+	"weir.dev/weir/control/infra"
+	"weir.dev/weir/control/leader"
 	"weir.dev/weir/control/local"
 	"weir.dev/weir/control/offline"
 	"weir.dev/weir/control/source"
@@ -29,11 +31,24 @@ type Proxy interface {
 	Run(ctx context.Context) error
 }
 
-// A Gateway is a control plane and its proxy.
+// A Fleet serves proxies of other processes.
+type Fleet struct {
+	control.Runner
+	// Queue is where the Runner puts changes.
+	Queue *source.Queue
+	// Serve answers proxies until ctx ends.
+	Serve func(ctx context.Context) error
+	// Provisioner runs proxies; nil leaves that to others.
+	Provisioner *infra.Provisioner
+	// Elector says whether this replica writes to the cluster; nil is always.
+	Elector *leader.Elector
+}
+
+// A Gateway is a control plane and its proxies.
 type Gateway struct {
-	proxy      Proxy
+	serve      func(ctx context.Context) error
 	watch      func(ctx context.Context) error // reads changes until ctx ends
-	writer     *kube.StatusWriter              // nil without a cluster
+	write      func(ctx context.Context)       // writes to the cluster until ctx ends; nil without one
 	controller *control.Controller
 	log        *slog.Logger
 	wg         sync.WaitGroup
@@ -45,8 +60,10 @@ type Options struct {
 	// Files and folders that hold the objects.
 	Paths []string
 	// Skip says which files are not objects; nil is none.
-	Skip  func(path string, data []byte) bool
+	Skip func(path string, data []byte) bool
+	// Proxy of this process; nil if there is a Fleet instead.
 	Proxy Proxy
+	Fleet *Fleet
 	Log   *slog.Logger
 	// Pool has the addresses that Gateways get; the zero Prefix is none.
 	Pool netip.Prefix
@@ -55,7 +72,7 @@ type Options struct {
 // reached is where the Gateways of this machine are reached.
 const reached = "127.0.0.1"
 
-// Start reads the objects and has the proxy serve them. The error is that nothing
+// Start reads the objects and has proxies serve them. The error is that nothing
 // can be served, with all problems, one a line; what is wrong with a part is logged.
 func Start(o Options) (*Gateway, error) {
 	r, err := file.New()
@@ -85,24 +102,52 @@ func Start(o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// StartCluster has the proxy serve what a cluster says, once Run has read it.
+// StartCluster has proxies serve what a cluster says, once Run has read it.
 func StartCluster(c *kube.Cluster, o Options) *Gateway {
 	g := assemble(o)
 	s := kube.NewSource(c, g.controller.Queue, o.Log)
-	g.writer = kube.NewStatusWriter(s, o.Control.ControllerName(), o.Log)
-	g.controller.Writer = g.writer
-	g.watch = s.Run
+	writer := kube.NewStatusWriter(s, o.Control.ControllerName(), o.Log)
+	g.controller.Writer = writer
+	g.watch, g.write = s.Run, writer.Run
+	if o.Fleet != nil {
+		g.write = o.Fleet.writes(g.controller, writer)
+	}
 	return g
 }
 
-func assemble(o Options) *Gateway {
-	runner := local.New(local.Options{Apply: o.Proxy.Apply, Reached: reached, Unprivileged: os.Geteuid() != 0, Pool: o.Pool})
-	return &Gateway{proxy: o.Proxy, log: o.Log, controller: &control.Controller{
-		Queue: &source.Queue{}, Translator: control.NewTranslator(o.Control), Runner: runner, Log: o.Log,
-	}}
+// writes returns what writes to the cluster: while this replica leads, the Provisioner and
+// the statuses.
+func (f *Fleet) writes(c *control.Controller, statuses *kube.StatusWriter) func(ctx context.Context) {
+	lead := statuses.Run
+	if f.Provisioner != nil {
+		c.Provision = f.Provisioner.Provision
+		lead = func(ctx context.Context) {
+			var wg sync.WaitGroup
+			wg.Go(func() { f.Provisioner.Run(ctx) })
+			statuses.Run(ctx)
+			wg.Wait()
+		}
+	}
+	if f.Elector == nil {
+		return lead
+	}
+	return func(ctx context.Context) { f.Elector.Run(ctx, lead) }
 }
 
-// Run serves until ctx ends, the proxy decides to stop, or the objects can not be
+func assemble(o Options) *Gateway {
+	g := &Gateway{log: o.Log, controller: &control.Controller{
+		Queue: &source.Queue{}, Translator: control.NewTranslator(o.Control), Log: o.Log,
+	}}
+	if o.Fleet != nil {
+		g.serve, g.controller.Queue, g.controller.Runner = o.Fleet.Serve, o.Fleet.Queue, o.Fleet.Runner
+		return g
+	}
+	g.serve = o.Proxy.Run
+	g.controller.Runner = local.New(local.Options{Apply: o.Proxy.Apply, Reached: reached, Unprivileged: os.Geteuid() != 0, Pool: o.Pool})
+	return g
+}
+
+// Run serves until ctx ends, a proxy of this process decides to stop, or the objects can not be
 // read at all; and keeps up with changes until the proxy has drained.
 func (g *Gateway) Run(ctx context.Context) error {
 	serving, end := context.WithCancel(ctx)
@@ -119,10 +164,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 		// It ends with the context, and has no other way to.
 		_ = g.controller.Run(watching)
 	})
-	if g.writer != nil {
-		g.wg.Go(func() { g.writer.Run(watching) })
+	if g.write != nil {
+		g.wg.Go(func() { g.write(watching) })
 	}
-	err := g.proxy.Run(serving)
+	err := g.serve(serving)
 	stop()
 	g.wg.Wait()
 	return errors.Join(refused, err)

@@ -55,7 +55,18 @@ func TestSchemas(t *testing.T) {
 // TestInstalled compares the schemas of Weir's own kinds with the CRDs that are
 // installed.
 func TestInstalled(t *testing.T) {
-	data, err := os.ReadFile("../../../deploy/crds/weir.dev_backends.yaml")
+	files, err := filepath.Glob("../../../deploy/crds/weir.dev_*.yaml")
+	if err != nil || len(files) != 2 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) { compareInstalled(t, file) })
+	}
+}
+
+func compareInstalled(t *testing.T, file string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

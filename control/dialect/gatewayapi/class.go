@@ -4,10 +4,13 @@ package gatewayapi
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
@@ -18,6 +21,7 @@ import (
 type class struct {
 	generation int64
 	problems   []graph.Problem
+	parameters v1alpha1.GatewayParametersSpec
 }
 
 // readClass returns a GatewayClass, or nil if it is not ours.
@@ -28,12 +32,42 @@ func (d *Dialect) readClass(c *memo.Ctx, name string) *class {
 	}
 	out := &class{generation: o.Generation}
 	if p := o.Spec.ParametersRef; p != nil {
-		out.problems = append(out.problems, graph.Problem{
-			Path: "spec.parametersRef", Reason: string(gwapiv1.GatewayClassReasonInvalidParameters),
-			Message: fmt.Sprintf("parameters of kind %s are not known: leave parametersRef out", source.Kind{Group: string(p.Group), Kind: string(p.Kind)}),
-		})
+		namespace := ""
+		if p.Namespace != nil {
+			namespace = string(*p.Namespace)
+		}
+		spec, problem := parameters(c, source.Kind{Group: string(p.Group), Kind: string(p.Kind)}, source.Name{Namespace: namespace, Name: p.Name})
+		if problem != "" {
+			out.problems = append(out.problems, graph.Problem{Path: "spec.parametersRef", Reason: string(gwapiv1.GatewayClassReasonInvalidParameters), Message: problem})
+		}
+		out.parameters = spec
 	}
 	return out
+}
+
+// parameters reads how proxies are run, and says what is wrong with the reference.
+func parameters(c *memo.Ctx, kind source.Kind, name source.Name) (spec v1alpha1.GatewayParametersSpec, problem string) {
+	if kind != source.GatewayParameters {
+		return spec, fmt.Sprintf("parameters of kind %s are not known: refer to a %s, or leave parametersRef out", kind, source.GatewayParameters)
+	}
+	if name.Namespace == "" {
+		return spec, fmt.Sprintf("it names no namespace: give that of the %s", source.GatewayParameters.Kind)
+	}
+	o, ok := source.Get[*v1alpha1.GatewayParameters](c, source.GatewayParameters, name)
+	if !ok {
+		return spec, fmt.Sprintf("there is no %s %s", source.GatewayParameters.Kind, name)
+	}
+	return o.Spec, ""
+}
+
+// Parameters returns how a Gateway's proxies are run: as its own parameters say and, what
+// these leave out, its class's.
+func (d *Dialect) Parameters(c *memo.Ctx, name source.Name) v1alpha1.GatewayParametersSpec {
+	g := d.gateway.Get(c, name)
+	if g == nil {
+		return v1alpha1.GatewayParametersSpec{}
+	}
+	return g.parameters
 }
 
 func (d *Dialect) statusOfClass(c *memo.Ctx, name string) *status.Update {
@@ -44,10 +78,25 @@ func (d *Dialect) statusOfClass(c *memo.Ctx, name string) *status.Update {
 	s := &gwapiv1.GatewayClassStatus{
 		Conditions: []metav1.Condition{status.Judge(gwapiv1.GatewayClassConditionStatusAccepted, cl.problems,
 			gwapiv1.GatewayClassReasonAccepted, "its Gateways are served", cl.generation)},
-		SupportedFeatures: supportedFeatures(),
+		SupportedFeatures: d.features(),
 	}
 	return &status.Update{Key: source.Key{Kind: source.GatewayClass, Name: source.Name{Name: name}}, Status: s, Problems: cl.problems}
 }
+
+// features are those supported, in order.
+func (d *Dialect) features() []gwapiv1.SupportedFeature {
+	out := supportedFeatures()
+	if !d.provisions {
+		return out
+	}
+	i, _ := slices.BinarySearchFunc(out, infrastructure, func(f gwapiv1.SupportedFeature, name gwapiv1.FeatureName) int {
+		return strings.Compare(string(f.Name), string(name))
+	})
+	return slices.Insert(out, i, gwapiv1.SupportedFeature{Name: infrastructure})
+}
+
+// infrastructure is the feature that who runs no proxies cannot have.
+const infrastructure = gwapiv1.FeatureName("GatewayInfrastructure")
 
 // supportedFeatures are the API's names of what is supported, in order.
 func supportedFeatures() []gwapiv1.SupportedFeature {

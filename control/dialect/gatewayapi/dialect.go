@@ -38,11 +38,14 @@ type Options struct {
 	Controller string
 	Backends   *backend.Backends
 	TLS        *backendtls.Policies
+	// Provisions tells that proxies are run as Gateways ask in spec.infrastructure.
+	Provisions bool
 }
 
 // A Dialect reads the Gateway API's objects. It serves one memo.DB.
 type Dialect struct {
 	controller gwapiv1.GatewayController
+	provisions bool
 	backends   *backend.Backends
 	tls        *backendtls.Policies
 
@@ -79,7 +82,7 @@ func New(o Options) *Dialect {
 		o.Controller = DefaultController
 	}
 	d := &Dialect{
-		controller: gwapiv1.GatewayController(o.Controller), backends: o.Backends, tls: o.TLS,
+		controller: gwapiv1.GatewayController(o.Controller), provisions: o.Provisions, backends: o.Backends, tls: o.TLS,
 		setsOf:   &source.Index{Kind: source.ListenerSet, Keys: parentOfSet},
 		routesOf: map[source.Kind]*source.Index{},
 	}

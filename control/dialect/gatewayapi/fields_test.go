@@ -44,6 +44,7 @@ func TestFields(t *testing.T) {
 		"gateway.networking.k8s.io.BackendTLSPolicy": gwapiv1.BackendTLSPolicySpec{},
 		"gateway.networking.k8s.io.ReferenceGrant":   gwapiv1.ReferenceGrantSpec{},
 		"weir.dev.Backend":                           v1alpha1.BackendSpec{},
+		"weir.dev.GatewayParameters":                 v1alpha1.GatewayParametersSpec{},
 		"multicluster.x_k8s.io.ServiceImport":        v1alpha1.ServiceImportSpec{},
 	} {
 		var want []string

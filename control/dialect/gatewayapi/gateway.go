@@ -10,6 +10,7 @@ import (
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -31,6 +32,8 @@ type gateway struct {
 	refs        []graph.Problem
 	// insecure tells that clients without a valid certificate are let in somewhere.
 	insecure bool
+	// parameters say how the proxies are run.
+	parameters v1alpha1.GatewayParametersSpec
 }
 
 // readGateway returns a Gateway, or nil if it is not ours.
@@ -39,17 +42,21 @@ func (d *Dialect) readGateway(c *memo.Ctx, name source.Name) *gateway {
 	if !ok {
 		return nil
 	}
-	if cl := d.class.Get(c, string(o.Spec.GatewayClassName)); cl == nil || len(cl.problems) > 0 {
+	cl := d.class.Get(c, string(o.Spec.GatewayClassName))
+	if cl == nil || len(cl.problems) > 0 {
 		return nil
 	}
-	g := &gateway{name: name, generation: o.Generation, spec: &o.Spec}
+	g := &gateway{name: name, generation: o.Generation, spec: &o.Spec, parameters: cl.parameters}
 	for i, a := range o.Spec.Addresses {
 		g.address(fmt.Sprintf("spec.addresses[%d]", i), a)
 	}
 	if infra := o.Spec.Infrastructure; infra != nil && infra.ParametersRef != nil {
 		p := infra.ParametersRef
-		g.refuse("spec.infrastructure.parametersRef", gwapiv1.GatewayReasonInvalidParameters,
-			"parameters of kind %s are not known: leave parametersRef out", source.Kind{Group: string(p.Group), Kind: string(p.Kind)})
+		own, problem := parameters(c, source.Kind{Group: string(p.Group), Kind: string(p.Kind)}, source.Name{Namespace: name.Namespace, Name: p.Name})
+		if problem != "" {
+			g.refuse("spec.infrastructure.parametersRef", gwapiv1.GatewayReasonInvalidParameters, "%s", problem)
+		}
+		g.parameters = own.Over(cl.parameters)
 	}
 	if o.Spec.DefaultScope != "" && o.Spec.DefaultScope != "None" {
 		g.refuse("spec.defaultScope", gwapiv1.GatewayReasonInvalid, "default Gateways are not supported: leave defaultScope out, and name the Gateway in each route's parentRefs")

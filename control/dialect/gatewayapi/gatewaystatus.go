@@ -3,6 +3,7 @@
 package gatewayapi
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -24,6 +25,11 @@ func fleet(c *memo.Ctx, name source.Name) *source.Fleet {
 		return source.NewFleet(name)
 	}
 	return f
+}
+
+// waiting says what proxies that are not ready are waited for.
+func waiting(f *source.Fleet) string {
+	return cmp.Or(f.Waiting, "the proxies have not acknowledged yet what they serve")
 }
 
 // statusOfGateway returns the status of a Gateway, or nil if it is not ours.
@@ -111,8 +117,10 @@ func programmed(g *gateway, own, all []*listener, f *source.Fleet) metav1.Condit
 		return not(gwapiv1.GatewayReasonInvalid, "%s", f.Problem)
 	case len(f.Addresses) == 0:
 		return not(gwapiv1.GatewayReasonAddressNotAssigned, "the proxies have no address yet")
+	case f.Absent:
+		return not(gwapiv1.GatewayReasonNoResources, "%s", waiting(f))
 	case !f.Ready:
-		return not(gwapiv1.GatewayReasonPending, "the proxies have not acknowledged yet what they serve")
+		return not(gwapiv1.GatewayReasonPending, "%s", waiting(f))
 	}
 	return status.Condition(gwapiv1.GatewayConditionProgrammed, true, gwapiv1.GatewayReasonProgrammed, "the proxies serve it", g.generation)
 }
@@ -194,7 +202,7 @@ func (l *listener) programmed(generation int64, g *gateway, f *source.Fleet) met
 	case f.Problem != "":
 		return not(gwapiv1.ListenerReasonInvalid, f.Problem)
 	case !f.Ready || len(f.Unusable) > 0:
-		return not(gwapiv1.ListenerReasonPending, "the proxies have not acknowledged yet what they serve")
+		return not(gwapiv1.ListenerReasonPending, waiting(f))
 	}
 	return status.Condition(gwapiv1.ListenerConditionProgrammed, true, gwapiv1.ListenerReasonProgrammed, "the proxies serve it", generation)
 }
@@ -247,8 +255,7 @@ func (d *Dialect) statusOfSet(c *memo.Ctx, name source.Name) *status.Update {
 		}
 		programmed := status.Condition(gwapiv1.ListenerSetConditionProgrammed, true, gwapiv1.ListenerSetReasonProgrammed, "the proxies serve it", o.Generation)
 		if !f.Ready || f.Problem != "" {
-			programmed = status.Condition(gwapiv1.ListenerSetConditionProgrammed, false, gwapiv1.ListenerSetReasonPending,
-				"the proxies have not acknowledged yet what they serve", o.Generation)
+			programmed = status.Condition(gwapiv1.ListenerSetConditionProgrammed, false, gwapiv1.ListenerSetReasonPending, waiting(f), o.Generation)
 		}
 		s.Conditions = []metav1.Condition{status.Condition(gwapiv1.ListenerSetConditionAccepted, true, reason, message, o.Generation), programmed}
 	}

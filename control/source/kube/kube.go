@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -125,10 +126,14 @@ func (s *Source) informer(ctx context.Context, kind source.Kind, gvr schema.Grou
 	})
 }
 
-// bare returns an object without what changes when its status is written.
+// bare returns an object without what changes when its status is written. That of a
+// Service says where it is reached, and is not ours.
 func bare(o source.Object) source.Object {
 	out := o.DeepCopyObject().(source.Object)
 	out.SetResourceVersion("")
+	if _, ok := out.(*corev1.Service); ok {
+		return out
+	}
 	if f := reflect.ValueOf(out).Elem().FieldByName("Status"); f.IsValid() {
 		f.SetZero()
 	}

@@ -189,7 +189,7 @@ func (w *StatusWriter) write(ctx context.Context, u *status.Update) error {
 		if err != nil {
 			return fmt.Errorf("encode status of %s: %w", u.Key, err)
 		}
-		answer, err := resource.Patch(ctx, u.Key.Name.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "weir"}, "status")
+		answer, err := resource.Patch(ctx, u.Key.Name.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: manager}, "status")
 		if err == nil {
 			return w.remember(u.Key, answer)
 		}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package infra says what a Gateway's proxies are in a cluster: a Deployment, a Service,
+// a ServiceAccount, a ConfigMap with their bootstrap and, as asked, what scales and what
+// protects them. [Planner] reads from a View how they are to be, [Plan.Objects] writes
+// it as objects, and [Provisioner] applies these.
+//
+// The objects belong to the Gateway, in its namespace: Kubernetes removes them with it.
+// The package opens no connections; who does is given to the Provisioner.
+package infra
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/control/api/v1alpha1"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+// ManagedBy is the label of what Weir provisions; its value is ManagedByWeir.
+const (
+	ManagedBy     = "app.kubernetes.io/managed-by"
+	ManagedByWeir = "weir"
+)
+
+// A Plan is how the proxies of one Gateway are to be.
+type Plan struct {
+	Gateway source.Name
+	UID     types.UID
+	Class   string
+	// Labels and Annotations that the Gateway asks for.
+	Labels, Annotations map[string]string
+	// Address asked for; "" is any.
+	Address    string
+	Ports      []Port
+	Parameters v1alpha1.GatewayParametersSpec
+}
+
+// A Port is one of a Gateway, and what its proxies bind for it.
+type Port struct {
+	Number, Bound int32
+	UDP           bool
+}
+
+// A Graph is what a dialect makes of a View.
+type Graph interface {
+	Gateway(c *memo.Ctx, name source.Name) *graph.Gateway
+	Parameters(c *memo.Ctx, name source.Name) v1alpha1.GatewayParametersSpec
+}
+
+// A Planner makes Plans of a Graph. It serves one memo.DB.
+type Planner struct {
+	graph Graph
+	plan  *memo.Func[source.Name, *Plan]
+}
+
+// NewPlanner returns a Planner.
+func NewPlanner(g Graph) *Planner {
+	p := &Planner{graph: g}
+	p.plan = memo.NewFunc(p.read, func(a, b *Plan) bool { return reflect.DeepEqual(a, b) })
+	return p
+}
+
+// Watch has the DB's Settle keep a Gateway's Plan up to date.
+func (p *Planner) Watch(db *memo.DB, gateway source.Name) { p.plan.Watch(db, gateway) }
+
+// Unwatch is the opposite of Watch.
+func (p *Planner) Unwatch(db *memo.DB, gateway source.Name) { p.plan.Unwatch(db, gateway) }
+
+// Changed returns the Plan that a change reported by Settle is of. It is nil if the
+// Gateway needs no proxies: it is not ours, not accepted, or has no listener that could
+// be served.
+func (p *Planner) Changed(ch memo.Change) (*Plan, bool) {
+	_, plan, ok := p.plan.Watched(ch)
+	return plan, ok
+}
+
+func (p *Planner) read(c *memo.Ctx, name source.Name) *Plan {
+	g := p.graph.Gateway(c, name)
+	o, ok := source.Get[*gwapiv1.Gateway](c, source.Gateway, name)
+	if g == nil || !ok || len(g.Sockets) == 0 {
+		return nil
+	}
+	out := &Plan{
+		Gateway: name, UID: o.UID, Class: string(o.Spec.GatewayClassName), Labels: map[string]string{}, Annotations: map[string]string{},
+		Parameters: p.graph.Parameters(c, name),
+	}
+	if i := o.Spec.Infrastructure; i != nil {
+		for k, v := range i.Labels {
+			out.Labels[string(k)] = string(v)
+		}
+		for k, v := range i.Annotations {
+			out.Annotations[string(k)] = string(v)
+		}
+	}
+	if len(g.Addresses) > 0 {
+		out.Address = g.Addresses[0]
+	}
+	for _, s := range g.Sockets {
+		out.Ports = append(out.Ports, Port{s.ID.Port, g.Bound(s.ID), s.ID.UDP})
+	}
+	return out
+}
+
+// label is a name that Services may have, too, which are the strictest.
+var label = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
+
+// maxLabel is how long such a name, and the value of a label, may be.
+const maxLabel = 63
+
+// Name is that of all objects of a Gateway: its own and its class's, which becomes
+// another, with a part of their hash, if it is too long or could not be a Service's.
+func Name(gateway, class string) string {
+	name := gateway + "-" + class
+	if len(name) <= maxLabel && label.MatchString(name) {
+		return name
+	}
+	sum := sha256.Sum256([]byte(gateway + "/" + class))
+	clean := strings.Trim(strings.Map(func(r rune) rune {
+		if r == '-' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, name), "-")
+	if clean == "" || clean[0] < 'a' {
+		clean = "gateway-" + clean
+	}
+	tail := "-" + hex.EncodeToString(sum[:4])
+	return strings.Trim(clean[:min(len(clean), maxLabel-len(tail))], "-") + tail
+}
+
+// labelValue is a name as the value of a label.
+func labelValue(name string) string {
+	if len(name) <= maxLabel {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	tail := "-" + hex.EncodeToString(sum[:4])
+	return strings.TrimRight(name[:maxLabel-len(tail)], "-.") + tail
+}
+
+// GatewayOf returns the Gateway whose proxies a Service leads to.
+func GatewayOf(s *corev1.Service) (source.Name, bool) {
+	if s.Labels[ManagedBy] != ManagedByWeir {
+		return source.Name{}, false
+	}
+	for _, o := range s.OwnerReferences {
+		if o.Kind == source.Gateway.Kind && strings.HasPrefix(o.APIVersion, gwapiv1.GroupName+"/") {
+			return source.Name{Namespace: s.Namespace, Name: o.Name}, true
+		}
+	}
+	return source.Name{}, false
+}
+
+// Addresses are where a Service is reached: what the platform's load balancer gave it or,
+// of other types, its own.
+func Addresses(s *corev1.Service) []string {
+	var out []string
+	if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return slices.DeleteFunc(slices.Clone(s.Spec.ClusterIPs), func(ip string) bool { return ip == "" || ip == corev1.ClusterIPNone })
+	}
+	for _, i := range s.Status.LoadBalancer.Ingress {
+		switch {
+		case i.IP != "":
+			out = append(out, i.IP)
+		case i.Hostname != "":
+			out = append(out, i.Hostname)
+		}
+	}
+	return out
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package infra
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// Options are what all Gateways' proxies have alike.
+type Options struct {
+	// Image of proxies whose parameters name none.
+	Image string
+	// Server is where the control plane listens for proxies, host:port.
+	Server string
+	// CA are the authorities of the control plane's certificate, in PEM.
+	CA string
+}
+
+// Audience is who the proxies' tokens are for.
+const Audience = "weir-control"
+
+// Ports and places within a proxy's Pod.
+const (
+	adminPort  = 19000
+	readyPort  = 19001
+	configDir  = "/etc/weir"
+	tokenDir   = "/var/run/secrets/weir.dev"
+	nobody     = 65532 // The user of the image.
+	preStop    = 5     // Seconds that the cluster has to send no new connections to a Pod that ends.
+	drain      = 60
+	tokenLives = 3600
+)
+
+// An Object is one to apply, or to remove if it has no Body.
+type Object struct {
+	// Group, Version and Resource name its kind in paths of the API.
+	Group, Version, Resource string
+	Namespace, Name          string
+	Body                     map[string]any
+}
+
+type (
+	fields = map[string]any
+	list   = []any
+)
+
+// Objects returns what makes the proxies, in the order to apply it.
+func (p *Plan) Objects(o Options) []Object {
+	w := &writer{plan: p, o: o, name: Name(p.Gateway.Name, p.Class)}
+	bootstrap := w.bootstrap()
+	sum := sha256.Sum256([]byte(bootstrap + o.CA))
+	return []Object{
+		w.object("", "v1", "serviceaccounts", "ServiceAccount", nil, fields{"automountServiceAccountToken": false}),
+		w.object("", "v1", "configmaps", "ConfigMap", nil, fields{"data": fields{"bootstrap.yaml": bootstrap, "ca.crt": o.CA}}),
+		w.object("apps", "v1", "deployments", "Deployment", nil, fields{"spec": w.deployment(hex.EncodeToString(sum[:8]))}),
+		w.service(),
+		w.autoscaler(),
+		w.budget(),
+	}
+}
+
+type writer struct {
+	plan *Plan
+	o    Options
+	name string
+}
+
+// object is one with the Gateway for its owner.
+func (w *writer) object(group, version, resource, kind string, annotations map[string]string, body fields) Object {
+	p := w.plan
+	all := maps.Clone(annotations)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, p.Annotations)
+	body["apiVersion"], body["kind"] = version, kind
+	if group != "" {
+		body["apiVersion"] = group + "/" + version
+	}
+	body["metadata"] = fields{
+		"name": w.name, "namespace": p.Gateway.Namespace, "labels": w.labels(), "annotations": all,
+		"ownerReferences": list{fields{
+			"apiVersion": gwapiv1.GroupVersion.String(), "kind": "Gateway", "name": p.Gateway.Name, "uid": string(p.UID),
+			"controller": true,
+		}},
+	}
+	return Object{Group: group, Version: version, Resource: resource, Namespace: p.Gateway.Namespace, Name: w.name, Body: body}
+}
+
+// labels are the Gateway's, and ours, which win.
+func (w *writer) labels() map[string]string {
+	out := maps.Clone(w.plan.Labels)
+	maps.Copy(out, w.selector())
+	out["gateway.networking.k8s.io/gateway-class-name"] = labelValue(w.plan.Class)
+	out[ManagedBy] = ManagedByWeir
+	out["app.kubernetes.io/name"] = "weir-proxy"
+	return out
+}
+
+// selector finds the proxies' Pods. It can never be another.
+func (w *writer) selector() map[string]string {
+	return map[string]string{gwapiv1.GatewayNameLabelKey: labelValue(w.plan.Gateway.Name), "app.kubernetes.io/component": "proxy"}
+}
+
+func (w *writer) deployment(bootstrap string) fields {
+	s := w.plan.Parameters
+	out := fields{
+		"selector": fields{"matchLabels": w.selector()},
+		// One that serves is there before another goes.
+		"strategy": fields{"type": "RollingUpdate", "rollingUpdate": fields{"maxUnavailable": 0, "maxSurge": 1}},
+	}
+	switch {
+	case s.Autoscaling != nil: // It has the number.
+	case s.Replicas != nil:
+		out["replicas"] = *s.Replicas
+	default:
+		out["replicas"] = 1
+	}
+	annotations := maps.Clone(w.plan.Annotations)
+	annotations["weir.dev/bootstrap"] = bootstrap // Pods whose bootstrap is another are others.
+	seconds := value(s.DrainSeconds, drain)
+	pod := fields{
+		"serviceAccountName": w.name, "automountServiceAccountToken": false,
+		"terminationGracePeriodSeconds": preStop + seconds + 5,
+		"securityContext": fields{
+			"runAsNonRoot": true, "runAsUser": nobody, "runAsGroup": nobody, "fsGroup": nobody, "seccompProfile": fields{"type": "RuntimeDefault"},
+		},
+		"containers": list{w.container(seconds)},
+		"volumes": list{
+			fields{"name": "config", "configMap": fields{"name": w.name}},
+			fields{"name": "token", "projected": fields{"sources": list{
+				fields{"serviceAccountToken": fields{"path": "token", "audience": Audience, "expirationSeconds": tokenLives}},
+			}}},
+		},
+	}
+	if len(s.NodeSelector) > 0 {
+		pod["nodeSelector"] = s.NodeSelector
+	}
+	out["template"] = fields{"metadata": fields{"labels": w.labels(), "annotations": annotations}, "spec": pod}
+	return out
+}
+
+func (w *writer) container(drainSeconds int32) fields {
+	s := w.plan.Parameters
+	out := fields{
+		"name":  "proxy",
+		"image": value(s.Image, w.o.Image),
+		"args": list{
+			"proxy", "-c", configDir + "/bootstrap.yaml", "--service-node", "$(POD_NAME)", "--log-level", value(s.LogLevel, "info"),
+			"--drain-time-s", fmt.Sprint(drainSeconds),
+		},
+		"env":             list{fields{"name": "POD_NAME", "valueFrom": fields{"fieldRef": fields{"fieldPath": "metadata.name"}}}},
+		"ports":           list{fields{"name": "ready", "containerPort": readyPort, "protocol": "TCP"}},
+		"readinessProbe":  fields{"httpGet": fields{"path": "/ready", "port": readyPort}, "periodSeconds": 1, "failureThreshold": 3},
+		"lifecycle":       fields{"preStop": fields{"sleep": fields{"seconds": preStop}}},
+		"securityContext": fields{"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": fields{"drop": list{"ALL"}}},
+		"volumeMounts": list{
+			fields{"name": "config", "mountPath": configDir, "readOnly": true}, fields{"name": "token", "mountPath": tokenDir, "readOnly": true},
+		},
+	}
+	if r := s.Resources; r != nil {
+		resources := fields{}
+		if len(r.Requests) > 0 {
+			resources["requests"] = r.Requests
+		}
+		if len(r.Limits) > 0 {
+			resources["limits"] = r.Limits
+		}
+		out["resources"] = resources
+	}
+	return out
+}
+
+func (w *writer) service() Object {
+	spec := fields{"selector": w.selector(), "type": "LoadBalancer"}
+	var annotations map[string]string
+	if s := w.plan.Parameters.Service; s != nil {
+		annotations = s.Annotations
+		spec["type"] = value(s.Type, "LoadBalancer")
+		if spec["type"] == "LoadBalancer" {
+			put(spec, "loadBalancerClass", s.LoadBalancerClass)
+			put(spec, "externalTrafficPolicy", s.ExternalTrafficPolicy)
+		}
+	}
+	if w.plan.Address != "" && spec["type"] == "LoadBalancer" {
+		spec["loadBalancerIP"] = w.plan.Address
+	}
+	ports := list{}
+	for _, p := range w.plan.Ports {
+		protocol, name := "TCP", fmt.Sprintf("tcp-%d", p.Number)
+		if p.UDP {
+			protocol, name = "UDP", fmt.Sprintf("udp-%d", p.Number)
+		}
+		ports = append(ports, fields{"name": name, "port": p.Number, "targetPort": p.Bound, "protocol": protocol})
+	}
+	spec["ports"] = ports
+	return w.object("", "v1", "services", "Service", annotations, fields{"spec": spec})
+}
+
+// autoscaler has the number of proxies follow their load, if that is asked for.
+func (w *writer) autoscaler() Object {
+	a := w.plan.Parameters.Autoscaling
+	if a == nil {
+		return w.none("autoscaling", "v2", "horizontalpodautoscalers")
+	}
+	return w.object("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", nil, fields{"spec": fields{
+		"scaleTargetRef": fields{"apiVersion": "apps/v1", "kind": "Deployment", "name": w.name},
+		"minReplicas":    value(a.MinReplicas, 1), "maxReplicas": a.MaxReplicas,
+		"metrics": list{fields{"type": "Resource", "resource": fields{
+			"name": "cpu", "target": fields{"type": "Utilization", "averageUtilization": value(a.CPUPercent, 80)},
+		}}},
+	}})
+}
+
+// budget bounds how many proxies may be taken away on purpose, if that is asked for.
+func (w *writer) budget() Object {
+	b := w.plan.Parameters.DisruptionBudget
+	if b == nil {
+		return w.none("policy", "v1", "poddisruptionbudgets")
+	}
+	return w.object("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", nil, fields{"spec": fields{
+		"selector": fields{"matchLabels": w.selector()}, "maxUnavailable": b.MaxUnavailable,
+	}})
+}
+
+func (w *writer) none(group, version, resource string) Object {
+	return Object{Group: group, Version: version, Resource: resource, Namespace: w.plan.Gateway.Namespace, Name: w.name}
+}
+
+func value[T any](p *T, otherwise T) T { return *cmp.Or(p, &otherwise) }
+
+func put[T any](m fields, name string, p *T) {
+	if p != nil {
+		m[name] = *p
+	}
+}

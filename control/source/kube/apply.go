@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"weir.dev/weir/control/fleet"
+	"weir.dev/weir/control/infra"
+)
+
+// manager is how the apiserver calls what Weir applies and writes.
+const manager = "weir"
+
+func (c *Cluster) resource(group, version, resource, namespace string) dynamic.ResourceInterface {
+	return c.client.Resource(schema.GroupVersionResource{Group: group, Version: version, Resource: resource}).Namespace(namespace)
+}
+
+// Apply implements infra.Cluster, by server-side apply.
+func (c *Cluster) Apply(ctx context.Context, o infra.Object) error {
+	r := c.resource(o.Group, o.Version, o.Resource, o.Namespace)
+	if o.Body == nil {
+		err := r.Delete(ctx, o.Name, metav1.DeleteOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return named("remove", o, err)
+	}
+	data, err := json.Marshal(o.Body)
+	if err != nil {
+		return named("encode", o, err)
+	}
+	force := true
+	_, err = r.Patch(ctx, o.Name, types.ApplyPatchType, data, metav1.PatchOptions{FieldManager: manager, Force: &force})
+	return named("apply", o, err)
+}
+
+func named(verb string, o infra.Object, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s %s/%s: %w", verb, o.Resource, o.Namespace, o.Name, err)
+}
+
+// Review returns whose token it is: a service account's, and for audience.
+func (c *Cluster) Review(ctx context.Context, token, audience string) (fleet.Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	q := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+		"spec": map[string]any{"token": token, "audiences": []any{audience}},
+	}}
+	r, err := c.resource("authentication.k8s.io", "v1", "tokenreviews", "").Create(ctx, q, metav1.CreateOptions{})
+	if err != nil {
+		return fleet.Identity{}, fmt.Errorf("ask the cluster whose token it is: %w", err)
+	}
+	if ok, _, _ := unstructured.NestedBool(r.Object, "status", "authenticated"); !ok {
+		return fleet.Identity{}, errors.New("the token is not valid, too old, or not for " + audience)
+	}
+	user, _, _ := unstructured.NestedString(r.Object, "status", "user", "username")
+	parts := strings.Split(user, ":")
+	if len(parts) != 4 || parts[0] != "system" || parts[1] != "serviceaccount" {
+		return fleet.Identity{}, fmt.Errorf("the token is of %s, which is no service account", user)
+	}
+	return fleet.Identity{Namespace: parts[2], Account: parts[3]}, nil
+}
+
+// Shared returns the data of a Secret that all replicas share; the first that asks makes it.
+func (c *Cluster) Shared(ctx context.Context, namespace, name string, make func() (map[string][]byte, error)) (map[string][]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	r := c.resource("", "v1", "secrets", namespace)
+	o, err := r.Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		data, err := make()
+		if err != nil {
+			return nil, err
+		}
+		text := map[string]any{}
+		for k, v := range data {
+			text[k] = string(v)
+		}
+		_, err = r.Create(ctx, &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "stringData": text,
+			"metadata": map[string]any{"name": name, "namespace": namespace, "labels": map[string]any{infra.ManagedBy: infra.ManagedByWeir}},
+		}}, metav1.CreateOptions{FieldManager: manager})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return nil, fmt.Errorf("make Secret %s/%s: %w", namespace, name, err)
+		}
+		o, err = r.Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, name, err)
+		}
+		return secretData(o)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, name, err)
+	}
+	return secretData(o)
+}
+
+func secretData(o *unstructured.Unstructured) (map[string][]byte, error) {
+	text, err := json.Marshal(o.Object["data"])
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]byte{}
+	return out, json.Unmarshal(text, &out) // []byte is base64 in JSON.
+}
