@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
@@ -198,6 +199,24 @@ func (c *Cluster) applyManifests(ctx context.Context) error {
 			if err := c.Apply(ctx, string(text)); err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
+		}
+	}
+	return nil
+}
+
+// Patch merges a patch, in JSON, into the object that YAML names.
+func (c *Cluster) Patch(ctx context.Context, text string, patch []byte) error {
+	objects, err := Parse(text)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		at, err := c.resource(ctx, o)
+		if err != nil {
+			return err
+		}
+		if _, err := at.Patch(ctx, o.GetName(), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: manager}); err != nil {
+			return fmt.Errorf("patch %s: %w", name(o), err)
 		}
 	}
 	return nil

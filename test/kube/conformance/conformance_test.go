@@ -25,7 +25,6 @@ import (
 	"sigs.k8s.io/gateway-api/conformance/utils/suite"
 	"sigs.k8s.io/gateway-api/pkg/features"
 
-	"weir.dev/weir/test/kube/cluster"
 	"weir.dev/weir/test/kube/kubetest"
 )
 
@@ -48,7 +47,7 @@ const controller = "weir.dev/gateway-controller"
 
 // Addresses that a Gateway may ask for: one that it can have, and one that it cannot.
 const (
-	usable   = "10.246.200.1"
+	usable   = "10.245.200.1"
 	unusable = "192.0.2.1"
 )
 
@@ -93,17 +92,12 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// deploy runs Weir on the node: control plane and proxy in one process, which gives each Gateway an address of the node's.
+// deploy installs Weir as a user would: a control plane, which runs a Deployment of proxies for each Gateway. Their Services
+// have addresses of the cluster's load balancer.
 func deploy(t *testing.T, c kubetest.Cluster) {
 	t.Helper()
-	weir := c.Run(t, "weir", kubetest.Programs()["weir"], "run", "--kubeconfig", c.Kubeconfig(), "--addresses", cluster.Local.String(), "--log-level", "info")
-	t.Cleanup(func() {
-		select {
-		case <-weir.Ended():
-			t.Errorf("weir has ended by itself:\n%s", lastLines(weir.Output(), 40))
-		default:
-		}
-	})
+	c.Install(t)
+	c.Running(t, "weir-system", "weir-control")
 }
 
 // keep writes the list and the report.

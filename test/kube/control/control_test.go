@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -116,7 +117,11 @@ func condition(o *unstructured.Unstructured, kind string) string {
 // answers asks until the status is the one wanted.
 func answers(t *testing.T, c kubetest.Cluster, url string, want int) {
 	t.Helper()
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		// Where an address is nobody's by now, nobody refuses.
+		DialContext: (&net.Dialer{Timeout: time.Second}).DialContext,
+	}}
 	c.Until(t, fmt.Sprintf("%d from %s", want, url), func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {

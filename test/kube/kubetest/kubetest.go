@@ -186,6 +186,24 @@ func (c Cluster) Apply(t testing.TB, text string) {
 	}
 }
 
+// Install applies what deploy has for a cluster: Weir's control plane, as its users install it.
+func (c Cluster) Install(t testing.TB) {
+	t.Helper()
+	for _, pattern := range []string{"crds/*.yaml", "rbac.yaml", "control.yaml"} {
+		files, err := filepath.Glob(filepath.Join(os.Getenv(rootVariable), "../../deploy", pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatal(pattern, err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Apply(t, string(text))
+		}
+	}
+}
+
 // Delete deletes the objects that YAML names and waits until they are gone.
 func (c Cluster) Delete(t testing.TB, text string) {
 	t.Helper()
