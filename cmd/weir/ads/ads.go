@@ -40,10 +40,17 @@ type Server struct {
 // How long a connection may be silent before it is asked whether it lives, for an answer,
 // and how often a proxy may ask that.
 const (
-	silence  = 30 * time.Second
-	answer   = 10 * time.Second
-	mayAsk   = 5 * time.Second
-	headerIn = 5 * time.Second
+	silence = 30 * time.Second
+	answer  = 10 * time.Second
+	mayAsk  = 5 * time.Second
+)
+
+// What clients may take: of time, before they have said hello or what they ask; and of
+// streams on a connection, of which a proxy has one or two.
+const (
+	helloIn    = 10 * time.Second
+	headerIn   = 5 * time.Second
+	maxStreams = 16
 )
 
 // Listen opens the sockets. Register services on GRPC before Serve.
@@ -51,6 +58,7 @@ func Listen(o Options) (*Server, error) {
 	options := []grpc.ServerOption{
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: silence, Timeout: answer}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: mayAsk, PermitWithoutStream: true}),
+		grpc.ConnectionTimeout(helloIn), grpc.MaxConcurrentStreams(maxStreams),
 	}
 	if o.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)))
