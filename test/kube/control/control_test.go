@@ -71,16 +71,7 @@ func TestRun(t *testing.T) {
 	c.Running(t, "default", "app")
 	c.Run(t, "weir", kubetest.Programs()["weir"], "run", "--kubeconfig", c.Kubeconfig(), "--addresses", "10.246.9.0/24", "--admin", "")
 
-	address := ""
-	c.Until(t, "the Gateway to be programmed", func(context.Context) error {
-		o := c.Get(t, `{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: edge, namespace: default}}`)
-		list, _, _ := unstructured.NestedSlice(o.Object, "status", "addresses")
-		if len(list) != 1 || condition(o, "Programmed") != "True" {
-			return fmt.Errorf("its status is %v", o.Object["status"])
-		}
-		address, _, _ = unstructured.NestedString(list[0].(map[string]any), "value")
-		return nil
-	})
+	address := programmed(t, c)
 	answers(t, c, "http://"+address+"/app", 200)
 	answers(t, c, "http://"+address+"/none", 500)
 	answers(t, c, "http://"+address+"/nowhere", 404)
