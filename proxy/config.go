@@ -25,6 +25,7 @@ import (
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/resource"
+	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/runtime"
 	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
@@ -222,7 +223,12 @@ func (p *Proxy) upstreamContext() *upstream.Context {
 		Caller:       call.New(p.loops, p.clusters),
 		Log:          p.log("upstream"),
 		HealthChecks: p.healthChecks().Compile,
-		Resources:    p.resources,
+		Routes: route.Context{
+			Runtime:            p.runtime,
+			RetryHostPredicate: p.opts.Extensions.RetryHosts.CompileAny,
+			RetryPriority:      p.opts.Extensions.RetryPriorities.CompileAny,
+		},
+		Resources: p.resources,
 	}
 	c.Local.Region, c.Local.Zone, c.Local.SubZone = node.Region, node.Zone, node.SubZone
 	return c

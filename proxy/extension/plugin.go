@@ -29,6 +29,9 @@ type Plugin[T any] struct {
 // Plugins are all of one kind.
 type Plugins[T any] []Plugin[T]
 
+// CompileAny is Compile for who does not know of T.
+func (l Plugins[T]) CompileAny(name string, cfg *anypb.Any) (any, error) { return l.Compile(name, cfg) }
+
 // Compile makes a T of what a policy says: the plugin is found by the type of the
 // configuration or, if there is none, by its name.
 func (l Plugins[T]) Compile(name string, cfg *anypb.Any) (v T, err error) {

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"weir.dev/weir/proxy/resource"
+	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
@@ -46,6 +47,8 @@ type Context struct {
 	// HealthChecks compiles active health checks; paths of its problems are the cluster's.
 	// Nil knows none.
 	HealthChecks func(list []*corev3.HealthCheck, s *Settings) (NewHealthChecks, []xds.Problem)
+	// Routes compiles what clusters say in place of routes.
+	Routes route.Context
 	// Bind is the bootstrap's cluster_manager.upstream_bind_config, for clusters without
 	// one of their own.
 	Bind *corev3.BindConfig

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"weir.dev/weir/proxy/codec/h2/config"
+	"weir.dev/weir/proxy/route"
 )
 
 const (
@@ -66,6 +67,7 @@ func (k *compiler) http() {
 func (k *compiler) typedHTTP(path string, m *httpv3.HttpProtocolOptions) {
 	h := &k.out.HTTP
 	k.commonHTTP(m.GetCommonHttpProtocolOptions())
+	k.inPlaceOfRoutes(path, m)
 	k.httpFilters(path+".http_filters", m.GetHttpFilters())
 	u := m.GetUpstreamHttpProtocolOptions()
 	h.AutoSNI, h.AutoSANValidation, h.SNIHeader = u.GetAutoSni(), u.GetAutoSanValidation(), u.GetOverrideAutoSniHeader()
@@ -90,6 +92,29 @@ func (k *compiler) typedHTTP(path string, m *httpv3.HttpProtocolOptions) {
 	}
 	k.http1(path+".http_protocol_options", h1)
 	k.http2(path+".http2_protocol_options", h2)
+}
+
+// inPlaceOfRoutes compiles what the cluster says for all requests that come to it.
+func (k *compiler) inPlaceOfRoutes(path string, m *httpv3.HttpProtocolOptions) {
+	o, problems := route.CompileOverride(m.GetRetryPolicy(), m.GetRequestMirrorPolicies(), m.GetHashPolicy(), k.cx.Routes)
+	for _, p := range problems {
+		if p.Warning {
+			k.warn(path+"."+p.Path, p.Reason, "")
+		} else {
+			k.fail(path+"."+p.Path, p.Reason, "")
+		}
+	}
+	k.out.HTTP.Override = o
+	if p := m.GetOutlierDetection().GetErrorMatcher(); p != nil {
+		match, err := responsePredicate(p)
+		if err != nil && !k.failed() { // The ledger refuses what is of no use, too.
+			k.fail(path+".outlier_detection.error_matcher", err.Error(), "use http_response_headers_match")
+		}
+		if k.cluster.GetOutlierDetection() == nil {
+			k.warn(path+".outlier_detection", "has no effect without outlier_detection of the cluster", "give that, or remove this")
+		}
+		k.out.HTTP.Errors = match
+	}
 }
 
 // upstreamConfig takes the pools that there are: those that speak HTTP for requests and

@@ -9,6 +9,7 @@ import (
 
 	"weir.dev/weir/proxy/codec/h2"
 	"weir.dev/weir/proxy/engine"
+	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream/breaker"
@@ -106,6 +107,10 @@ type HTTPOptions struct {
 	MaxConnectionDurationJitter float64
 	// MaxStreamDuration ends a stream of that age, 0 is never.
 	MaxStreamDuration time.Duration
+	// Override is what the cluster says in place of routes.
+	Override route.Override
+	// Errors tells which responses outlier detection takes as errors; nil is those of 5xx.
+	Errors Predicate
 	// MaxHeaders is the number of response header fields, 100 by default.
 	MaxHeaders uint32
 	// MaxResponseHeadersKB is the size of a response's head, 60 by default.

@@ -173,11 +173,12 @@ func TestHashing(t *testing.T) {
 		"old maglev":      "lb_policy: MAGLEV\nmaglev_lb_config: {table_size: 1031}\ncommon_lb_config: {consistent_hashing_lb_config: {hash_balance_factor: 150}}",
 		"ring hash":       typed("ring_hash.v3.RingHash", "minimum_ring_size: 512"),
 		"maglev":          typed("maglev.v3.Maglev", "table_size: 1031"),
+		"the cluster's":   "lb_policy: MAGLEV\n" + `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}, hash_policy: [{header: {header_name: x-key}}]}}`,
 		"own hash policy": typed("maglev.v3.Maglev", "consistent_hashing_lb_config: {hash_policy: [{header: {header_name: x-key}}]}"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			routes := byHeader
-			if name == "own hash policy" {
+			if strings.Contains(fields, "hash_policy") {
 				routes = toLB
 			}
 			f := start(t, proxytest.Edge{Routes: routes, Clusters: cluster(fields, group("", names...))}, nil)

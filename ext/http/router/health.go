@@ -19,7 +19,7 @@ func believe(loop int, h *upstream.Host, status int, head *header.Map, grpc bool
 			status = stream.HTTPFromGRPC(code)
 		}
 	}
-	h.Outlier.Response(loop, status)
+	h.Outlier.Response(loop, judged(h, status, head))
 	h.Reached()
 	if !head.HasEnvoy() {
 		return
@@ -30,6 +30,21 @@ func believe(loop int, h *upstream.Host, status int, head *header.Map, grpc bool
 	if head.Has(header.XEnvoyImmediateHealthCheckFail) {
 		h.FailHealth()
 	}
+}
+
+// judged is the status that outlier detection is told: the response's own, unless the
+// cluster says which responses are errors.
+func judged(h *upstream.Host, status int, head *header.Map) int {
+	if h.Cluster == nil || h.Cluster.HTTP.Errors == nil {
+		return status
+	}
+	switch isError := h.Cluster.HTTP.Errors(head); {
+	case !isError:
+		return http.StatusOK
+	case status < 500:
+		return http.StatusInternalServerError
+	}
+	return status
 }
 
 // blame tells outlier detection of a try that failed.

@@ -42,7 +42,7 @@ func (q *request) mirror() {
 	if s.Upgrade {
 		return
 	}
-	mirrors := q.route.Forward.Mirrors
+	mirrors := q.mirrors()
 	for i := range mirrors {
 		m := &mirrors[i]
 		if !m.Fraction.Enabled(q.w.f.runtime, s.Random) {

@@ -119,7 +119,7 @@ func (q *request) limit() {
 // that it has not looked at the request.
 func (q *request) keep() {
 	s, f := q.s, q.route.Forward
-	q.copies = q.retry.enabled() || len(f.Mirrors) > 0 || f.InternalRedirect != nil
+	q.copies = q.retry.enabled() || len(q.mirrors()) > 0 || f.InternalRedirect != nil
 	switch {
 	case q.copies:
 		q.replay.start(s.Request.Body, q.bufferLimit())
@@ -144,7 +144,7 @@ func (q *request) prepare() {
 	q.route.FinalizeRequest(h, info, !f.suppress)
 	q.tellTimeout(h)
 	q.pick.Headers, q.pick.Stream, q.pick.Connection = h, info, info.Conn
-	if p := q.route.Forward.HashPolicy; len(p) > 0 {
+	if p := q.hashPolicy(); len(p) > 0 {
 		q.pick.Hash, q.pick.HasHash = p.Hash(h, info, q.cookie)
 	}
 	q.pick.Cookie = q.cookie

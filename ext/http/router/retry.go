@@ -33,7 +33,7 @@ func (r *retryState) enabled() bool { return r.on != 0 && r.left > 0 || r.holdin
 // begin takes the route's policy and what the request's headers add. The
 // headers are the proxy's and do not go upstream.
 func (r *retryState) begin(q *request, h *header.Map) {
-	p := q.route.Forward.Retry
+	p := q.retryPolicy()
 	if p != nil {
 		r.policy, r.on, r.left = p, p.On, p.NumRetries
 	}

@@ -170,8 +170,8 @@ type limits struct {
 func (q *request) timeouts(h *header.Map) limits {
 	f := q.route.Forward
 	l := limits{total: f.Timeout, hedged: f.Hedge != nil && f.Hedge.OnPerTryTimeout}
-	if f.Retry != nil {
-		l.perTry, l.tryIdle = f.Retry.PerTryTimeout, f.Retry.PerTryIdleTimeout
+	if p := q.retryPolicy(); p != nil {
+		l.perTry, l.tryIdle = p.PerTryTimeout, p.PerTryIdleTimeout
 	}
 	switch {
 	case f.UsesMaxStreamDuration:

@@ -61,12 +61,8 @@ func routeContext(s *extension.Services, static bool) route.Context {
 			}
 			return c, c.ContentType(), nil
 		},
-		RetryHostPredicate: func(name string, cfg *anypb.Any) (any, error) {
-			return s.Registry.RetryHosts.Compile(name, cfg)
-		},
-		RetryPriority: func(name string, cfg *anypb.Any) (any, error) {
-			return s.Registry.RetryPriorities.Compile(name, cfg)
-		},
+		RetryHostPredicate:  s.Registry.RetryHosts.CompileAny,
+		RetryPriority:       s.Registry.RetryPriorities.CompileAny,
 		RedirectPredicate:   s.Registry.RedirectPredicates.Compile,
 		CompileFilterConfig: func(_ string, cfg *anypb.Any) (any, error) { return perRoute(cfg, s) },
 		HasCluster:          s.HasCluster,
