@@ -3,8 +3,10 @@
 package xds
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +23,7 @@ import (
 
 	"weir.dev/weir/proxy/proxytest"
 	"weir.dev/weir/proxy/tls/tlstest"
+	"weir.dev/weir/xds"
 )
 
 func administered(yaml string) string {
@@ -50,6 +53,7 @@ type dumped struct {
 	secrets   adminv3.SecretsConfigDump
 	endpoints adminv3.EndpointsConfigDump
 	ecds      adminv3.EcdsConfigDump
+	scopes    adminv3.ScopedRoutesConfigDump
 	text      string
 }
 
@@ -63,7 +67,7 @@ func dump(t *testing.T, p *proxytest.Proxy) *dumped {
 		t.Fatal(err)
 	}
 	for _, c := range d.GetConfigs() {
-		for _, m := range []proto.Message{&all.clusters, &all.listeners, &all.routes, &all.secrets, &all.endpoints, &all.ecds} {
+		for _, m := range []proto.Message{&all.clusters, &all.listeners, &all.routes, &all.secrets, &all.endpoints, &all.ecds, &all.scopes} {
 			if c.MessageIs(m) {
 				if err := c.UnmarshalTo(m); err != nil {
 					t.Fatal(err)
@@ -199,5 +203,39 @@ func TestDumpTellsWhatWasFetched(t *testing.T) {
 		if p.Gauge(name) == 0 {
 			t.Errorf("%s is 0", name)
 		}
+	}
+}
+
+// The admin tells of scopes, and of the virtual hosts that were delivered for a route
+// configuration.
+func TestDumpTellsOfScopesAndHosts(t *testing.T) {
+	up := proxytest.NewUpstream(t, proxytest.Answer(proxytest.OK("up")))
+	var store xds.Store
+	_, at := weirServer(t, &store)
+	b := &xds.Builder{}
+	b.Listeners().Put("edge", edge(t, scopedManager(aggregated)), xds.Origin{})
+	b.ScopedRoutes().Put("a", scope(t, "a", "one", "routes"), xds.Origin{})
+	b.Routes().Put("routes", message(t, &routev3.RouteConfiguration{}, fmt.Sprintf(vhds, aggregated)), xds.Origin{})
+	b.VirtualHosts().Put("routes/late", host(t, "late", "late.test", "c0"), xds.Origin{})
+	b.Clusters().Put("c0", static(t, "c0", up.Addr()), xds.Origin{})
+	store.Publish(b.Build("1"))
+	p := start(t, administered(bootstrap("DELTA_GRPC", aggregated)), at)
+	got(t, listening(t, p), "GET / HTTP/1.1\r\nhost: late.test\r\nx-tenant: one\r\n\r\n", "up")
+	d := dump(t, p)
+	scopes := d.scopes.GetDynamicScopedRouteConfigs()
+	if len(scopes) != 1 || scopes[0].GetName() != "tenants" || len(scopes[0].GetScopedRouteConfigs()) != 1 || scopes[0].GetVersionInfo() == "" {
+		t.Fatalf("scopes: %v", scopes)
+	}
+	if s := unpack(t, scopes[0].GetScopedRouteConfigs()[0], &routev3.ScopedRouteConfiguration{}); s.GetName() != "a" {
+		t.Errorf("the scope is %v", s)
+	}
+	var hosts []string
+	for _, r := range d.routes.GetDynamicRouteConfigs() {
+		for _, v := range unpack(t, r.GetRouteConfig(), &routev3.RouteConfiguration{}).GetVirtualHosts() {
+			hosts = append(hosts, v.GetName())
+		}
+	}
+	if !slices.Equal(hosts, []string{"own", "late"}) {
+		t.Errorf("virtual hosts: %v", hosts)
 	}
 }
