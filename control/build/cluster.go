@@ -117,3 +117,12 @@ func Weighted(name string, parts []*endpointv3.ClusterLoadAssignment, weights []
 	}
 	return out
 }
+
+// discardPort is where RFC 863 has datagrams sent that nobody wants.
+const discardPort = 9
+
+// Discard returns endpoints that datagrams are lost at: the service "discard" of the
+// proxy's own machine, which throws them away and, as a rule, is not even there.
+func Discard() *endpointv3.ClusterLoadAssignment {
+	return Endpoints("discard", []Endpoint{{Address: Address("127.0.0.1", discardPort, true)}})
+}

@@ -89,10 +89,11 @@ func (e *Emitter) socket(c *memo.Ctx, f *frame, s *graph.Socket) (refused bool) 
 }
 
 // shared adds the cluster of a UDP socket whose datagrams go to several backends,
-// which Envoy cannot spread over clusters.
+// which Envoy cannot spread over clusters. The share of backends that are not valid is
+// lost, and not for the others.
 func (e *Emitter) shared(c *memo.Ctx, f *frame, s *graph.Socket, ch *graph.Chain) {
-	valid := validOf(ch.Backends)
-	if len(valid) < 2 {
+	valid, lost := validOf(ch.Backends), lostOf(ch.Backends)
+	if !shares(valid, lost) {
 		return
 	}
 	name := sharedName(s.ID)
@@ -102,6 +103,9 @@ func (e *Emitter) shared(c *memo.Ctx, f *frame, s *graph.Socket, ch *graph.Chain
 		if _, m := e.backends.Endpoints(c, b.Cluster); m != nil {
 			loads, weights = append(loads, m), append(weights, b.Weight)
 		}
+	}
+	if lost > 0 {
+		loads, weights = append(loads, build.Discard()), append(weights, lost)
 	}
 	cluster := build.Cluster(name, name)
 	build.ByWeight(cluster)
@@ -113,4 +117,20 @@ func sharedName(s graph.SocketID) string { return s.Name() + "/backends" }
 
 func validOf(backends []graph.Backend) []graph.Backend {
 	return slices.DeleteFunc(slices.Clone(backends), func(b graph.Backend) bool { return !b.Valid || b.Weight == 0 })
+}
+
+// lostOf is the weight of the backends that are not valid.
+func lostOf(backends []graph.Backend) uint32 {
+	lost := uint32(0)
+	for _, b := range backends {
+		if !b.Valid {
+			lost += b.Weight
+		}
+	}
+	return lost
+}
+
+// shares reports whether datagrams go to a cluster that is shared.
+func shares(valid []graph.Backend, lost uint32) bool {
+	return len(valid) > 1 || len(valid) == 1 && lost > 0
 }

@@ -65,7 +65,7 @@ func datagrams(out *listenerv3.Listener, s *graph.Socket) *listenerv3.Listener {
 		return nil // An unbound port refuses datagrams, as it should.
 	}
 	cluster := valid[0].Cluster.Name()
-	if len(valid) > 1 {
+	if shares(valid, lostOf(s.Chains[0].Backends)) {
 		cluster = sharedName(s.ID)
 	}
 	out.UdpListenerConfig = &listenerv3.UdpListenerConfig{}
