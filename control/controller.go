@@ -50,7 +50,9 @@ type Controller struct {
 	// Provision is told of each Gateway whose proxies are to be run otherwise, and of
 	// those that are gone. It may be nil, and must not block for long.
 	Provision func(plans []*infra.Plan, gone []source.Name)
-	Log       *slog.Logger
+	// Changed, if not nil, is given the objects after each batch of changes.
+	Changed func(*source.View)
+	Log     *slog.Logger
 
 	held map[source.Key]held
 }
@@ -101,6 +103,9 @@ func (c *Controller) Step(batch []source.Change) {
 		changes = c.Runner.Serve(c.Translator, gateways)
 	}
 	c.write(statuses)
+	if c.Changed != nil {
+		c.Changed(c.Translator.View())
+	}
 	if c.Log != nil && len(batch) > 0 {
 		c.Log.Debug("translated", "changes", len(batch), "statuses", len(statuses), "took", time.Since(start))
 	}

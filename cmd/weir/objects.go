@@ -27,8 +27,10 @@ type objects struct {
 	// pool has addresses for Gateways; "" is none.
 	pool string
 	// admin is where the proxy's admin listens; "" is nowhere.
-	admin   string
-	control control.Options
+	admin string
+	// registration is where version 1 of service discovery is answered; "" is nowhere.
+	registration string
+	control      control.Options
 }
 
 // defaultAdmin is where the admin of a proxy that has no bootstrap listens.
@@ -49,12 +51,22 @@ func (p *proxies) Serve(o objects, f *flags.Proxy, log *slog.Logger) (engine, er
 	if err != nil {
 		return nil, err
 	}
-	g, err := o.start(gateway.Options{Control: o.control, Paths: o.paths, Skip: demo.NotObjects, Proxy: running, Log: log})
+	opts := gateway.Options{Control: o.control, Paths: o.paths, Skip: demo.NotObjects, Proxy: running, Log: log}
+	var answers *registry
+	if o.registration != "" {
+		if answers, err = serveRegistration(o.registration, log); err != nil {
+			running.Close()
+			return nil, err
+		}
+		opts.Changed = answers.Set
+	}
+	g, err := o.start(opts)
 	if err != nil {
+		answers.stop()
 		running.Close()
 		return nil, err
 	}
-	return &serving{running, g}, nil
+	return &serving{running, g, answers}, nil
 }
 
 func (o *objects) start(opts gateway.Options) (*gateway.Gateway, error) {
@@ -94,6 +106,13 @@ func bare(admin string) (string, error) {
 type serving struct {
 	*proxy.Proxy // Close, AdminAddr, Listeners, ReopenLogs
 	*gateway.Gateway
+	answers *registry
+}
+
+// Close ends at once.
+func (s *serving) Close() {
+	s.answers.stop()
+	s.Proxy.Close()
 }
 
 // Run serves until ctx ends, and drains.

@@ -57,8 +57,9 @@ SIGTERM and SIGINT drain: a proxy that calls another drains before it. A second 
 	cmd.Flags().StringVar(&from.context, "context", "", "`name` of the kubeconfig's context; its current one, if empty")
 	cmd.Flags().StringVar(&from.pool, "addresses", "", "`range` of addresses, such as 10.0.0.0/24: each Gateway gets one")
 	cmd.Flags().StringVar(&from.admin, "admin", defaultAdmin, "`address` of the admin of the proxy that serves objects; empty for none")
+	cmd.Flags().StringVar(&from.registration, "registration", "", "`address` to answer version 1 of Envoy's service discovery at, for Services; empty for none")
 	addTranslation(cmd, &from.control)
-	for _, name := range []string{"admin", "addresses", "context"} {
+	for _, name := range []string{"admin", "addresses", "context", "registration"} {
 		complete(cmd, name, cobra.NoFileCompletions)
 	}
 	complete(cmd, "kubeconfig", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
@@ -93,6 +94,8 @@ func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, from objects) (err 
 			return startErr
 		}
 		engines = append(engines, named{"gateway", e})
+	} else if from.registration != "" {
+		return errors.New("--registration: there are no objects whose Services could be told: give some, or --kubeconfig")
 	}
 	for _, f := range set.Bootstraps {
 		e, startErr := s.Start([]document{{f.Path, f.Data}}, o, log)

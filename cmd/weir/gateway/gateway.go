@@ -65,6 +65,8 @@ type Options struct {
 	Proxy Proxy
 	Fleet *Fleet
 	Log   *slog.Logger
+	// Changed, if not nil, is given the objects whenever some have changed.
+	Changed func(*source.View)
 	// Pool has the addresses that Gateways get; the zero Prefix is none.
 	Pool netip.Prefix
 }
@@ -136,7 +138,7 @@ func (f *Fleet) writes(c *control.Controller, statuses *kube.StatusWriter) func(
 
 func assemble(o Options) *Gateway {
 	g := &Gateway{log: o.Log, controller: &control.Controller{
-		Queue: &source.Queue{}, Translator: control.NewTranslator(o.Control), Log: o.Log,
+		Queue: &source.Queue{}, Translator: control.NewTranslator(o.Control), Changed: o.Changed, Log: o.Log,
 	}}
 	if o.Fleet != nil {
 		g.serve, g.controller.Queue, g.controller.Runner = o.Fleet.Serve, o.Fleet.Queue, o.Fleet.Runner
