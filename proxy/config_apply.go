@@ -203,6 +203,7 @@ func (p *Proxy) changeClusters(changes []*xds.Change, wait bool) {
 				problems = append(problems, xds.Problem{Severity: xds.Error, Kind: xds.KindCluster, Name: cfg.Name, Reason: err.Error()})
 			} else {
 				warming = append(warming, warm)
+				p.reportLoad(cfg)
 			}
 		}
 		p.refuse(c, problems...)

@@ -4,9 +4,11 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -19,6 +21,7 @@ import (
 	"weir.dev/weir/proxy/admin"
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/call"
 	"weir.dev/weir/proxy/upstream/clusterdial"
 	"weir.dev/weir/xds"
@@ -40,6 +43,8 @@ type fetching struct {
 	warming []<-chan struct{}
 
 	dynamic dynamic
+	// toADS is done once the server of the aggregated stream is told of load.
+	toADS sync.Once
 }
 
 // controlPlaneStats are Envoy's control_plane.* statistics.
@@ -65,11 +70,19 @@ func (p *Proxy) prepareFetching() error {
 			return fmt.Errorf("%s: %w", field, err)
 		}
 	}
-	if a := d.GetAdsConfig(); a != nil {
+	for field, a := range map[string]*corev3.ApiConfigSource{
+		"dynamic_resources.ads_config": d.GetAdsConfig(), "cluster_manager.load_stats_config": p.opts.Bootstrap.GetClusterManager().GetLoadStatsConfig(),
+	} {
+		if a == nil {
+			continue
+		}
 		cs := &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: a}}
 		if _, err := p.resources.Key(cs); err != nil {
-			return fmt.Errorf("dynamic_resources.ads_config: %w", err)
+			return fmt.Errorf("%s: %w", field, err)
 		}
+	}
+	if t := p.opts.Bootstrap.GetClusterManager().GetLoadStatsConfig().GetApiType(); t == corev3.ApiConfigSource_REST {
+		return errors.New("cluster_manager.load_stats_config.api_type: load is reported over gRPC alone: write GRPC")
 	}
 	return nil
 }
@@ -113,6 +126,9 @@ func (p *Proxy) startFetching() {
 func (p *Proxy) fetchResources() {
 	f, d := &p.fetching, p.opts.Bootstrap.GetDynamicResources()
 	f.static = p.snapshot_
+	if a := p.opts.Bootstrap.GetClusterManager().GetLoadStatsConfig(); a != nil {
+		f.client.ReportLoad(a, p.newMeter(func(*upstream.Cluster) bool { return true }))
+	}
 	layers := p.runtime.Awaited()
 	if d.GetCdsConfig() == nil && d.GetLdsConfig() == nil && len(layers) == 0 {
 		p.live()

@@ -166,6 +166,9 @@ func (d *Directory) Watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o
 	if err != nil {
 		return nil, err
 	}
+	if strings.HasPrefix(name, "xdstp:") {
+		return nil, fmt.Errorf("the %s %.200q: xdstp resource names are not supported; name resources plainly, and their config source where they are used", kind, name)
+	}
 	w := &Watch{d: d, o: o, ready: make(chan struct{})}
 	w.t = d.acquire(ID{key, kind, name}, cs)
 	t := w.t

@@ -508,3 +508,14 @@ func sameEndpoint(a, b *Endpoint) bool {
 		a.Check == b.Check && slices.Equal(a.Addresses, b.Addresses) &&
 		reflect.DeepEqual(a.Metadata, b.Metadata) && reflect.DeepEqual(a.LocalityMetadata, b.LocalityMetadata)
 }
+
+// Dropped is how many requests were dropped: as the load assignment asks, and by circuit
+// breakers.
+func (c *Cluster) Dropped() (overload, overflow uint64) {
+	for i := range c.workers {
+		s := c.stats.At(i)
+		overload += s.RqDropOverload.Value()
+		overflow += s.RqPendingOverflow.Value()
+	}
+	return overload, overflow
+}

@@ -23,6 +23,8 @@ type Settings struct {
 	AltStatName string
 	// ServiceName is what EDS is asked for, if that is not the name.
 	ServiceName string
+	// ReportsLoad has the management server told of the load, if it asks (lrs_server).
+	ReportsLoad bool
 	// ConnectTimeout is 5 s by default.
 	ConnectTimeout time.Duration
 	// PerConnectionBufferLimit in bytes, 1 MiB by default.

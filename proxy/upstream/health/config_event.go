@@ -68,7 +68,7 @@ var kindNames = [...]eventv3.HealthCheckerType{
 func (e *Event) Append(b []byte) []byte {
 	h := e.Host
 	m := &eventv3.HealthCheckEvent{
-		HealthCheckerType: kindNames[e.Kind], Host: addressOf(h.Address), ClusterName: h.Cluster.Name,
+		HealthCheckerType: kindNames[e.Kind], Host: AddressOf(h.Address), ClusterName: h.Cluster.Name,
 		Timestamp: timestamppb.New(e.Time), Metadata: metadataOf(h.Metadata),
 		Locality: &corev3.Locality{Region: h.Locality.Region, Zone: h.Locality.Zone, SubZone: h.Locality.SubZone},
 	}
@@ -101,7 +101,8 @@ func (e *Event) Append(b []byte) []byte {
 	return append(out.Bytes(), '\n')
 }
 
-func addressOf(a address.Addr) *corev3.Address {
+// AddressOf is an address as messages have it.
+func AddressOf(a address.Addr) *corev3.Address {
 	if a.IsUnix() {
 		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: a.Path()}}}
 	}
