@@ -157,6 +157,7 @@ func healthFlags(f upstream.HealthFlags) admin.HealthFlags {
 		{upstream.ExcludedViaImmediateHCFail, admin.ExcludedViaImmediateHCFail},
 		{upstream.ActiveHCTimeout, admin.ActiveHCTimeout},
 		{upstream.DegradedOutlierDetection, admin.DegradedOutlierDetection},
+		{upstream.EDSStatusDraining, admin.EDSStatusDraining},
 	}
 	var out admin.HealthFlags
 	for _, p := range pairs {

@@ -351,13 +351,15 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 // edsFlags are the flags that a discovered status asks to set and to clear.
 func edsFlags(s HealthStatus) (set, unset HealthFlags) {
 	switch s {
-	case StatusUnhealthy, StatusDraining, StatusTimeout:
+	case StatusUnhealthy, StatusTimeout:
 		set = FailedEDSHealth
+	case StatusDraining:
+		set = EDSStatusDraining
 	case StatusDegraded:
 		set = DegradedEDSHealth
 	case StatusUnknown, StatusHealthy:
 	}
-	return set, (FailedEDSHealth | DegradedEDSHealth) &^ set
+	return set, (FailedEDSHealth | DegradedEDSHealth | EDSStatusDraining) &^ set
 }
 
 // publish computes a host set and hands it to the loops. It is called with mu held, so

@@ -60,7 +60,7 @@ func (c *Cluster) recheck(h *Host, old *Endpoint) {
 // as checks find it healthy, unless the configuration says otherwise. What discovery says
 // may be wrong; what the host itself says is not.
 func (c *Cluster) stays(h *Host) bool {
-	return c.checks != nil && c.KeepHealthy && !h.Check.Disabled && h.Flags()&(FailedActiveHC|FailedEDSHealth) == 0
+	return c.checks != nil && c.KeepHealthy && !h.Check.Disabled && h.Flags()&(FailedActiveHC|FailedEDSHealth|EDSStatusDraining) == 0
 }
 
 // drop takes a host away that was kept only while it was healthy. It is called with mu

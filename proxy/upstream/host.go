@@ -56,10 +56,13 @@ const (
 	// DegradedOutlierDetection is set while outlier detection believes the host that it
 	// is degraded.
 	DegradedOutlierDetection
+	// EDSStatusDraining follows the discovery's health status DRAINING: the host gets no
+	// more requests, and is left out of the computation of load.
+	EDSStatusDraining
 )
 
 const (
-	unhealthyFlags = FailedActiveHC | FailedOutlierCheck | FailedEDSHealth
+	unhealthyFlags = FailedActiveHC | FailedOutlierCheck | FailedEDSHealth | EDSStatusDraining
 	degradedFlags  = DegradedActiveHC | DegradedEDSHealth | DegradedOutlierDetection
 )
 
@@ -67,6 +70,7 @@ var healthFlagNames = [...]string{
 	"/failed_active_hc", "/failed_outlier_check", "/failed_eds_health", "/degraded_eds_health",
 	"/degraded_active_hc", "/pending_active_hc", "/excluded_via_immediate_hc_fail",
 	"/active_hc_timeout", "/pending_dynamic_removal", "/degraded_outlier_detection",
+	"/eds_status_draining",
 }
 
 // String prints the flags as Envoy's /clusters does: "healthy", or

@@ -218,7 +218,7 @@ func newHostSet(priority int, hosts []*Host, o SetOptions) *HostSet {
 }
 
 func excluded(f HealthFlags, ignoreNew bool) bool {
-	return f&ExcludedViaImmediateHCFail != 0 || ignoreNew && f&PendingActiveHC != 0
+	return f&(ExcludedViaImmediateHCFail|EDSStatusDraining) != 0 || ignoreNew && f&PendingActiveHC != 0
 }
 
 // byHealth shares the slice when all hosts are healthy, which they mostly are.
