@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/proto"
@@ -54,7 +55,7 @@ type Discovery[T any] struct {
 	types    map[string]bool
 	counts   *stats.Sharded[discoveryStats]
 	updates  *resource.Stats
-	watching bool // the first value, if it was there, was told
+	watching atomic.Bool // the first value, if it was there, was told
 
 	mu    sync.Mutex
 	owned []func() // of what is used
@@ -120,7 +121,7 @@ func (d *Discovery[T]) Start() error {
 			count.Reload.Inc()
 		},
 		Refused: func(error) {
-			if d.watching {
+			if d.watching.Load() {
 				count.Fail.Inc()
 			} else {
 				count.Conflict.Inc()
@@ -133,7 +134,7 @@ func (d *Discovery[T]) Start() error {
 		d.close()
 		return fmt.Errorf("config_source: %w", err)
 	}
-	d.watching = true
+	d.watching.Store(true)
 	d.Own(func() {
 		w.Close()
 		d.close()
