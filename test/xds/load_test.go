@@ -117,9 +117,9 @@ func (l *loads) sum(t *testing.T, what string, of map[string]uint64, name string
 	}
 }
 
-// loaded is a bootstrap that reports its load to {{xds}}: a cluster of two hosts in two
+// reporting is a bootstrap that reports its load to {{xds}}: a cluster of two hosts in two
 // zones, and one that drops all.
-func loaded(lrs, cluster string) string {
+func reporting(lrs, cluster string) string {
 	host := func(zone, name string) string {
 		return `{locality: {region: r, zone: ` + zone + `}, lb_endpoints: [{endpoint: {address: {{` + name + `}}}}]}`
 	}
@@ -154,7 +154,7 @@ func TestLoadIsReported(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, addr := newLoads(t, tt.wanted)
-			p := proxytest.Start(t, loaded(tt.lrs, tt.cluster), proxytest.Options{Extensions: all.Extensions(), Concurrency: 2,
+			p := proxytest.Start(t, reporting(tt.lrs, tt.cluster), proxytest.Options{Extensions: all.Extensions(), Concurrency: 2,
 				Backends: map[string]string{"xds": addr, "one": one.Addr(), "two": two.Addr()}})
 			p.WaitCounter("load_reporter.requests", 1)
 			p.WaitCounter("load_reporter.responses", 1)
@@ -202,7 +202,7 @@ func TestBadLoadReports(t *testing.T) {
 		{"cluster_manager: {load_stats_config: {api_type: REST, transport_api_version: V3, cluster_names: [xds]}},", "", "load_stats_config.api_type: load is reported over gRPC alone"},
 		{"cluster_manager: {load_stats_config: {api_type: GRPC, transport_api_version: V3}},", "", "load_stats_config: api_config_source.grpc_services: is empty"},
 	} {
-		_, err := proxytest.TryStart(t, loaded(tt.lrs, tt.cluster), proxytest.Options{Extensions: all.Extensions(), Concurrency: 1,
+		_, err := proxytest.TryStart(t, reporting(tt.lrs, tt.cluster), proxytest.Options{Extensions: all.Extensions(), Concurrency: 1,
 			Backends: map[string]string{"xds": "127.0.0.1:1", "one": "127.0.0.1:1", "two": "127.0.0.1:1"}})
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("error is %v, want %q", err, tt.want)
