@@ -78,6 +78,7 @@ func TestAllocations(t *testing.T) {
 		{"16 KiB", proxytest.Edge{}, get("/"), 16 << 10, 0},
 		{"limits", proxytest.Edge{Manager: "stream_idle_timeout: 60s\nrequest_timeout: 60s\nrequest_headers_timeout: 60s\ncommon_http_protocol_options: {max_stream_duration: 60s}",
 			Routes: "- {match: {prefix: /}, route: {cluster: up, timeout: 30s, retry_policy: {retry_on: 5xx, per_try_timeout: 10s}}}"}, get("/"), 100, 0},
+		{"overload manager", proxytest.Edge{Bootstrap: managed()}, get("/"), 100, 0},
 		{"local reply", proxytest.Edge{Routes: "- {match: {prefix: /}, direct_response: {status: 200, body: {inline_string: ok}}}"}, get("/"), 0, 2},
 		{"redirect", proxytest.Edge{Routes: "- {match: {prefix: /}, redirect: {path_redirect: /x}}"}, get("/"), 0, 3},
 	} {
@@ -142,6 +143,36 @@ func TestAllocations(t *testing.T) {
 			}
 		})
 	}
+}
+
+// managed is an overload manager with all that requests ask of it, and a resource of which
+// there is enough.
+func managed() string {
+	const trigger = ", triggers: [{name: it, threshold: {value: 1}}]}\n"
+	text := `overload_manager:
+  refresh_interval: 60s
+  resource_monitors:
+  - name: it
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig
+      max_active_downstream_connections: 1000000
+  actions:
+  - name: envoy.overload_actions.reduce_timeouts
+    triggers: [{name: it, threshold: {value: 1}}]
+    typed_config:
+      "@type": type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig
+      timer_scale_factors: [{timer: HTTP_DOWNSTREAM_CONNECTION_IDLE, min_timeout: 1s}, {timer: HTTP_DOWNSTREAM_STREAM_IDLE, min_timeout: 1s}]
+`
+	for _, name := range []string{"stop_accepting_requests", "disable_http_keepalive"} {
+		text += "  - {name: " + actions + name + trigger
+	}
+	text += "  loadshed_points:\n"
+	for _, name := range []string{
+		"http_connection_manager_decode_headers", "http_downstream_filter_check", "http1_server_abort_dispatch", "connection_pool_new_connection",
+	} {
+		text += "  - {name: " + points + name + trigger
+	}
+	return text
 }
 
 func complete(b []byte, size int) bool {
