@@ -37,6 +37,8 @@ type Options struct {
 	ExternalName bool
 	// Provision tells that proxies are run as Gateways ask in spec.infrastructure.
 	Provision bool
+	// AmbassadorIDs are the installs of Emissary-ingress that are served; none is all.
+	AmbassadorIDs []string
 }
 
 // ControllerName is the controllerName of GatewayClasses that are ours.

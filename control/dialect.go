@@ -5,6 +5,7 @@ package control
 import (
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/backend"
+	"weir.dev/weir/control/dialect/emissary"
 	"weir.dev/weir/control/dialect/gatewayapi"
 	"weir.dev/weir/control/emit"
 	"weir.dev/weir/control/graph"
@@ -45,6 +46,7 @@ type dialects []Dialect
 func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies) dialects {
 	return dialects{
 		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Provisions: o.Provision}),
+		emissary.New(emissary.Options{IDs: o.AmbassadorIDs, Backends: b}),
 	}
 }
 

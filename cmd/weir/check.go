@@ -51,5 +51,7 @@ The exit status is 0 if there is nothing wrong, and otherwise 1.`,
 func addTranslation(cmd *cobra.Command, o *control.Options) {
 	cmd.Flags().StringVar(&o.Controller, "controller-name", "", "`name` of the GatewayClasses that are ours (default weir.dev/gateway-controller)")
 	cmd.Flags().BoolVar(&o.ExternalName, "allow-external-name", false, "take Services of type ExternalName, which can lead anywhere")
+	cmd.Flags().StringSliceVar(&o.AmbassadorIDs, "ambassador-id", nil, "`id` of an install of Emissary-ingress that is served; may be given again (default all)")
 	complete(cmd, "controller-name", cobra.NoFileCompletions)
+	complete(cmd, "ambassador-id", cobra.NoFileCompletions)
 }

@@ -101,6 +101,13 @@ type Ref struct {
 	Mode      graph.Mode
 	// UDP asks for a port of UDP, otherwise for one of TCP.
 	UDP bool
+	// OwnTLS tells that the reference says itself whether TLS is spoken.
+	OwnTLS bool
+}
+
+// Named returns the cluster of a host that is looked up by its name, or is an address.
+func Named(host string, port int32, mode graph.Mode) graph.ClusterID {
+	return graph.ClusterID{Backend: source.Key{Kind: source.Hostname, Name: source.Name{Name: host}}, Port: port, Mode: mode}
 }
 
 // Key returns what a reference leads to.
@@ -151,7 +158,7 @@ func (b *Backends) Resolve(c *memo.Ctx, r Ref) (graph.ClusterID, *graph.Problem)
 	case r.UDP != (p.protocol == corev1.ProtocolUDP) && p.protocol != "":
 		return bad(gwapiv1.RouteReasonUnsupportedProtocol, "port %d of %s is of protocol %s, which a %s cannot forward to", id.port, key, p.protocol, r.From.Kind)
 	}
-	if r.Mode != graph.Bytes && !r.UDP {
+	if r.Mode != graph.Bytes && !r.UDP && !r.OwnTLS {
 		if problem := b.checkTLS(c, key, p); problem != nil {
 			return graph.ClusterID{}, problem
 		}

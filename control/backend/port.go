@@ -43,6 +43,8 @@ func (b *Backends) readPort(c *memo.Ctx, id portID) port {
 			return port{}
 		}
 		return backendPort(o)
+	case source.Hostname:
+		return port{found: true, has: true, external: id.of.Name.Name}
 	}
 	return port{}
 }

@@ -51,12 +51,12 @@ func bare(name string) *clusterv3.Cluster {
 	}
 }
 
-// httpOptions is where a cluster's version of HTTP is said.
-const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+// HTTPOptions is where a cluster's version of HTTP is said.
+const HTTPOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 // HTTP2 has a cluster spoken to in HTTP/2.
 func HTTP2(c *clusterv3.Cluster) {
-	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: Any(&httpv3.HttpProtocolOptions{
+	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{HTTPOptions: Any(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{

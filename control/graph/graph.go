@@ -209,7 +209,7 @@ const (
 // A ClusterID names a cluster: one for each backend and port, and for each distinct
 // way to speak to it.
 type ClusterID struct {
-	// Backend is a Service, a ServiceImport or a Backend.
+	// Backend is a Service, a ServiceImport, a Backend or a Hostname.
 	Backend source.Key
 	// Port of the backend; 0 if its endpoints have their own.
 	Port int32
@@ -222,7 +222,7 @@ type ClusterID struct {
 
 // Name is the name of the Envoy cluster.
 func (c ClusterID) Name() string {
-	parts := []string{c.Backend.Namespace, c.Backend.Name.Name, strconv.Itoa(int(c.Port))}
+	parts := []string{c.Backend.Name.String(), strconv.Itoa(int(c.Port))}
 	if c.Backend.Kind != source.Service {
 		parts = append([]string{strings.ToLower(c.Backend.Kind.Kind)}, parts...)
 	}

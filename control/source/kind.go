@@ -34,6 +34,9 @@ var (
 	GatewayParameters     = Kind{v1alpha1.Group, "GatewayParameters"}
 )
 
+// Hostname is the kind of a backend that is a host name, or an address, and no object.
+var Hostname = Kind{"weir.dev", "Hostname"}
+
 const experimental = gwxv1alpha1.GroupName
 
 // A Type says how the objects of a kind are found and held.
@@ -75,7 +78,7 @@ func Types() []Type {
 	core := func(kind, resource string, create func() Object) Type {
 		return Type{Kind: Kind{"", kind}, Versions: []string{"v1"}, Resource: resource, Namespaced: kind != "Namespace", New: create}
 	}
-	return []Type{
+	return append([]Type{
 		class,
 		gw("Gateway", "gateways", func() Object { return &gwapiv1.Gateway{} }, "v1beta1"),
 		gw("HTTPRoute", "httproutes", func() Object { return &gwapiv1.HTTPRoute{} }, "v1beta1"),
@@ -106,5 +109,5 @@ func Types() []Type {
 			Kind: GatewayParameters, Versions: []string{"v1alpha1"}, Resource: "gatewayparameters", Namespaced: true, Optional: true,
 			New: func() Object { return &v1alpha1.GatewayParameters{} },
 		},
-	}
+	}, emissaryTypes()...)
 }

@@ -8,6 +8,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
 )
 
 // Brief tells a status on few lines: what holds by its name, what does not with its
@@ -36,11 +38,26 @@ func Brief(u *Update) string {
 		for _, a := range s.Ancestors {
 			conditions(b, 1, "at "+parent(a.AncestorRef)+": ", a.Conditions)
 		}
+	case *emissaryv3.MappingStatus:
+		state(b, s.State, s.Reason)
+	case *emissaryv3.HostStatus:
+		state(b, s.State, s.ErrorReason)
+	case nil:
+		for _, p := range u.Problems {
+			fmt.Fprintf(b, "  %s\n", p)
+		}
 	}
 	if b.Len() == 0 {
 		return ""
 	}
 	return u.Key.String() + "\n" + b.String()
+}
+
+func state(b *strings.Builder, state, reason string) {
+	if reason != "" {
+		reason = ": " + reason
+	}
+	fmt.Fprintf(b, "  %s%s\n", state, reason)
 }
 
 func gatewayBrief(b *strings.Builder, s *gwapiv1.GatewayStatus) {

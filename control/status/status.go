@@ -22,8 +22,9 @@ import (
 // An Update is the status of one object.
 type Update struct {
 	Key source.Key
-	// Status is a *GatewayClassStatus, *GatewayStatus, *ListenerSetStatus, *RouteStatus or
-	// *PolicyStatus. A RouteStatus or PolicyStatus has only the parents and ancestors
+	// Status is a *GatewayClassStatus, *GatewayStatus, *ListenerSetStatus, *RouteStatus,
+	// *PolicyStatus or, of Emissary-ingress, a *MappingStatus or *HostStatus; nil if the
+	// kind has none, and there are only problems to tell. A RouteStatus or PolicyStatus has only the parents and ancestors
 	// that are ours.
 	Status any
 	// Problems are what the conditions tell of.

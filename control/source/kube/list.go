@@ -66,7 +66,7 @@ func (c *Cluster) typed(kind source.Kind) cache.TransformFunc {
 		delete(out.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
 		switch o := out.(type) {
 		case *corev1.Secret:
-			o.Data = only(o.Data, corev1.TLSCertKey, corev1.TLSPrivateKeyKey, "ca.crt")
+			o.Data = only(o.Data, corev1.TLSCertKey, corev1.TLSPrivateKeyKey, "ca.crt", "cert_required")
 		case *corev1.ConfigMap:
 			o.Data, o.BinaryData = only(o.Data, "ca.crt"), only(o.BinaryData, "ca.crt")
 		}

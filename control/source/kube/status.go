@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 )
@@ -176,7 +177,7 @@ const conflicts = 5
 func (w *StatusWriter) write(ctx context.Context, u *status.Update) error {
 	o := w.newest(u.Key)
 	gvr, served := w.source.cluster.served[u.Key.Kind]
-	if o == nil || !served {
+	if o == nil || !served || u.Status == nil {
 		return nil
 	}
 	resource := w.source.cluster.client.Resource(gvr).Namespace(u.Key.Namespace)
@@ -239,14 +240,26 @@ func patchOf(o source.Object, fresh any) ([]byte, error) {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return nil, err
 	}
-	if _, ok := fresh.(*gwapiv1.GatewayStatus); ok {
-		for _, list := range []string{"addresses", "listeners"} {
-			if fields[list] == nil {
-				fields[list] = nil // A patch that does not speak of it would leave it.
-			}
+	// A patch that does not speak of a field would leave it.
+	for _, name := range emptied(fresh) {
+		if fields[name] == nil {
+			fields[name] = nil
 		}
 	}
 	return json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": o.GetResourceVersion()}, "status": fields})
+}
+
+// emptied are the fields of a status that may become empty.
+func emptied(fresh any) []string {
+	switch fresh.(type) {
+	case *gwapiv1.GatewayStatus:
+		return []string{"addresses", "listeners"}
+	case *emissaryv3.MappingStatus:
+		return []string{"reason"}
+	case *emissaryv3.HostStatus:
+		return []string{"errorReason"}
+	}
+	return nil
 }
 
 // merged returns the status that an object has and the one that it should have.
@@ -284,6 +297,12 @@ func (w *StatusWriter) merged(o source.Object, u *status.Update) (old, fresh any
 	case *gwapiv1.PolicyStatus:
 		was := &o.(*gwapiv1.BackendTLSPolicy).Status
 		return was, &gwapiv1.PolicyStatus{Ancestors: w.ancestors(was.Ancestors, s.Ancestors, now)}
+	}
+	if s, ok := u.Status.(*emissaryv3.MappingStatus); ok {
+		return &o.(*emissaryv3.Mapping).Status, s
+	}
+	if s, ok := u.Status.(*emissaryv3.HostStatus); ok {
+		return &o.(*emissaryv3.Host).Status, s
 	}
 	panic(fmt.Sprintf("BUG: a status of type %T", u.Status))
 }
