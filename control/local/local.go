@@ -140,13 +140,12 @@ func (r *Runner) free(name source.Name) (string, bool) {
 // Serve gives the proxy all that Gateways need.
 func (r *Runner) Serve(t *control.Translator, _ []source.Name) []source.Change {
 	names := t.Gateways()
-	taken := map[string]source.Name{}
 	problems := map[source.Name]string{}
-	ports := map[source.Name]map[int32]string{}
+	shared := places{taken: map[string]place{}, lost: map[source.Name]map[int32]string{}, wanted: map[source.Name]map[int32]string{}}
 	var all []*emit.Resources
 	for _, name := range names {
 		if res := t.Resources(name); res != nil {
-			all = append(all, without(res, name, taken, ports))
+			all = append(all, shared.share(res, name))
 		}
 	}
 	r.version++
@@ -154,7 +153,7 @@ func (r *Runner) Serve(t *control.Translator, _ []source.Name) []source.Change {
 	if next != r.snapshot {
 		for _, p := range r.opts.Apply(next) {
 			if p.Severity == xds.Error {
-				place(p, names, problems)
+				blame(p, names, problems)
 			}
 		}
 		r.snapshot = next
@@ -170,7 +169,7 @@ func (r *Runner) Serve(t *control.Translator, _ []source.Name) []source.Change {
 			continue
 		}
 		f := old.DeepCopyObject().(*source.Fleet)
-		f.Ready, f.Problem, f.Ports = true, problems[name], ports[name]
+		f.Ready, f.Problem, f.Ports, f.Wanted = true, problems[name], shared.lost[name], shared.wanted[name]
 		if f.Equal(old) {
 			continue
 		}
@@ -180,9 +179,9 @@ func (r *Runner) Serve(t *control.Translator, _ []source.Name) []source.Change {
 	return out
 }
 
-// place says which Gateway a problem of the proxy is of: the one whose resource has
+// blame says which Gateway a problem of the proxy is of: the one whose resource has
 // the problem; one of a resource that several use is of all.
-func place(p xds.Problem, names []source.Name, problems map[source.Name]string) {
+func blame(p xds.Problem, names []source.Name, problems map[source.Name]string) {
 	for _, name := range names {
 		if p.Name == name.String() || strings.HasPrefix(p.Name, name.String()+"/") {
 			problems[name] = p.Error()
@@ -194,24 +193,43 @@ func place(p xds.Problem, names []source.Name, problems map[source.Name]string) 
 	}
 }
 
-// without returns resources without the listeners whose place an older Gateway has.
-func without(res *emit.Resources, name source.Name, taken map[string]source.Name, ports map[source.Name]map[int32]string) *emit.Resources {
+// places are where gateways listen: who has each, and who wanted it in vain.
+type places struct {
+	taken        map[string]place
+	lost, wanted map[source.Name]map[int32]string
+}
+
+type place struct {
+	gateway source.Name
+	port    int32 // as the gateway calls it
+}
+
+// share returns resources without the listeners whose place a gateway has that has
+// precedence. Both are told.
+func (s *places) share(res *emit.Resources, name source.Name) *emit.Resources {
 	out := *res
 	out.Listeners = nil
 	for _, l := range res.Listeners {
 		a := l.Message.GetAddress().GetSocketAddress()
 		at := fmt.Sprintf("%s %s:%d", a.GetProtocol(), a.GetAddress(), a.GetPortValue())
-		if other, ok := taken[at]; ok && other != name {
-			if ports[name] == nil {
-				ports[name] = map[int32]string{}
-			}
-			ports[name][portOf(l.Name)] = fmt.Sprintf("port %d is taken by Gateway %s, which is older: give one of them spec.addresses, or another port", a.GetPortValue(), other)
+		own := place{name, portOf(l.Name)}
+		other, ok := s.taken[at]
+		if !ok || other.gateway == name {
+			s.taken[at] = own
+			out.Listeners = append(out.Listeners, l)
 			continue
 		}
-		taken[at] = name
-		out.Listeners = append(out.Listeners, l)
+		tell(s.lost, own, fmt.Sprintf("port %d is taken by %s, which has precedence: give one of them an address of its own, or another port", a.GetPortValue(), other.gateway))
+		tell(s.wanted, other, fmt.Sprintf("%s wants port %d, too, and does not get it: give one of them an address of its own, or another port", name, a.GetPortValue()))
 	}
 	return &out
+}
+
+func tell(of map[source.Name]map[int32]string, at place, text string) {
+	if of[at.gateway] == nil {
+		of[at.gateway] = map[int32]string{}
+	}
+	of[at.gateway][at.port] = text
 }
 
 // portOf reads the Gateway's port from a listener's name.

@@ -39,6 +39,8 @@ type Fleet struct {
 	Problem string
 	// Ports that cannot be served, and why.
 	Ports map[int32]string
+	// Wanted are ports that another gateway wants, too, and does not get.
+	Wanted map[int32]string
 }
 
 // NewFleet returns what is known of a Gateway's proxies.
@@ -51,12 +53,12 @@ func (f *Fleet) DeepCopyObject() runtime.Object {
 	out := *f
 	out.ObjectMeta = *f.ObjectMeta.DeepCopy()
 	out.Addresses, out.Bind, out.Unusable = slices.Clone(f.Addresses), slices.Clone(f.Bind), slices.Clone(f.Unusable)
-	out.Ports = maps.Clone(f.Ports)
+	out.Ports, out.Wanted = maps.Clone(f.Ports), maps.Clone(f.Wanted)
 	return &out
 }
 
 // Equal reports whether both say the same.
 func (f *Fleet) Equal(o *Fleet) bool {
 	return f.Ready == o.Ready && f.Absent == o.Absent && f.Waiting == o.Waiting && f.Problem == o.Problem && slices.Equal(f.Addresses, o.Addresses) &&
-		slices.Equal(f.Unusable, o.Unusable) && slices.Equal(f.Bind, o.Bind) && f.Unprivileged == o.Unprivileged && maps.Equal(f.Ports, o.Ports)
+		slices.Equal(f.Unusable, o.Unusable) && slices.Equal(f.Bind, o.Bind) && f.Unprivileged == o.Unprivileged && maps.Equal(f.Ports, o.Ports) && maps.Equal(f.Wanted, o.Wanted)
 }

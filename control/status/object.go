@@ -5,6 +5,7 @@ package status
 import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
 	"weir.dev/weir/control/source"
 )
 
@@ -29,6 +30,10 @@ func Of(o source.Object) any {
 	case *gwapiv1.UDPRoute:
 		return &o.Status.RouteStatus
 	case *gwapiv1.BackendTLSPolicy:
+		return &o.Status
+	case *emissaryv3.Host:
+		return &o.Status
+	case *emissaryv3.Mapping:
 		return &o.Status
 	}
 	return nil
@@ -68,6 +73,14 @@ func Ours(o source.Object, controller string) any {
 		}
 	case *gwapiv1.ListenerSetStatus:
 		if len(s.Conditions) > 0 {
+			return s
+		}
+	case *emissaryv3.HostStatus:
+		if s.State != "" {
+			return s
+		}
+	case *emissaryv3.MappingStatus:
+		if s.State != "" {
 			return s
 		}
 	}

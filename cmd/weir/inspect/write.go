@@ -141,7 +141,7 @@ func (i *Item) shown() (shown, error) {
 		return out, fmt.Errorf("%s: %w", i.Key, err)
 	}
 	delete(out.Object, "status")
-	if i.Status != nil {
+	if i.Status != nil && i.Status.Status != nil {
 		if out.Object["status"], err = runtime.DefaultUnstructuredConverter.ToUnstructured(i.Status.Status); err != nil {
 			return out, fmt.Errorf("status of %s: %w", i.Key, err)
 		}

@@ -228,6 +228,9 @@ func (d *Dialect) readInstall(c *memo.Ctx, name string) *install {
 			}
 		}
 	}
+	for _, list := range out.problems {
+		slices.SortStableFunc(list, func(a, b graph.Problem) int { return strings.Compare(a.Path, b.Path) })
+	}
 	for _, a := range d.list(c, source.EmissaryAuthService) {
 		if isFor(d.idsOfAny(c, a), name) {
 			out.auth = a
@@ -344,6 +347,7 @@ func (i *install) check(m id) {
 	if c.XFFNumTrustedHops != nil {
 		i.bad(m, "spec.config.xff_num_trusted_hops", reasonUnsupported, "has no effect, as in Emissary: give each Listener its l7Depth")
 	}
+	i.checkTraffic(m)
 	for name, list := range map[string]*[]peer{"ip_allow": &c.IPAllow, "ip_deny": &c.IPDeny} {
 		for n, p := range *list {
 			i.checkPeer(m, fmt.Sprintf("spec.config.%s[%d]", name, n), p)
@@ -355,10 +359,54 @@ func (i *install) check(m id) {
 			known = corev3.HttpProtocolOptions_HeadersWithUnderscoresAction_value
 		}
 		if _, ok := known[v]; v != "" && !ok {
-			i.bad(m, "spec.config."+field, reasonInvalid, "%q is not one of %s", v, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			i.bad(m, "spec.config."+field, reasonInvalid, "it is left out: %q is not one of %s", v, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 		}
 	}
 }
+
+// checkTraffic drops what the Module says of Mappings and cannot be meant.
+func (i *install) checkTraffic(m id) {
+	c := &i.config
+	drop := func(clear func()) teller {
+		return func(path, reason, format string, args ...any) {
+			i.bad(m, "spec.config."+path, reason, "it is left out: "+format, args...)
+			clear()
+		}
+	}
+	checkRetry("retry_policy", c.RetryPolicy, drop(func() { c.RetryPolicy = nil }))
+	checkBreakers("circuit_breakers", c.CircuitBreakers, drop(func() { c.CircuitBreakers = nil }))
+	checkBalancer("load_balancer", c.LoadBalancer, drop(func() { c.LoadBalancer = nil }))
+	checkCORS("cors", c.CORS, drop(func() { c.CORS = nil }))
+	for field, set := range map[string]**map[string]emissaryv3.AddedValue{
+		"defaults.add_request_headers": &c.Defaults.AddRequestHeaders, "defaults.add_response_headers": &c.Defaults.AddResponseHeaders,
+		"defaults.httpmapping.add_request_headers":  &c.Defaults.HTTPMapping.AddRequestHeaders,
+		"defaults.httpmapping.add_response_headers": &c.Defaults.HTTPMapping.AddResponseHeaders,
+	} {
+		if *set != nil {
+			checkAdded(field, **set, drop(func() { *set = nil }))
+		}
+	}
+	for field, n := range map[string]**int64{
+		"cluster_idle_timeout_ms": &c.ClusterIdleTimeout, "cluster_max_connection_lifetime_ms": &c.ClusterMaxConnectionAge,
+		"cluster_request_timeout_ms": &c.ClusterRequestTimeout, "listener_idle_timeout_ms": &c.ListenerIdleTimeout,
+	} {
+		if *n != nil && (**n < 0 || **n > longest) {
+			i.bad(m, "spec.config."+field, reasonInvalid, "it is left out: %d is not a time from 0 to %d, in milliseconds", **n, longest)
+			*n = nil
+		}
+	}
+	if c.Buffer != nil && c.Buffer.MaxRequestBytes == 0 {
+		i.bad(m, "spec.config.buffer.max_request_bytes", reasonInvalid, "it is left out: a request of 0 bytes is none")
+		c.Buffer = nil
+	}
+	if n := c.MaxRequestHeadersKB; n != nil && (*n == 0 || *n > maxHeadersKB) {
+		i.bad(m, "spec.config.max_request_headers_kb", reasonInvalid, "it is left out: %d is not from 1 to %d", *n, maxHeadersKB)
+		c.MaxRequestHeadersKB = nil
+	}
+}
+
+// maxHeadersKB is the most that Envoy takes.
+const maxHeadersKB = 8192
 
 // checkPeer finds ranges that are none. Nobody is let in then: what was to be closed
 // must not be open.

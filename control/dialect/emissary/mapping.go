@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -199,6 +200,7 @@ func (m *mapping) checkTraffic() {
 	checkRetry("retry_policy", s.RetryPolicy, m.bad)
 	checkBreakers("circuit_breakers", s.CircuitBreakers, m.bad)
 	checkBalancer("load_balancer", s.LoadBalancer, m.bad)
+	checkCORS("cors", s.CORS, m.bad)
 	for i, h := range m.checks() {
 		path := fmt.Sprintf("health_checks[%d].health_check", i)
 		switch {
@@ -266,6 +268,15 @@ func checkBreakers(path string, list []emissaryv3.CircuitBreaker, bad teller) {
 			bad(at, reasonConflict, "there are two for priority %s", p)
 		}
 		seen[p] = true
+	}
+}
+
+func checkCORS(path string, c *emissaryv3.CORS, bad teller) {
+	if c == nil || c.MaxAge.Value == "" {
+		return
+	}
+	if _, err := strconv.ParseUint(c.MaxAge.Value, 10, 31); err != nil {
+		bad(path+".max_age", reasonInvalid, "%q is not a number of seconds", c.MaxAge.Value)
 	}
 }
 

@@ -240,6 +240,9 @@ func (d *Dialect) judgeListener(c *memo.Ctx, install string, i id) (bad, notes [
 			if why := f.Ports[l.port]; why != "" {
 				bad = append(slices.Clone(bad), problem("spec.port", reasonConflict, "%s", why))
 			}
+			if why := f.Wanted[l.port]; why != "" {
+				notes = append(slices.Clone(notes), problem("spec.port", reasonConflict, "%s", why))
+			}
 			if f.Problem != "" {
 				bad = append(slices.Clone(bad), problem("spec", reasonInvalid, "%s", f.Problem))
 			}

@@ -58,6 +58,9 @@ func (d *Dialect) statusOfGateway(c *memo.Ctx, name source.Name) *status.Update 
 			Conditions: l.conditions(g.generation, g, f),
 		})
 		u.Problems = append(u.Problems, l.problems()...)
+		if why := f.Wanted[l.port]; why != "" && l.serves() {
+			u.Problems = append(u.Problems, graph.Problem{Path: l.path + ".port", Reason: string(gwapiv1.ListenerReasonPortUnavailable), Message: why})
+		}
 	}
 	u.Problems = append(u.Problems, unprogrammed(own, f)...)
 	s.Conditions = []metav1.Condition{accepted(g, own), programmed(g, own, all.list, f), resolved(g, own)}
