@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -156,6 +157,11 @@ func (d *Dialect) Gateways(c *memo.Ctx) []source.Name {
 		out = append(out, gatewayOf(i))
 	}
 	return out
+}
+
+// Parameters are none: nothing of Emissary says how proxies are run.
+func (d *Dialect) Parameters(*memo.Ctx, source.Name) v1alpha1.GatewayParametersSpec {
+	return v1alpha1.GatewayParametersSpec{}
 }
 
 // Awaits is never so: Emissary's statuses tell of configuration, not of proxies.
