@@ -30,15 +30,15 @@ func (idleLoop) Post(func()) {}
 // many is the number of hosts that choices are measured with.
 const many = 10_000
 
-// crowd is a cluster of many hosts, with fields on lines of their own; weigh makes the
+// crowd is a cluster of n hosts, with fields on lines of their own; weigh makes the
 // weight of a host.
-func crowd(b testing.TB, fields string, weigh func(i int) int) *upstream.Worker {
+func crowd(b testing.TB, n int, fields string, weigh func(i int) int) *upstream.Worker {
 	b.Helper()
 	c := &clusterv3.Cluster{}
 	if _, problems := load.Message("cluster.yaml", []byte("name: c\n"+fields), c, load.Options{}); xds.HasErrors(problems) {
 		b.Fatal(xds.Err(problems))
 	}
-	hosts := make([]*endpointv3.LbEndpoint, many)
+	hosts := make([]*endpointv3.LbEndpoint, n)
 	for i := range hosts {
 		at := &corev3.SocketAddress{Address: fmt.Sprintf("10.0.%d.%d", i/256, i%256), PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 80}}
 		version := structpb.NewStringValue(fmt.Sprintf("v%d", i%10))
@@ -71,22 +71,25 @@ func alike(int) int { return 1 }
 // uneven gives every host a weight of its own.
 func uneven(i int) int { return 1 + i }
 
+// costs are the policies. With evenness 1 all hosts get the same, for their weights; it
+// bounds the most that one of a hundred gets of 100,000 requests.
 var costs = []struct {
 	name, fields string
 	weigh        func(int) int
+	evenness     float64
 }{
-	{"round_robin", "lb_policy: ROUND_ROBIN", alike},
-	{"round_robin, 10,000 weights", "lb_policy: ROUND_ROBIN", uneven},
-	{"round_robin, slow start", "lb_policy: ROUND_ROBIN\nround_robin_lb_config: {slow_start_config: {slow_start_window: 3600s}}", alike},
-	{"least_request", "lb_policy: LEAST_REQUEST", alike},
-	{"least_request, 10,000 weights", "lb_policy: LEAST_REQUEST", uneven},
-	{"random", "lb_policy: RANDOM", alike},
-	{"ring_hash", "lb_policy: RING_HASH\nring_hash_lb_config: {minimum_ring_size: 20000}", alike},
-	{"maglev", "lb_policy: MAGLEV", alike},
-	{"maglev, bounded load", typed("maglev.v3.Maglev", "consistent_hashing_lb_config: {hash_balance_factor: 150}"), alike},
-	{"client_side_weighted_round_robin", typed("client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin", ""), alike},
-	{"wrr_locality", typed("wrr_locality.v3.WrrLocality", "endpoint_picking_policy: "+policy("round_robin.v3.RoundRobin", "")), alike},
-	{"subset", "lb_subset_config: {fallback_policy: ANY_ENDPOINT, subset_selectors: [{keys: [version]}]}", alike},
+	{"round_robin", "lb_policy: ROUND_ROBIN", alike, 1.01},
+	{"round_robin, 10,000 weights", "lb_policy: ROUND_ROBIN", uneven, 1.1},
+	{"round_robin, slow start", "lb_policy: ROUND_ROBIN\nround_robin_lb_config: {slow_start_config: {slow_start_window: 3600s}}", alike, 1.01},
+	{"least_request", "lb_policy: LEAST_REQUEST", alike, 1.2},
+	{"least_request, 10,000 weights", "lb_policy: LEAST_REQUEST", uneven, 1.2},
+	{"random", "lb_policy: RANDOM", alike, 1.2},
+	{"ring_hash", "lb_policy: RING_HASH\nring_hash_lb_config: {minimum_ring_size: 20000}", alike, 1.5},
+	{"maglev", "lb_policy: MAGLEV", alike, 1.2},
+	{"maglev, bounded load", typed("maglev.v3.Maglev", "consistent_hashing_lb_config: {hash_balance_factor: 150}"), alike, 1.2},
+	{"client_side_weighted_round_robin", typed("client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin", ""), alike, 1.01},
+	{"wrr_locality", typed("wrr_locality.v3.WrrLocality", "endpoint_picking_policy: "+policy("round_robin.v3.RoundRobin", "")), alike, 1.01},
+	{"subset", "lb_subset_config: {fallback_policy: ANY_ENDPOINT, subset_selectors: [{keys: [version]}]}", alike, 1.01},
 }
 
 // request makes one request after the other, which differ in hash and version.
@@ -121,7 +124,7 @@ func cpuTime(b *testing.B) func() {
 func BenchmarkPick(b *testing.B) {
 	for _, c := range costs {
 		b.Run(c.name, func(b *testing.B) {
-			w, p := crowd(b, c.fields, c.weigh), &upstream.PickContext{}
+			w, p := crowd(b, many, c.fields, c.weigh), &upstream.PickContext{}
 			i := uint64(0)
 			b.ReportAllocs()
 			defer cpuTime(b)()
@@ -135,7 +138,7 @@ func BenchmarkPick(b *testing.B) {
 		})
 	}
 	b.Run("scan", func(b *testing.B) {
-		hosts := crowd(b, "lb_policy: RANDOM", alike).Set().Hosts
+		hosts := crowd(b, many, "lb_policy: RANDOM", alike).Set().Hosts
 		for b.Loop() {
 			var best *upstream.Host
 			for _, h := range hosts {
@@ -150,10 +153,39 @@ func BenchmarkPick(b *testing.B) {
 	})
 }
 
+// TestEvenness tells how evenly each policy spreads requests over hosts that are alike,
+// and over such with weights in proportion to these.
+func TestEvenness(t *testing.T) {
+	const hosts, requests = 100, 100_000
+	for _, c := range costs {
+		w, p := crowd(t, hosts, c.fields, c.weigh), &upstream.PickContext{}
+		got, sum := map[*upstream.Host]float64{}, 0.0
+		for i := range uint64(requests) {
+			request(i, p)
+			h, _ := w.Pick(p)
+			if h == nil {
+				t.Fatalf("%s: no host", c.name)
+			}
+			got[h]++
+		}
+		for _, h := range w.Set().Hosts {
+			sum += float64(h.Weight)
+		}
+		most := 0.0
+		for h, n := range got {
+			most = max(most, n/(requests*float64(h.Weight)/sum))
+		}
+		t.Logf("%-34s max/mean %.3f", c.name, most)
+		if len(got) < hosts*99/100 || most > c.evenness {
+			t.Errorf("%s: the busiest of %d hosts has %.3f times its share, want at most %.2f", c.name, len(got), most, c.evenness)
+		}
+	}
+}
+
 // TestPickAllocatesNothing: no policy allocates for a choice among 10,000 hosts.
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, c := range costs {
-		w, p := crowd(t, c.fields, c.weigh), &upstream.PickContext{}
+		w, p := crowd(t, many, c.fields, c.weigh), &upstream.PickContext{}
 		i := uint64(0)
 		if n := testing.AllocsPerRun(1000, func() {
 			i++
