@@ -104,13 +104,28 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// TestV4A: what is not verified here is compared with another signer in proxy/aws/sign.
+// TestV4A: a service takes what is signed for several regions, and nothing else.
 func TestV4A(t *testing.T) {
-	p, s := start(t, "execute-api", proxytest.Edge{Filters: filter("service_name: s3, region: \"us-*\", signing_algorithm: AWS_SIGV4A, " + keys)})
-	p.Do(post)
-	r := s.Requests()[0]
-	if a := r.Header.Get("Authorization"); !strings.HasPrefix(a, "AWS4-ECDSA-P256-SHA256 Credential="+awstest.AccessKeyID+"/") || r.Header.Get("X-Amz-Region-Set") != "us-*" {
-		t.Errorf("%+v", r)
+	p, s := start(t, "execute-api", proxytest.Edge{
+		Filters: filter("service_name: execute-api, region: \"us-*,eu-west-1\", signing_algorithm: AWS_SIGV4A, " + keys),
+		Routes: "- {match: {prefix: /other}, route: {cluster: up}, " + perRoute("service_name: lambda, region: \"us-*\", signing_algorithm: AWS_SIGV4A, "+keys) + "}\n" +
+			"- {match: {prefix: /late}, route: {cluster: up}, request_headers_to_add: [{header: {key: x-amz-late, value: x}}]}\n" +
+			"- {match: {prefix: /}, route: {cluster: up}}",
+	})
+	for q, want := range map[string]string{post: signed + "hello", long: signed + "hello", strings.Replace(get, "/a//b/../c", "/c", 1): signed} {
+		if res := p.Do(q); res.StatusCode != 200 || res.Content != want {
+			t.Errorf("%v", res)
+		}
+	}
+	for _, r := range s.Requests() {
+		if a := r.Header.Get("Authorization"); !strings.HasPrefix(a, "AWS4-ECDSA-P256-SHA256 Credential="+awstest.AccessKeyID+"/") || r.Header.Get("X-Amz-Region-Set") != "us-*,eu-west-1" {
+			t.Errorf("%+v", r)
+		}
+	}
+	for _, path := range []string{"/other", "/late"} {
+		if res := p.Do(strings.Replace(post, "/p", path, 1)); res.StatusCode != 403 {
+			t.Errorf("%s: %v", path, res)
+		}
 	}
 }
 

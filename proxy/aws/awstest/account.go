@@ -65,14 +65,18 @@ func (a *Account) Verify(r *http.Request, body []byte, service string) (string, 
 	case auth == "":
 		return "", ErrUnsigned
 	default:
-		rest, ok := strings.CutPrefix(auth, "AWS4-HMAC-SHA256 ")
-		if !ok {
-			return "", fmt.Errorf("authorization is not of AWS4-HMAC-SHA256: %q", auth)
-		}
+		algorithm, rest, _ := strings.Cut(auth, " ")
 		parts := map[string]string{}
 		for p := range strings.SplitSeq(rest, ", ") {
 			k, v, _ := strings.Cut(p, "=")
 			parts[k] = v
+		}
+		switch algorithm {
+		case "AWS4-HMAC-SHA256":
+		case asymmetric:
+			return a.verifyAsymmetric(r, body, service, parts)
+		default:
+			return "", fmt.Errorf("authorization is of no algorithm that is known: %q", auth)
 		}
 		return a.verify(r, body, service, parts["Credential"], parts["SignedHeaders"], r.Header.Get("X-Amz-Date"), false)
 	}
@@ -83,21 +87,9 @@ func (a *Account) verify(r *http.Request, body []byte, service, credential, name
 	if len(scope) != 5 || scope[3] != service || scope[4] != "aws4_request" {
 		return "", fmt.Errorf("the credential %q is not for %s", credential, service)
 	}
-	a.mu.Lock()
-	key, ok := a.keys[scope[0]]
-	a.mu.Unlock()
-	if !ok {
-		return "", fmt.Errorf("the security token included in the request is invalid: there is no key %q", scope[0])
-	}
-	if !key.Expires.IsZero() && time.Now().After(key.Expires) {
-		return "", errors.New("the security token included in the request is expired")
-	}
-	at, err := time.Parse("20060102T150405Z", date)
+	key, at, err := a.valid(scope[0], date)
 	if err != nil {
 		return "", err
-	}
-	if d := time.Since(at).Abs(); d > 15*time.Minute {
-		return "", fmt.Errorf("signature expired: it is %v off", d)
 	}
 	again, hash, err := signedPart(r, body, strings.Split(names, ";"))
 	if err != nil {
@@ -131,6 +123,27 @@ func (a *Account) verify(r *http.Request, body []byte, service, credential, name
 		return "", fmt.Errorf("the signature does not match: %s, not %s", got, want)
 	}
 	return scope[0], nil
+}
+
+// valid returns the key called id and the moment of a signature, if both are good now.
+func (a *Account) valid(id, date string) (aws.Credentials, time.Time, error) {
+	a.mu.Lock()
+	key, ok := a.keys[id]
+	a.mu.Unlock()
+	if !ok {
+		return key, time.Time{}, fmt.Errorf("the security token included in the request is invalid: there is no key %q", id)
+	}
+	if !key.Expires.IsZero() && time.Now().After(key.Expires) {
+		return key, time.Time{}, errors.New("the security token included in the request is expired")
+	}
+	at, err := time.Parse("20060102T150405Z", date)
+	if err != nil {
+		return key, at, err
+	}
+	if d := time.Since(at).Abs(); d > 15*time.Minute {
+		return key, at, fmt.Errorf("signature expired: it is %v off", d)
+	}
+	return key, at, nil
 }
 
 // signedPart is the request with nothing but the fields that are said to be signed,
