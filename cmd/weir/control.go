@@ -18,8 +18,10 @@ type plane struct {
 	paths               []string
 	kubeconfig, context string
 	listen, health      string
-	files               ads.Files
-	insecure            bool
+	// registration is where version 1 of service discovery is answered; "" is nowhere.
+	registration string
+	files        ads.Files
+	insecure     bool
 	// namespace is the control plane's own; server is where proxies reach it.
 	namespace, server string
 	provision         bool
@@ -70,6 +72,7 @@ Of several replicas all serve proxies, and the one that holds the Lease weir-con
 	f.StringVar(&p.context, "context", "", "`name` of the kubeconfig's context; its current one, if empty")
 	f.StringVar(&p.listen, "listen", "127.0.0.1:18000", "`address` that proxies connect to")
 	f.StringVar(&p.health, "health", "", "`address` that answers /healthz and /readyz; empty for none")
+	f.StringVar(&p.registration, "registration", "", "`address` to answer version 1 of Envoy's service discovery at, for Services; empty for none")
 	f.StringVar(&p.files.Certificate, "tls-certificate", "", "`file` of the certificate that proxies are shown, in PEM; read anew when it changes, as those below")
 	f.StringVar(&p.files.Key, "tls-key", "", "`file` of its key")
 	f.StringVar(&p.files.ClientCA, "client-ca", "", "`file` of the authorities of proxies' certificates")
@@ -79,7 +82,7 @@ Of several replicas all serve proxies, and the one that holds the Lease weir-con
 	f.StringVar(&p.server, "server", "", "`address` that provisioned proxies find the control plane at (default weir-control.NAMESPACE.svc and the port of --listen)")
 	f.BoolVar(&p.insecure, "insecure", false, "serve anybody, in cleartext, on any address: configuration holds private keys")
 	addTranslation(cmd, &p.control)
-	for _, name := range []string{"context", "listen", "health", "namespace", "proxy-image", "server"} {
+	for _, name := range []string{"context", "listen", "health", "registration", "namespace", "proxy-image", "server"} {
 		complete(cmd, name, cobra.NoFileCompletions)
 	}
 	for _, name := range []string{"kubeconfig", "tls-certificate", "tls-key", "client-ca"} {

@@ -84,10 +84,21 @@ func (p *plane) start(ctx context.Context, log *slog.Logger) (g *gateway.Gateway
 	}
 	runner := fleet.New(o)
 	runner.Register(server.GRPC())
-	closeAll = func() { server.Close(); runner.Close() }
+	var answers *registry
+	if p.registration != "" {
+		if answers, err = serveRegistration(p.registration, log); err != nil {
+			server.Close()
+			runner.Close()
+			return nil, nil, err
+		}
+	}
+	closeAll = func() { answers.stop(); server.Close(); runner.Close() }
 	f.Runner, f.Serve = runner, func(ctx context.Context) error { return server.Serve(ctx, runner.Begun()) }
 	p.control.Provision = p.provision
 	all := gateway.Options{Control: p.control, Paths: p.paths, Skip: demo.NotObjects, Log: log, Fleet: f}
+	if answers != nil {
+		all.Changed = answers.Set
+	}
 	if cluster != nil {
 		g = gateway.StartCluster(cluster, all)
 	} else if g, err = gateway.Start(all); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"syscall"
 	"testing"
 	"time"
@@ -74,6 +75,25 @@ func TestServicesAreRegistered(t *testing.T) {
 	until(t, f, ask+"shop.default", `"ip_address":"127.0.0.9"`)
 	p.Signal(syscall.SIGTERM)
 	if status := p.Wait(30 * time.Second); status != 0 {
+		t.Errorf("status %d after SIGTERM", status)
+	}
+}
+
+// TestControlRegisters: a control plane answers, too.
+func TestControlRegisters(t *testing.T) {
+	f := weirtest.Example(t, moduleRoot, "examples/quickstart")
+	if err := os.WriteFile(filepath.Join(f.Path, "services.yaml"), []byte(fmt.Sprintf(services, "9001")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := weirtest.Start(t, "control", f.Path, "--listen", "127.0.0.1:0", "--registration", "127.0.0.1:0")
+	c.WaitFor("listening for proxies")
+	at := regexp.MustCompile(`service discovery address=(\S+)`).FindStringSubmatch(c.Output())
+	if at == nil {
+		t.Fatal(c.Output())
+	}
+	until(t, f, "curl -s http://"+at[1]+"/v1/registration/shop.default", `{"hosts":[{"ip_address":"127.0.0.1","port":9001`)
+	c.Signal(syscall.SIGTERM)
+	if status := c.Wait(30 * time.Second); status != 0 {
 		t.Errorf("status %d after SIGTERM", status)
 	}
 }

@@ -164,7 +164,7 @@ func testStaticSecrets(t *testing.T, source string) {
 	bad := *server
 	bad.KeyPEM = client.KeyPEM
 	problems := p.Update(yaml(&bad))
-	if len(problems) != 1 || !strings.Contains(problems[0].Error(), `secret "server": tls_certificate.private_key: does not belong`) {
+	if len(problems) != 1 || !strings.Contains(problems[0].Error(), `secret "server": static_resources.secrets[0].tls_certificate.private_key: does not belong`) {
 		t.Errorf("got %v", problems)
 	}
 	if err := with(client); err != nil {
