@@ -4,6 +4,7 @@ package route
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -131,4 +132,38 @@ func name(r *Route) string {
 		return "none"
 	}
 	return r.Name
+}
+
+func forwardTo(name string, m *routev3.RouteMatch) *routev3.Route {
+	return &routev3.Route{Name: name, Match: m, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: "c"},
+	}}}
+}
+
+func compileOrFatal(tb testing.TB, rc *routev3.RouteConfiguration) *Table {
+	tb.Helper()
+	t, problems := Compile(rc, testContext())
+	if t == nil {
+		tb.Fatal(problems)
+	}
+	return t
+}
+
+// sites are n virtual hosts of four routes each; changed is the number of one that
+// differs, by version.
+func sites(n, changed, version int) *routev3.RouteConfiguration {
+	rc := &routev3.RouteConfiguration{Name: "sites"}
+	for i := range n {
+		v := &routev3.VirtualHost{Name: fmt.Sprint("site-", i), Domains: []string{fmt.Sprintf("www.site%d.example.com", i), fmt.Sprintf("site%d.example.com", i)}}
+		for _, p := range []string{"/api", "/static", "/login", "/"} {
+			m := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: p}}
+			m.Headers = []*routev3.HeaderMatcher{{Name: "x-tenant", HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}}
+			v.Routes = append(v.Routes, forwardTo("r"+p, m))
+		}
+		if i == changed {
+			v.Routes[0].Name = fmt.Sprint("version-", version)
+		}
+		rc.VirtualHosts = append(rc.VirtualHosts, v)
+	}
+	return rc
 }
