@@ -89,15 +89,17 @@ func TestZeroWindow(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			statuses := map[string]int{}
 			w.wait("heads of all responses", func() bool {
-				n := 0
+				clear(statuses)
 				for _, s := range w.streams {
-					if s.status == "200" {
-						n++
-					}
+					statuses[s.status]++
 				}
-				return n == streams
+				return len(w.streams) == streams && statuses[""] == 0
 			})
+			if statuses["200"] != streams {
+				t.Errorf("the responses are %v", statuses)
+			}
 			// 4 MiB each, of which nobody takes any.
 			if grown := heap() - before; grown > 300<<20 {
 				t.Errorf("the heap has grown by %d MiB", grown>>20)

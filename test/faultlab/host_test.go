@@ -56,9 +56,11 @@ type host struct {
 	ended chan struct{}
 }
 
-// newHost starts a backend at an address of its own, or of ip.
+// newHost starts a backend at an address of its own. It is of this process's own part of
+// the loopback network: on 127.0.0.1 others might take the port while the host is away.
 func newHost(t *testing.T, name string) *host {
-	return newHostAt(t, name, freeAddress(t, "127.0.0.1:0"))
+	pid := os.Getpid()
+	return newHostAt(t, name, freeAddress(t, fmt.Sprintf("127.%d.%d.1:0", 64+pid>>8&63, pid&255)))
 }
 
 func newHostAt(t *testing.T, name, addr string) *host {
