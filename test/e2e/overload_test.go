@@ -20,7 +20,7 @@ import (
 // pressed runs a process with an overload manager, which has what config says, and returns where it listens.
 func pressed(t *testing.T, config string) (web, admin string) {
 	t.Helper()
-	web, admin = freeAddr(t), freeAddr(t)
+	web, admin = "127.0.0.1:"+weirtest.FreePort(t), "127.0.0.1:"+weirtest.FreePort(t)
 	text := fmt.Sprintf(`admin: {address: {socket_address: {address: 127.0.0.1, port_value: %s}}}
 overload_manager:
   refresh_interval: 0.05s
@@ -50,16 +50,6 @@ overload_manager:
 	}
 	weirtest.Start(t, "run", file).WaitFor("Ready.")
 	return web, admin
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 func port(addr string) string {

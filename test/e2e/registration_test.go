@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -49,15 +48,7 @@ const edge = `{"listeners": [{"address": "tcp://%[1]s", "filters": [{"type": "re
 // by the discovery that the same process serves.
 func TestServicesAreRegistered(t *testing.T) {
 	f := weirtest.Example(t, moduleRoot, "examples/quickstart")
-	var at []string
-	for range 2 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		at = append(at, l.Addr().String())
-		_ = l.Close()
-	}
+	at := []string{"127.0.0.1:" + weirtest.FreePort(t), "127.0.0.1:" + weirtest.FreePort(t)}
 	for name, text := range map[string]string{"services.yaml": fmt.Sprintf(services, f.Ports["9001"]), "edge.json": fmt.Sprintf(edge, at[0], at[1])} {
 		if err := os.WriteFile(filepath.Join(f.Path, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ package weirtest
 import (
 	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -62,12 +63,12 @@ func Example(t *testing.T, root, folder string) Folder {
 		texts[name] = string(text)
 		for _, m := range regexp.MustCompile(`(?:127\.0\.0\.1:|port_value: |"port(?:_value)?": |\bport: )([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
 			if f.Ports[m[1]] == "" {
-				f.Ports[m[1]] = freePort(t)
+				f.Ports[m[1]] = FreePort(t)
 			}
 		}
 	}
 	if !strings.Contains(fmt.Sprint(texts), "port_value") {
-		f.Ports[admin] = freePort(t) // Of objects the admin is a flag.
+		f.Ports[admin] = FreePort(t) // Of objects the admin is a flag.
 	}
 	for name, text := range texts {
 		to := filepath.Join(f.Path, strings.TrimPrefix(name, filepath.Join(root, folder)))
@@ -94,15 +95,21 @@ func fileExists(path string) bool {
 	return err == nil
 }
 
-// freePort returns a port that nothing listens on.
-func freePort(t *testing.T) string {
+// FreePort returns a port of 127.0.0.1 that nothing listens on, and that the system gives
+// to nobody who does not ask for it: it lies below those for clients
+// (net.ipv4.ip_local_port_range).
+func FreePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const from, to = 10_000, 32_000
+	for range 1000 {
+		port := strconv.Itoa(from + rand.IntN(to-from))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	t.Fatal("no port is free")
+	return ""
 }
 
 // Here replaces the example's ports and its folder in a text by those of the copy.
