@@ -4,7 +4,6 @@ package xds
 
 import (
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -89,17 +88,7 @@ func newLoads(t *testing.T, wanted *loadv3.LoadStatsResponse) (*loads, string) {
 	wanted.LoadReportingInterval = durationpb.New(20_000_000)
 	g := grpc.NewServer()
 	loadv3.RegisterLoadReportingServiceServer(g, l)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = g.Serve(ln)
-	}()
-	t.Cleanup(func() { g.Stop(); <-done })
-	return l, ln.Addr().String()
+	return l, listen(t, g)
 }
 
 // sum waits until a sum is as wanted.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -105,23 +104,7 @@ func TestServe(t *testing.T) {
 			addr := listening(t, p)
 			answered(t, addr, "up-0")
 			acked("v0")
-			stop := make(chan struct{})
-			var wg sync.WaitGroup
-			wg.Go(func() {
-				c := proxytest.Dial(t, addr)
-				defer c.Close()
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					if r := c.Do(plain); r.StatusCode != 200 || r.Close {
-						t.Errorf("got %v", r)
-						return
-					}
-				}
-			})
+			end := pound(t, addr, 1)
 			for i := 1; i <= 20; i++ {
 				put(i)
 				if i%5 == 0 {
@@ -129,8 +112,7 @@ func TestServe(t *testing.T) {
 					answered(t, addr, fmt.Sprint("up-", i%2))
 				}
 			}
-			close(stop)
-			wg.Wait()
+			end()
 			b.Routes().Put("routes", message(t, &routev3.RouteConfiguration{},
 				`{name: routes, virtual_hosts: [{name: v, domains: ["*"], routes: [{match: {safe_regex: {regex: "("}}, route: {cluster: c}}]}]}`), xds.Origin{})
 			store.Publish(b.Build("bad"))

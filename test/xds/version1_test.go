@@ -79,23 +79,7 @@ func TestVersion1(t *testing.T) {
 		proxytest.Options{Extensions: all.Extensions(), Concurrency: 2, ServiceNode: "edge-1", ServiceCluster: "edges"})
 	addr := listening(t, p)
 	answered(t, addr, "up-0")
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		c := proxytest.Dial(t, addr)
-		defer c.Close()
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			if r := c.Do(plain); r.StatusCode != 200 || r.Close {
-				t.Errorf("got %v", r)
-				return
-			}
-		}
-	})
+	end := pound(t, addr, 1)
 	// Hosts change, then a cluster beside the old one, then the route to it.
 	v.hosts(t, "shop", ups[1].Addr())
 	answered(t, addr, "up-1")
@@ -117,6 +101,5 @@ func TestVersion1(t *testing.T) {
 	}
 	srv.CloseClientConnections()
 	answered(t, addr, "up-0")
-	close(stop)
-	wg.Wait()
+	end()
 }

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -213,31 +212,15 @@ func TestGoControlPlane(t *testing.T) {
 			p := start(t, bootstrap(mode.ads, mode.source), s.addr)
 			addr := listening(t, p)
 			answered(t, addr, "up-0")
-			stop := make(chan struct{})
-			var wg sync.WaitGroup
+			end := func() int64 { return 0 }
 			if mode.ads != "" { // Streams of their own have no order.
-				wg.Go(func() {
-					c := proxytest.Dial(t, addr)
-					defer c.Close()
-					for {
-						select {
-						case <-stop:
-							return
-						default:
-						}
-						if r := c.Do(plain); r.StatusCode != 200 || r.Close {
-							t.Errorf("got %v", r)
-							return
-						}
-					}
-				})
+				end = pound(t, addr, 1)
 			}
 			for i := 1; i <= 20; i++ {
 				s.set(t, at(i))
 				answered(t, addr, fmt.Sprint("up-", i%2))
 			}
-			close(stop)
-			wg.Wait()
+			end()
 			for _, n := range []string{"listener_manager.lds.update_rejected", "cluster_manager.cds.update_rejected", "http.test.rds.routes.update_rejected"} {
 				if got := p.Counter(n); got != 0 {
 					t.Errorf("%s is %d", n, got)
@@ -331,20 +314,11 @@ func TestGarbage(t *testing.T) {
 		return []*discoveryv3.DiscoveryResponse{{TypeUrl: "type.googleapis.com/nobody.Knows", VersionInfo: "1", Nonce: "x"}, r}
 	}
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, n)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = g.Serve(ln)
-	}()
-	t.Cleanup(func() { g.Stop(); <-done })
+	addr := listen(t, g)
 	yaml := strings.Replace(bootstrap("GRPC", aggregated), "static_resources: {", `static_resources: {listeners: [{name: own, address: {socket_address: {address: 127.0.0.1, port_value: 0}}, filter_chains: [{filters: [
   {name: hcm, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
     stat_prefix: test, http_filters: [{{router}}], route_config: {virtual_hosts: [{name: v, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: own}}}]}]}}}]}]}], `, 1)
-	p := start(t, yaml, ln.Addr().String())
+	p := start(t, yaml, addr)
 	for {
 		q := <-n.told
 		if q.GetErrorDetail() != nil {

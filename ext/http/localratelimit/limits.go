@@ -7,6 +7,7 @@ import (
 	"container/list"
 	"encoding/binary"
 	"math"
+	"slices"
 	"sync"
 
 	"weir.dev/weir/proxy/ratelimit"
@@ -65,29 +66,14 @@ func (l *Limits) fresh(now int64) *Limits {
 
 // same reports whether two lists of entries are equal.
 func same(a, b []ratelimit.Entry) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i].Key != b[i].Key || !bytes.Equal(a[i].Value, b[i].Value) {
-			return false
-		}
-	}
-	return true
+	return slices.EqualFunc(a, b, func(x, y ratelimit.Entry) bool { return x.Key == y.Key && bytes.Equal(x.Value, y.Value) })
 }
 
 // matches reports whether a rule is for a descriptor; a rule's empty value is any.
 func (r *Rule) matches(entries []ratelimit.Entry) bool {
-	if len(r.entries) != len(entries) {
-		return false
-	}
-	for i := range entries {
-		e := &r.entries[i]
-		if e.Key != entries[i].Key || len(e.Value) > 0 && !bytes.Equal(e.Value, entries[i].Value) {
-			return false
-		}
-	}
-	return true
+	return slices.EqualFunc(r.entries, entries, func(own, e ratelimit.Entry) bool {
+		return own.Key == e.Key && (len(own.Value) == 0 || bytes.Equal(own.Value, e.Value))
+	})
 }
 
 // verdict is what the buckets say.
