@@ -52,6 +52,13 @@ func (a *answers) get(_ context.Context, cluster, path string, timeout time.Dura
 	return 200, []byte(body), nil
 }
 
+// sofar is what was asked for up to now, and when.
+func (a *answers) sofar() ([]string, []time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.asked), slices.Clone(a.times)
+}
+
 func (a *answers) client(tg *target, node *corev3.Node) *Client {
 	c := New(Options{Target: tg, Node: node, Get: a.get, Log: slog.New(slog.NewTextHandler(a, nil))})
 	a.t.Cleanup(c.Close)
@@ -107,8 +114,9 @@ func TestVersion1(t *testing.T) {
 		if !strings.Contains(a.logged(), "/v1/routes/s/edges/edge%2F1: the answer is 404") {
 			t.Errorf("the log is %s", a.logged())
 		}
-		if want := "discovery /v1/clusters/edges/edge%2F1 1s 16777216"; !slices.Contains(a.asked, want) {
-			t.Errorf("asked %q, want %q", a.asked, want)
+		asked, _ := a.sofar()
+		if want := "discovery /v1/clusters/edges/edge%2F1 1s 16777216"; !slices.Contains(asked, want) {
+			t.Errorf("asked %q, want %q", asked, want)
 		}
 		n, _ := tg.seen()
 		after(time.Minute)
@@ -136,10 +144,11 @@ func TestVersion1(t *testing.T) {
 			t.Errorf("at last there is a %q, b %q, c %q, s %q", tg.has("a"), tg.has("b"), tg.has("c"), tg.has("s"))
 		}
 		c.Close()
+		asked, when := a.sofar()
 		var times []time.Time
-		for i, what := range a.asked {
+		for i, what := range asked {
 			if strings.Contains(what, "/v1/clusters") {
-				times = append(times, a.times[i])
+				times = append(times, when[i])
 			}
 		}
 		for i := 1; i < len(times); i++ {
