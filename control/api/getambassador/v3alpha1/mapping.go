@@ -5,6 +5,8 @@ package v3alpha1
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"weir.dev/weir/control/api/deep"
 )
 
 // A Mapping leads requests to a service.
@@ -108,7 +110,7 @@ type MappingStatus struct {
 }
 
 // DeepCopyObject returns a copy that shares nothing.
-func (o *Mapping) DeepCopyObject() runtime.Object { return deep(o) }
+func (o *Mapping) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
 // RegexMap makes what a regular expression matches another text.
 type RegexMap struct {

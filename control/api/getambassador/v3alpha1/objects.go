@@ -11,6 +11,8 @@ package v3alpha1
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"weir.dev/weir/control/api/deep"
 )
 
 // Group of the objects.
@@ -57,7 +59,7 @@ type HostBinding struct {
 }
 
 // DeepCopyObject returns a copy that shares nothing.
-func (o *Listener) DeepCopyObject() runtime.Object { return deep(o) }
+func (o *Listener) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
 // A Host is a host name, and how it is served.
 type Host struct {
@@ -122,7 +124,7 @@ type HostStatus struct {
 }
 
 // DeepCopyObject returns a copy that shares nothing.
-func (o *Host) DeepCopyObject() runtime.Object { return deep(o) }
+func (o *Host) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
 // TLS is how TLS is terminated or begun, but for the certificate.
 type TLS struct {
@@ -160,7 +162,7 @@ type TLSContextSpec struct {
 }
 
 // DeepCopyObject returns a copy that shares nothing.
-func (o *TLSContext) DeepCopyObject() runtime.Object { return deep(o) }
+func (o *TLSContext) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
 // A TCPMapping leads connections to a service.
 type TCPMapping struct {
@@ -198,7 +200,7 @@ type Explicit struct {
 }
 
 // DeepCopyObject returns a copy that shares nothing.
-func (o *TCPMapping) DeepCopyObject() runtime.Object { return deep(o) }
+func (o *TCPMapping) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
 // A Module is configuration of an install as a whole.
 type Module struct {
@@ -215,7 +217,7 @@ type ModuleSpec struct {
 }
 
 // DeepCopyObject returns a copy that shares nothing.
-func (o *Module) DeepCopyObject() runtime.Object { return deep(o) }
+func (o *Module) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
 // A Resolver says how services are found: a KubernetesServiceResolver or a
 // KubernetesEndpointResolver.
@@ -227,7 +229,7 @@ type Resolver struct {
 }
 
 // DeepCopyObject returns a copy that shares nothing.
-func (o *Resolver) DeepCopyObject() runtime.Object { return deep(o) }
+func (o *Resolver) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
 // A Foreign is an object of a kind that is known, and of which only the installs that
 // it is for are read: ConsulResolver, AuthService, RateLimitService, LogService,
@@ -240,4 +242,4 @@ type Foreign struct {
 }
 
 // DeepCopyObject returns a copy that shares nothing.
-func (o *Foreign) DeepCopyObject() runtime.Object { return deep(o) }
+func (o *Foreign) DeepCopyObject() runtime.Object { return deep.Copy(o) }
