@@ -42,7 +42,7 @@ type Backends struct {
 	slices    *source.Index
 	port      *memo.Func[portID, port]
 	cluster   *memo.Func[graph.ClusterID, *clusterv3.Cluster]
-	endpoints *memo.Func[portID, *endpointv3.ClusterLoadAssignment]
+	endpoints *memo.Func[endpointsID, *endpointv3.ClusterLoadAssignment]
 }
 
 // portID is a port of a backend.
@@ -51,8 +51,21 @@ type portID struct {
 	port int32
 }
 
-// Name is under which name the port's endpoints are discovered.
-func (p portID) Name() string { return graph.ClusterID{Backend: p.of, Port: p.port}.Name() }
+// endpointsID names the endpoints of a port, or those of its Pods that have the labels
+// of subset.
+type endpointsID struct {
+	portID
+	subset string
+}
+
+func endpointsOf(id graph.ClusterID) endpointsID {
+	return endpointsID{portID{id.Backend, id.Port}, id.Subset}
+}
+
+// Name is under which name the endpoints are discovered.
+func (p endpointsID) Name() string {
+	return graph.ClusterID{Backend: p.of, Port: p.port, Subset: p.subset}.Name()
+}
 
 // port is what is known of a port.
 type port struct {
@@ -213,8 +226,8 @@ func (b *Backends) Cluster(c *memo.Ctx, id graph.ClusterID) *clusterv3.Cluster {
 // Endpoints returns the endpoints of a cluster and the name that they are discovered
 // by; nil if the cluster has them itself.
 func (b *Backends) Endpoints(c *memo.Ctx, id graph.ClusterID) (string, *endpointv3.ClusterLoadAssignment) {
-	port := portID{id.Backend, id.Port}
-	return port.Name(), b.endpoints.Get(c, port)
+	own := endpointsOf(id)
+	return own.Name(), b.endpoints.Get(c, own)
 }
 
 func (b *Backends) makeCluster(c *memo.Ctx, id graph.ClusterID) *clusterv3.Cluster {
@@ -232,7 +245,7 @@ func (b *Backends) makeCluster(c *memo.Ctx, id graph.ClusterID) *clusterv3.Clust
 		o, _ := source.Get[*v1alpha1.Backend](c, source.Backend, id.Backend.Name)
 		out = build.NamedHosts(id.Name(), build.Endpoints(id.Name(), ownEndpoints(o)))
 	default:
-		out = build.Cluster(id.Name(), pid.Name())
+		out = build.Cluster(id.Name(), endpointsOf(id).Name())
 	}
 	two := http2(p.app) || id.Mode == graph.GRPC
 	if two && id.Mode != graph.Bytes {

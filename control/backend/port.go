@@ -116,8 +116,8 @@ func backendPort(o *v1alpha1.Backend) port {
 }
 
 // readEndpoints finds the endpoints of a port; nil if its cluster has them itself.
-func (b *Backends) readEndpoints(c *memo.Ctx, id portID) *endpointv3.ClusterLoadAssignment {
-	p := b.port.Get(c, id)
+func (b *Backends) readEndpoints(c *memo.Ctx, id endpointsID) *endpointv3.ClusterLoadAssignment {
+	p := b.port.Get(c, id.portID)
 	switch {
 	case !p.has || p.fqdn || p.external != "":
 		return nil
@@ -129,7 +129,8 @@ func (b *Backends) readEndpoints(c *memo.Ctx, id portID) *endpointv3.ClusterLoad
 	if id.of.Kind == source.ServiceImport {
 		label = multicluster
 	}
-	return build.Endpoints(id.Name(), fromSlices(source.Find[*discoveryv1.EndpointSlice](c, b.slices, id.of.Name), label, id.of.Name.Name, p))
+	list := source.Find[*discoveryv1.EndpointSlice](c, b.slices, id.of.Name)
+	return build.Endpoints(id.Name(), fromSlices(list, label, id.of.Name.Name, p, within(c, id.subset)))
 }
 
 // ownEndpoints are those that a Backend lists.
@@ -154,8 +155,9 @@ func ownEndpoints(o *v1alpha1.Backend) []build.Endpoint {
 }
 
 // fromSlices returns the endpoints of a Service's port: those that are ready or, if
-// none is, those that still serve while they end, as kube-proxy does.
-func fromSlices(list []*discoveryv1.EndpointSlice, label, service string, p port) []build.Endpoint {
+// none is, those that still serve while they end, as kube-proxy does. Only those that
+// are within a subset count.
+func fromSlices(list []*discoveryv1.EndpointSlice, label, service string, p port, within func(*discoveryv1.EndpointSlice, *discoveryv1.Endpoint) bool) []build.Endpoint {
 	var ready, ending []build.Endpoint
 	seen := map[netip.AddrPort]bool{}
 	for _, s := range list {
@@ -167,7 +169,7 @@ func fromSlices(list []*discoveryv1.EndpointSlice, label, service string, p port
 			continue
 		}
 		for _, e := range s.Endpoints {
-			if len(e.Addresses) == 0 {
+			if len(e.Addresses) == 0 || !within(s, &e) {
 				continue
 			}
 			ip, err := netip.ParseAddr(e.Addresses[0]) // The others are alike by definition.

@@ -188,10 +188,10 @@ func (e *Emitter) dropHost(db *memo.DB, g *gateway, m *hostMessage) {
 	}
 }
 
-// endpointsOf is the cluster under which all clusters of a backend's port have their
-// endpoints.
+// endpointsOf is the cluster under which all clusters of a backend's port, or of a
+// subset of it, have their endpoints.
 func endpointsOf(id graph.ClusterID) graph.ClusterID {
-	return graph.ClusterID{Backend: id.Backend, Port: id.Port}
+	return graph.ClusterID{Backend: id.Backend, Port: id.Port, Subset: id.Subset}
 }
 
 func (e *Emitter) useCluster(db *memo.DB, g *gateway, id graph.ClusterID) {

@@ -213,7 +213,10 @@ type ClusterID struct {
 	Backend source.Key
 	// Port of the backend; 0 if its endpoints have their own.
 	Port int32
-	Mode Mode
+	// Subset leaves of the backend's endpoints those of Pods with these labels, which are
+	// written as label selectors are: a=b,c=d. Empty is all of them.
+	Subset string
+	Mode   Mode
 	// Certificate is the secret with which the backend is told who we are.
 	Certificate string
 	// Variant is what else is special; nil is nothing.
@@ -225,6 +228,9 @@ func (c ClusterID) Name() string {
 	parts := []string{c.Backend.Name.String(), strconv.Itoa(int(c.Port))}
 	if c.Backend.Kind != source.Service {
 		parts = append([]string{strings.ToLower(c.Backend.Kind.Kind)}, parts...)
+	}
+	if c.Subset != "" {
+		parts = append(parts, "of", c.Subset)
 	}
 	if c.Mode != HTTP {
 		parts = append(parts, string(c.Mode))

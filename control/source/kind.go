@@ -3,6 +3,7 @@
 package source
 
 import (
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -29,6 +30,8 @@ var (
 	ConfigMap             = Kind{"", "ConfigMap"}
 	Namespace             = Kind{"", "Namespace"}
 	EndpointSlice         = Kind{discoveryv1.GroupName, "EndpointSlice"}
+	Pod                   = Kind{"", "Pod"}
+	Deployment            = Kind{appsv1.GroupName, "Deployment"}
 	ServiceImport         = Kind{v1alpha1.MulticlusterGroup, "ServiceImport"}
 	Backend               = Kind{v1alpha1.Group, "Backend"}
 	GatewayParameters     = Kind{v1alpha1.Group, "GatewayParameters"}
@@ -50,6 +53,13 @@ type Type struct {
 	Namespaced bool
 	// Optional kinds may be missing from a cluster: their CRD need not be installed.
 	Optional bool
+	// Files tells a kind that is read in files only.
+	Files bool
+	// Lazy kinds are read in a cluster once an object that is there Needs them, and then
+	// no more than their names and labels.
+	Lazy bool
+	// Needs tells which Lazy kinds an object needs; nil is none, whatever the object.
+	Needs func(Object) []Kind
 	// New returns an empty object.
 	New func() Object
 	// Former are other kinds, in other groups, that became this one.
@@ -96,6 +106,15 @@ func Types() []Type {
 		{
 			Kind: EndpointSlice, Versions: []string{"v1"}, Resource: "endpointslices", Namespaced: true,
 			New: func() Object { return &discoveryv1.EndpointSlice{} },
+		},
+		{
+			Kind: Pod, Versions: []string{"v1"}, Resource: "pods", Namespaced: true, Lazy: true,
+			New: func() Object { return &corev1.Pod{} },
+		},
+		{
+			// Its Pods' labels tell subsets, where there are no Pods.
+			Kind: Deployment, Versions: []string{"v1", "v1beta2", "v1beta1"}, Resource: "deployments", Namespaced: true, Files: true, Optional: true,
+			New: func() Object { return &appsv1.Deployment{} }, Former: []Former{{Kind{"extensions", "Deployment"}, []string{"v1beta1"}}},
 		},
 		{
 			Kind: ServiceImport, Versions: []string{"v1alpha1"}, Resource: "serviceimports", Namespaced: true, Optional: true,

@@ -62,7 +62,7 @@ func TestProblems(t *testing.T) {
 		{"out of range", change("8080", "80800"), `in.yaml:10: HTTPRoute "default/shop": spec.rules[0].backendRefs[0].port: is 80800: at most 65535`},
 		{"rule in CEL", change("      port: 8080\n", ""), `in.yaml:9: HTTPRoute "default/shop": spec.rules[0].backendRefs[0]: Must have port for Service reference`},
 		{"pattern", change("name: cart", "namespace: A_B\n      name: cart"), `in.yaml:9: HTTPRoute "default/shop": spec.rules[0].backendRefs[0].namespace: "A_B" is not of the form ^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`},
-		{"kind", "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n", `in.yaml:2: kind: kind Pod is not known`},
+		{"kind", "apiVersion: v1\nkind: ReplicaSet\nmetadata: {name: x}\n", `in.yaml:2: kind: kind ReplicaSet is not known`},
 		{"near kind", "apiVersion: gateway.networking.k8s.io/v1\nkind: HttpRoute\nmetadata: {name: x}\n", `in.yaml:2: kind: kind HttpRoute.gateway.networking.k8s.io is not known (did you mean HTTPRoute?)`},
 		{"version", change("v1beta1", "v7"), `in.yaml:1: apiVersion: apiVersion "gateway.networking.k8s.io/v7" of HTTPRoute is not known (there are v1, v1beta1)`},
 		{"no kind", "a: b\n", "in.yaml:1: has no apiVersion or kind, so it cannot be told what it is"},

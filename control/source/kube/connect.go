@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -24,8 +25,9 @@ import (
 
 // A Cluster is a connection to an apiserver.
 type Cluster struct {
-	client dynamic.Interface
-	host   string
+	client   dynamic.Interface
+	metadata metadata.Interface
+	host     string
 	// served has the resource of each kind that the cluster has.
 	served map[source.Kind]schema.GroupVersionResource
 	types  map[source.Kind]source.Type
@@ -74,11 +76,15 @@ func ConnectTo(ctx context.Context, cfg *rest.Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster at %s: %w", cfg.Host, err)
 	}
+	meta, err := metadata.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("cluster at %s: %w", cfg.Host, err)
+	}
 	list, err := lister(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("cluster at %s: %w", cfg.Host, err)
 	}
-	c := &Cluster{client: client, host: cfg.Host, served: map[source.Kind]schema.GroupVersionResource{}, types: map[source.Kind]source.Type{}}
+	c := &Cluster{client: client, metadata: meta, host: cfg.Host, served: map[source.Kind]schema.GroupVersionResource{}, types: map[source.Kind]source.Type{}}
 	return c, c.discover(ctx, list)
 }
 
@@ -120,6 +126,9 @@ func lister(cfg *rest.Config) (listing, error) {
 func (c *Cluster) discover(ctx context.Context, list listing) error {
 	known := map[string][]string{} // resources by group and version
 	for _, t := range source.Types() {
+		if t.Files {
+			continue
+		}
 		for _, version := range t.Versions {
 			gv := schema.GroupVersion{Group: t.Group, Version: version}
 			resources, ok := known[gv.String()]
@@ -147,7 +156,7 @@ func (c *Cluster) discover(ctx context.Context, list listing) error {
 func (c *Cluster) absent() []string {
 	var out []string
 	for _, t := range source.Types() {
-		if _, ok := c.served[t.Kind]; !ok {
+		if _, ok := c.served[t.Kind]; !ok && !t.Files {
 			out = append(out, t.Kind.String())
 		}
 	}

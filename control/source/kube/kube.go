@@ -20,9 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
@@ -36,16 +34,21 @@ type Source struct {
 	log     *slog.Logger
 	stores  map[source.Kind]cache.Store
 
+	// ctx and wg are Run's.
+	ctx context.Context
+	wg  *sync.WaitGroup
+
 	mu      sync.Mutex
-	first   []source.Change // gathered until all kinds have been listed
-	started bool
+	started bool                 // the first objects are there
+	lists   map[source.Kind]bool // of lazy kinds, those that have not been read yet; the zero Kind is all others
+	held    []source.Change      // gathered until all lists have been read
 	refused chan error
 	told    map[string]bool // errors of watches, each told once until it is over
 }
 
 // NewSource returns a Source of a cluster.
 func NewSource(c *Cluster, q *source.Queue, log *slog.Logger) *Source {
-	return &Source{cluster: c, queue: q, log: log, stores: map[source.Kind]cache.Store{}, refused: make(chan error, 1), told: map[string]bool{}}
+	return &Source{cluster: c, queue: q, log: log, stores: map[source.Kind]cache.Store{}, lists: map[source.Kind]bool{{}: true}, refused: make(chan error, 1), told: map[string]bool{}}
 }
 
 // Run reads until ctx ends. All objects that there are at first are one change. The
@@ -58,9 +61,13 @@ func (s *Source) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
+	s.ctx, s.wg = ctx, &wg
 	var synced []cache.InformerSynced
 	for kind, gvr := range s.cluster.served {
-		store, informer := s.informer(ctx, kind, gvr)
+		if s.cluster.types[kind].Lazy {
+			continue
+		}
+		store, informer := s.informer(ctx, kind, s.cluster.lister(gvr), s.cluster.typed(kind))
 		s.mu.Lock()
 		s.stores[kind] = store
 		s.mu.Unlock()
@@ -77,23 +84,37 @@ func (s *Source) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	s.mu.Lock()
-	s.started = true
-	s.queue.Put(s.first...)
-	s.log.Info("read the cluster", "objects", len(s.first), "at", s.cluster.host)
-	s.first = nil
-	s.mu.Unlock()
+	s.release(source.Kind{})
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-func (s *Source) informer(ctx context.Context, kind source.Kind, gvr schema.GroupVersionResource) (cache.Store, cache.Controller) {
-	resource := s.cluster.client.Resource(gvr)
+// release tells that a kind has been read, or cannot be. With the last, what was
+// gathered meanwhile is one change.
+func (s *Source) release(kind source.Kind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.lists[kind] {
+		return
+	}
+	delete(s.lists, kind)
+	if len(s.lists) > 0 {
+		return
+	}
+	if !s.started {
+		s.log.Info("read the cluster", "objects", len(s.held), "at", s.cluster.host)
+	}
+	s.started = true
+	s.queue.Put(s.held...)
+	s.held = nil
+}
+
+func (s *Source) informer(ctx context.Context, kind source.Kind, from lists, transform cache.TransformFunc) (cache.Store, cache.Controller) {
 	failed := func(err error) { s.failed(kind, err) }
 	return cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				list, err := resource.List(ctx, o)
+				list, err := from.list(ctx, o)
 				if err != nil {
 					failed(err)
 				} else {
@@ -102,15 +123,15 @@ func (s *Source) informer(ctx context.Context, kind source.Kind, gvr schema.Grou
 				return list, err
 			},
 			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-				w, err := resource.Watch(ctx, o)
+				w, err := from.watch(ctx, o)
 				if err != nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && ctx.Err() == nil {
 					failed(err)
 				}
 				return w, err
 			},
 		}, s.cluster.client),
-		ObjectType: &unstructured.Unstructured{},
-		Transform:  s.cluster.typed(kind),
+		ObjectType: from.of,
+		Transform:  transform,
 		Handler: cache.ResourceEventHandlerFuncs{
 			AddFunc: func(o any) { s.changed(kind, nil, o) },
 			UpdateFunc: func(old, o any) {
@@ -149,6 +170,11 @@ func (s *Source) changed(kind source.Kind, old, o any) {
 	if was, ok := old.(source.Object); ok && reflect.DeepEqual(bare(was), fresh) {
 		return
 	}
+	if needs := s.cluster.types[kind].Needs; needs != nil {
+		for _, k := range needs(now) {
+			s.need(k)
+		}
+	}
 	s.put(source.Change{Key: source.Key{Kind: kind, Name: source.NameOf(now)}, Object: fresh})
 }
 
@@ -161,20 +187,24 @@ func (s *Source) gone(kind source.Kind, o any) {
 func (s *Source) put(c source.Change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.started {
-		s.first = append(s.first, c)
+	if len(s.lists) > 0 {
+		s.held = append(s.held, c)
 		return
 	}
 	s.queue.Put(c)
 }
 
 // failed tells of an error of a list or watch. Before the first objects are there, a
-// refusal ends the Source; later, what is known stays.
+// refusal ends the Source; later, or of a lazy kind, what is known stays.
 func (s *Source) failed(kind source.Kind, err error) {
+	lazy, refused := s.cluster.types[kind].Lazy, apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)
+	if lazy && refused {
+		defer s.release(kind) // Nothing else waits for it.
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	text := kind.String()
-	if !s.started && (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) {
+	if !s.started && !lazy && refused {
 		select {
 		case s.refused <- s.cluster.explain(err):
 		default:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,32 +22,63 @@ const page = 500
 // List returns all objects of the cluster as they are now, with their statuses.
 func (c *Cluster) List(ctx context.Context) ([]source.Change, error) {
 	var out []source.Change
+	needed := map[source.Kind]bool{}
 	for _, t := range source.Types() {
 		gvr, served := c.served[t.Kind]
-		if !served {
+		if !served || t.Lazy {
 			continue
 		}
-		transform := c.typed(t.Kind)
-		for o := (metav1.ListOptions{Limit: page}); ; {
-			list, err := c.client.Resource(gvr).List(ctx, o)
+		more, err := c.listAll(ctx, t.Kind, c.lister(gvr), c.typed(t.Kind))
+		if err != nil {
+			return nil, err
+		}
+		if needs := c.types[t.Kind].Needs; needs != nil {
+			for _, o := range more {
+				for _, k := range needs(o.Object) {
+					needed[k] = true
+				}
+			}
+		}
+		out = append(out, more...)
+	}
+	for kind := range needed {
+		if gvr, served := c.served[kind]; served {
+			more, err := c.listAll(ctx, kind, c.labels(gvr), labelled)
 			if err != nil {
-				return nil, c.explain(err)
+				return nil, err
 			}
-			for i := range list.Items {
-				typed, err := transform(&list.Items[i])
-				if err != nil {
-					return nil, err
-				}
-				if object, ok := typed.(source.Object); ok {
-					out = append(out, source.Change{Key: source.Key{Kind: t.Kind, Name: source.NameOf(object)}, Object: object})
-				}
-			}
-			if o.Continue = list.GetContinue(); o.Continue == "" {
-				break
-			}
+			out = append(out, more...)
 		}
 	}
 	return out, nil
+}
+
+// listAll returns the objects of a kind, page by page.
+func (c *Cluster) listAll(ctx context.Context, kind source.Kind, from lists, transform cache.TransformFunc) ([]source.Change, error) {
+	var out []source.Change
+	for o := (metav1.ListOptions{Limit: page}); ; {
+		list, err := from.list(ctx, o)
+		if err != nil {
+			return nil, c.explain(err)
+		}
+		err = meta.EachListItem(list, func(item runtime.Object) error {
+			typed, err := transform(item)
+			if object, ok := typed.(source.Object); ok && err == nil {
+				out = append(out, source.Change{Key: source.Key{Kind: kind, Name: source.NameOf(object)}, Object: object})
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		l, err := meta.ListAccessor(list)
+		if err != nil {
+			return nil, err
+		}
+		if o.Continue = l.GetContinue(); o.Continue == "" {
+			return out, nil
+		}
+	}
 }
 
 // typed turns what the apiserver sends into the kind's type, and leaves out what
