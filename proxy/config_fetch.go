@@ -20,7 +20,6 @@ import (
 
 	"weir.dev/weir/proxy/admin"
 	"weir.dev/weir/proxy/resource"
-	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/call"
 	"weir.dev/weir/proxy/upstream/clusterdial"
@@ -33,8 +32,7 @@ type fetching struct {
 	client *fetch.Client
 	dialer *clusterdial.Dialer
 	counts map[xds.Kind]*resource.Stats // of LDS and CDS
-	server *stats.Sharded[controlPlaneStats]
-	text   *stats.Text
+	server *resource.ServerStats        // of the aggregated stream
 	// first is closed when the first answer for a kind has come.
 	first map[xds.Kind]chan struct{}
 
@@ -45,11 +43,6 @@ type fetching struct {
 	dynamic dynamic
 	// toADS is done once the server of the aggregated stream is told of load.
 	toADS sync.Once
-}
-
-// controlPlaneStats are Envoy's control_plane.* statistics.
-type controlPlaneStats struct {
-	Connected stats.Gauge `stat:"connected_state"`
 }
 
 // prepareFetching readies the client, which asks for nothing yet.
@@ -99,8 +92,12 @@ func (p *Proxy) startFetching() {
 			xds.KindListener: resource.NewStats(p.store.Scope("listener_manager.lds.")),
 			xds.KindCluster:  resource.NewStats(p.store.Scope("cluster_manager.cds.")),
 		}
-		f.server = stats.Register[controlPlaneStats](p.store.Scope("control_plane."), 1)
-		f.text = p.store.Scope("control_plane.").Text("identifier")
+		for kind, cs := range map[xds.Kind]*corev3.ConfigSource{xds.KindListener: d.GetLdsConfig(), xds.KindCluster: d.GetCdsConfig()} {
+			if resource.Streams(cs) {
+				f.counts[kind].Serve()
+			}
+		}
+		f.server = resource.NewServerStats(p.store.Scope("control_plane."))
 	}
 	f.dialer = clusterdial.New(p.loops, p.clusters)
 	f.client = fetch.New(fetch.Options{
@@ -212,6 +209,7 @@ func (p *Proxy) stopFetching() {
 	for _, s := range f.counts {
 		s.Close()
 	}
+	f.server.Close()
 }
 
 // nodeMessage is who the proxy is, for management servers.
@@ -272,6 +270,9 @@ func (t fetchTarget) Apply(u *fetch.Update) []fetch.Refusal {
 	}
 	for _, name := range u.Gone {
 		t.p.resources.Remove(resource.ID{Source: u.Source, Kind: u.Kind, Name: name})
+	}
+	if u.Empty {
+		t.p.resources.Empty(u.Source, u.Kind)
 	}
 	return out
 }
@@ -355,17 +356,30 @@ func (t fetchTarget) Failed(source string, kind xds.Kind, names []string) {
 }
 
 // Connected implements fetch.Target.
-func (t fetchTarget) Connected(source string, up bool, identifier string) {
-	f := &t.p.fetching
-	if source != resource.ADS || f.server == nil {
+func (t fetchTarget) Connected(s fetch.Stream, up bool, identifier string) {
+	t.servers(s, func(c *resource.ServerStats) { c.Connected(up, identifier) })
+	t.p.resources.Connected(s.Source, s.Kind, up, identifier)
+}
+
+// Throttled implements fetch.Target.
+func (t fetchTarget) Throttled(s fetch.Stream, waits bool) {
+	t.servers(s, func(c *resource.ServerStats) { c.Throttled(waits) })
+	t.p.resources.Throttled(s.Source, s.Kind, waits)
+}
+
+// servers calls f with the statistics of a stream that are not those of a watch.
+func (t fetchTarget) servers(s fetch.Stream, f func(*resource.ServerStats)) {
+	if s.Source == resource.ADS {
+		f(t.p.fetching.server)
 		return
 	}
-	if !up {
-		f.server.At(0).Connected.Set(0)
-		return
+	d := t.p.opts.Bootstrap.GetDynamicResources()
+	for kind, cs := range map[xds.Kind]*corev3.ConfigSource{xds.KindListener: d.GetLdsConfig(), xds.KindCluster: d.GetCdsConfig()} {
+		key, err := t.p.resources.Key(cs)
+		if err == nil && key == s.Source && (s.Kind == "" || s.Kind == kind) {
+			f(t.p.fetching.counts[kind].Server())
+		}
 	}
-	f.server.At(0).Connected.Set(1)
-	f.text.Set(identifier)
 }
 
 // Forget implements fetch.Target.

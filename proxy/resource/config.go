@@ -52,6 +52,8 @@ type Options struct {
 	Refused func(error)
 	// Late, if not nil, is told that the first value has not come in time.
 	Late func()
+	// Empty, if not nil, is told that an answer had nothing at all.
+	Empty func()
 	// Stats, if not nil, count what becomes of the resource.
 	Stats *Stats
 }
@@ -175,6 +177,7 @@ func (d *Directory) Watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.watches[w] = struct{}{}
+	d.serve(w, cs)
 	if t.message == nil && key == Snapshot && grouped(kind) {
 		t.message = container(t.id, nil) // What a snapshot does not have does not come later.
 	}

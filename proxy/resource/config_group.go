@@ -47,38 +47,54 @@ func (d *Directory) Merge(id ID, put []Member, gone []string, version string) ma
 	}
 	put = slices.SortedStableFunc(slices.Values(put), byName)
 	var refused map[string]error
+	if len(put) == 0 && len(out) == len(t.members) && (!t.begun || len(out) > 0) {
+		defer t.empty()
+	}
 	if len(put)+len(out) == 0 && t.begun {
 		return nil // A request has asked for what there is not.
 	}
 	t.begun = true
-	if len(put) == 0 {
-		// What is left was good before.
-		next := merged(t.members, nil, out)
-		if err := d.Set(id, container(id, next), version); err == nil {
-			t.members = next
-		}
-		return nil
+	if len(put) > 0 && d.merge(id, t, put, out, version, &refused) || len(put) > 0 && len(out) == 0 {
+		return refused
 	}
-	d.merge(id, t, put, out, version, &refused)
+	// None was put: what is left was good before.
+	next := merged(t.members, nil, out)
+	if err := d.Set(id, container(id, next), version); err == nil {
+		t.members = next
+	}
 	return refused
 }
 
-func (d *Directory) merge(id ID, t *topic, put []Member, gone map[string]bool, version string, refused *map[string]error) {
+// merge reports whether any could be put, and so those that are gone taken out.
+func (d *Directory) merge(id ID, t *topic, put []Member, gone map[string]bool, version string, refused *map[string]error) bool {
 	next := merged(t.members, put, gone)
 	err := d.Set(id, container(id, next), version)
 	switch {
 	case err == nil:
 		t.members = next
+		return true
 	case len(put) > 1:
 		half := len(put) / 2
-		d.merge(id, t, put[:half], gone, version, refused)
-		d.merge(id, t, put[half:], gone, version, refused)
+		first := d.merge(id, t, put[:half], gone, version, refused)
+		return d.merge(id, t, put[half:], gone, version, refused) || first
 	default:
 		if *refused == nil {
 			*refused = map[string]error{}
 		}
 		(*refused)[put[0].Name] = err
 	}
+	return false
+}
+
+// empty tells those who watch a group that it has no members.
+func (t *topic) empty() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.each(func(w *Watch) {
+		if w.o.Empty != nil {
+			w.o.Empty()
+		}
+	})
 }
 
 func byName(a, b Member) int { return strings.Compare(a.Name, b.Name) }

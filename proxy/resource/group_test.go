@@ -43,7 +43,8 @@ func TestMerge(t *testing.T) {
 	d.Aggregated = true
 	id := ID{ADS, xds.KindVirtualHost, "r"}
 	var have []string
-	w, err := d.Watch(forever, xds.KindVirtualHost, "r", Options{Decode: domains, Changed: func(v any) { have = v.([]string) }})
+	empty := 0
+	w, err := d.Watch(forever, xds.KindVirtualHost, "r", Options{Decode: domains, Changed: func(v any) { have = v.([]string) }, Empty: func() { empty++ }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,10 @@ func TestMerge(t *testing.T) {
 		{"two swap", []Member{member("a", "22"), member("b", "1")}, nil, []string{"22", "1", "3"}, nil},
 		{"one of many is bad", []Member{member("d", "4"), member("e", "bad"), member("f", "6"), member("g", "4")}, []string{"r/a"}, []string{"1", "3", "4", "6"}, []string{"r/e", "r/g"}},
 		{"the last of a name", []Member{member("h", "7"), member("h", "8")}, []string{"r/d", "r/unknown"}, []string{"1", "3", "6", "8"}, nil},
-		{"all go", nil, []string{"r/b", "r/c", "r/f", "r/h"}, nil, nil},
+		{"the only one is bad", []Member{member("i", "bad")}, []string{"r/h"}, []string{"1", "3", "6"}, []string{"r/i"}},
+		{"nothing is said", nil, nil, []string{"1", "3", "6"}, nil},
+		{"all go", nil, []string{"r/b", "r/c", "r/f"}, nil, nil},
+		{"one that is not there goes", nil, []string{"r/b"}, nil, nil},
 	} {
 		wrong := d.Merge(id, tt.put, tt.gone, tt.name)
 		var names []string
@@ -72,6 +76,9 @@ func TestMerge(t *testing.T) {
 		if !slices.Equal(have, tt.want) || !slices.Equal(names, tt.refused) {
 			t.Errorf("%s: have %v, refused %v; want %v, %v", tt.name, have, wrong, tt.want, tt.refused)
 		}
+	}
+	if empty != 1 {
+		t.Errorf("it was told %d times that the group is empty, want once", empty)
 	}
 }
 

@@ -53,6 +53,8 @@ type Directory struct {
 	// asked are the resources that requests have asked for.
 	asked  map[ID]*asked
 	askers map[askers]int
+	// servers are how the servers call themselves that are asked right now.
+	servers map[stream]string
 }
 
 // NewDirectory returns an empty directory; a nil log is none.

@@ -27,6 +27,7 @@ type Stats struct {
 	counts *stats.Sharded[counts]
 	text   *stats.Text
 	scope  *stats.Scope
+	server *ServerStats // nil if no stream is for the subscription alone
 }
 
 // NewStats puts the statistics of a subscription into a scope, which is for them alone.
@@ -37,8 +38,76 @@ func NewStats(s *stats.Scope) *Stats {
 // Close takes the names away.
 func (s *Stats) Close() {
 	if s != nil {
+		s.server.Close()
 		s.counts.Close()
 		s.scope.Close()
+	}
+}
+
+// Serve has the stream counted that the subscription is asked for on.
+func (s *Stats) Serve() {
+	if s != nil && s.server == nil {
+		s.server = NewServerStats(s.scope.Scope("control_plane"))
+	}
+}
+
+// Server are the statistics of that stream; nil if it is not counted.
+func (s *Stats) Server() *ServerStats {
+	if s == nil {
+		return nil
+	}
+	return s.server
+}
+
+// serverCounts are what Envoy counts of one stream to a management server.
+type serverCounts struct {
+	Connected stats.Gauge   `stat:"connected_state"`
+	Pending   stats.Gauge   `stat:"pending_requests"`
+	Limited   stats.Counter `stat:"rate_limit_enforced"`
+}
+
+// ServerStats are the statistics of a stream to a management server, by Envoy's names
+// (control_plane.connected_state and its kin). Those of nil are not counted.
+type ServerStats struct {
+	counts *stats.Sharded[serverCounts]
+	text   *stats.Text
+	scope  *stats.Scope
+}
+
+// NewServerStats puts the statistics of a stream into a scope, which is for them alone.
+func NewServerStats(s *stats.Scope) *ServerStats {
+	return &ServerStats{counts: stats.Register[serverCounts](s, 1), text: s.Text("identifier"), scope: s}
+}
+
+// Close takes the names away.
+func (s *ServerStats) Close() {
+	if s != nil {
+		s.counts.Close()
+		s.scope.Close()
+	}
+}
+
+// Connected tells whether the stream is up, and how the server calls itself.
+func (s *ServerStats) Connected(up bool, identifier string) {
+	switch {
+	case s == nil:
+	case !up:
+		s.counts.At(0).Connected.Set(0)
+	default:
+		s.counts.At(0).Connected.Set(1)
+		s.text.Set(identifier)
+	}
+}
+
+// Throttled tells whether a request waits for rate_limit_settings.
+func (s *ServerStats) Throttled(waits bool) {
+	switch {
+	case s == nil:
+	case !waits:
+		s.counts.At(0).Pending.Set(0)
+	default:
+		s.counts.At(0).Pending.Set(1)
+		s.counts.At(0).Limited.Inc()
 	}
 }
 

@@ -158,6 +158,17 @@ func TestScopedRoutes(t *testing.T) {
 			if n := p.Gauge("http.test.scoped_rds.tenants.all_scopes"); n != 1 && n != 2 {
 				t.Errorf("there are %d scopes", n)
 			}
+			if n := p.Counter("http.test.scoped_rds.tenants.update_empty"); n != 0 {
+				t.Errorf("update_empty is %d, and there were scopes", n)
+			}
+			if strings.Contains(mode.source+mode.ads, "DELTA") { // go-control-plane does not answer a state of the world with nothing.
+				set(routes(t, "r1", "c1"))
+				got(t, addr, tenant("one"), "404")
+				proxytest.Eventually(t, "update_empty", func() (uint64, bool) {
+					n := p.Counter("http.test.scoped_rds.tenants.update_empty")
+					return n, n == 1
+				})
+			}
 		})
 	}
 }

@@ -221,6 +221,17 @@ func TestGoControlPlane(t *testing.T) {
 				answered(t, addr, fmt.Sprint("up-", i%2))
 			}
 			end()
+			states := []string{"control_plane.connected_state"}
+			if mode.ads == "" { // Each subscription has a stream of its own.
+				states = []string{"listener_manager.lds.control_plane.connected_state", "cluster_manager.cds.control_plane.connected_state",
+					"http.test.rds.routes.control_plane.connected_state", "cluster.c20.control_plane.connected_state"}
+			}
+			for _, n := range states {
+				p.WaitGauge(n, 1)
+			}
+			if n := p.Counter("http.test.rds.routes.config_reload"); n != 21 {
+				t.Errorf("routes were taken %d times, want 21", n)
+			}
 			for _, n := range []string{"listener_manager.lds.update_rejected", "cluster_manager.cds.update_rejected", "http.test.rds.routes.update_rejected"} {
 				if got := p.Counter(n); got != 0 {
 					t.Errorf("%s is %d", n, got)

@@ -42,6 +42,17 @@ type Update struct {
 	// Unknown are names that were asked for on demand, and that the server has nothing
 	// for.
 	Unknown []string
+	// Empty tells of an answer without any resource, where there were some or where each
+	// answer is one to a question of its own (REST, files).
+	Empty bool
+}
+
+// A Stream is one to a management server.
+type Stream struct {
+	// Source is the key that Subscribe was given.
+	Source string
+	// Kind is what is asked for on the stream, "" if that is all: an aggregated one.
+	Kind xds.Kind
 }
 
 // A Refusal says why one resource of an update cannot be used.
@@ -57,9 +68,11 @@ type Target interface {
 	Apply(u *Update) []Refusal
 	// Failed tells that the server of a source could not be asked.
 	Failed(source string, kind xds.Kind, names []string)
-	// Connected tells whether a stream to the source's server is up, and how the server
-	// calls itself.
-	Connected(source string, up bool, identifier string)
+	// Connected tells whether a stream is up, and how the server calls itself.
+	Connected(s Stream, up bool, identifier string)
+	// Throttled tells that a request waits, as the server may not be asked so often
+	// (rate_limit_settings), and then that it waits no more.
+	Throttled(s Stream, waits bool)
 	// Forget tells that resources are no longer asked for: nothing more will be said of
 	// them, unless they are asked for again.
 	Forget(source string, kind xds.Kind, names []string)

@@ -109,6 +109,14 @@ func (m *mux) close() {
 	}
 }
 
+// name tells the stream from others.
+func (m *mux) name() Stream {
+	if m.own != nil {
+		return Stream{m.s.key, m.own.Kind}
+	}
+	return Stream{Source: m.s.key}
+}
+
 func (m *mux) method() string {
 	switch {
 	case m.own != nil && m.delta:
@@ -141,7 +149,7 @@ func (m *mux) session(ctx context.Context, service int) (heard bool, err error) 
 		b.told, b.nonce = false, ""
 	}
 	target := m.s.c.o.Target
-	defer func() { target.Connected(m.s.key, false, "") }()
+	defer func() { target.Connected(m.name(), false, "") }()
 	responses, ended := make(chan proto.Message), make(chan error, 1)
 	reading := make(chan struct{})
 	go func() {
@@ -166,7 +174,7 @@ func (m *mux) session(ctx context.Context, service int) (heard bool, err error) 
 		case r := <-from:
 			if !heard {
 				heard = true
-				target.Connected(m.s.key, true, identifier(r))
+				target.Connected(m.name(), true, identifier(r))
 			}
 			err = m.receive(ctx, r, &wait)
 		case <-wait.warm:
@@ -330,8 +338,13 @@ func (m *mux) read(ctx context.Context, conn grpc.ClientStream, to chan<- proto.
 
 // send tells the server something, as often as it may be told.
 func (m *mux) send(ctx context.Context, r proto.Message) error {
-	if wait := m.limit.take(time.Now()); wait > 0 && !m.rest(ctx, wait) {
-		return ctx.Err()
+	if wait := m.limit.take(time.Now()); wait > 0 {
+		m.s.c.o.Target.Throttled(m.name(), true)
+		rested := m.rest(ctx, wait)
+		m.s.c.o.Target.Throttled(m.name(), false)
+		if !rested {
+			return ctx.Err()
+		}
 	}
 	unread := time.AfterFunc(sendLimit, m.cancel)
 	err := m.conn.SendMsg(r)

@@ -109,7 +109,7 @@ func TestRequests(t *testing.T) {
 			var nodes []string
 			asked := make(chan struct{}, 100)
 			s := newServer(t, func(c *call) error {
-				if got := c.header("x-token"); !slices.Equal(got, []string{"plain"}) {
+				if got := c.header("x-token"); !slices.Equal(got, []string{"%REQ(plain)%"}) {
 					t.Errorf("x-token is %q", got)
 				}
 				if got := c.header("raw-bin"); !slices.Equal(got, []string{"\x00\xff"}) {
@@ -134,13 +134,17 @@ func TestRequests(t *testing.T) {
 			api.SetNodeOnFirstMessageOnly = once
 			api.RateLimitSettings = &corev3.RateLimitSettings{MaxTokens: wrapperspb.UInt32(3), FillRate: wrapperspb.Double(0.5)}
 			api.GrpcServices[0].GetEnvoyGrpc().Authority = "xds.example"
-			api.GrpcServices[0].InitialMetadata = []*corev3.HeaderValue{{Key: "X-Token", Value: "plain"}, {Key: "raw-bin", RawValue: []byte{0, 0xff}}}
-			c := s.client(newTarget(), api)
+			api.GrpcServices[0].InitialMetadata = []*corev3.HeaderValue{{Key: "X-Token", Value: "%REQ(plain)%"}, {Key: "raw-bin", RawValue: []byte{0, 0xff}}}
+			to := newTarget()
+			c := s.client(to, api)
 			c.Subscribe("ads", aggregated, xds.KindCluster, Wildcard)
 			for range 6 {
 				<-asked
 			}
 			c.Close()
+			if len(to.throttled) < 3 || to.throttled[0] != (Stream{Source: "ads"}) || to.released != len(to.throttled) {
+				t.Errorf("requests waited on %v, and %d did no more", to.throttled, to.released)
+			}
 			for i, want := range []time.Duration{0, 0, 0, 2, 4, 6} {
 				if got := times[i].Sub(times[0]).Round(time.Second); got != want*time.Second {
 					t.Errorf("request %d came after %v, want %ds", i, got, want)

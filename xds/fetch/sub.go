@@ -299,7 +299,7 @@ func (m *mux) takeDelta(ctx context.Context, r *discoveryv3.DeltaDiscoveryRespon
 
 // useState gives the proxy what a state of the world says.
 func (m *mux) useState(b *sub, r *discoveryv3.DiscoveryResponse) error {
-	u := &Update{Source: m.s.key, Kind: b.t.Kind, Version: r.GetVersionInfo()}
+	u := &Update{Source: m.s.key, Kind: b.t.Kind, Version: r.GetVersionInfo(), Empty: len(r.GetResources()) == 0 && (m.conn == nil || len(b.have) > 0)}
 	var wrongs faults
 	seen := map[string]bool{}
 	for _, raw := range r.GetResources() {

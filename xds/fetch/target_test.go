@@ -38,6 +38,9 @@ type target struct {
 	forgot  []string
 	up      []bool
 	warm    chan struct{}
+	// throttled are the streams that had to wait, and released how many did no more.
+	throttled []Stream
+	released  int
 }
 
 func newTarget() *target {
@@ -69,10 +72,20 @@ func (t *target) Failed(string, xds.Kind, []string) {
 	t.news <- struct{}{}
 }
 
-func (t *target) Connected(_ string, up bool, _ string) {
+func (t *target) Connected(_ Stream, up bool, _ string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.up = append(t.up, up)
+}
+
+func (t *target) Throttled(s Stream, waits bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if waits {
+		t.throttled = append(t.throttled, s)
+	} else {
+		t.released++
+	}
 }
 
 func (t *target) Forget(_ string, _ xds.Kind, names []string) {

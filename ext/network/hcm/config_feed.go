@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -53,6 +54,13 @@ type reloads struct {
 	Empty  stats.Counter `stat:"update_empty"`
 }
 
+// routeStats are Envoy's http.PREFIX.rds.ROUTES.* beside those of any subscription.
+type routeStats struct {
+	Reload     stats.Counter `stat:"config_reload"`
+	Empty      stats.Counter `stat:"update_empty"`
+	ReloadTime stats.Gauge   `stat:"config_reload_time_ms"`
+}
+
 // sharedTables marks the route tables of resources, which all connection managers that
 // name one have in common.
 type sharedTables struct{}
@@ -62,7 +70,8 @@ func (f feeder) open(source *corev3.ConfigSource, name string, changed func(*rou
 	if name == "" {
 		return nil, errors.New("route_config_name: is missing")
 	}
-	counts := resource.NewStats(f.scope.Scope("rds." + stats.Sanitize(name)))
+	at := f.scope.Scope("rds." + stats.Sanitize(name))
+	counts, own := resource.NewStats(at), stats.Register[routeStats](at, 1)
 	d := &feed{feeder: f, changed: changed}
 	var err error
 	d.watch, err = f.services.Resources.Watch(source, xds.KindRoutes, name, resource.Options{
@@ -79,18 +88,25 @@ func (f feeder) open(source *corev3.ConfigSource, name string, changed func(*rou
 			old, _ := before.(*route.Table)
 			return compileRoutes(rc, old, f.services, f.log, false)
 		},
-		Share:   sharedTables{},
-		Changed: func(v any) { d.take(v.(*route.Table)) },
-		Needs:   d.needs,
-		Stats:   counts,
+		Share: sharedTables{},
+		Changed: func(v any) {
+			own.At(0).Reload.Inc()
+			own.At(0).ReloadTime.Set(time.Now().UnixMilli())
+			d.take(v.(*route.Table))
+		},
+		Empty: func() { own.At(0).Empty.Inc() },
+		Needs: d.needs,
+		Stats: counts,
 	})
 	if err != nil {
+		own.Close()
 		counts.Close()
 		return nil, err
 	}
 	d.close = func() {
 		d.watch.Close()
 		d.dropHosts()
+		own.Close()
 		counts.Close()
 	}
 	return d, nil
@@ -171,6 +187,7 @@ func (f *feed) watchHosts(nth int, base *route.Table, cs *corev3.ConfigSource) (
 			return settled(base.Name, f.log)(base.WithHosts(m.(*routev3.RouteConfiguration).GetVirtualHosts(), ctx))
 		},
 		Share: base,
+		Empty: func() { counts.own.At(0).Empty.Inc() },
 		Changed: func(v any) {
 			counts.own.At(0).Reload.Inc()
 			f.publish(nth, v.(*route.Table))

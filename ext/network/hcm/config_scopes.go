@@ -118,6 +118,7 @@ func (b *builder) scopedRDS(s *scoped, name string, r *hcmv3.ScopedRds) error {
 			s.counts.At(0).Reload.Inc()
 			s.counts.At(0).ReloadTime.Set(began.UnixMilli())
 		},
+		Empty: func() { s.counts.At(0).Empty.Inc() },
 		Needs: s.needs,
 		Stats: counts,
 	})
