@@ -22,11 +22,11 @@ check: format vet ## the inner loop, under two minutes when warm: format, vet, t
 	$(GO) test -short $(PACKAGES)
 
 test: format build vet race kube ## everything CI runs; installs what it needs when it is root
-	.ci/need nft:nftables ip:iproute2 unshare:util-linux haproxy:haproxy openssl:openssl
+	.ci/need nft:nftables ip:iproute2 unshare:util-linux haproxy:haproxy openssl:openssl redis-server:redis-server
 	$(GO) test -timeout 15m $(PACKAGES)
 
 race: ## tests of the packages with goroutines, under the race detector
-	.ci/need gcc:gcc gcc:libc6-dev
+	.ci/need gcc:gcc gcc:libc6-dev redis-server:redis-server
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $$(.ci/concurrent)
 
 kube: ## tests in a Kubernetes cluster of their own, test/kube, whose programs are built once
