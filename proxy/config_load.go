@@ -5,6 +5,7 @@ package proxy
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -52,7 +53,13 @@ type measured struct {
 	since              time.Time
 	cluster            *upstream.Cluster
 	overload, overflow uint64
-	hosts              map[*upstream.HostState]upstream.HostCounts
+	hosts              map[*upstream.HostState]hostLoad
+}
+
+// hostLoad is what has come to a host, and what it has told of its load.
+type hostLoad struct {
+	upstream.HostCounts
+	metrics map[string]upstream.MetricSum
 }
 
 func (p *Proxy) newMeter(told func(*upstream.Cluster) bool) *meter {
@@ -97,9 +104,9 @@ func (m *meter) Track(names []string, all bool) {
 // note notes what has come to a cluster and its hosts by now.
 func (t *measured) note() {
 	t.overload, t.overflow = t.cluster.Dropped()
-	hosts := make(map[*upstream.HostState]upstream.HostCounts)
+	hosts := make(map[*upstream.HostState]hostLoad)
 	for _, h := range t.cluster.Set().Hosts {
-		hosts[h.HostState] = h.Counts()
+		hosts[h.HostState] = hostLoad{h.Counts(), h.LoadMetrics()}
 	}
 	t.hosts = hosts
 }
@@ -145,8 +152,9 @@ func (t *measured) report(name string, endpoints bool) *endpointv3.ClusterStats 
 		e := &endpointv3.UpstreamEndpointStats{
 			Address: health.AddressOf(h.Address), TotalSuccessfulRequests: n.RqSuccess - was.RqSuccess, TotalErrorRequests: n.RqError - was.RqError,
 			TotalIssuedRequests: n.RqTotal - was.RqTotal, TotalRequestsInProgress: uint64(max(0, n.RqActive)),
+			LoadMetricStats: metricsSince(was.metrics, n.metrics),
 		}
-		if e.TotalSuccessfulRequests+e.TotalErrorRequests+e.TotalIssuedRequests+e.TotalRequestsInProgress == 0 {
+		if e.TotalSuccessfulRequests+e.TotalErrorRequests+e.TotalIssuedRequests+e.TotalRequestsInProgress == 0 && len(e.LoadMetricStats) == 0 {
 			continue
 		}
 		at := placement{h.Priority, h.Locality}
@@ -162,6 +170,7 @@ func (t *measured) report(name string, endpoints bool) *endpointv3.ClusterStats 
 		l.TotalErrorRequests += e.TotalErrorRequests
 		l.TotalIssuedRequests += e.TotalIssuedRequests
 		l.TotalRequestsInProgress += e.TotalRequestsInProgress
+		l.LoadMetricStats = addMetrics(l.LoadMetricStats, e.LoadMetricStats)
 		if endpoints {
 			l.UpstreamEndpointStats = append(l.UpstreamEndpointStats, e)
 		}
@@ -172,4 +181,31 @@ func (t *measured) report(name string, endpoints bool) *endpointv3.ClusterStats 
 		r.DroppedRequests = []*endpointv3.ClusterStats_DroppedRequests{{Category: drops[0].Category, DroppedCount: overload}}
 	}
 	return r
+}
+
+// metricsSince are what hosts have told beyond what was told before, by name.
+func metricsSince(before, now map[string]upstream.MetricSum) (out []*endpointv3.EndpointLoadMetricStats) {
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		if n, was := now[name], before[name]; n.Reports > was.Reports {
+			out = append(out, &endpointv3.EndpointLoadMetricStats{
+				MetricName: name, NumRequestsFinishedWithMetric: n.Reports - was.Reports, TotalMetricValue: n.Total - was.Total,
+			})
+		}
+	}
+	return out
+}
+
+// addMetrics adds the metrics of one host to those of a locality.
+func addMetrics(sums, host []*endpointv3.EndpointLoadMetricStats) []*endpointv3.EndpointLoadMetricStats {
+	for _, m := range host {
+		i, is := slices.BinarySearchFunc(sums, m.GetMetricName(), func(s *endpointv3.EndpointLoadMetricStats, name string) int {
+			return strings.Compare(s.GetMetricName(), name)
+		})
+		if !is {
+			sums = slices.Insert(sums, i, &endpointv3.EndpointLoadMetricStats{MetricName: m.GetMetricName()})
+		}
+		sums[i].NumRequestsFinishedWithMetric += m.GetNumRequestsFinishedWithMetric()
+		sums[i].TotalMetricValue += m.GetTotalMetricValue()
+	}
+	return sums
 }

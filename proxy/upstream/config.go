@@ -292,6 +292,7 @@ func (k *compiler) basics() {
 	c, o := k.cluster, &k.out.Settings
 	o.Name, o.AltStatName, o.ServiceName = c.GetName(), c.GetAltStatName(), c.GetEdsClusterConfig().GetServiceName()
 	k.loadReports(c.GetLrsServer())
+	k.loadMetrics(c.GetLrsReportEndpointMetrics())
 	o.ConnectTimeout = duration(c.GetConnectTimeout(), 5*time.Second)
 	o.PerConnectionBufferLimit = 1 << 20
 	if v := c.GetPerConnectionBufferLimitBytes(); v != nil {
@@ -336,19 +337,6 @@ func (k *compiler) commonLB() {
 		}
 	}
 	o.HostSets.AssignmentPolicy = k.assignmentPolicy("load_assignment", k.cluster.GetLoadAssignment())
-}
-
-// loadReports compiles lrs_server.
-func (k *compiler) loadReports(cs *corev3.ConfigSource) {
-	switch {
-	case cs == nil:
-	case cs.GetSelf() == nil:
-		k.fail("lrs_server", "only self: {} is supported: load is reported to the management server of dynamic_resources.ads_config", "for another server, set cluster_manager.load_stats_config in the bootstrap")
-	case k.cx.Resources == nil || !k.cx.Resources.Aggregated:
-		k.fail("lrs_server.self", "there is no dynamic_resources.ads_config, whose server would be told", "add it, or set cluster_manager.load_stats_config in the bootstrap")
-	default:
-		k.out.ReportsLoad = true
-	}
 }
 
 // assignmentPolicy compiles the policy of a load assignment.

@@ -195,6 +195,8 @@ type HostLocal struct {
 	Pool Pool
 	// Stats counts what this loop does.
 	Stats HostStats
+	// metrics are what the host tells of its load, where somebody wants to know.
+	metrics atomic.Pointer[loadMetrics]
 }
 
 // A Pool holds one loop's connections to one host. Its methods are called on its loop.

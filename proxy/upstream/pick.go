@@ -88,6 +88,7 @@ type PickContext struct {
 
 // A Reporter takes what hosts tell of their load (ORCA). It is called on the loop.
 type Reporter interface {
-	// Report takes the fields of a response's head or trailer.
-	Report(h *Host, fields *header.Map)
+	// Report takes the fields of a response's head or trailer, and tells whether a report
+	// was there that could be read: there is one for each response.
+	Report(h *Host, fields *header.Map) bool
 }

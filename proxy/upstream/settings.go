@@ -25,6 +25,9 @@ type Settings struct {
 	ServiceName string
 	// ReportsLoad has the management server told of the load, if it asks (lrs_server).
 	ReportsLoad bool
+	// LoadMetrics are the metrics of hosts' own load reports (ORCA) that are told then
+	// (lrs_report_endpoint_metrics).
+	LoadMetrics []string
 	// ConnectTimeout is 5 s by default.
 	ConnectTimeout time.Duration
 	// PerConnectionBufferLimit in bytes, 1 MiB by default.

@@ -43,6 +43,7 @@ type Worker struct {
 	watchers []MemberWatcher
 	ahead    []*Host      // picked for requests to come
 	nobody   *PickContext // for picks ahead
+	meters   *meters      // of load reports; nil until one is wanted
 }
 
 // A MemberWatcher is told that hosts left a cluster, for what is kept of them
@@ -115,6 +116,15 @@ func (w *Worker) Set() *PrioritySet { return w.next.Load().set }
 // Pick chooses a host for a request or a connection. It takes no lock and allocates
 // nothing. c must not be nil.
 func (w *Worker) Pick(c *PickContext) (*Host, Failure) {
+	h, f := w.pick(c)
+	if h != nil && h.Cluster != nil && len(h.Cluster.LoadMetrics) > 0 {
+		c.Reports = w.Home(h).metered(c.Reports)
+	}
+	return h, f
+}
+
+func (w *Worker) pick(c *PickContext) (*Host, Failure) {
+	c.Attempt, c.Reports = 0, nil
 	v := w.adopt()
 	for i := range v.set.Drops {
 		if d := &v.set.Drops[i]; w.rand.Float64() < d.Share {
@@ -130,7 +140,6 @@ func (w *Worker) Pick(c *PickContext) (*Host, Failure) {
 			return nil, NoHealthyUpstream
 		}
 	}
-	c.Attempt, c.Reports = 0, nil
 	h := w.choose(v, c)
 	if h == nil {
 		return nil, NoHealthyUpstream

@@ -4,10 +4,13 @@ package xds
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	loadv3 "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -30,6 +33,8 @@ type loads struct {
 	// Sums over all reports, by cluster and by host.
 	issued, success, failed, hosts, dropped map[string]uint64
 	places                                  map[string]bool
+	// metrics are what hosts told, by place and name, and with all hosts by their address.
+	metrics map[string]*endpointv3.EndpointLoadMetricStats
 	bad                                     string
 }
 
@@ -77,14 +82,27 @@ func (l *loads) take(q *loadv3.LoadStatsRequest) {
 			for _, e := range p.GetUpstreamEndpointStats() {
 				a := e.GetAddress().GetSocketAddress()
 				l.hosts[fmt.Sprint(a.GetAddress(), ":", a.GetPortValue())] += e.GetTotalIssuedRequests()
+				l.measure(fmt.Sprint(a.GetAddress(), ":", a.GetPortValue()), e.GetLoadMetricStats())
 			}
+			l.measure(p.GetLocality().GetZone(), p.GetLoadMetricStats())
 		}
+	}
+}
+
+func (l *loads) measure(of string, metrics []*endpointv3.EndpointLoadMetricStats) {
+	for _, m := range metrics {
+		name := of + "/" + m.GetMetricName()
+		if l.metrics[name] == nil {
+			l.metrics[name] = &endpointv3.EndpointLoadMetricStats{}
+		}
+		l.metrics[name].NumRequestsFinishedWithMetric += m.GetNumRequestsFinishedWithMetric()
+		l.metrics[name].TotalMetricValue += m.GetTotalMetricValue()
 	}
 }
 
 func newLoads(t *testing.T, wanted *loadv3.LoadStatsResponse) (*loads, string) {
 	t.Helper()
-	l := &loads{wanted: wanted, issued: map[string]uint64{}, success: map[string]uint64{}, failed: map[string]uint64{}, hosts: map[string]uint64{}, dropped: map[string]uint64{}, places: map[string]bool{}}
+	l := &loads{wanted: wanted, issued: map[string]uint64{}, success: map[string]uint64{}, failed: map[string]uint64{}, hosts: map[string]uint64{}, dropped: map[string]uint64{}, metrics: map[string]*endpointv3.EndpointLoadMetricStats{}, places: map[string]bool{}}
 	wanted.LoadReportingInterval = durationpb.New(20_000_000)
 	g := grpc.NewServer()
 	loadv3.RegisterLoadReportingServiceServer(g, l)
@@ -181,6 +199,44 @@ func TestLoadIsReported(t *testing.T) {
 				t.Errorf("the load of the cluster xds is told: %v", told)
 			}
 		})
+	}
+}
+
+// What hosts tell of their own load is told on, as far as the cluster says: by locality
+// and by host, of heads and of trailers, each response once.
+func TestMetricsOfHostsAreReported(t *testing.T) {
+	const chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n%s\r\n2\r\nok\r\n0\r\n%s\r\n"
+	const load = "endpoint-load-metrics: TEXT cpu_utilization=0.5,named_metrics.queue=3,named_metrics.%s=1,utilization.disk=0.25\r\n"
+	one := proxytest.NewUpstream(t, proxytest.Answer(fmt.Sprintf(chunked, fmt.Sprintf(load, "one"), fmt.Sprintf(load, "again"))))
+	two := proxytest.NewUpstream(t, proxytest.Answer(fmt.Sprintf(chunked, "trailer: endpoint-load-metrics\r\n", fmt.Sprintf(load, "two"))))
+	const trailers = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {enable_trailers: true}}}}, `
+	l, addr := newLoads(t, &loadv3.LoadStatsResponse{Clusters: []string{"up"}, ReportEndpointGranularity: true})
+	p := proxytest.Start(t, reporting("cluster_manager: {load_stats_config: {"+grpcServices+"}},", trailers+`lrs_report_endpoint_metrics: [cpu_utilization, mem_utilization, "named_metrics.*", utilization.disk, utilization.none],`),
+		proxytest.Options{Extensions: all.Extensions(), Concurrency: 2, Backends: map[string]string{"xds": addr, "one": one.Addr(), "two": two.Addr()}})
+	p.WaitCounter("load_reporter.requests", 1)
+	const each = 50
+	for range each {
+		if r := p.Do(plain); r.StatusCode != 200 {
+			t.Fatalf("got %v", r)
+		}
+	}
+	l.sum(t, "what was issued", l.issued, "up", each)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for place, host := range map[string]*proxytest.Upstream{"a": one, "b": two} {
+		n := l.hosts[host.Addr()]
+		other := map[string]string{"a": "one", "b": "two"}[place]
+		for name, value := range map[string]float64{"cpu_utilization": 0.5, "mem_utilization": 0, "named_metrics.queue": 3, "named_metrics." + other: 1, "utilization.disk": 0.25} {
+			for _, of := range []string{place, host.Addr()} {
+				m := l.metrics[of+"/"+name]
+				if m.GetNumRequestsFinishedWithMetric() != n || m.GetTotalMetricValue() != value*float64(n) {
+					t.Errorf("of %s %s is told %v, want %d of %v", of, name, m, n, value)
+				}
+			}
+		}
+	}
+	if len(l.metrics) != 2*2*5 {
+		t.Errorf("there are metrics of %v", slices.Sorted(maps.Keys(l.metrics)))
 	}
 }
 

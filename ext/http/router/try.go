@@ -348,8 +348,8 @@ const maxInterim = 100
 func (t *try) received(status int) outcome {
 	q := t.q
 	q.s.Info.Timing.UpstreamFirstRx = max(q.loop.Now()-q.start, 1)
-	if t.reports != nil {
-		t.reports.Report(t.host, &t.head)
+	if t.reports != nil && t.reports.Report(t.host, &t.head) {
+		t.reports = nil // What the trailers may say is a second report.
 	}
 	if t.response.Body == nil {
 		q.s.Info.Timing.UpstreamLastRx = q.s.Info.Timing.UpstreamFirstRx

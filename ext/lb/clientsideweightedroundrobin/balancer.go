@@ -133,13 +133,14 @@ func (b *balancer) Pick(c *upstream.PickContext) *upstream.Host {
 }
 
 // Report implements upstream.Reporter. Reports that make no sense change nothing.
-func (b *balancer) Report(h *upstream.Host, fields *header.Map) {
+func (b *balancer) Report(h *upstream.Host, fields *header.Map) bool {
 	if !orca.Has(fields) || b.report.Parse(fields) != nil {
-		return
+		return false
 	}
 	if w, ok := b.weigh(&b.report); ok {
 		h.Load.Update(w, time.Now())
 	}
+	return true
 }
 
 // weigh makes a weight of a report: requests per second over utilization.
