@@ -4,12 +4,14 @@ package control
 
 import (
 	"weir.dev/weir/control/api/v1alpha1"
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/dialect/emissary"
 	"weir.dev/weir/control/dialect/gatewayapi"
 	"weir.dev/weir/control/emit"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/backendtls"
+	"weir.dev/weir/control/policy/envoygateway"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/memo"
@@ -41,11 +43,18 @@ type Dialect interface {
 
 // dialects is all of them as one graph. The order is that of precedence, where two
 // serve the same port of one proxy: see docs/guide/dialects.md.
+// attached are the policies that are attached to Gateways, routes and what they are made
+// of: each kind has a line.
+func attached(o Options, b *backend.Backends) *attach.Policies {
+	e := envoygateway.New(envoygateway.Options{Backends: b})
+	return attach.NewPolicies(e.Traffic())
+}
+
 type dialects []Dialect
 
 func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies) dialects {
 	return dialects{
-		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Provisions: o.Provision}),
+		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Policies: attached(o, b), Provisions: o.Provision}),
 		emissary.New(emissary.Options{IDs: o.AmbassadorIDs, Backends: b}),
 	}
 }

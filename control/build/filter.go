@@ -15,7 +15,16 @@ import (
 
 // The names of HTTP filters, which routes configure them by.
 const (
+	Fault           = "envoy.filters.http.fault"
 	CORS            = "envoy.filters.http.cors"
+	CSRF            = "envoy.filters.http.csrf"
+	ExtAuthz        = "envoy.filters.http.ext_authz"
+	APIKeyAuth      = "envoy.filters.http.api_key_auth"
+	BasicAuth       = "envoy.filters.http.basic_auth"
+	JWTAuthn        = "envoy.filters.http.jwt_authn"
+	RBAC            = "envoy.filters.http.rbac"
+	LocalRateLimit  = "envoy.filters.http.local_ratelimit"
+	RateLimit       = "envoy.filters.http.ratelimit"
 	GRPCWeb         = "envoy.filters.http.grpc_web"
 	GRPCHTTP1Bridge = "envoy.filters.http.grpc_http1_bridge"
 	GRPCStats       = "envoy.filters.http.grpc_stats"

@@ -44,6 +44,14 @@ func Text(value string, regex bool) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}}
 }
 
+// A StringMatcher matches a text.
+type StringMatcher = matcherv3.StringMatcher
+
+// Prefix matches how a text begins.
+func Prefix(value string) *StringMatcher {
+	return &StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: value}}
+}
+
 // Header matches a header's value.
 func Header(name, value string, regex bool) *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: Text(value, regex)}}

@@ -138,12 +138,12 @@ func (e *Emitter) cluster(c *memo.Ctx, id graph.ClusterID) *clusterv3.Cluster {
 }
 
 func (e *Emitter) makeVariant(c *memo.Ctx, id graph.ClusterID) *clusterv3.Cluster {
-	m := e.backends.Cluster(c, id)
-	if m == nil {
+	base := e.backends.Cluster(c, id)
+	if base == nil {
 		return nil
 	}
-	m = proto.CloneOf(m)
-	attach.Apply(m, id.Variant.Overlay(c))
+	m := proto.CloneOf(base)
+	attach.Apply(m, id.Variant.Overlay(c, base))
 	return m
 }
 

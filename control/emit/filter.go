@@ -25,18 +25,30 @@ import (
 // chain has them.
 func httpFilters() []httpFilter {
 	return []httpFilter{
+		// Faults are those of a service, for clients of all kinds.
+		{name: build.Fault},
 		// A preflight has no credentials and no session.
-		{build.CORS, &corsv3.Cors{}},
+		{name: build.CORS, always: &corsv3.Cors{}},
+		{name: build.CSRF},
+		// Who asks, before what they may. Tokens come last of these, as what others say may
+		// depend on nothing of them.
+		{name: build.APIKeyAuth},
+		{name: build.BasicAuth},
+		{name: build.JWTAuthn},
+		{name: build.RBAC},
+		// Only requests that are let in count.
+		{name: build.LocalRateLimit},
+		{name: build.RateLimit},
 		// What is not gRPC yet becomes it before anything looks at it as such.
-		{build.GRPCWeb, nil},
-		{build.GRPCHTTP1Bridge, nil},
-		{build.GRPCStats, nil},
+		{name: build.GRPCWeb},
+		{name: build.GRPCHTTP1Bridge},
+		{name: build.GRPCStats},
 		// A request is gathered only when it is sure to be let in.
-		{build.Buffer, nil},
+		{name: build.Buffer},
 		// After all that may refuse a request.
-		{build.StatefulSession, &statefulsessionv3.StatefulSession{}},
+		{name: build.StatefulSession, always: &statefulsessionv3.StatefulSession{}},
 		// It ends the chain.
-		{build.Router, &routerv3.Router{}},
+		{name: build.Router, always: &routerv3.Router{}},
 	}
 }
 
@@ -66,18 +78,25 @@ func networkFilters() []string {
 // filtersOf returns the HTTP filters of a chain, in their order.
 func filtersOf(ch *graph.Chain) []*hcmv3.HttpFilter {
 	var out []*hcmv3.HttpFilter
-	known := 0
+	own, idle := 0, 0
 	for _, f := range httpFilters() {
-		m := f.always
-		if own := ch.Filters[f.name]; own != nil {
-			m = own
-			known++
+		m, disabled := f.always, false
+		if x := ch.Filters[f.name]; x != nil {
+			m = x
+			own++
+		}
+		if x := ch.Idle[f.name]; x != nil {
+			idle++
+			if m == nil {
+				m, disabled = x, true
+			}
 		}
 		if m != nil {
-			out = append(out, &hcmv3.HttpFilter{Name: f.name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: build.Any(m)}})
+			out = append(out, &hcmv3.HttpFilter{Name: f.name, Disabled: disabled, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: build.Any(m)}})
 		}
 	}
-	placed(known, ch.Filters)
+	placed(own, ch.Filters)
+	placed(idle, ch.Idle)
 	return out
 }
 

@@ -67,6 +67,9 @@ func (e *Emitter) socket(c *memo.Ctx, f *frame, s *graph.Socket) (refused bool) 
 				f.secrets[name] = true
 			}
 		}
+		for _, id := range ch.Clusters {
+			f.clusters[id] = true
+		}
 		if ch.Table != nil {
 			f.tables = append(f.tables, tableRef{*ch.Table, ch.Origin})
 			continue

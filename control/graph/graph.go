@@ -104,7 +104,11 @@ type Chain struct {
 	// Filters are HTTP filters that do something whatever the route says: each is its
 	// configuration, by its name. In which order is emit's to know.
 	Filters map[string]proto.Message
-	Origin  xds.Origin
+	// Idle are HTTP filters that run for routes that configure them, and for no others.
+	Idle map[string]proto.Message
+	// Clusters are those that the filters call.
+	Clusters []ClusterID
+	Origin   xds.Origin
 }
 
 // TLS says how a chain's TLS is terminated.

@@ -3,6 +3,7 @@
 package graph
 
 import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/internal/memo"
@@ -28,6 +29,7 @@ func (o Overlay) None() bool { return o.Message == nil && len(o.Also) == 0 }
 type Variant interface {
 	// Name tells the variant from others of its backend. It is short, and without slashes.
 	Name() string
-	// Overlay is what a Cluster has besides what its backend gives it.
-	Overlay(c *memo.Ctx) Overlay
+	// Overlay is what a Cluster has besides what its backend gives it, which is base and is
+	// not changed.
+	Overlay(c *memo.Ctx, base *clusterv3.Cluster) Overlay
 }

@@ -3,6 +3,8 @@
 package source
 
 import (
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -88,7 +90,7 @@ func Types() []Type {
 	core := func(kind, resource string, create func() Object) Type {
 		return Type{Kind: Kind{"", kind}, Versions: []string{"v1"}, Resource: resource, Namespaced: kind != "Namespace", New: create}
 	}
-	return append([]Type{
+	return slices.Concat([]Type{
 		class,
 		gw("Gateway", "gateways", func() Object { return &gwapiv1.Gateway{} }, "v1beta1"),
 		gw("HTTPRoute", "httproutes", func() Object { return &gwapiv1.HTTPRoute{} }, "v1beta1"),
@@ -128,5 +130,5 @@ func Types() []Type {
 			Kind: GatewayParameters, Versions: []string{"v1alpha1"}, Resource: "gatewayparameters", Namespaced: true, Optional: true,
 			New: func() Object { return &v1alpha1.GatewayParameters{} },
 		},
-	}, emissaryTypes()...)
+	}, emissaryTypes(), envoyGatewayTypes())
 }

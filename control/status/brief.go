@@ -4,6 +4,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -80,9 +81,11 @@ func gatewayBrief(b *strings.Builder, s *gwapiv1.GatewayStatus) {
 
 // bad reports whether a condition is not as one wishes it.
 func bad(c metav1.Condition) bool {
-	unwanted := c.Type == string(gwapiv1.ListenerConditionConflicted) || c.Type == string(gwapiv1.RouteConditionPartiallyInvalid) ||
-		c.Type == string(gwapiv1.GatewayConditionInsecureFrontendValidationMode)
-	return (c.Status != metav1.ConditionTrue) != unwanted
+	unwanted := []string{
+		string(gwapiv1.ListenerConditionConflicted), string(gwapiv1.RouteConditionPartiallyInvalid),
+		string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), "Overridden", "Warning",
+	}
+	return (c.Status != metav1.ConditionTrue) != slices.Contains(unwanted, c.Type)
 }
 
 func conditions(b *strings.Builder, depth int, head string, list []metav1.Condition) {

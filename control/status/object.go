@@ -5,6 +5,7 @@ package status
 import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"weir.dev/weir/control/api/envoygateway"
 	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
 	"weir.dev/weir/control/source"
 )
@@ -30,6 +31,14 @@ func Of(o source.Object) any {
 	case *gwapiv1.UDPRoute:
 		return &o.Status.RouteStatus
 	case *gwapiv1.BackendTLSPolicy:
+		return &o.Status
+	case *envoygateway.BackendTrafficPolicy:
+		return &o.Status
+	case *envoygateway.SecurityPolicy:
+		return &o.Status
+	case *envoygateway.ClientTrafficPolicy:
+		return &o.Status
+	case *envoygateway.Foreign:
 		return &o.Status
 	case *emissaryv3.Host:
 		return &o.Status

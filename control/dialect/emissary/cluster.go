@@ -60,7 +60,7 @@ func (v variant) Name() string {
 }
 
 // Overlay is what the settings make of a Cluster.
-func (v variant) Overlay(*memo.Ctx) graph.Overlay {
+func (v variant) Overlay(*memo.Ctx, *clusterv3.Cluster) graph.Overlay {
 	s := &settings{}
 	if err := json.Unmarshal([]byte(v.text), s); err != nil {
 		panic("BUG: settings that were encoded here cannot be decoded: " + err.Error())

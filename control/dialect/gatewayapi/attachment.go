@@ -102,6 +102,7 @@ type attachment struct {
 type attachedParent struct {
 	ref     gwapiv1.ParentReference
 	path    string
+	key     source.Key // of the parent
 	gateway source.Name
 	// places it got; empty if refused.
 	places  []place
@@ -143,7 +144,7 @@ func (d *Dialect) attach(c *memo.Ctx, key source.Key) *attachment {
 		if p == nil {
 			continue
 		}
-		a := attachedParent{ref: ref, path: fmt.Sprintf("spec.parentRefs[%d]", i), gateway: p.gateway}
+		a := attachedParent{ref: ref, path: fmt.Sprintf("spec.parentRefs[%d]", i), key: source.Key{Kind: kind, Name: name}, gateway: p.gateway}
 		a.find(c, r, p, source.Key{Kind: kind, Name: name})
 		out.parents = append(out.parents, a)
 	}

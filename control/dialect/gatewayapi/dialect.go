@@ -38,6 +38,8 @@ type Options struct {
 	Controller string
 	Backends   *backend.Backends
 	TLS        *backendtls.Policies
+	// Policies are those that are attached to Gateways, listeners, routes and rules.
+	Policies *attach.Policies
 	// Provisions tells that proxies are run as Gateways ask in spec.infrastructure.
 	Provisions bool
 }
@@ -48,6 +50,7 @@ type Dialect struct {
 	provisions bool
 	backends   *backend.Backends
 	tls        *backendtls.Policies
+	policies   *attach.Policies
 
 	setsOf   *source.Index // ListenerSets by their Gateway
 	routesOf map[source.Kind]*source.Index
@@ -59,10 +62,11 @@ type Dialect struct {
 	listeners   *memo.Func[source.Name, *listeners]
 	parent      *memo.Func[source.Key, *parent]
 	attachment  *memo.Func[source.Key, *attachment]
-	attached    *memo.Index[source.Key, listenerID, source.Key] // routes of a listener
-	domains     *memo.Index[source.Key, listenerID, string]     // host names that routes have there
-	members     *memo.Index[source.Key, hostID, source.Key]     // routes of a host name there
-	byBackend   *memo.Index[source.Key, source.Key, source.Key] // routes that refer to a backend
+	attached    *memo.Index[source.Key, listenerID, source.Key]  // routes of a listener
+	domains     *memo.Index[source.Key, listenerID, string]      // host names that routes have there
+	members     *memo.Index[source.Key, hostID, source.Key]      // routes of a host name there
+	byBackend   *memo.Index[source.Key, source.Key, source.Key]  // routes that refer to a backend
+	governing   *memo.Index[source.Key, source.Name, source.Key] // policies attached to a Gateway, and what it has
 	backing     *memo.Func[source.Key, *backing]
 	rules       *memo.Func[ruleID, []*graph.Route]
 	table       *memo.Func[graph.TableID, []host]
@@ -74,6 +78,7 @@ type Dialect struct {
 	setStatus     *memo.Func[source.Name, *status.Update]
 	routeStatus   *memo.Func[source.Key, *status.Update]
 	policyStatus  *memo.Func[source.Name, *status.Update]
+	attachStatus  *memo.Func[source.Key, *status.Update]
 }
 
 // New returns a Dialect.
@@ -82,7 +87,7 @@ func New(o Options) *Dialect {
 		o.Controller = DefaultController
 	}
 	d := &Dialect{
-		controller: gwapiv1.GatewayController(o.Controller), provisions: o.Provisions, backends: o.Backends, tls: o.TLS,
+		controller: gwapiv1.GatewayController(o.Controller), provisions: o.Provisions, backends: o.Backends, tls: o.TLS, policies: o.Policies,
 		setsOf:   &source.Index{Kind: source.ListenerSet, Keys: parentOfSet},
 		routesOf: map[source.Kind]*source.Index{},
 	}
@@ -96,6 +101,7 @@ func New(o Options) *Dialect {
 	d.domains = memo.NewIndex(d.domainsOf, attach.CompareHosts)
 	d.members = memo.NewIndex(d.hostsOf, source.CompareKeys)
 	d.byBackend = memo.NewIndex(d.backendsOf, source.CompareKeys)
+	d.governing = memo.NewIndex(d.gatewaysOfPolicy, source.CompareKeys)
 	d.backing = memo.NewFunc(d.resolve, alike[*backing])
 	d.rules = memo.NewFunc(d.readRules, nil)
 	d.table = memo.NewFunc(d.readTable, alike[[]host])
@@ -106,13 +112,14 @@ func New(o Options) *Dialect {
 	d.setStatus = memo.NewFunc(d.statusOfSet, alike[*status.Update])
 	d.routeStatus = memo.NewFunc(d.statusOfRoute, alike[*status.Update])
 	d.policyStatus = memo.NewFunc(d.statusOfPolicy, alike[*status.Update])
+	d.attachStatus = memo.NewFunc(d.statusOfAttached, alike[*status.Update])
 	return d
 }
 
 func alike[V any](a, b V) bool { return reflect.DeepEqual(a, b) }
 
 // Indexes are those that Views need to have.
-func (d *Dialect) Indexes() []*source.Index { return []*source.Index{d.setsOf} }
+func (d *Dialect) Indexes() []*source.Index { return append(d.policies.Indexes(), d.setsOf) }
 
 // Change tells the dialect that an object came, changed or went, before the DB's
 // Settle.
@@ -139,6 +146,13 @@ func (d *Dialect) Change(db *memo.DB, key source.Key, is, was bool) {
 		watch(db, d.setStatus, key.Name, is, was)
 	case key.Kind == source.BackendTLSPolicy:
 		watch(db, d.policyStatus, key.Name, is, was)
+	case d.policies.Of(key.Kind) != nil:
+		if is && !was {
+			d.governing.Add(db, key)
+		} else if was && !is {
+			d.governing.Remove(db, key)
+		}
+		watch(db, d.attachStatus, key, is, was)
 	}
 }
 
@@ -156,6 +170,9 @@ func watch[K comparable, V any](db *memo.DB, f *memo.Func[K, V], key K, is, was 
 // dialect's.
 func (d *Dialect) Status(ch memo.Change) (key source.Key, u *status.Update, ok bool) {
 	if key, u, ok = d.routeStatus.Watched(ch); ok {
+		return key, u, true
+	}
+	if key, u, ok = d.attachStatus.Watched(ch); ok {
 		return key, u, true
 	}
 	if name, u, ok := d.classStatus.Watched(ch); ok {

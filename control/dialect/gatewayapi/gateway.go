@@ -123,6 +123,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 		return nil
 	}
 	key := source.Key{Kind: source.Gateway, Name: name}
+	policies := d.policies.Chain(c, name, d.governing.Members(c, name))
 	out := &graph.Gateway{ID: name, Addresses: g.addresses, Origin: source.Input(c).Place(key).Origin(key, "")}
 	sockets := map[graph.SocketID]*graph.Socket{}
 	for _, l := range d.listeners.Get(c, name).list {
@@ -137,6 +138,13 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 			out.Sockets = append(out.Sockets, s)
 		}
 		d.addChains(c, s, l)
+	}
+	for _, s := range out.Sockets {
+		for _, ch := range s.Chains {
+			if ch.Table != nil {
+				ch.Idle, ch.Clusters = policies.Idle, policies.Clusters
+			}
+		}
 	}
 	slices.SortFunc(out.Sockets, func(a, b *graph.Socket) int {
 		return cmp.Or(cmp.Compare(a.ID.Port, b.ID.Port), cmp.Compare(a.ID.Name(), b.ID.Name()))

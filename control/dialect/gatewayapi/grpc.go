@@ -15,7 +15,8 @@ import (
 
 func (t *ruler) grpc(o *gwapiv1.GRPCRoute) {
 	for i, spec := range o.Spec.Rules {
-		r := rule{path: rulePath(i), index: i, filters: fromGRPC(spec.Filters), session: spec.SessionPersistence, broken: invalidGRPC}
+		r := rule{path: rulePath(i), index: i, filters: fromGRPC(spec.Filters), session: spec.SessionPersistence, broken: invalidGRPC, name: sectionOf(spec.Name)}
+		t.govern(&r)
 		for j, b := range spec.BackendRefs {
 			r.aims = append(r.aims, aim{fmt.Sprintf("%s.backendRefs[%d]", r.path, j), fromGRPC(b.Filters)})
 		}

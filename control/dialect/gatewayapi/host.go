@@ -110,7 +110,7 @@ func (d *Dialect) readHost(c *memo.Ctx, id hostOf) *graph.Host {
 			if d.yields(c, key, l, domain) {
 				continue
 			}
-			routes = append(routes, d.rules.Get(c, ruleID{key, id.table.Socket, id.table.Host != ""})...)
+			routes = append(routes, d.rules.Get(c, ruleID{key, id.table.Socket, id.table.Host != "", l})...)
 		}
 		slices.SortStableFunc(routes, func(a, b *graph.Route) int { return a.Rank.Compare(b.Rank) })
 		out.Routes = append(out.Routes, routes...)
@@ -145,11 +145,12 @@ func olderRoute(a source.Object, ka source.Key, b source.Object, kb source.Key) 
 	return source.CompareKeys(ka, kb) < 0
 }
 
-// ruleID is a route at a socket; TLS tells which scheme its requests have.
+// ruleID is a route at a listener of a socket; TLS tells which scheme its requests have.
 type ruleID struct {
-	route  source.Key
-	socket graph.SocketID
-	tls    bool
+	route    source.Key
+	socket   graph.SocketID
+	tls      bool
+	listener listenerID
 }
 
 // readRules translates the rules of an HTTPRoute or GRPCRoute.
@@ -194,6 +195,11 @@ func (d *Dialect) firstRoute(c *memo.Ctx, l *listener, domain string) []graph.Ba
 		id, problem := d.backends.Resolve(c, to)
 		if problem == nil && d.backends.TLS(c, id) {
 			id.Certificate = g.certificate
+		}
+		for _, e := range d.policies.At(c, attach.Place{Gateway: l.gateway, Listener: l.id.target(), Route: key}) {
+			if e.Variant != nil && problem == nil {
+				id.Variant = e.Variant
+			}
 		}
 		out = append(out, graph.Backend{Cluster: id, Valid: problem == nil, Weight: ref.weight})
 	})

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -61,6 +62,9 @@ type rule struct {
 	retry   *gwapiv1.HTTPRouteRetry
 	session *gwapiv1.SessionPersistence
 	limits  limits
+	name    string
+	// effects are of the policies there.
+	effects []*attach.Effect
 	broken  uint32 // status for what is broken
 }
 
@@ -69,7 +73,8 @@ type limits struct{ request, backend *time.Duration }
 
 func (t *ruler) http(o *gwapiv1.HTTPRoute) {
 	for i, spec := range o.Spec.Rules {
-		r := rule{path: rulePath(i), index: i, filters: spec.Filters, retry: spec.Retry, session: spec.SessionPersistence, broken: invalidHTTP}
+		r := rule{path: rulePath(i), index: i, filters: spec.Filters, retry: spec.Retry, session: spec.SessionPersistence, broken: invalidHTTP, name: sectionOf(spec.Name)}
+		t.govern(&r)
 		if spec.Timeouts != nil {
 			r.limits = limits{interval(spec.Timeouts.Request), interval(spec.Timeouts.BackendRequest)}
 		}
@@ -195,9 +200,14 @@ func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, 
 	rank.Born, rank.Name = t.object.GetCreationTimestamp().Unix(), t.id.route.Name.String()
 	rank.Rule, rank.Match = r.index, match
 	whole := t.effects(r.path, r.filters, prefix)
+	whole.broken = whole.broken || refused(r.effects)
 	name := fmt.Sprintf("%s/%s/rule/%d/match/%d", strings.ToLower(t.id.route.Kind.Kind), t.id.route.Name, r.index, match)
+	add := func(out *graph.Route) {
+		r.applyPolicies(out)
+		t.out = append(t.out, out)
+	}
 	emit := func(m *routev3.RouteMatch, suffix string, s *share) {
-		t.out = append(t.out, t.route(r, name+suffix, rank, m, whole, s))
+		add(t.route(r, name+suffix, rank, m, whole, s))
 	}
 	shares := t.shares(r, prefix)
 	switch {
@@ -208,7 +218,7 @@ func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, 
 		emit(m, "", &share{weight: 1})
 		return
 	case simple(shares):
-		t.out = append(t.out, t.weighted(r, name, rank, m, whole, shares))
+		add(t.weighted(r, name, rank, m, whole, shares))
 		return
 	}
 	total, sum := uint64(0), uint64(0)
@@ -237,6 +247,7 @@ func (t *ruler) shares(r *rule, prefix string) []*share {
 		s := &share{weight: b.Weight, effects: t.effects(a.path, a.filters, prefix)}
 		if b.Valid {
 			id := t.shown(b.Cluster)
+			id.Variant = variantOf(r.effects, id.Variant)
 			s.cluster = &id
 		}
 		out = append(out, s)

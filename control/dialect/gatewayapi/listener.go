@@ -21,6 +21,9 @@ type listenerID struct {
 	name   string
 }
 
+// target is what policies call it.
+func (id listenerID) target() attach.Target { return attach.Target{Key: id.parent, Section: id.name} }
+
 // listener is one, after all that can be said of it without its routes.
 type listener struct {
 	id       listenerID

@@ -295,7 +295,10 @@ func (w *StatusWriter) merged(o source.Object, u *status.Update) (old, fresh any
 		}
 		return was, &gwapiv1.RouteStatus{Parents: w.parents(was.Parents, s.Parents, now)}
 	case *gwapiv1.PolicyStatus:
-		was := &o.(*gwapiv1.BackendTLSPolicy).Status
+		was, ok := status.Of(o).(*gwapiv1.PolicyStatus)
+		if !ok {
+			return nil, nil
+		}
 		return was, &gwapiv1.PolicyStatus{Ancestors: w.ancestors(was.Ancestors, s.Ancestors, now)}
 	}
 	if s, ok := u.Status.(*emissaryv3.MappingStatus); ok {

@@ -139,7 +139,10 @@ func (c *Client) exchange2(_ *engine.Task, x *multiplexed, rested bool, m *strea
 	return res, stale, err
 }
 
-var errNoStream = errors.New("the host takes no stream")
+var (
+	errNoStream = errors.New("the host takes no stream")
+	errInterim  = errors.New("too many interim responses")
+)
 
 func interrupted(err error) bool {
 	_, ok := errors.AsType[*engine.Interrupted](err)
@@ -159,12 +162,20 @@ func converse(x codec.ClientStream, m *stream.Message, judge func(*Response) (Re
 	}
 	var r Response
 	var h header.Map
-	if err := codec.ReadFinal(x, &r.Message, &h); err != nil {
-		return Result{}, err
+	for range maxInterim {
+		h.Reset()
+		if err := x.ReadResponse(&r.Message, &h); err != nil {
+			return Result{}, err
+		}
+		if r.Status = x.Head().Status; r.Status >= 200 {
+			return read(&r, judge)
+		}
 	}
-	r.Status = x.Head().Status
-	return read(&r, judge)
+	return Result{}, errInterim
 }
+
+// maxInterim bounds the interim responses to one check.
+const maxInterim = 16
 
 // read has a response judged and reads what is left of its body, so that the connection
 // can be kept.

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gatewayapi
+
+import (
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+func sectionOf(name *gwapiv1.SectionName) string {
+	if name == nil {
+		return ""
+	}
+	return string(*name)
+}
+
+// govern finds what policies do to a rule.
+func (t *ruler) govern(r *rule) {
+	r.effects = t.d.policies.At(t.c, attach.Place{
+		Gateway: t.id.socket.Gateway, Listener: t.id.listener.target(), Route: t.id.route, Rule: r.name, Index: r.index,
+	})
+}
+
+func refused(effects []*attach.Effect) bool {
+	return slices.ContainsFunc(effects, func(e *attach.Effect) bool { return e.Refuse })
+}
+
+// variantOf returns how clusters are spoken to.
+func variantOf(effects []*attach.Effect, v graph.Variant) graph.Variant {
+	for _, e := range effects {
+		if e.Variant != nil {
+			v = e.Variant
+		}
+	}
+	return v
+}
+
+// applyPolicies does to a route of a rule what policies say. Time-outs and retries of the
+// route itself win over theirs.
+func (r *rule) applyPolicies(out *graph.Route) {
+	for _, e := range r.effects {
+		own := *e
+		if a, ok := e.Forward.Message.(*routev3.RouteAction); ok && (r.limits.request != nil || r.retry != nil) {
+			a = proto.CloneOf(a)
+			if r.limits.request != nil {
+				a.Timeout = nil
+			}
+			if r.retry != nil {
+				a.RetryPolicy = nil
+			}
+			own.Forward.Message = a
+		}
+		own.On(out)
+	}
+}
+
+// gatewaysOfPolicy says at which Gateways a policy is attached to something.
+func (d *Dialect) gatewaysOfPolicy(c *memo.Ctx, key source.Key) []memo.Pair[source.Name, source.Key] {
+	o, ok := source.Get[source.Object](c, key.Kind, key.Name)
+	if !ok {
+		return nil
+	}
+	var out []memo.Pair[source.Name, source.Key]
+	for _, t := range d.policies.Targets(c, key.Kind, o) {
+		for _, a := range d.ancestors(c, t.Target) {
+			if p := (memo.Pair[source.Name, source.Key]{Bucket: a.gateway, Member: key}); !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// ancestor is a Gateway or ListenerSet of ours, or a listener of it, that something is
+// attached to.
+type ancestor struct {
+	gateway  source.Name
+	listener attach.Target
+}
+
+func (a ancestor) ref() gwapiv1.ParentReference {
+	out := gatewayRef(a.listener.Name)
+	kind := gwapiv1.Kind(a.listener.Kind.Kind)
+	out.Kind = &kind
+	if a.listener.Section != "" {
+		section := gwapiv1.SectionName(a.listener.Section)
+		out.SectionName = &section
+	}
+	return out
+}
+
+// ancestors returns where a target is, or is attached to; none if it is not ours.
+func (d *Dialect) ancestors(c *memo.Ctx, t attach.Target) []ancestor {
+	switch {
+	case t.Kind == source.Gateway || t.Kind == source.ListenerSet:
+		if p := d.parent.Get(c, t.Key); p != nil {
+			return []ancestor{{p.gateway, t}}
+		}
+	case isRoute(t.Kind):
+		var out []ancestor
+		for _, p := range d.attachment.Get(c, t.Key).parents {
+			a := ancestor{p.gateway, attach.Target{Key: p.key, Section: sectionOf(p.ref.SectionName)}}
+			if !slices.Contains(out, a) {
+				out = append(out, a)
+			}
+		}
+		return out
+	}
+	return nil
+}
+
+// hasSection reports whether a target has the section that it names.
+func (d *Dialect) hasSection(c *memo.Ctx, t attach.Target) bool {
+	if t.Section == "" {
+		return true
+	}
+	switch o, _ := source.Get[source.Object](c, t.Kind, t.Name); o := o.(type) {
+	case *gwapiv1.Gateway:
+		return slices.ContainsFunc(o.Spec.Listeners, func(l gwapiv1.Listener) bool { return string(l.Name) == t.Section })
+	case *gwapiv1.ListenerSet:
+		return slices.ContainsFunc(o.Spec.Listeners, func(l gwapiv1.ListenerEntry) bool { return string(l.Name) == t.Section })
+	case *gwapiv1.HTTPRoute:
+		return slices.ContainsFunc(o.Spec.Rules, func(r gwapiv1.HTTPRouteRule) bool { return sectionOf(r.Name) == t.Section })
+	case *gwapiv1.GRPCRoute:
+		return slices.ContainsFunc(o.Spec.Rules, func(r gwapiv1.GRPCRouteRule) bool { return sectionOf(r.Name) == t.Section })
+	}
+	return false
+}

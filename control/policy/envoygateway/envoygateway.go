@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package envoygateway reads the policies of Envoy Gateway: BackendTrafficPolicy,
+// which says how requests get to backends, and others beside it. Each is an attach.Policy:
+// where it is attached, and who wins, is attach's to know.
+//
+// A policy that only tunes and cannot be done is left out whole; one that restricts
+// answers what it is attached to with 500 (docs/design/0008). Fields that proxies do
+// not honour are told in the condition Warning, each by its name; fields.txt lists them.
+package envoygateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/backend"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
+)
+
+// Options of Policies.
+type Options struct {
+	Backends *backend.Backends
+}
+
+// Policies reads the policies of a View. They serve one memo.DB.
+type Policies struct {
+	opts    Options
+	traffic *traffic
+}
+
+// New returns Policies.
+func New(o Options) *Policies {
+	p := &Policies{opts: o}
+	p.traffic = newTraffic(p)
+	return p
+}
+
+// Traffic are the BackendTrafficPolicies.
+func (p *Policies) Traffic() attach.Policy { return p.traffic }
+
+// stack is a policy and the one that it is merged over, if there is one.
+type stack struct{ own, parent source.Name }
+
+// name tells a stack in the names of clusters. Namespaces have no dots.
+func (s stack) name() string {
+	text := func(n source.Name) string { return n.Namespace + "." + n.Name }
+	if s.parent == (source.Name{}) {
+		return text(s.own)
+	}
+	return text(s.own) + "+" + text(s.parent)
+}
+
+// refsOf returns what a policy is attached to.
+func refsOf(namespace string, t *api.Targets, mergeType *string) attach.Refs {
+	out := attach.Refs{Merges: mergeType != nil && *mergeType != "Replace"}
+	add := func(path string, r api.TargetRef) {
+		target := attach.Target{Key: source.Key{Kind: source.Kind{Group: r.Group, Kind: r.Kind}, Name: source.Name{Namespace: namespace, Name: r.Name}}}
+		if r.Namespace != nil {
+			target.Namespace = *r.Namespace
+		}
+		if r.SectionName != nil {
+			target.Section = *r.SectionName
+		}
+		out.Targets = append(out.Targets, attach.Ref{Target: target, Path: path})
+	}
+	if t.TargetRef != nil {
+		add("spec.targetRef", *t.TargetRef)
+	}
+	for i, r := range t.TargetRefs {
+		add(fmt.Sprintf("spec.targetRefs[%d]", i), r)
+	}
+	for i, s := range t.TargetSelectors {
+		selector, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchLabels: s.MatchLabels, MatchExpressions: s.MatchExpressions})
+		if err != nil {
+			continue // checkTargets tells.
+		}
+		group := gwapiv1.GroupName
+		if s.Group != nil {
+			group = *s.Group
+		}
+		out.Selectors = append(out.Selectors, attach.Selector{
+			Kind: source.Kind{Group: group, Kind: s.Kind}, Path: fmt.Sprintf("spec.targetSelectors[%d]", i), Labels: selector, In: namespacesOf(s.Namespaces),
+		})
+	}
+	return out
+}
+
+// namespacesOf says in which namespaces a selector looks; nil is its own.
+func namespacesOf(n *api.TargetNamespaces) func(string, labels.Labels) bool {
+	switch {
+	case n == nil || n.From == "Same" || n.From == "":
+		return nil
+	case n.From == "All":
+		return func(string, labels.Labels) bool { return true }
+	}
+	selector, err := metav1.LabelSelectorAsSelector(n.Selector)
+	if err != nil {
+		selector = labels.Nothing()
+	}
+	return func(_ string, has labels.Labels) bool {
+		if has == nil {
+			has = labels.Set{}
+		}
+		return selector.Matches(has)
+	}
+}
+
+// checkTargets finds selectors that are none.
+func checkTargets(s *sheet, t *api.Targets) {
+	for i, x := range t.TargetSelectors {
+		if _, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchLabels: x.MatchLabels, MatchExpressions: x.MatchExpressions}); err != nil {
+			s.bad(fmt.Sprintf("targetSelectors[%d]", i), "is not a selector of labels: %v", err)
+		}
+		if n := x.Namespaces; n != nil && n.From == "Selector" {
+			if _, err := metav1.LabelSelectorAsSelector(n.Selector); err != nil {
+				s.bad(fmt.Sprintf("targetSelectors[%d].namespaces.selector", i), "is not a selector of labels: %v", err)
+			}
+		}
+	}
+}
+
+// merge returns a spec merged over its parent's: objects field by field, all else
+// replaced; with StrategicMerge, lists whose entries have a type by their types.
+func merge[T any](over, base *T, mergeType string) *T {
+	var high, low map[string]any
+	for from, to := range map[*T]*map[string]any{over: &high, base: &low} {
+		data, err := json.Marshal(from)
+		if err == nil {
+			err = json.Unmarshal(data, to)
+		}
+		if err != nil {
+			panic("BUG: an object that was read cannot be written: " + err.Error())
+		}
+	}
+	// Where it is attached is a policy's own.
+	for _, name := range []string{"targetRef", "targetRefs", "targetSelectors", "mergeType"} {
+		delete(low, name)
+	}
+	data, err := json.Marshal(mergeValues(low, high, mergeType == "StrategicMerge"))
+	out := new(T)
+	if err == nil {
+		err = json.Unmarshal(data, out)
+	}
+	if err != nil {
+		panic("BUG: what was merged cannot be read: " + err.Error())
+	}
+	return out
+}
+
+func mergeValues(low, high any, strategic bool) any {
+	switch h := high.(type) {
+	case map[string]any:
+		l, ok := low.(map[string]any)
+		if !ok {
+			return high
+		}
+		out := maps.Clone(l)
+		for k, v := range h {
+			if was, both := l[k]; both {
+				v = mergeValues(was, v, strategic)
+			}
+			out[k] = v
+		}
+		return out
+	case []any:
+		l, ok := low.([]any)
+		if !ok || !strategic {
+			return high
+		}
+		return mergeLists(l, h)
+	}
+	return high
+}
+
+// mergeLists merges lists by the field that tells their entries apart; lists without
+// one are replaced.
+func mergeLists(low, high []any) []any {
+	for _, key := range []string{"type"} {
+		has := func(v any) bool { m, ok := v.(map[string]any); return ok && m[key] != nil }
+		if len(high) == 0 || !slices.ContainsFunc(high, has) || slices.ContainsFunc(high, func(v any) bool { return !has(v) }) {
+			continue
+		}
+		out := slices.Clone(low)
+		for _, v := range high {
+			same := func(o any) bool { return has(o) && o.(map[string]any)[key] == v.(map[string]any)[key] }
+			if i := slices.IndexFunc(out, same); i >= 0 {
+				out[i] = mergeValues(out[i], v, true)
+			} else {
+				out = append(out, v)
+			}
+		}
+		return out
+	}
+	return high
+}
+
+// sheet collects what is wrong with an object.
+type sheet struct{ refused, notes []graph.Problem }
+
+func (s *sheet) bad(path, format string, args ...any) {
+	s.refused = append(s.refused, graph.Problem{Path: "spec." + path, Reason: string(gwapiv1.PolicyReasonInvalid), Message: fmt.Sprintf(format, args...)})
+}
+
+// note tells of what is not honoured.
+func (s *sheet) note(path, format string, args ...any) {
+	s.notes = append(s.notes, graph.Problem{Path: "spec." + path, Reason: "UnsupportedField", Message: fmt.Sprintf(format, args...)})
+}
+
+// unsupported notes a field, if it is given.
+func (s *sheet) unsupported(path string, value any, why string) {
+	if v := reflect.ValueOf(value); v.IsValid() && !v.IsZero() {
+		s.note(path, "is not supported: %s", why)
+	}
+}
+
+// duration reads a duration; nil for none.
+func (s *sheet) duration(path string, d *gwapiv1.Duration) *durationpb.Duration {
+	if d == nil {
+		return nil
+	}
+	out, err := time.ParseDuration(string(*d))
+	if err != nil || out < 0 {
+		s.bad(path, "%q is not a duration, such as 10s or 500ms", *d)
+		return nil
+	}
+	return durationpb.New(out)
+}
+
+func is(b *bool) bool { return b != nil && *b }
+
+func deref[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
+
+// empty reports whether a message says nothing.
+func empty(m proto.Message) bool { return proto.Size(m) == 0 }

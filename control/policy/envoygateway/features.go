@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
+	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"weir.dev/weir/control/build"
+)
+
+// features are what filters do for routes, and what routes tell.
+func (x *compiledTraffic) features(r *routev3.Route) {
+	spec := x.spec
+	if f := x.fault(); f != nil {
+		perFilter(r, build.Fault, build.Any(f))
+		x.filters[build.Fault] = &faultv3.HTTPFault{}
+	}
+	x.buffer(r)
+	if t := spec.Telemetry; t != nil {
+		if m := t.Metrics; m != nil && m.RouteStatName != nil {
+			x.statName(r, *m.RouteStatName)
+		}
+		x.unsupported("telemetry.tracing", t.Tracing, "requests of single routes are traced as those of their Gateway; set telemetry.tracing of its EnvoyProxy")
+	}
+	if b := spec.BandwidthLimit; b != nil {
+		x.note("bandwidthLimit", "is not supported: bytes are not limited")
+	}
+	if len(spec.Compression)+len(spec.Compressor) > 0 {
+		x.note("compressor", "is not supported: responses are sent as backends sent them; compress there")
+	}
+	if len(spec.ResponseOverride) > 0 {
+		x.note("responseOverride", "is not supported: responses are sent as they are")
+	}
+	x.unsupported("admissionControl", spec.AdmissionControl, "requests are not refused for what others came to")
+	if deref(spec.RoutingType, "Endpoint") != "Endpoint" {
+		x.note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
+	}
+}
+
+func (x *compiledTraffic) fault() *faultv3.HTTPFault {
+	f := x.spec.FaultInjection
+	if f == nil {
+		return nil
+	}
+	out := &faultv3.HTTPFault{}
+	if d := f.Delay; d != nil {
+		out.Delay = &commonfaultv3.FaultDelay{
+			FaultDelaySecifier: &commonfaultv3.FaultDelay_FixedDelay{FixedDelay: x.duration("faultInjection.delay.fixedDelay", d.FixedDelay)},
+			Percentage:         x.percentage("faultInjection.delay.percentage", d.Percentage),
+		}
+		if d.FixedDelay == nil {
+			x.bad("faultInjection.delay.fixedDelay", "is required")
+		}
+	}
+	if a := f.Abort; a != nil {
+		out.Abort = &faultv3.FaultAbort{Percentage: x.percentage("faultInjection.abort.percentage", a.Percentage)}
+		switch {
+		case (a.HTTPStatus == nil) == (a.GRPCStatus == nil):
+			x.bad("faultInjection.abort", "give one of httpStatus and grpcStatus")
+		case a.HTTPStatus != nil && (*a.HTTPStatus < 200 || *a.HTTPStatus > 600):
+			x.bad("faultInjection.abort.httpStatus", "%d is not a status from 200 to 600", *a.HTTPStatus)
+		case a.HTTPStatus != nil:
+			out.Abort.ErrorType = &faultv3.FaultAbort_HttpStatus{HttpStatus: uint32(*a.HTTPStatus)}
+		default:
+			out.Abort.ErrorType = &faultv3.FaultAbort_GrpcStatus{GrpcStatus: uint32(max(0, *a.GRPCStatus))}
+		}
+	}
+	if f.Delay == nil && f.Abort == nil {
+		x.bad("faultInjection", "gives neither delay nor abort")
+	}
+	return out
+}
+
+// percentage is a part of all requests, and all if it is not given.
+func (x *compiledTraffic) percentage(path string, p *float32) *typev3.FractionalPercent {
+	const perPercent = 10_000
+	v := deref(p, 100)
+	if v < 0 || v > 100 || v != v {
+		x.bad(path, "%v is not a percentage from 0 to 100", v)
+		return nil
+	}
+	return &typev3.FractionalPercent{Numerator: uint32(math.Round(float64(v) * perPercent)), Denominator: typev3.FractionalPercent_MILLION}
+}
+
+func (x *compiledTraffic) buffer(r *routev3.Route) {
+	b := x.spec.RequestBuffer
+	if b == nil {
+		return
+	}
+	limit := b.Limit.Value()
+	if limit <= 0 || limit > math.MaxUint32 {
+		x.bad("requestBuffer.limit", "%s is not a size from 1 to 4Gi", b.Limit.String())
+		return
+	}
+	if len(x.spec.HTTPUpgrade) > 0 {
+		x.bad("requestBuffer", "cannot be used together with httpUpgrade: what is upgraded has no end to wait for")
+		return
+	}
+	m := &bufferv3.Buffer{MaxRequestBytes: wrapperspb.UInt32(uint32(limit))}
+	perFilter(r, build.Buffer, build.Any(&bufferv3.BufferPerRoute{Override: &bufferv3.BufferPerRoute_Buffer{Buffer: m}}))
+	x.filters[build.Buffer] = m
+}
+
+// statName names the route in statistics. Its placeholders are of the route, which a
+// policy may have many of.
+func (x *compiledTraffic) statName(r *routev3.Route, name string) {
+	if strings.Contains(name, "%") {
+		x.note("telemetry.metrics.routeStatName", "placeholders are not supported: give a name as it is")
+		return
+	}
+	r.StatPrefix = name
+}
+
+// upgrades are those that routes let pass: of WebSocket, unless others are named.
+func (x *compiledTraffic) upgrades(a *routev3.RouteAction) {
+	list := x.spec.HTTPUpgrade
+	if len(list) == 0 {
+		return
+	}
+	known := false
+	for i, u := range list {
+		path := fmt.Sprintf("httpUpgrade[%d]", i)
+		if strings.EqualFold(u.Type, "CONNECT") {
+			x.note(path, "CONNECT is not supported: routes match paths, which CONNECT has none of")
+			continue
+		}
+		x.unsupported(path+".connect", u.Connect, "it is for the type CONNECT")
+		known = known || strings.EqualFold(u.Type, "websocket")
+		a.UpgradeConfigs = append(a.UpgradeConfigs, &routev3.RouteAction_UpgradeConfig{UpgradeType: u.Type})
+	}
+	if !known {
+		a.UpgradeConfigs = append(a.UpgradeConfigs, &routev3.RouteAction_UpgradeConfig{UpgradeType: "websocket", Enabled: wrapperspb.Bool(false)})
+	}
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway
+
+import (
+	_ "embed"
+	"testing"
+
+	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/fieldstest"
+)
+
+//go:embed fields.txt
+var fields string
+
+// TestFields holds fields.txt to the types of the kinds that are read.
+func TestFields(t *testing.T) {
+	fieldstest.Run(t, fields, map[string][]string{
+		"gateway.envoyproxy.io.BackendTrafficPolicy": fieldstest.Spec(api.BackendTrafficPolicySpec{}),
+	})
+}
