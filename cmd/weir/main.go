@@ -42,7 +42,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(explainFlag)
 	real := &proxies{}
-	root.AddCommand(newProxy(real), newRun(real), newControl(), newConvert(), newTranslate(), newCheck(), newGet(), newEcho(), newVersion(), newCompletion(), newEnvoyFlags())
+	root.AddCommand(newProxy(real), newRun(real), newControl(), newRateLimit(), newConvert(), newTranslate(), newCheck(), newGet(), newEcho(), newVersion(), newCompletion(), newEnvoyFlags())
 	root.CompletionOptions.DisableDefaultCmd = true // newCompletion has the shells that Linux has.
 	return root
 }
