@@ -67,6 +67,60 @@ func ParseRetryOn(list string) (on RetryOn, unknown string) {
 	return on, unknown
 }
 
+// Response reports whether a response is one to try again after, by its status and its
+// head alone: a gRPC status counts if it is there (Trailers-Only).
+func (on RetryOn) Response(status int, h *header.Map) bool {
+	if h.Has(header.XEnvoyRatelimited) {
+		return on&RetryEnvoyRatelimited != 0
+	}
+	return on&Retry5xx != 0 && status >= 500 ||
+		on&RetryGatewayError != 0 && status >= 502 && status <= 504 ||
+		on&RetryRetriable4xx != 0 && status == 409 ||
+		on&RetryAnyGRPC != 0 && on.grpc(h.Get(header.GRPCStatus))
+}
+
+func (on RetryOn) grpc(status []byte) bool {
+	switch string(status) {
+	case "1":
+		return on&RetryGRPCCancelled != 0
+	case "4":
+		return on&RetryGRPCDeadline != 0
+	case "8":
+		return on&RetryGRPCExhausted != 0
+	case "13":
+		return on&RetryGRPCInternal != 0
+	case "14":
+		return on&RetryGRPCUnavailable != 0
+	}
+	return false
+}
+
+// Connect reports whether a try is made again whose connection could not be made.
+func (on RetryOn) Connect() bool {
+	return on&(RetryConnectFailure|Retry5xx|RetryGatewayError|RetryReset|RetryResetBeforeRequest) != 0
+}
+
+// Reset reports whether a try is made again that was broken off: refused tells that the
+// host said it has not looked at the request, begun that it may have seen part of it.
+func (on RetryOn) Reset(refused, begun bool) bool {
+	return on&(Retry5xx|RetryGatewayError|RetryReset) != 0 ||
+		refused && on&RetryRefusedStream != 0 ||
+		!begun && on&RetryResetBeforeRequest != 0
+}
+
+// RetryInterval is the time of which the pause before a retry, counted from 1, is a
+// random part: base, twice base, and so on up to most.
+func RetryInterval(base, most time.Duration, retry int) time.Duration {
+	d := base
+	for range min(retry-1, 64) {
+		if d >= most/2 {
+			return most
+		}
+		d *= 2
+	}
+	return max(min(d, most), 1)
+}
+
 // RetryPolicy is RouteAction.retry_policy, or else the virtual host's.
 type RetryPolicy struct {
 	On         RetryOn

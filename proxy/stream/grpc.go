@@ -5,6 +5,7 @@ package stream
 import (
 	"bytes"
 	"net/http"
+	"strconv"
 	"time"
 
 	"weir.dev/weir/proxy/header"
@@ -49,6 +50,20 @@ func ParseGRPCTimeout(v []byte) (time.Duration, bool) {
 		unit = time.Nanosecond
 	}
 	return n * unit, unit > 0
+}
+
+// AppendGRPCTimeout appends the value of grpc-timeout for d, at least a millisecond, in
+// the finest unit from the millisecond on that eight digits suffice for.
+func AppendGRPCTimeout(dst []byte, d time.Duration) []byte {
+	const most = 99_999_999
+	unit, letter := time.Millisecond, byte('m')
+	switch {
+	case d > most*time.Second:
+		unit, letter = time.Hour, 'H'
+	case d > most*time.Millisecond:
+		unit, letter = time.Second, 'S'
+	}
+	return append(strconv.AppendInt(dst, int64(max(d/unit, 1)), 10), letter)
 }
 
 // GRPCStatus is a gRPC status code, or none: the zero value.

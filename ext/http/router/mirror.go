@@ -162,7 +162,7 @@ func (sh *shadow) Run(t *engine.Task) {
 func (sh *shadow) connectOptions(h *upstream.Host) *pool.Options {
 	o := &pool.Options{Downstream: sh.protocol}
 	var asked upstream.TransportOptions
-	if h.Transport.Transport != nil && secure(&asked, sh.up.Cluster(), &sh.header) {
+	if h.Transport.Transport != nil && asked.FromHead(sh.up.Cluster(), &sh.header) {
 		o.Transport = &asked
 	}
 	return o
@@ -192,20 +192,11 @@ func (sh *shadow) exchange(c pool.Exchange, host *upstream.Host, req *stream.Mes
 	}
 	var resp stream.Message
 	var h header.Map
-	for interim := 0; ; interim++ {
-		if interim > maxInterim {
-			return errInterim
-		}
-		h.Reset()
-		if err := c.ReadResponse(&resp, &h); err != nil {
-			return err
-		}
-		if c.Head().Status >= 200 {
-			break
-		}
+	if err := codec.ReadFinal(c, &resp, &h); err != nil {
+		return err
 	}
 	sh.up.Stats.Response(c.Head().Status)
-	believe(sh.up.Loop(), host, c.Head().Status, &h, stream.IsGRPC(sh.header.Get(header.ContentType)))
+	host.Believe(sh.up.Loop(), c.Head().Status, &h, stream.IsGRPC(sh.header.Get(header.ContentType)))
 	for resp.Body != nil {
 		if _, err := resp.Body.Next(); err == io.EOF {
 			break

@@ -105,12 +105,9 @@ func (r *retryState) wantsResponse(t *try, status int) bool {
 	if t.head.Has(header.XEnvoyRatelimited) {
 		return r.on&route.RetryEnvoyRatelimited != 0
 	}
-	return r.on&route.Retry5xx != 0 && status >= 500 ||
-		r.on&route.RetryGatewayError != 0 && status >= 502 && status <= 504 ||
-		r.on&route.RetryRetriable4xx != 0 && status == 409 ||
+	return r.on.Response(status, &t.head) ||
 		r.on&route.RetryStatusCodes != 0 && r.wantsStatus(status) ||
-		r.on&route.RetryHeaders != 0 && r.wantsHeaders(&t.head) ||
-		r.on&route.RetryAnyGRPC != 0 && r.wantsGRPC(&t.head)
+		r.on&route.RetryHeaders != 0 && r.wantsHeaders(&t.head)
 }
 
 func (r *retryState) wantsStatus(status int) bool {
@@ -138,40 +135,17 @@ func (r *retryState) wantsHeaders(h *header.Map) bool {
 	return false
 }
 
-// wantsGRPC looks at the status of a trailers-only response.
-func (r *retryState) wantsGRPC(h *header.Map) bool {
-	switch string(h.Get(header.GRPCStatus)) {
-	case "1":
-		return r.on&route.RetryGRPCCancelled != 0
-	case "4":
-		return r.on&route.RetryGRPCDeadline != 0
-	case "8":
-		return r.on&route.RetryGRPCExhausted != 0
-	case "13":
-		return r.on&route.RetryGRPCInternal != 0
-	case "14":
-		return r.on&route.RetryGRPCUnavailable != 0
-	}
-	return false
-}
-
 // wantsReset reports whether a failed try is one to try again after.
 func (r *retryState) wantsReset(t *try, why reset) bool {
 	switch why {
 	case noReset, resetStream, resetOverflow, resetNoHost:
 		return false
 	case resetConnect, resetConnectTime:
-		return r.on&(route.RetryConnectFailure|route.Retry5xx|route.RetryGatewayError|route.RetryReset|route.RetryResetBeforeRequest) != 0
+		return r.on.Connect()
 	default:
 	}
-	if r.on&(route.Retry5xx|route.RetryGatewayError|route.RetryReset) != 0 {
-		return true
-	}
-	if why == resetRefused && r.on&route.RetryRefusedStream != 0 {
-		return true
-	}
 	_, _, begun := t.client.Sent()
-	return r.on&route.RetryResetBeforeRequest != 0 && !begun
+	return r.on.Reset(why == resetRefused, begun)
 }
 
 // wantsAnother reports whether the policy asks for another try after an outcome.
@@ -352,18 +326,5 @@ func (q *request) backOff() time.Duration {
 		most = 10 * base
 	}
 	q.up.Stats.RqRetryBackoffExponential.Inc()
-	return time.Duration(rand.Int64N(int64(interval(base, most, r.tries))))
-}
-
-// interval is the time of which the pause before a retry, counted from 1, is a random
-// part: base, twice base, and so on up to most.
-func interval(base, most time.Duration, retry int) time.Duration {
-	d := base
-	for range min(retry-1, 64) {
-		if d >= most/2 {
-			return most
-		}
-		d *= 2
-	}
-	return max(min(d, most), 1)
+	return time.Duration(rand.Int64N(int64(route.RetryInterval(base, most, r.tries))))
 }

@@ -330,7 +330,7 @@ func (t *try) receive() outcome {
 		q.up.Stats.Rq1xx.Inc()
 		if interim >= maxInterim {
 			q.up.Stats.CxProtocolError.Inc()
-			return outcome{err: errInterim, reset: resetProtocol}
+			return outcome{err: codec.ErrInterim, reset: resetProtocol}
 		}
 		if status == 100 && !s.Request.Header.Has(header.Expect) {
 			continue // Nobody downstream waits for it.
@@ -345,8 +345,6 @@ func (t *try) receive() outcome {
 // maxInterim bounds the interim responses to one request.
 const maxInterim = 100
 
-var errInterim = errors.New("too many interim responses")
-
 func (t *try) received(status int) outcome {
 	q := t.q
 	q.s.Info.Timing.UpstreamFirstRx = max(q.loop.Now()-q.start, 1)
@@ -356,7 +354,7 @@ func (t *try) received(status int) outcome {
 	if t.response.Body == nil {
 		q.s.Info.Timing.UpstreamLastRx = q.s.Info.Timing.UpstreamFirstRx
 	}
-	believe(q.up.Loop(), t.host, status, &t.head, stream.IsGRPC(q.s.Request.Header.Get(header.ContentType)))
+	t.host.Believe(q.up.Loop(), status, &t.head, stream.IsGRPC(q.s.Request.Header.Get(header.ContentType)))
 	q.s.Info.Status, q.s.Info.StatusDetails = status, "via_upstream"
 	if t.branched {
 		var err error

@@ -30,6 +30,7 @@ type rig struct {
 	*call.Caller
 	t        *testing.T
 	clusters *upstream.Manager
+	loops    []*engine.Loop
 }
 
 func newRig(t *testing.T) *rig {
@@ -45,7 +46,7 @@ func newRig(t *testing.T) *rig {
 	}
 	m := upstream.NewManager(upstream.Options{Loops: loops, Stats: stats.NewStore().Scope("")})
 	t.Cleanup(m.Close)
-	return &rig{call.New(e.Loops(), m), t, m}
+	return &rig{call.New(e.Loops(), m), t, m, e.Loops()}
 }
 
 type poster struct{ *engine.Loop }
@@ -55,14 +56,20 @@ func (p poster) Post(f func()) { p.Loop.Post(f) }
 // cluster adds a cluster of the hosts, "127.0.0.1:80".
 func (r *rig) cluster(name string, hosts ...string) {
 	r.t.Helper()
+	r.add(name, `"circuit_breakers":{"thresholds":[{"max_requests":1}]}`, hosts...)
+}
+
+// add adds a cluster with more fields, in JSON.
+func (r *rig) add(name, more string, hosts ...string) {
+	r.t.Helper()
 	var endpoints []string
 	for _, h := range hosts {
 		host, port, _ := strings.Cut(h, ":")
 		endpoints = append(endpoints, fmt.Sprintf(`{"endpoint":{"address":{"socket_address":{"address":%q,"port_value":%s}}}}`, host, port))
 	}
 	c := &clusterv3.Cluster{}
-	if err := protojson.Unmarshal([]byte(fmt.Sprintf(`{"name":%q,"connect_timeout":"5s","load_assignment":{"cluster_name":%q,"endpoints":[{"lb_endpoints":[%s]}]},
-		"circuit_breakers":{"thresholds":[{"max_requests":1}]}}`, name, name, strings.Join(endpoints, ","))), c); err != nil {
+	if err := protojson.Unmarshal([]byte(fmt.Sprintf(`{"name":%q,"connect_timeout":"5s","load_assignment":{"cluster_name":%q,"endpoints":[{"lb_endpoints":[%s]}]},%s}`,
+		name, name, strings.Join(endpoints, ","), more)), c); err != nil {
 		r.t.Fatal(err)
 	}
 	x := all.Extensions()

@@ -139,10 +139,7 @@ func (c *Client) exchange2(_ *engine.Task, x *multiplexed, rested bool, m *strea
 	return res, stale, err
 }
 
-var (
-	errNoStream = errors.New("the host takes no stream")
-	errInterim  = errors.New("too many interim responses")
-)
+var errNoStream = errors.New("the host takes no stream")
 
 func interrupted(err error) bool {
 	_, ok := errors.AsType[*engine.Interrupted](err)
@@ -162,20 +159,12 @@ func converse(x codec.ClientStream, m *stream.Message, judge func(*Response) (Re
 	}
 	var r Response
 	var h header.Map
-	for range maxInterim {
-		h.Reset()
-		if err := x.ReadResponse(&r.Message, &h); err != nil {
-			return Result{}, err
-		}
-		if r.Status = x.Head().Status; r.Status >= 200 {
-			return read(&r, judge)
-		}
+	if err := codec.ReadFinal(x, &r.Message, &h); err != nil {
+		return Result{}, err
 	}
-	return Result{}, errInterim
+	r.Status = x.Head().Status
+	return read(&r, judge)
 }
-
-// maxInterim bounds the interim responses to one check.
-const maxInterim = 16
 
 // read has a response judged and reads what is left of its body, so that the connection
 // can be kept.

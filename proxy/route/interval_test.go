@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package router
+package route
 
 import (
 	"testing"
 	"time"
 )
 
-func TestInterval(t *testing.T) {
+func TestRetryInterval(t *testing.T) {
 	const ms = time.Millisecond
 	for _, c := range []struct {
 		base, most time.Duration
@@ -23,7 +23,7 @@ func TestInterval(t *testing.T) {
 		{ms, ms, 9, ms},
 		{time.Hour, 1<<63 - 1, 1000, 1<<63 - 1},
 	} {
-		if got := interval(c.base, c.most, c.retry); got != c.want {
+		if got := RetryInterval(c.base, c.most, c.retry); got != c.want {
 			t.Errorf("retry %d of %s to %s: %s, want %s", c.retry, c.base, c.most, got, c.want)
 		}
 	}
