@@ -82,6 +82,14 @@ type Watch struct {
 	closed bool
 }
 
+// Pending returns a watch of nothing, which is ready once that function is called: it has a
+// configuration wait for what is no resource. Kind and name say what that is. It is not
+// closed.
+func (d *Directory) Pending(kind, name string) (*Watch, func()) {
+	w := &Watch{d: d, ready: make(chan struct{}), t: &topic{id: ID{Kind: xds.Kind(kind), Name: name}}}
+	return w, w.setReady
+}
+
 // Ready is closed once the resource is there, or is known not to be there or to be
 // wrong, or the config source's initial_fetch_timeout is over.
 func (w *Watch) Ready() <-chan struct{} { return w.ready }

@@ -127,6 +127,23 @@ func (s *Store) TicketKeys(p *tlsv3.TlsSessionTicketKeys) (*Slot, error) {
 	})
 }
 
+// Data returns the slot of anything else that a data source has, as a generic secret whose
+// bytes stand under "". A file is watched.
+func (s *Store) Data(p *corev3.DataSource) (*Slot, error) {
+	return s.inline(KindGeneric, p.GetFilename(), p.GetFilename() != "", p, func(r *reading) (*Value, error) {
+		if err := checkFields(p); err != nil {
+			return nil, err
+		}
+		text, _, err := r.data(p)
+		if err != nil {
+			return nil, err
+		}
+		v := &Value{kind: KindGeneric, Generic: map[string][]byte{"": text}}
+		v.sum = r.hash.sum()
+		return v, nil
+	})
+}
+
 func watched(ds ...*corev3.DataSource) bool {
 	return slices.ContainsFunc(ds, func(d *corev3.DataSource) bool { return d.GetWatchedDirectory() != nil })
 }

@@ -67,6 +67,7 @@ func (r *Rig) Compile(x extension.HTTPFilter, json string) (stream.Filter, error
 		Name:     x.Name,
 		Slot:     stream.Slot(len(r.filters)),
 		Scope:    r.Services.Stats.Scope("http.test."),
+		Own:      r.t.Cleanup,
 	})
 }
 

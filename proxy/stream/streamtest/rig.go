@@ -26,6 +26,7 @@ import (
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/runtime"
+	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
 )
@@ -70,6 +71,8 @@ func New(t testing.TB) *Rig {
 	}
 	t.Cleanup(e.Close)
 	store := stats.NewStore()
+	secrets := secret.NewStore(secret.Options{})
+	t.Cleanup(secrets.Close)
 	rt := newRuntime(store)
 	t.Cleanup(rt.Close)
 	r := &Rig{t: t, loop: e.Loops()[0], runtime: rt}
@@ -77,6 +80,7 @@ func New(t testing.TB) *Rig {
 		Registry: &extension.Registry{},
 		Loops:    e.Loops(),
 		Stats:    store,
+		Secrets:  secrets,
 		Runtime:  rt,
 		Health:   &extension.Health{},
 		Node:     extension.Node{ID: "node", Cluster: "edge", Hostname: "host"},
