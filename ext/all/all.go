@@ -36,9 +36,11 @@ import (
 	"weir.dev/weir/ext/http/grpcweb"
 	"weir.dev/weir/ext/http/headermutation"
 	"weir.dev/weir/ext/http/healthcheck"
+	"weir.dev/weir/ext/http/jwtauthn"
 	httplocalratelimit "weir.dev/weir/ext/http/localratelimit"
 	"weir.dev/weir/ext/http/misdirected"
 	"weir.dev/weir/ext/http/ondemand"
+	httprbac "weir.dev/weir/ext/http/rbac"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/http/statefulsession"
 	"weir.dev/weir/ext/http/upstreamcodec"
@@ -118,7 +120,9 @@ func Extensions() *extension.Registry {
 			healthcheck.Extension(),
 			httplocalratelimit.Extension(),
 			misdirected.Extension(),
+			jwtauthn.Extension(),
 			ondemand.Extension(),
+			httprbac.Extension(),
 			router.Extension(),
 			statefulsession.Extension(),
 			upstreamcodec.Extension(),

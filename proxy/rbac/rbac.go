@@ -13,6 +13,7 @@ package rbac
 
 import (
 	"net/netip"
+	"strings"
 
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
@@ -63,6 +64,16 @@ type Decision struct {
 	Policy string
 	// Log tells that an engine that logs asks for a record.
 	Log bool
+}
+
+// Details is what access logs say of what is denied (%RESPONSE_CODE_DETAILS%,
+// %CONNECTION_TERMINATION_DETAILS%).
+func (d Decision) Details() string {
+	policy := d.Policy
+	if policy == "" {
+		policy = "none"
+	}
+	return "rbac_access_denied_matched_policy[" + strings.ReplaceAll(policy, " ", "_") + "]"
 }
 
 // Decide judges a connection, or a request if d has one.

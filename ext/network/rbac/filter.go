@@ -10,7 +10,6 @@ package rbac
 
 import (
 	"errors"
-	"strings"
 	"time"
 
 	"weir.dev/weir/proxy/conn"
@@ -88,15 +87,7 @@ func (f *Filter) judge(c *conn.Conn) error {
 	}
 	st.Denied.Inc()
 	_ = c.Refuse("rbac_deny_close")
-	return errors.New(detail(got.Policy))
-}
-
-// detail is what %CONNECTION_TERMINATION_DETAILS% says of a denied connection.
-func detail(policy string) string {
-	if policy == "" {
-		policy = "none"
-	}
-	return "rbac_access_denied_matched_policy[" + strings.ReplaceAll(policy, " ", "_") + "]"
+	return errors.New(got.Details())
 }
 
 // judged judges the connection with all that is read of it.
