@@ -7,8 +7,8 @@ import (
 	"fmt"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/extension"
@@ -31,9 +31,9 @@ var supported = ledger.MustParse(fields)
 func Extension() extension.HTTPFilter {
 	return extension.HTTPFilter{
 		Name:   Name,
-		Config: &rbacv3.RBAC{},
+		Config: &httprbacv3.RBAC{},
 		New: func(cfg proto.Message, c *extension.HTTP) (stream.Filter, error) {
-			m, ok := cfg.(*rbacv3.RBAC)
+			m, ok := cfg.(*httprbacv3.RBAC)
 			if !ok {
 				return nil, fmt.Errorf("%s: configuration is a %s, not a RBAC", Name, cfg.ProtoReflect().Descriptor().FullName())
 			}
@@ -49,9 +49,9 @@ func Extension() extension.HTTPFilter {
 			c.Own(f.shadowStats.Close)
 			return f, nil
 		},
-		Route: &rbacv3.RBACPerRoute{},
+		Route: &httprbacv3.RBACPerRoute{},
 		NewRoute: func(cfg proto.Message, s *extension.Services) (any, error) {
-			m, ok := cfg.(*rbacv3.RBACPerRoute)
+			m, ok := cfg.(*httprbacv3.RBACPerRoute)
 			if !ok {
 				return nil, fmt.Errorf("%s: configuration is a %s, not a RBACPerRoute", Name, cfg.ProtoReflect().Descriptor().FullName())
 			}
@@ -78,7 +78,7 @@ func names(prefix string) told {
 	return told{prefix + "engine_result", prefix + "effective_policy_id"}
 }
 
-func compile(m *rbacv3.RBAC, s *extension.Services) (*Rules, error) {
+func compile(m *httprbacv3.RBAC, s *extension.Services) (*Rules, error) {
 	if err := supported.Apply(m, "", s.Warn("RBAC filter")); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func compile(m *rbacv3.RBAC, s *extension.Services) (*Rules, error) {
 }
 
 // engine compiles a matcher, or the rules if there is none; nil if neither.
-func engine(treePath string, tree *xdsmatcherv3.Matcher, listPath string, list *rbacconfigv3.RBAC, rt match.Runtime) (*rbac.Engine, error) {
+func engine(treePath string, tree *xdsmatcherv3.Matcher, listPath string, list *rbacv3.RBAC, rt match.Runtime) (*rbac.Engine, error) {
 	var e *rbac.Engine
 	var err error
 	switch {
