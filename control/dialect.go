@@ -8,6 +8,7 @@ import (
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/dialect/emissary"
 	"weir.dev/weir/control/dialect/gatewayapi"
+	"weir.dev/weir/control/dialect/istio"
 	"weir.dev/weir/control/emit"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/backendtls"
@@ -56,6 +57,7 @@ func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies) diale
 	return dialects{
 		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Policies: attached(o, b), Provisions: o.Provision}),
 		emissary.New(emissary.Options{IDs: o.AmbassadorIDs, Backends: b}),
+		istio.New(istio.Options{Backends: b}),
 	}
 }
 

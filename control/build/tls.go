@@ -4,6 +4,8 @@ package build
 
 import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
+	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
@@ -105,4 +107,25 @@ func (u UpstreamTLS) TransportSocket() *corev3.TransportSocket {
 		context.CommonTlsContext.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{SecretConfig(u.Certificate)}
 	}
 	return TLSSocket(context)
+}
+
+// ProxySocket begins connections with a header of the PROXY protocol, of version 2 or 1,
+// before what inner speaks; nil is cleartext.
+func ProxySocket(two bool, inner *corev3.TransportSocket) *corev3.TransportSocket {
+	if inner == nil {
+		inner = &corev3.TransportSocket{
+			Name:       "envoy.transport_sockets.raw_buffer",
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: Any(&rawbufferv3.RawBuffer{})},
+		}
+	}
+	config := &corev3.ProxyProtocolConfig{Version: corev3.ProxyProtocolConfig_V1}
+	if two {
+		config.Version = corev3.ProxyProtocolConfig_V2
+	}
+	return &corev3.TransportSocket{
+		Name: "envoy.transport_sockets.upstream_proxy_protocol",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: Any(&proxyprotocolv3.ProxyProtocolUpstreamTransport{
+			Config: config, TransportSocket: inner,
+		})},
+	}
 }

@@ -130,5 +130,5 @@ func Types() []Type {
 			Kind: GatewayParameters, Versions: []string{"v1alpha1"}, Resource: "gatewayparameters", Namespaced: true, Optional: true,
 			New: func() Object { return &v1alpha1.GatewayParameters{} },
 		},
-	}, emissaryTypes(), envoyGatewayTypes())
+	}, emissaryTypes(), envoyGatewayTypes(), istioTypes(), ingressTypes())
 }

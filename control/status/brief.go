@@ -7,10 +7,13 @@ import (
 	"slices"
 	"strings"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
+	istiov1 "weir.dev/weir/control/api/istio/v1"
+	"weir.dev/weir/control/graph"
 )
 
 // Brief tells a status on few lines: what holds by its name, what does not with its
@@ -43,6 +46,12 @@ func Brief(u *Update) string {
 		state(b, s.State, s.Reason)
 	case *emissaryv3.HostStatus:
 		state(b, s.State, s.ErrorReason)
+	case *istiov1.Status:
+		conditions(b, 1, "", s.Conditions)
+		notes(b, u.Problems, s.Conditions)
+	case *networkingv1.IngressStatus:
+		ingressBrief(b, s)
+		notes(b, u.Problems, nil)
 	case nil:
 		for _, p := range u.Problems {
 			fmt.Fprintf(b, "  %s\n", p)
@@ -59,6 +68,27 @@ func state(b *strings.Builder, state, reason string) {
 		reason = ": " + reason
 	}
 	fmt.Fprintf(b, "  %s%s\n", state, reason)
+}
+
+// notes tells problems that conditions do not.
+func notes(b *strings.Builder, problems []graph.Problem, told []metav1.Condition) {
+	for _, p := range problems {
+		if !slices.ContainsFunc(told, func(c metav1.Condition) bool { return strings.Contains(c.Message, p.String()) }) {
+			fmt.Fprintf(b, "  %s\n", p)
+		}
+	}
+}
+
+func ingressBrief(b *strings.Builder, s *networkingv1.IngressStatus) {
+	var at []string
+	for _, i := range s.LoadBalancer.Ingress {
+		at = append(at, i.IP+i.Hostname)
+	}
+	text := "nowhere yet"
+	if len(at) > 0 {
+		text = "at " + strings.Join(at, ", ")
+	}
+	fmt.Fprintf(b, "  %s\n", text)
 }
 
 func gatewayBrief(b *strings.Builder, s *gwapiv1.GatewayStatus) {

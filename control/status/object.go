@@ -3,10 +3,12 @@
 package status
 
 import (
+	networkingv1 "k8s.io/api/networking/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control/api/envoygateway"
 	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
+	istiov1 "weir.dev/weir/control/api/istio/v1"
 	"weir.dev/weir/control/source"
 )
 
@@ -43,6 +45,27 @@ func Of(o source.Object) any {
 	case *emissaryv3.Host:
 		return &o.Status
 	case *emissaryv3.Mapping:
+		return &o.Status
+	case *networkingv1.Ingress:
+		return &o.Status
+	}
+	return istioStatus(o)
+}
+
+// istioStatus returns where an object of Istio's keeps its status, or nil.
+func istioStatus(o source.Object) any {
+	switch o := o.(type) {
+	case *istiov1.Gateway:
+		return &o.Status
+	case *istiov1.VirtualService:
+		return &o.Status
+	case *istiov1.DestinationRule:
+		return &o.Status
+	case *istiov1.ServiceEntry:
+		return &o.Status
+	case *istiov1.WorkloadEntry:
+		return &o.Status
+	case *istiov1.Foreign:
 		return &o.Status
 	}
 	return nil
@@ -90,6 +113,14 @@ func Ours(o source.Object, controller string) any {
 		}
 	case *emissaryv3.MappingStatus:
 		if s.State != "" {
+			return s
+		}
+	case *istiov1.Status:
+		if len(s.Conditions) > 0 {
+			return s
+		}
+	case *networkingv1.IngressStatus:
+		if len(s.LoadBalancer.Ingress) > 0 {
 			return s
 		}
 	}

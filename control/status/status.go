@@ -23,7 +23,8 @@ import (
 type Update struct {
 	Key source.Key
 	// Status is a *GatewayClassStatus, *GatewayStatus, *ListenerSetStatus, *RouteStatus,
-	// *PolicyStatus or, of Emissary-ingress, a *MappingStatus or *HostStatus; nil if the
+	// *PolicyStatus, *IngressStatus or, of Emissary-ingress, a *MappingStatus or *HostStatus,
+	// or of Istio, a *Status; nil if the
 	// kind has none, and there are only problems to tell. A RouteStatus or PolicyStatus has only the parents and ancestors
 	// that are ours.
 	Status any

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/netip"
-	"regexp"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -224,12 +223,4 @@ func is(b *bool) bool { return b != nil && *b }
 func isAddress(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil
-}
-
-// badRegex tells what is wrong with a regular expression, or "".
-func badRegex(pattern string) string {
-	if _, err := regexp.Compile(pattern); err != nil {
-		return err.Error()
-	}
-	return ""
 }

@@ -5,13 +5,13 @@ package emissary
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
+	"weir.dev/weir/control/build"
 )
 
 // addedHeaders are headers that are added, by name. Their values are formats, as in
@@ -28,36 +28,6 @@ func addedHeaders(in map[string]emissaryv3.AddedValue) []*corev3.HeaderValueOpti
 		})
 	}
 	return out
-}
-
-// fieldName is the form of a header's name: RFC 9110 §5.6.2.
-var fieldName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
-
-// operator is a command of Envoy's formats that stands for itself, so that a proxy
-// never refuses a table for one value in it.
-var operator = regexp.MustCompile(`^(REQ|RESP|REQ_WITHOUT_QUERY|DYNAMIC_METADATA|FILTER_STATE|START_TIME|UPSTREAM_METADATA)\(.+\)(:\d+)?$|` +
-	`^(PROTOCOL|RESPONSE_CODE|ROUTE_NAME|VIRTUAL_CLUSTER_NAME|UPSTREAM_HOST|UPSTREAM_CLUSTER|UPSTREAM_REMOTE_ADDRESS|START_TIME|STREAM_ID|` +
-	`DOWNSTREAM_(REMOTE|DIRECT_REMOTE|LOCAL)_(ADDRESS|ADDRESS_WITHOUT_PORT|PORT)|REQUESTED_SERVER_NAME|CONNECTION_ID|` +
-	`DOWNSTREAM_TLS_(VERSION|CIPHER|SESSION_ID)|DOWNSTREAM_(PEER|LOCAL)_(SUBJECT|URI_SAN|DNS_SAN|IP_SAN)|` +
-	`DOWNSTREAM_PEER_(ISSUER|SERIAL|FINGERPRINT_1|FINGERPRINT_256|CERT|CERT_V_START|CERT_V_END))$`)
-
-// badFormat tells what is wrong with a format, or "".
-func badFormat(text string) string {
-	for rest := text; ; {
-		_, after, found := strings.Cut(rest, "%")
-		if !found {
-			return ""
-		}
-		command, next, found := strings.Cut(after, "%")
-		switch {
-		case !found:
-			return "has a % alone: write %% for a percent sign"
-		case command == "" || operator.MatchString(command):
-		default:
-			return fmt.Sprintf("has %%%s%%, which is not known: write %%%% for a percent sign", command)
-		}
-		rest = next
-	}
 }
 
 // checkHeaders finds headers that no proxy would take.
@@ -91,7 +61,7 @@ func checkAdded(field string, set map[string]emissaryv3.AddedValue, bad teller) 
 		if !changeable(name) {
 			bad(at, reasonInvalid, "is not the name of a header that can be added: for the host there is host_rewrite")
 		}
-		if wrong := badFormat(set[name].Value); wrong != "" {
+		if wrong := build.BadFormat(set[name].Value); wrong != "" {
 			bad(at, reasonInvalid, "the value %q %s", set[name].Value, wrong)
 		}
 		if strings.ContainsAny(set[name].Value, "\r\n\x00") {
@@ -101,29 +71,5 @@ func checkAdded(field string, set map[string]emissaryv3.AddedValue, bad teller) 
 }
 
 func changeable(name string) bool {
-	return fieldName.MatchString(name) && !strings.EqualFold(name, "host")
-}
-
-// badSubstitution tells what is wrong with what replaces a match, or "".
-func badSubstitution(r *emissaryv3.RegexMap) string {
-	re, err := regexp.Compile(r.Pattern)
-	if err != nil {
-		return "" // It is told of the pattern.
-	}
-	for i := 0; i < len(r.Substitution); i++ {
-		if r.Substitution[i] != '\\' {
-			continue
-		}
-		if i++; i == len(r.Substitution) {
-			return `ends with a \`
-		}
-		switch d := r.Substitution[i]; {
-		case d == '\\':
-		case d < '0' || d > '9':
-			return fmt.Sprintf(`has \%c: there are \0 to \9, and \\ for a backslash`, d)
-		case int(d-'0') > re.NumSubexp():
-			return fmt.Sprintf(`has \%c, and the pattern has %d groups`, d, re.NumSubexp())
-		}
-	}
-	return ""
+	return build.FieldName(name) && !strings.EqualFold(name, "host")
 }

@@ -13,6 +13,7 @@ import (
 
 	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
 	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/internal/memo"
 )
@@ -85,7 +86,7 @@ func (m *mapping) matches(v2 bool) {
 	if is(s.PrefixRegex) && is(s.PrefixExact) {
 		m.bad("prefix_exact", reasonConflict, "prefix_regex is there, too: only one of them can be")
 	}
-	if why := badRegex(s.Prefix); is(s.PrefixRegex) && why != "" {
+	if why := build.BadRegex(s.Prefix); is(s.PrefixRegex) && why != "" {
 		m.bad("prefix", reasonInvalid, "%q is not a regular expression of RE2: %s", s.Prefix, why)
 	}
 	m.headers = m.pairs("headers", s.Headers, false)
@@ -103,7 +104,7 @@ func (m *mapping) matches(v2 bool) {
 		}
 	case s.Host != "" && is(s.HostRegex):
 		m.host, m.hostRegex = attach.AnyHost, s.Host
-		if why := badRegex(s.Host); why != "" {
+		if why := build.BadRegex(s.Host); why != "" {
 			m.bad("host", reasonInvalid, "%q is not a regular expression of RE2: %s", s.Host, why)
 		}
 	case s.Host != "":
@@ -118,7 +119,7 @@ func (m *mapping) matches(v2 bool) {
 	}
 	if s.Method != "" {
 		p := pair{name: ":method", value: s.Method, regex: is(s.MethodRegex)}
-		if why := badRegex(s.Method); p.regex && why != "" {
+		if why := build.BadRegex(s.Method); p.regex && why != "" {
 			m.bad("method", reasonInvalid, "%q is not a regular expression of RE2: %s", s.Method, why)
 		}
 		m.headers = append(m.headers, p)
@@ -143,8 +144,8 @@ func (m *mapping) pairs(field string, in map[string]emissaryv3.Text, regex bool)
 			continue
 		case t.Bool != nil, t.Value == "" && !regex:
 			p.present, p.regex, p.value = true, false, ""
-		case regex && badRegex(t.Value) != "":
-			m.bad(fmt.Sprintf("%s[%q]", field, name), reasonInvalid, "%q is not a regular expression of RE2: %s", t.Value, badRegex(t.Value))
+		case regex && build.BadRegex(t.Value) != "":
+			m.bad(fmt.Sprintf("%s[%q]", field, name), reasonInvalid, "%q is not a regular expression of RE2: %s", t.Value, build.BadRegex(t.Value))
 		}
 		out = append(out, p)
 	}
@@ -158,10 +159,10 @@ func (m *mapping) checkAction() {
 		if r == nil {
 			continue
 		}
-		if why := badRegex(r.Pattern); why != "" {
+		if why := build.BadRegex(r.Pattern); why != "" {
 			m.bad(field+".pattern", reasonInvalid, "%q is not a regular expression of RE2: %s", r.Pattern, why)
 		}
-		if why := badSubstitution(r); why != "" {
+		if why := build.BadSubstitution(r.Pattern, r.Substitution); why != "" {
 			m.bad(field+".substitution", reasonInvalid, "%q %s", r.Substitution, why)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
+	istiov1 "weir.dev/weir/control/api/istio/v1"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 )
@@ -256,6 +258,8 @@ func emptied(fresh any) []string {
 		return []string{"addresses", "listeners"}
 	case *emissaryv3.MappingStatus:
 		return []string{"reason"}
+	case *istiov1.Status:
+		return []string{"validationMessages"}
 	case *emissaryv3.HostStatus:
 		return []string{"errorReason"}
 	}
@@ -300,6 +304,18 @@ func (w *StatusWriter) merged(o source.Object, u *status.Update) (old, fresh any
 			return nil, nil
 		}
 		return was, &gwapiv1.PolicyStatus{Ancestors: w.ancestors(was.Ancestors, s.Ancestors, now)}
+	}
+	switch s := u.Status.(type) {
+	case *istiov1.Status:
+		was, ok := status.Of(o).(*istiov1.Status)
+		if !ok {
+			return nil, nil
+		}
+		out := *s
+		out.Conditions = status.Merge(was.Conditions, s.Conditions, now)
+		return was, &out
+	case *networkingv1.IngressStatus:
+		return &o.(*networkingv1.Ingress).Status, s
 	}
 	if s, ok := u.Status.(*emissaryv3.MappingStatus); ok {
 		return &o.(*emissaryv3.Mapping).Status, s

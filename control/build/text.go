@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// FieldName reports whether a text has the form of a header's name: RFC 9110 §5.6.2.
+func FieldName(text string) bool { return fieldName.MatchString(text) }
+
+var fieldName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+
+// operator is a command of Envoy's formats that stands for itself, so that a proxy
+// never refuses a table for one value in it.
+var operator = regexp.MustCompile(`^(REQ|RESP|REQ_WITHOUT_QUERY|DYNAMIC_METADATA|FILTER_STATE|START_TIME|UPSTREAM_METADATA)\(.+\)(:\d+)?$|` +
+	`^(PROTOCOL|RESPONSE_CODE|ROUTE_NAME|VIRTUAL_CLUSTER_NAME|UPSTREAM_HOST|UPSTREAM_CLUSTER|UPSTREAM_REMOTE_ADDRESS|START_TIME|STREAM_ID|` +
+	`DOWNSTREAM_(REMOTE|DIRECT_REMOTE|LOCAL)_(ADDRESS|ADDRESS_WITHOUT_PORT|PORT)|REQUESTED_SERVER_NAME|CONNECTION_ID|` +
+	`DOWNSTREAM_TLS_(VERSION|CIPHER|SESSION_ID)|DOWNSTREAM_(PEER|LOCAL)_(SUBJECT|URI_SAN|DNS_SAN|IP_SAN)|` +
+	`DOWNSTREAM_PEER_(ISSUER|SERIAL|FINGERPRINT_1|FINGERPRINT_256|CERT|CERT_V_START|CERT_V_END))$`)
+
+// BadFormat tells what is wrong with a format, as values of headers are, or "".
+func BadFormat(text string) string {
+	for rest := text; ; {
+		_, after, found := strings.Cut(rest, "%")
+		if !found {
+			return ""
+		}
+		command, next, found := strings.Cut(after, "%")
+		switch {
+		case !found:
+			return "has a % alone: write %% for a percent sign"
+		case command == "" || operator.MatchString(command):
+		default:
+			return fmt.Sprintf("has %%%s%%, which is not known: write %%%% for a percent sign", command)
+		}
+		rest = next
+	}
+}
+
+// BadRegex tells what is wrong with a regular expression, or "".
+func BadRegex(pattern string) string {
+	if _, err := regexp.Compile(pattern); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// BadSubstitution tells what is wrong with what replaces the matches of a pattern, or "".
+func BadSubstitution(pattern, text string) string {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return "" // It is told of the pattern.
+	}
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		if i++; i == len(text) {
+			return `ends with a \`
+		}
+		switch d := text[i]; {
+		case d == '\\':
+		case d < '0' || d > '9':
+			return fmt.Sprintf(`has \%c: there are \0 to \9, and \\ for a backslash`, d)
+		case int(d-'0') > re.NumSubexp():
+			return fmt.Sprintf(`has \%c, and the pattern has %d groups`, d, re.NumSubexp())
+		}
+	}
+	return ""
+}
