@@ -29,6 +29,7 @@ import (
 	"weir.dev/weir/ext/http/csrf"
 	"weir.dev/weir/ext/http/dynamicforwardproxy"
 	"weir.dev/weir/ext/http/fault"
+	"weir.dev/weir/ext/http/fn"
 	"weir.dev/weir/ext/http/grpchttp1bridge"
 	"weir.dev/weir/ext/http/grpchttp1reversebridge"
 	"weir.dev/weir/ext/http/grpcjsontranscoder"
@@ -111,6 +112,7 @@ func Extensions() *extension.Registry {
 			csrf.Extension(),
 			dynamicforwardproxy.Extension(caches),
 			fault.Extension(),
+			fn.Extension(),
 			grpchttp1bridge.Extension(),
 			grpchttp1reversebridge.Extension(),
 			grpcjsontranscoder.Extension(),
