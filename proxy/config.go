@@ -116,6 +116,9 @@ func (p *Proxy) node() extension.Node {
 		ID: n.GetId(), Cluster: n.GetCluster(),
 		Region: n.GetLocality().GetRegion(), Zone: n.GetLocality().GetZone(), SubZone: n.GetLocality().GetSubZone(),
 	}
+	if n.GetMetadata() != nil {
+		node.Metadata = n.GetMetadata().AsMap()
+	}
 	if p.opts.ServiceNode != "" {
 		node.ID = p.opts.ServiceNode
 	}

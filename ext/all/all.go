@@ -28,6 +28,7 @@ import (
 	"weir.dev/weir/ext/http/cors"
 	"weir.dev/weir/ext/http/csrf"
 	"weir.dev/weir/ext/http/dynamicforwardproxy"
+	"weir.dev/weir/ext/http/extauthz"
 	"weir.dev/weir/ext/http/fault"
 	"weir.dev/weir/ext/http/fn"
 	"weir.dev/weir/ext/http/grpchttp1bridge"
@@ -111,6 +112,7 @@ func Extensions() *extension.Registry {
 			cors.Extension(),
 			csrf.Extension(),
 			dynamicforwardproxy.Extension(caches),
+			extauthz.Extension(),
 			fault.Extension(),
 			fn.Extension(),
 			grpchttp1bridge.Extension(),

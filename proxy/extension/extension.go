@@ -192,6 +192,8 @@ type Node struct {
 	ID, Cluster           string
 	Region, Zone, SubZone string
 	Hostname              string
+	// Metadata is the node's, a tree as those of a stream.
+	Metadata map[string]any
 }
 
 // HTTP is what an HTTP filter is made with.
