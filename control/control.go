@@ -12,7 +12,10 @@ package control
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/dialect/gatewayapi"
@@ -20,6 +23,7 @@ import (
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/policy/backendtls"
+	"weir.dev/weir/control/policy/envoygateway"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/memo"
@@ -39,6 +43,8 @@ type Options struct {
 	Provision bool
 	// AmbassadorIDs are the installs of Emissary-ingress that are served; none is all.
 	AmbassadorIDs []string
+	// Limits are how global rate limits are had; nil refuses them.
+	Limits *envoygateway.LimitService
 }
 
 // ControllerName is the controllerName of GatewayClasses that are ours.
@@ -160,6 +166,21 @@ func (t *Translator) View() *source.View { return t.view }
 // gateway.
 func (t *Translator) Resources(gateway source.Name) *emit.Resources {
 	return t.emitter.Resources(gateway)
+}
+
+// Limits returns what the limiter of all proxies is told: one for each domain.
+func (t *Translator) Limits() []*rlsconfv3.RateLimitConfig {
+	byDomain := map[string]*rlsconfv3.RateLimitConfig{}
+	for _, name := range t.order {
+		for _, m := range t.Resources(name).Limits {
+			byDomain[m.GetDomain()] = m // A policy at two Gateways says the same at both.
+		}
+	}
+	var out []*rlsconfv3.RateLimitConfig
+	for _, domain := range slices.Sorted(maps.Keys(byDomain)) {
+		out = append(out, byDomain[domain])
+	}
+	return out
 }
 
 // Gateways returns the gateways that are ours. Where several want one place, those

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
+
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
@@ -50,6 +52,9 @@ type Controller struct {
 	// Provision is told of each Gateway whose proxies are to be run otherwise, and of
 	// those that are gone. It may be nil, and must not block for long.
 	Provision func(plans []*infra.Plan, gone []source.Name)
+	// Limit is told what the limiter of the proxies is to know, before they ask it. It may
+	// be nil.
+	Limit func([]*rlsconfv3.RateLimitConfig)
 	// Changed, if not nil, is given the objects after each batch of changes.
 	Changed func(*source.View)
 	Log     *slog.Logger
@@ -99,6 +104,9 @@ func (c *Controller) Step(batch []source.Change) {
 		}
 		if len(gateways) == 0 {
 			break
+		}
+		if c.Limit != nil {
+			c.Limit(c.Translator.Limits())
 		}
 		changes = c.Runner.Serve(c.Translator, gateways)
 	}

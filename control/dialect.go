@@ -47,8 +47,8 @@ type Dialect interface {
 // attached are the policies that are attached to Gateways, routes and what they are made
 // of: each kind has a line.
 func attached(o Options, b *backend.Backends) *attach.Policies {
-	e := envoygateway.New(envoygateway.Options{Backends: b})
-	return attach.NewPolicies(e.Traffic())
+	e := envoygateway.New(envoygateway.Options{Backends: b, Limits: o.Limits})
+	return attach.NewPolicies(e.Traffic(), e.Security()).With(e.Filters())
 }
 
 type dialects []Dialect

@@ -3,10 +3,10 @@
 package attach
 
 import (
-	"maps"
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -117,6 +117,8 @@ type Effect struct {
 	Variant graph.Variant
 	// Clusters are those that filters call for these requests.
 	Clusters []graph.ClusterID
+	// Answer, if not nil, is what they are answered by the proxy itself.
+	Answer *routev3.DirectResponseAction
 	// Refuse answers them all: the policy restricts, and cannot be done.
 	Refuse bool
 }
@@ -127,10 +129,40 @@ type Chain struct {
 	Idle map[string]proto.Message
 	// Clusters are those that the filters call.
 	Clusters []graph.ClusterID
+	// Limits are what the limiter is told.
+	Limits []*rlsconfv3.RateLimitConfig
+}
+
+// A Filter is kinds of objects that rules refer to by filters of type ExtensionRef.
+type Filter interface {
+	Kinds() []source.Kind
+	// At is what one does at a place, or what is wrong with it, with paths in the object.
+	At(c *memo.Ctx, key source.Key, at Place) (*Effect, []graph.Problem)
+	// Chain is what those do at all chains of HTTP of a Gateway whose routes refer to them.
+	Chain(c *memo.Ctx, gateway source.Name, filters []source.Key) *Chain
 }
 
 // Policies are all kinds of policies that are attached. They serve one memo.DB.
-type Policies struct{ list []*policies }
+type Policies struct {
+	list    []*policies
+	filters []Filter
+}
+
+// With adds kinds of filters.
+func (p *Policies) With(filters ...Filter) *Policies {
+	p.filters = append(p.filters, filters...)
+	return p
+}
+
+// Filter returns who reads filters of a kind, or nil.
+func (p *Policies) Filter(k source.Kind) Filter {
+	for _, f := range p.filters {
+		if slices.Contains(f.Kinds(), k) {
+			return f
+		}
+	}
+	return nil
+}
 
 // policies is one kind, and who is attached where.
 type policies struct {
@@ -204,9 +236,16 @@ func (p *Policies) At(c *memo.Ctx, at Place) []*Effect {
 	return out
 }
 
-// Chain returns what policies do at the chains of a Gateway; attached are all that are.
-func (p *Policies) Chain(c *memo.Ctx, gateway source.Name, attached []source.Key) Chain {
+// Chain returns what policies do at the chains of a Gateway; attached are all that are,
+// and filters all that routes refer to.
+func (p *Policies) Chain(c *memo.Ctx, gateway source.Name, attached, filters []source.Key) Chain {
 	out := Chain{Idle: map[string]proto.Message{}}
+	for _, f := range p.filters {
+		own := slices.DeleteFunc(slices.Clone(filters), func(k source.Key) bool { return !slices.Contains(f.Kinds(), k.Kind) })
+		if len(own) > 0 {
+			out.add(f.Chain(c, gateway, own))
+		}
+	}
 	for _, x := range p.list {
 		var names []source.Name
 		for _, k := range attached {
@@ -217,12 +256,26 @@ func (p *Policies) Chain(c *memo.Ctx, gateway source.Name, attached []source.Key
 		if len(names) == 0 {
 			continue
 		}
-		if ch := x.Chain(c, gateway, names); ch != nil {
-			maps.Copy(out.Idle, ch.Idle)
-			out.Clusters = append(out.Clusters, ch.Clusters...)
-		}
+		out.add(x.Chain(c, gateway, names))
 	}
 	return out
+}
+
+// add adds what others do. Of a filter that both have, each has what routes ask for.
+func (ch *Chain) add(o *Chain) {
+	if o == nil {
+		return
+	}
+	for name, m := range o.Idle {
+		if was := ch.Idle[name]; was != nil {
+			both := proto.Clone(was)
+			proto.Merge(both, m)
+			m = both
+		}
+		ch.Idle[name] = m
+	}
+	ch.Clusters = append(ch.Clusters, o.Clusters...)
+	ch.Limits = append(ch.Limits, o.Limits...)
 }
 
 // Winner returns the policy of a kind that a target has: the oldest that names it.
@@ -321,6 +374,9 @@ func (p *Policies) Targets(c *memo.Ctx, kind source.Kind, o source.Object) []Ref
 
 // On does to a route what an effect is.
 func (e *Effect) On(r *graph.Route) {
+	if e.Answer != nil {
+		r.Message.Action, r.Clusters = &routev3.Route_DirectResponse{DirectResponse: e.Answer}, nil
+	}
 	r.Overlay = Merge(r.Overlay, e.Route)
 	if a := r.Message.GetRoute(); a != nil && !e.Forward.None() {
 		r.Overlay = Merge(r.Overlay, forwarded(e.Forward))

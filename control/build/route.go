@@ -52,6 +52,11 @@ func Prefix(value string) *StringMatcher {
 	return &StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: value}}
 }
 
+// Suffix matches how a text ends.
+func Suffix(value string) *StringMatcher {
+	return &StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: value}}
+}
+
 // Header matches a header's value.
 func Header(name, value string, regex bool) *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: Text(value, regex)}}
@@ -132,6 +137,16 @@ func Mirror(cluster string, fraction *corev3.RuntimeFractionalPercent) *routev3.
 // Answer has a route answer by itself.
 func Answer(status uint32) *routev3.Route_DirectResponse {
 	return &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: status}}
+}
+
+// AnswerText is an answer with a body.
+func AnswerText(status uint32, body string) *routev3.DirectResponseAction {
+	return &routev3.DirectResponseAction{Status: status, Body: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: body}}}
+}
+
+// Substitute replaces what a pattern of RE2 matches, with \1 and so on for its groups.
+func Substitute(pattern, by string) *matcherv3.RegexMatchAndSubstitute {
+	return &matcherv3.RegexMatchAndSubstitute{Pattern: Regex(pattern), Substitution: by}
 }
 
 // Retry says when to try again.

@@ -14,6 +14,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 
@@ -67,6 +68,8 @@ type Named[M proto.Message] struct {
 // Resources are all that the proxies of one Gateway need.
 type Resources struct {
 	Listeners []Named[*listenerv3.Listener]
+	// Limits are what the limiter of the proxies is told, by domain.
+	Limits []*rlsconfv3.RateLimitConfig
 	// rest is everything else.
 	rest *xds.Snapshot
 }

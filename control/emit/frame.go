@@ -8,6 +8,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
@@ -20,6 +21,7 @@ import (
 type frame struct {
 	origin    xds.Origin
 	listeners []Named[*listenerv3.Listener]
+	limits    []*rlsconfv3.RateLimitConfig
 	tables    []tableRef
 	// clusters that connections and datagrams go to, and secrets of listeners.
 	clusters map[graph.ClusterID]bool
@@ -43,7 +45,7 @@ func (e *Emitter) makeFrame(c *memo.Ctx, name source.Name) *frame {
 	if g == nil {
 		return f
 	}
-	f.origin = g.Origin
+	f.origin, f.limits = g.Origin, g.Limits
 	refused := false
 	for _, s := range g.Sockets {
 		refused = e.socket(c, f, s) || refused

@@ -303,5 +303,5 @@ func (e *Emitter) write(g *gateway) {
 	clear(g.endpoints)
 	clear(g.secrets)
 	g.gone, g.stale = nil, false
-	g.resources = &Resources{Listeners: g.frame.listeners, rest: b.Build("")}
+	g.resources = &Resources{Listeners: g.frame.listeners, Limits: g.frame.limits, rest: b.Build("")}
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/control/source"
@@ -29,7 +30,9 @@ type Gateway struct {
 	// Addresses that were asked for, in any order; those that are no IP addresses cannot
 	// be had. Empty leaves it to who runs the proxies.
 	Addresses []string
-	Origin    xds.Origin
+	// Limits are what the proxies' limiter is told: one for each domain.
+	Limits []*rlsconfv3.RateLimitConfig
+	Origin xds.Origin
 }
 
 // The ports that unprivileged proxies bind for those below 1024: so much higher, or

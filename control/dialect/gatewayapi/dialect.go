@@ -67,6 +67,7 @@ type Dialect struct {
 	members     *memo.Index[source.Key, hostID, source.Key]      // routes of a host name there
 	byBackend   *memo.Index[source.Key, source.Key, source.Key]  // routes that refer to a backend
 	governing   *memo.Index[source.Key, source.Name, source.Key] // policies attached to a Gateway, and what it has
+	referring   *memo.Index[source.Key, source.Name, source.Key] // filters that routes of a Gateway refer to
 	backing     *memo.Func[source.Key, *backing]
 	rules       *memo.Func[ruleID, []*graph.Route]
 	table       *memo.Func[graph.TableID, []host]
@@ -102,6 +103,7 @@ func New(o Options) *Dialect {
 	d.members = memo.NewIndex(d.hostsOf, source.CompareKeys)
 	d.byBackend = memo.NewIndex(d.backendsOf, source.CompareKeys)
 	d.governing = memo.NewIndex(d.gatewaysOfPolicy, source.CompareKeys)
+	d.referring = memo.NewIndex(d.filtersOf, source.CompareKeys)
 	d.backing = memo.NewFunc(d.resolve, alike[*backing])
 	d.rules = memo.NewFunc(d.readRules, nil)
 	d.table = memo.NewFunc(d.readTable, alike[[]host])
@@ -131,11 +133,13 @@ func (d *Dialect) Change(db *memo.DB, key source.Key, is, was bool) {
 			d.domains.Add(db, key)
 			d.members.Add(db, key)
 			d.byBackend.Add(db, key)
+			d.referring.Add(db, key)
 		} else if was && !is {
 			d.attached.Remove(db, key)
 			d.domains.Remove(db, key)
 			d.members.Remove(db, key)
 			d.byBackend.Remove(db, key)
+			d.referring.Remove(db, key)
 		}
 		watch(db, d.routeStatus, key, is, was)
 	case key.Kind == source.GatewayClass:

@@ -18,8 +18,10 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
 )
 
 // effects are what a list of filters does.
@@ -31,6 +33,8 @@ type effects struct {
 	mirrors           []*routev3.RouteAction_RequestMirrorPolicy
 	mirrored          []graph.ClusterID
 	cors              *anypb.Any
+	// extensions are what objects do that filters refer to.
+	extensions []*attach.Effect
 	// broken filters cannot be done: nothing must be done without them.
 	broken bool
 }
@@ -53,7 +57,7 @@ func (h *headers) change(f *gwapiv1.HTTPHeaderFilter) {
 
 // headersOnly reports whether a weighted cluster can have the effects.
 func (e *effects) headersOnly() bool {
-	return e.redirect == nil && e.host == "" && e.path == (build.PathRewrite{}) && len(e.mirrors) == 0 && e.cors == nil && !e.broken
+	return e.redirect == nil && e.host == "" && e.path == (build.PathRewrite{}) && len(e.mirrors) == 0 && e.cors == nil && len(e.extensions) == 0 && !e.broken
 }
 
 func (e *effects) headers(r *routev3.Route) {
@@ -73,12 +77,18 @@ func (e *effects) rewrite(a *routev3.RouteAction) {
 }
 
 // effects translates the filters at a path; prefix is what the match asks for.
-func (t *ruler) effects(path string, filters []gwapiv1.HTTPRouteFilter, prefix string) *effects {
+func (t *ruler) effects(path string, filters []gwapiv1.HTTPRouteFilter, prefix string, at attach.Place) *effects {
 	e := &effects{}
 	for i, f := range filters {
 		switch {
-		case checkFilter(f) != nil:
+		case t.d.checkFilter(f) != nil:
 			e.broken = true
+		case f.ExtensionRef != nil:
+			effect, problems := t.d.extension(t.c, t.id.route, f.ExtensionRef, at)
+			e.broken = e.broken || len(problems) > 0 || effect != nil && effect.Refuse
+			if effect != nil {
+				e.extensions = append(e.extensions, effect)
+			}
 		case f.RequestHeaderModifier != nil:
 			e.request.change(f.RequestHeaderModifier)
 		case f.ResponseHeaderModifier != nil:
@@ -100,7 +110,7 @@ func (t *ruler) effects(path string, filters []gwapiv1.HTTPRouteFilter, prefix s
 }
 
 // checkFilter says why a filter cannot be done. The problem's path is within it.
-func checkFilter(f gwapiv1.HTTPRouteFilter) *graph.Problem {
+func (d *Dialect) checkFilter(f gwapiv1.HTTPRouteFilter) *graph.Problem {
 	bad := func(reason gwapiv1.RouteConditionReason, path, format string, args ...any) *graph.Problem {
 		return &graph.Problem{Path: path, Reason: string(reason), Message: fmt.Sprintf(format, args...)}
 	}
@@ -120,6 +130,9 @@ func checkFilter(f gwapiv1.HTTPRouteFilter) *graph.Problem {
 		}
 	case gwapiv1.HTTPRouteFilterRequestRedirect, gwapiv1.HTTPRouteFilterURLRewrite, gwapiv1.HTTPRouteFilterRequestMirror, gwapiv1.HTTPRouteFilterCORS:
 	case gwapiv1.HTTPRouteFilterExtensionRef:
+		if f.ExtensionRef != nil && d.policies.Filter(source.Kind{Group: string(f.ExtensionRef.Group), Kind: string(f.ExtensionRef.Kind)}) != nil {
+			return nil
+		}
 		if f.ExtensionRef != nil {
 			return bad(gwapiv1.RouteReasonInvalidKind, ".extensionRef", "there is no filter of kind %s.%s; requests are answered 500", f.ExtensionRef.Kind, f.ExtensionRef.Group)
 		}

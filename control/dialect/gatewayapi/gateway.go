@@ -123,7 +123,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 		return nil
 	}
 	key := source.Key{Kind: source.Gateway, Name: name}
-	policies := d.policies.Chain(c, name, d.governing.Members(c, name))
+	policies := d.policies.Chain(c, name, d.governing.Members(c, name), d.referring.Members(c, name))
 	out := &graph.Gateway{ID: name, Addresses: g.addresses, Origin: source.Input(c).Place(key).Origin(key, "")}
 	sockets := map[graph.SocketID]*graph.Socket{}
 	for _, l := range d.listeners.Get(c, name).list {
@@ -139,6 +139,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 		}
 		d.addChains(c, s, l)
 	}
+	out.Limits = policies.Limits
 	for _, s := range out.Sockets {
 		for _, ch := range s.Chains {
 			if ch.Table != nil {

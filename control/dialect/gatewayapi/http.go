@@ -199,15 +199,23 @@ func checkRegex(regex bool, pattern, path string) *graph.Problem {
 func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, prefix string) {
 	rank.Born, rank.Name = t.object.GetCreationTimestamp().Unix(), t.id.route.Name.String()
 	rank.Rule, rank.Match = r.index, match
-	whole := t.effects(r.path, r.filters, prefix)
+	whole := t.effects(r.path, r.filters, prefix, t.place(r))
 	whole.broken = whole.broken || refused(r.effects)
 	name := fmt.Sprintf("%s/%s/rule/%d/match/%d", strings.ToLower(t.id.route.Kind.Kind), t.id.route.Name, r.index, match)
-	add := func(out *graph.Route) {
+	add := func(out *graph.Route, own *effects) {
 		r.applyPolicies(out)
+		for _, e := range []*effects{whole, own} {
+			if e == nil || whole.broken || e.broken {
+				continue
+			}
+			for _, x := range e.extensions {
+				x.On(out)
+			}
+		}
 		t.out = append(t.out, out)
 	}
 	emit := func(m *routev3.RouteMatch, suffix string, s *share) {
-		add(t.route(r, name+suffix, rank, m, whole, s))
+		add(t.route(r, name+suffix, rank, m, whole, s), s.effects)
 	}
 	shares := t.shares(r, prefix)
 	switch {
@@ -218,7 +226,7 @@ func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, 
 		emit(m, "", &share{weight: 1})
 		return
 	case simple(shares):
-		add(t.weighted(r, name, rank, m, whole, shares))
+		add(t.weighted(r, name, rank, m, whole, shares), shareEffects(shares))
 		return
 	}
 	total, sum := uint64(0), uint64(0)
@@ -244,7 +252,7 @@ func (t *ruler) shares(r *rule, prefix string) []*share {
 		if b.Weight == 0 {
 			continue
 		}
-		s := &share{weight: b.Weight, effects: t.effects(a.path, a.filters, prefix)}
+		s := &share{weight: b.Weight, effects: t.effects(a.path, a.filters, prefix, t.place(r))}
 		if b.Valid {
 			id := t.shown(b.Cluster)
 			id.Variant = variantOf(r.effects, id.Variant)
@@ -262,6 +270,14 @@ func (t *ruler) shown(id graph.ClusterID) graph.ClusterID {
 		id.Certificate = t.certificate
 	}
 	return id
+}
+
+// shareEffects are those of the only share.
+func shareEffects(shares []*share) *effects {
+	if len(shares) == 1 {
+		return shares[0].effects
+	}
+	return nil
 }
 
 // simple reports whether one route can have all shares, as clusters with weights.

@@ -3,6 +3,7 @@
 package gatewayapi
 
 import (
+	"fmt"
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -10,6 +11,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
@@ -22,11 +24,86 @@ func sectionOf(name *gwapiv1.SectionName) string {
 	return string(*name)
 }
 
+// place is where a rule is, as policies have it.
+func (t *ruler) place(r *rule) attach.Place {
+	return attach.Place{Gateway: t.id.socket.Gateway, Listener: t.id.listener.target(), Route: t.id.route, Rule: r.name, Index: r.index}
+}
+
 // govern finds what policies do to a rule.
-func (t *ruler) govern(r *rule) {
-	r.effects = t.d.policies.At(t.c, attach.Place{
-		Gateway: t.id.socket.Gateway, Listener: t.id.listener.target(), Route: t.id.route, Rule: r.name, Index: r.index,
+func (t *ruler) govern(r *rule) { r.effects = t.d.policies.At(t.c, t.place(r)) }
+
+// extension returns what an object does that a filter of a route refers to.
+func (d *Dialect) extension(c *memo.Ctx, route source.Key, ref *gwapiv1.LocalObjectReference, at attach.Place) (*attach.Effect, []graph.Problem) {
+	key := extensionKey(route, ref)
+	f := d.policies.Filter(key.Kind)
+	if f == nil {
+		return nil, nil // checkFilter tells.
+	}
+	return f.At(c, key, at)
+}
+
+func extensionKey(route source.Key, ref *gwapiv1.LocalObjectReference) source.Key {
+	return source.Key{Kind: source.Kind{Group: string(ref.Group), Kind: string(ref.Kind)}, Name: source.Name{Namespace: route.Namespace, Name: string(ref.Name)}}
+}
+
+// filtersOf says which filters a route refers to, at which Gateways.
+func (d *Dialect) filtersOf(c *memo.Ctx, key source.Key) []memo.Pair[source.Name, source.Key] {
+	o, ok := source.Get[source.Object](c, key.Kind, key.Name)
+	if !ok {
+		return nil
+	}
+	var out []memo.Pair[source.Name, source.Key]
+	eachExtension(o, func(_ string, ref *gwapiv1.LocalObjectReference) {
+		for _, p := range d.attachment.Get(c, key).parents {
+			pair := memo.Pair[source.Name, source.Key]{Bucket: p.gateway, Member: extensionKey(key, ref)}
+			if !slices.Contains(out, pair) {
+				out = append(out, pair)
+			}
+		}
 	})
+	return out
+}
+
+// eachExtension yields the references of a route's filters, with their paths.
+func eachExtension(o source.Object, yield func(path string, ref *gwapiv1.LocalObjectReference)) {
+	each := func(path string, filters []gwapiv1.HTTPRouteFilter) {
+		for i, f := range filters {
+			if f.ExtensionRef != nil {
+				yield(fmt.Sprintf("%s.filters[%d].extensionRef", path, i), f.ExtensionRef)
+			}
+		}
+	}
+	switch o := o.(type) {
+	case *gwapiv1.HTTPRoute:
+		for i, r := range o.Spec.Rules {
+			each(rulePath(i), r.Filters)
+			for j, b := range r.BackendRefs {
+				each(fmt.Sprintf("%s.backendRefs[%d]", rulePath(i), j), b.Filters)
+			}
+		}
+	case *gwapiv1.GRPCRoute:
+		for i, r := range o.Spec.Rules {
+			each(rulePath(i), fromGRPC(r.Filters))
+			for j, b := range r.BackendRefs {
+				each(fmt.Sprintf("%s.backendRefs[%d]", rulePath(i), j), fromGRPC(b.Filters))
+			}
+		}
+	}
+}
+
+// extensionProblems tells what is wrong with the objects that a route's filters refer to.
+func (d *Dialect) extensionProblems(c *memo.Ctx, key source.Key, o source.Object) []graph.Problem {
+	var out []graph.Problem
+	eachExtension(o, func(path string, ref *gwapiv1.LocalObjectReference) {
+		_, problems := d.extension(c, key, ref, attach.Place{Route: key})
+		for _, p := range problems {
+			out = append(out, graph.Problem{
+				Path: path, Reason: string(gwapiv1.RouteReasonInvalidKind),
+				Message: fmt.Sprintf("%s %s: %s; requests are answered 500", ref.Kind, ref.Name, p),
+			})
+		}
+	})
+	return out
 }
 
 func refused(effects []*attach.Effect) bool {
@@ -58,8 +135,21 @@ func (r *rule) applyPolicies(out *graph.Route) {
 			}
 			own.Forward.Message = a
 		}
+		if out.Message.GetTypedPerFilterConfig()[build.CORS] != nil {
+			own.Route = withoutCORS(own.Route)
+		}
 		own.On(out)
 	}
+}
+
+// withoutCORS leaves CORS to the route itself.
+func withoutCORS(o graph.Overlay) graph.Overlay {
+	if r, ok := o.Message.(*routev3.Route); ok && r.TypedPerFilterConfig[build.CORS] != nil {
+		r = proto.CloneOf(r)
+		delete(r.TypedPerFilterConfig, build.CORS)
+		o.Message = r
+	}
+	return o
 }
 
 // gatewaysOfPolicy says at which Gateways a policy is attached to something.

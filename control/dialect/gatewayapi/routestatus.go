@@ -28,7 +28,8 @@ func (d *Dialect) statusOfRoute(c *memo.Ctx, key source.Key) *status.Update {
 	generation := r.object.GetGeneration()
 	b := d.backing.Get(c, key)
 	refs := slices.Clone(b.problems)
-	content, none := checkRoute(r.object)
+	content, none := d.checkRoute(r.object)
+	content = append(content, d.extensionProblems(c, key, r.object)...)
 	for _, p := range content {
 		if p.Reason == string(gwapiv1.RouteReasonInvalidKind) {
 			refs = append(refs, p)
@@ -82,7 +83,7 @@ func (d *Dialect) rivals(c *memo.Ctx, key source.Key, p attachedParent) []graph.
 
 // checkRoute finds what is wrong in a route by itself. none tells that nothing of it
 // is left.
-func checkRoute(o source.Object) (problems []graph.Problem, none bool) {
+func (d *Dialect) checkRoute(o source.Object) (problems []graph.Problem, none bool) {
 	total, dropped := 0, 0
 	match := func(p *graph.Problem, path string) {
 		total++
@@ -94,7 +95,7 @@ func checkRoute(o source.Object) (problems []graph.Problem, none bool) {
 	}
 	filters := func(path string, list []gwapiv1.HTTPRouteFilter) {
 		for i, f := range list {
-			if p := checkFilter(f); p != nil {
+			if p := d.checkFilter(f); p != nil {
 				p.Path = fmt.Sprintf("%s.filters[%d]%s", path, i, p.Path)
 				problems = append(problems, *p)
 			}

@@ -33,23 +33,42 @@ import (
 // Options of Policies.
 type Options struct {
 	Backends *backend.Backends
+	// Limits are how global limits are had; nil refuses them.
+	Limits *LimitService
+}
+
+// LimitService is how proxies ask the limiter of their own process.
+type LimitService struct {
+	// Timeout is how long a request waits for its answer; 0 is 20 ms.
+	Timeout time.Duration
+	// FailClosed refuses requests for which there is none.
+	FailClosed bool
 }
 
 // Policies reads the policies of a View. They serve one memo.DB.
 type Policies struct {
-	opts    Options
-	traffic *traffic
+	opts     Options
+	traffic  *traffic
+	security *security
+	filters  *filters
 }
 
 // New returns Policies.
 func New(o Options) *Policies {
 	p := &Policies{opts: o}
-	p.traffic = newTraffic(p)
+	p.traffic, p.security, p.filters = newTraffic(p), newSecurity(p), newFilters(p)
 	return p
 }
 
 // Traffic are the BackendTrafficPolicies.
 func (p *Policies) Traffic() attach.Policy { return p.traffic }
+
+// Security are the SecurityPolicies.
+func (p *Policies) Security() attach.Policy { return p.security }
+
+// Filters are what rules refer to: HTTPRouteFilter and, of old, RateLimitFilter and
+// AuthenticationFilter.
+func (p *Policies) Filters() attach.Filter { return p.filters }
 
 // stack is a policy and the one that it is merged over, if there is one.
 type stack struct{ own, parent source.Name }

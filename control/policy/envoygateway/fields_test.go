@@ -17,5 +17,9 @@ var fields string
 func TestFields(t *testing.T) {
 	fieldstest.Run(t, fields, map[string][]string{
 		"gateway.envoyproxy.io.BackendTrafficPolicy": fieldstest.Spec(api.BackendTrafficPolicySpec{}),
+		"gateway.envoyproxy.io.SecurityPolicy":       fieldstest.Spec(api.SecurityPolicySpec{}),
+		"gateway.envoyproxy.io.HTTPRouteFilter":      fieldstest.Spec(api.HTTPRouteFilterSpec{}),
+		"gateway.envoyproxy.io.RateLimitFilter":      fieldstest.Spec(api.RateLimit{}),
+		"gateway.envoyproxy.io.AuthenticationFilter": fieldstest.Spec(api.AuthenticationFilterSpec{}),
 	})
 }

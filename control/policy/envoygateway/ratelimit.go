@@ -11,6 +11,7 @@ import (
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 	"google.golang.org/protobuf/proto"
 
 	api "weir.dev/weir/control/api/envoygateway"
@@ -23,6 +24,7 @@ import (
 // limits are how a policy limits requests.
 type limits struct {
 	owner         source.Key
+	service       *LimitService
 	global, local []limitRule
 	// fallback is the local limit of requests that no rule chooses.
 	fallback *limitRule
@@ -59,7 +61,7 @@ func units() map[string]time.Duration {
 }
 
 // limitsOf reads limits; nil for none.
-func limitsOf(s *sheet, spec *api.RateLimit, owner source.Key) *limits {
+func limitsOf(s *sheet, spec *api.RateLimit, owner source.Key, service *LimitService) *limits {
 	if spec == nil {
 		return nil
 	}
@@ -74,7 +76,10 @@ func limitsOf(s *sheet, spec *api.RateLimit, owner source.Key) *limits {
 		s.bad("rateLimit.type", "is %q: there are Global and Local", kind)
 	}
 	if spec.Global != nil && kind != "Local" {
-		s.bad("rateLimit.global", "is not supported yet: limit each proxy by itself, with local")
+		if service == nil {
+			s.bad("rateLimit.global", "needs a limiter that proxies share, and there is none here: run weir run, or limit each proxy by itself, with local")
+		}
+		out.service = service
 		for i, r := range spec.Global.Rules {
 			out.global = append(out.global, readRule(s, fmt.Sprintf("rateLimit.global.rules[%d]", i), i, r))
 		}
@@ -296,6 +301,33 @@ func (l *limits) filters(to map[string]proto.Message) {
 	if len(l.local) > 0 || l.fallback != nil {
 		to[build.LocalRateLimit] = build.NoLocalLimit()
 	}
+	if len(l.global) > 0 {
+		to[build.RateLimit] = build.GlobalLimit(l.service.Timeout, l.service.FailClosed)
+	}
+}
+
+// domain is under which the rules of a policy are known to the limiter.
+func (l *limits) domain() string { return l.owner.Kind.Kind + "/" + l.owner.Name.String() }
+
+// config is what the limiter is told of a policy's rules; nil if there are none. The
+// first entry of a descriptor is the rule, and its value the place: each value counts by
+// itself.
+func (l *limits) config() *rlsconfv3.RateLimitConfig {
+	if l == nil || len(l.global) == 0 {
+		return nil
+	}
+	out := &rlsconfv3.RateLimitConfig{Name: l.domain(), Domain: l.domain()}
+	for _, r := range l.global {
+		d := build.Descriptor(r.name, "")
+		out.Descriptors = append(out.Descriptors, d)
+		for _, e := range r.variants()[0] {
+			below := build.Descriptor(e.key, e.value)
+			d.Descriptors = append(d.Descriptors, below)
+			d = below
+		}
+		d.RateLimit, d.ShadowMode = build.LimitPolicy(r.requests, r.unit), r.shadow
+	}
+	return out
 }
 
 // at limits requests at a place.
@@ -303,6 +335,18 @@ func (l *limits) at(e *attach.Effect, at attach.Place) {
 	r := &routev3.Route{}
 	if len(l.local) > 0 || l.fallback != nil {
 		perFilter(r, build.LocalRateLimit, build.Any(l.localLimit()))
+	}
+	if len(l.global) > 0 {
+		place := fmt.Sprintf("%s/%s/%s/%d", at.Gateway, at.Listener.Section, at.Route, at.Index)
+		m := build.RouteLimit(l.domain())
+		for _, rule := range l.global {
+			value := place
+			if rule.shared {
+				value = "shared"
+			}
+			m.RateLimits = append(m.RateLimits, rule.limits(build.GenericKey(rule.name, value))...)
+		}
+		perFilter(r, build.RateLimit, build.Any(m))
 	}
 	e.Route = attach.Merge(e.Route, graph.Overlay{Message: r})
 }

@@ -98,6 +98,9 @@ func (t *traffic) Chain(c *memo.Ctx, gateway source.Name, names []source.Name) *
 			for name, m := range x.filters {
 				out.Idle[name] = m
 			}
+			if m := x.limits.config(); m != nil {
+				out.Limits = append(out.Limits, m)
+			}
 		}
 	}
 	return out
@@ -136,7 +139,7 @@ func (t *traffic) compile(c *memo.Ctx, s stack) *compiledTraffic {
 	x.forward.Also = forwarding(&x.sheet, "", &spec.ClusterSettings, action)
 	x.upgrades(action)
 	x.features(route)
-	x.limits = limitsOf(&x.sheet, spec.RateLimit, source.Key{Kind: source.BackendTrafficPolicy, Name: limiter})
+	x.limits = limitsOf(&x.sheet, spec.RateLimit, source.Key{Kind: source.BackendTrafficPolicy, Name: limiter}, t.of.opts.Limits)
 	if x.limits != nil {
 		x.limits.filters(x.filters)
 	}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	ratelimitconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
+	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
+)
+
+// limitTimeout is how long a request waits for the limiter.
+const limitTimeout = 20 * time.Millisecond
+
+// GlobalLimit asks the limiter of the proxy's process about requests whose route says
+// under what they count. A timeout of 0 is 20 ms; failClosed refuses requests for which
+// there is no answer.
+func GlobalLimit(timeout time.Duration, failClosed bool) *ratelimitv3.RateLimit {
+	if timeout == 0 {
+		timeout = limitTimeout
+	}
+	return &ratelimitv3.RateLimit{
+		Domain: "weir", Timeout: duration(timeout), FailureModeDeny: failClosed,
+		EnableXRatelimitHeaders: ratelimitv3.RateLimit_DRAFT_VERSION_03, DisableXEnvoyRatelimitedHeader: true,
+		RateLimitService: &ratelimitconfigv3.RateLimitServiceConfig{
+			TransportApiVersion: corev3.ApiVersion_V3,
+			GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: LimiterCluster},
+			}},
+		},
+	}
+}
+
+// RouteLimit says under what the requests of a route count, in a domain.
+func RouteLimit(domain string) *ratelimitv3.RateLimitPerRoute {
+	return &ratelimitv3.RateLimitPerRoute{Domain: domain}
+}
+
+// Descriptor is a node of what a limiter is told: an entry with a value, or with each
+// value by itself if it is empty.
+func Descriptor(key, value string) *rlsconfv3.RateLimitDescriptor {
+	return &rlsconfv3.RateLimitDescriptor{Key: key, Value: value}
+}
+
+// LimitPolicy is so many requests in a unit: Second, Minute, Hour, Day, Week, Month or
+// Year.
+func LimitPolicy(requests uint32, unit string) *rlsconfv3.RateLimitPolicy {
+	return &rlsconfv3.RateLimitPolicy{RequestsPerUnit: requests, Unit: rlsconfv3.RateLimitUnit(rlsconfv3.RateLimitUnit_value[strings.ToUpper(unit)])}
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway
+
+import (
+	"fmt"
+	"reflect"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+// filters are the kinds that rules refer to.
+type filters struct {
+	of       *Policies
+	compiled *memo.Func[source.Key, *compiledFilter]
+}
+
+// compiledFilter is what one does.
+type compiledFilter struct {
+	sheet
+
+	effect attach.Effect
+	limits *limits
+	tokens *tokens
+}
+
+func newFilters(p *Policies) *filters {
+	f := &filters{of: p}
+	f.compiled = memo.NewFunc(f.compile, func(a, b *compiledFilter) bool { return reflect.DeepEqual(a, b) })
+	return f
+}
+
+// Kinds of the filters.
+func (f *filters) Kinds() []source.Kind {
+	return []source.Kind{source.HTTPRouteFilter, source.RateLimitFilter, source.AuthenticationFilter}
+}
+
+// At is what one does at a place.
+func (f *filters) At(c *memo.Ctx, key source.Key, at attach.Place) (*attach.Effect, []graph.Problem) {
+	x := f.compiled.Get(c, key)
+	if len(x.refused) > 0 {
+		return nil, x.refused
+	}
+	out := x.effect
+	if x.limits != nil {
+		x.limits.at(&out, at)
+	}
+	return &out, nil
+}
+
+// Chain has the filters that routes configure.
+func (f *filters) Chain(c *memo.Ctx, _ source.Name, keys []source.Key) *attach.Chain {
+	out := &attach.Chain{Idle: map[string]proto.Message{}}
+	jwt := build.JWT()
+	for _, k := range keys {
+		x := f.compiled.Get(c, k)
+		if len(x.refused) > 0 {
+			continue
+		}
+		if x.limits != nil {
+			x.limits.filters(out.Idle)
+			out.Limits = append(out.Limits, x.limits.config())
+		}
+		x.tokens.add(jwt, out)
+	}
+	if len(jwt.Providers) > 0 {
+		out.Idle[build.JWTAuthn] = jwt
+	}
+	return out
+}
+
+func (f *filters) compile(c *memo.Ctx, key source.Key) *compiledFilter {
+	x := &compiledFilter{}
+	o, _ := source.Get[source.Object](c, key.Kind, key.Name)
+	switch o := o.(type) {
+	case *api.HTTPRouteFilter:
+		x.routeFilter(c, key.Namespace, &o.Spec)
+	case *api.RateLimitFilter:
+		x.limits = limitsOf(&x.sheet, &o.Spec, key, f.of.opts.Limits)
+	case *api.AuthenticationFilter:
+		if o.Spec.Type != "JWT" {
+			x.bad("type", "is %q: there is JWT", o.Spec.Type)
+		}
+		x.tokens = f.of.readTokens(c, &x.sheet, "jwtProviders", key, &api.JWT{Providers: o.Spec.JWTProviders})
+		route := &routev3.Route{}
+		perFilter(route, build.JWTAuthn, build.RequireJWT(x.tokens.name()))
+		x.effect.Route.Message = route
+	default:
+		x.refused = append(x.refused, graph.Problem{Path: "metadata.name", Reason: string(gwapiv1.RouteReasonInvalidKind), Message: fmt.Sprintf("there is no %s", key)})
+	}
+	return x
+}
+
+// routeFilter reads an HTTPRouteFilter.
+func (x *compiledFilter) routeFilter(c *memo.Ctx, namespace string, spec *api.HTTPRouteFilterSpec) {
+	if len(spec.Matches) > 0 {
+		x.bad("matches", "is not supported: match cookies by the header cookie in the route")
+	}
+	if spec.CredentialInjection != nil {
+		x.bad("credentialInjection", "is not supported: requests would reach backends without their credential")
+	}
+	if u := spec.URLRewrite; u != nil {
+		x.rewrite(u)
+	}
+	if d := spec.DirectResponse; d != nil {
+		x.answer(c, namespace, d)
+	}
+}
+
+func (x *compiledFilter) rewrite(u *api.URLRewrite) {
+	a := &routev3.RouteAction{AppendXForwardedHost: u.AppendXForwardedHost == nil || *u.AppendXForwardedHost}
+	if h := u.Hostname; h != nil {
+		switch {
+		case h.Type == "Header" && h.Header != nil:
+			a.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteHeader{HostRewriteHeader: *h.Header}
+		case h.Type == "Backend":
+			a.HostRewriteSpecifier = &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: wrapperspb.Bool(true)}
+		case h.Type == "PathRegex" && h.PathRegex != nil && checkPattern(&x.sheet, "urlRewrite.hostname.pathRegex.pattern", h.PathRegex.Pattern):
+			a.HostRewriteSpecifier = &routev3.RouteAction_HostRewritePathRegex{HostRewritePathRegex: build.Substitute(h.PathRegex.Pattern, h.PathRegex.Substitution)}
+		case h.Type != "PathRegex" || h.PathRegex == nil:
+			x.bad("urlRewrite.hostname", "give the type Header with header, Backend, or PathRegex with pathRegex")
+		}
+	} else {
+		a.AppendXForwardedHost = false
+	}
+	if p := u.Path; p != nil {
+		if p.Type != "ReplaceRegexMatch" || p.ReplaceRegexMatch == nil {
+			x.bad("urlRewrite.path", "give the type ReplaceRegexMatch with replaceRegexMatch")
+		} else if checkPattern(&x.sheet, "urlRewrite.path.replaceRegexMatch.pattern", p.ReplaceRegexMatch.Pattern) {
+			a.RegexRewrite = build.Substitute(p.ReplaceRegexMatch.Pattern, p.ReplaceRegexMatch.Substitution)
+			x.effect.Forward.Also = []string{"prefix_rewrite"}
+		}
+	}
+	x.effect.Forward.Message = a
+}
+
+// bodyKey is where a ConfigMap has a body.
+const bodyKey = "response.body"
+
+func (x *compiledFilter) answer(c *memo.Ctx, namespace string, d *api.CustomResponse) {
+	status := deref(d.StatusCode, 200)
+	if status < 200 || status > 599 {
+		x.bad("directResponse.statusCode", "%d is not a status from 200 to 599", status)
+		return
+	}
+	x.effect.Answer = build.Answer(uint32(status)).DirectResponse
+	if b := d.Body; b != nil {
+		text := deref(b.Inline, "")
+		if deref(b.Type, "Inline") == "ValueRef" && b.ValueRef != nil {
+			text = valueOf(c, &x.sheet, "directResponse.body.valueRef", namespace, *b.ValueRef, bodyKey)
+		}
+		x.effect.Answer = build.AnswerText(uint32(status), text)
+	}
+	route := &routev3.Route{}
+	if d.ContentType != nil {
+		route.ResponseHeadersToAdd = build.SetHeaders(false, [2]string{"content-type", *d.ContentType})
+	}
+	if h := d.Header; h != nil {
+		for _, v := range h.Set {
+			route.ResponseHeadersToAdd = append(route.ResponseHeadersToAdd, build.SetHeaders(false, [2]string{string(v.Name), v.Value})...)
+		}
+		for _, v := range h.Add {
+			route.ResponseHeadersToAdd = append(route.ResponseHeadersToAdd, build.SetHeaders(true, [2]string{string(v.Name), v.Value})...)
+		}
+		route.ResponseHeadersToRemove = h.Remove
+	}
+	if !empty(route) {
+		x.effect.Route.Message = route
+	}
+}

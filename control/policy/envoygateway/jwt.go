@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	corev1 "k8s.io/api/core/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/backend"
+	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+// tokens are what an object says of tokens: its providers, by names that no other object
+// has, and what is asked for.
+type tokens struct {
+	owner       source.Key
+	providers   map[string]*jwtauthnv3.JwtProvider
+	requirement *jwtauthnv3.JwtRequirement
+	clusters    []graph.ClusterID
+}
+
+func (t *tokens) name() string { return t.owner.Kind.Kind + "/" + t.owner.Name.String() }
+
+// readTokens reads the providers of an object. at is their path.
+func (p *Policies) readTokens(c *memo.Ctx, s *sheet, at string, owner source.Key, j *api.JWT) *tokens {
+	out := &tokens{owner: owner, providers: map[string]*jwtauthnv3.JwtProvider{}}
+	if len(j.Providers) == 0 {
+		s.bad(at, "is empty: name who signs tokens")
+	}
+	var names []string
+	for i, from := range j.Providers {
+		path := fmt.Sprintf("%s[%d]", at, i)
+		name := out.name() + "/" + from.Name
+		if out.providers[name] != nil {
+			s.bad(path+".name", "%s stands twice", from.Name)
+		}
+		out.providers[name] = p.provider(c, s, path, out, &from)
+		names = append(names, name)
+	}
+	out.requirement = build.AnyToken(names, is(j.Optional), is(j.FailOpen))
+	return out
+}
+
+func (p *Policies) provider(c *memo.Ctx, s *sheet, at string, t *tokens, from *api.JWTProvider) *jwtauthnv3.JwtProvider {
+	out := &jwtauthnv3.JwtProvider{
+		Issuer: from.Issuer, Audiences: from.Audiences, Forward: true, ClearRouteCache: is(from.RecomputeRoute),
+		// Authorization reads claims there.
+		PayloadInMetadata:          from.Name,
+		NormalizePayloadInMetadata: &jwtauthnv3.JwtProvider_NormalizePayload{SpaceDelimitedClaims: []string{scope}},
+	}
+	for _, h := range from.ClaimToHeaders {
+		out.ClaimToHeaders = append(out.ClaimToHeaders, &jwtauthnv3.JwtClaimToHeader{HeaderName: h.Header, ClaimName: h.Claim})
+	}
+	if e := from.ExtractFrom; e != nil {
+		for _, h := range e.Headers {
+			out.FromHeaders = append(out.FromHeaders, &jwtauthnv3.JwtHeader{Name: h.Name, ValuePrefix: deref(h.ValuePrefix, "")})
+		}
+		out.FromCookies, out.FromParams = e.Cookies, e.Params
+	}
+	switch {
+	case (from.RemoteJWKS == nil) == (from.LocalJWKS == nil):
+		s.bad(at, "give one of remoteJWKS and localJWKS")
+	case from.RemoteJWKS != nil:
+		p.remoteKeys(c, s, at+".remoteJWKS", t, from.RemoteJWKS, out)
+	default:
+		out.JwksSourceSpecifier = build.LocalKeys(localKeys(c, s, at+".localJWKS", t.owner.Namespace, from.LocalJWKS))
+	}
+	return out
+}
+
+// localKeys returns keys that are given.
+func localKeys(c *memo.Ctx, s *sheet, at, namespace string, l *api.LocalJWKS) string {
+	keys := deref(l.Inline, "")
+	if r := l.ValueRef; deref(l.Type, "Inline") == "ValueRef" && r != nil {
+		keys = valueOf(c, s, at+".valueRef", namespace, *r, "jwks")
+	}
+	if !json.Valid([]byte(keys)) {
+		s.bad(at, "is not a set of keys (JWKS) in JSON")
+	}
+	return keys
+}
+
+// valueOf returns what a ConfigMap has under a key or, without it, under its first.
+func valueOf(c *memo.Ctx, s *sheet, at, namespace string, ref gwapiv1.LocalObjectReference, key string) string {
+	name := source.Name{Namespace: namespace, Name: string(ref.Name)}
+	if ref.Kind != "ConfigMap" || ref.Group != "" {
+		s.bad(at, "a %s cannot hold it: refer to a ConfigMap", ref.Kind)
+		return ""
+	}
+	m, ok := source.Get[*corev1.ConfigMap](c, source.ConfigMap, name)
+	switch {
+	case !ok:
+		s.bad(at, "there is no ConfigMap %s", name)
+		return ""
+	case m.Data[key] != "":
+		return m.Data[key]
+	}
+	for _, k := range sortedKeys(m.Data) {
+		return m.Data[k]
+	}
+	s.bad(at, "ConfigMap %s is empty", name)
+	return ""
+}
+
+// remoteKeys has keys fetched: from the backends that are named, or else from the host
+// of the URI.
+func (p *Policies) remoteKeys(c *memo.Ctx, s *sheet, at string, t *tokens, r *api.RemoteJWKS, out *jwtauthnv3.JwtProvider) {
+	u, err := url.Parse(r.URI)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" {
+		s.bad(at+".uri", "%q is not the URI of keys, such as https://auth.example.com/jwks.json", r.URI)
+		return
+	}
+	id, ok := p.called(c, s, at, t.owner, &r.BackendCluster, u)
+	if !ok {
+		return
+	}
+	t.clusters = append(t.clusters, id)
+	out.JwksSourceSpecifier = build.RemoteKeys(r.URI, id.Name(), span(s, at+".cacheDuration", r.CacheDuration), span(s, at+".failedRefetchDuration", r.FailedRefetchDuration))
+}
+
+func span(s *sheet, path string, d *gwapiv1.Duration) time.Duration {
+	if out := s.duration(path, d); out != nil {
+		return out.AsDuration()
+	}
+	return 0
+}
+
+// called returns the cluster that a filter calls.
+func (p *Policies) called(c *memo.Ctx, s *sheet, at string, owner source.Key, b *api.BackendCluster, u *url.URL) (graph.ClusterID, bool) {
+	if b.BackendSettings != nil {
+		s.note(at+".backendSettings", "is not supported: keys are fetched as seldom as cacheDuration says")
+	}
+	refs := b.BackendRefs
+	if b.BackendRef != nil && len(refs) == 0 {
+		refs = []api.BackendRef{{BackendObjectReference: *b.BackendRef}}
+	}
+	if len(refs) > 1 {
+		s.note(at+".backendRefs", "the first is used alone")
+	}
+	if len(refs) > 0 {
+		id, problem := p.opts.Backends.Resolve(c, backend.Ref{From: owner.Kind, Namespace: owner.Namespace, To: refs[0].BackendObjectReference})
+		if problem != nil {
+			s.bad(at+".backendRefs[0]", "%s", problem.Message)
+			return id, false
+		}
+		return id, true
+	}
+	port, _ := strconv.Atoi(cmp.Or(u.Port(), map[string]string{"https": "443", "http": "80"}[u.Scheme]))
+	id := backend.Named(u.Hostname(), int32(port), graph.HTTP)
+	if u.Scheme == "https" {
+		id.Variant = encrypted{u.Hostname()}
+	}
+	return id, true
+}
+
+// encrypted is a variant: TLS to a host that the system's authorities vouch for.
+type encrypted struct{ host string }
+
+// Name tells it from others.
+func (encrypted) Name() string { return "tls" }
+
+// Overlay is on the cluster.
+func (e encrypted) Overlay(*memo.Ctx, *clusterv3.Cluster) graph.Overlay {
+	return graph.Overlay{Message: &clusterv3.Cluster{TransportSocket: build.UpstreamTLS{ServerName: e.host}.TransportSocket()}}
+}
