@@ -8,6 +8,7 @@ import (
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/dialect/emissary"
 	"weir.dev/weir/control/dialect/gatewayapi"
+	"weir.dev/weir/control/dialect/ingress"
 	"weir.dev/weir/control/dialect/istio"
 	"weir.dev/weir/control/emit"
 	"weir.dev/weir/control/graph"
@@ -54,10 +55,17 @@ func attached(o Options, b *backend.Backends) *attach.Policies {
 type dialects []Dialect
 
 func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies) dialects {
+	own := istio.New(istio.Options{Backends: b})
 	return dialects{
 		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Policies: attached(o, b), Provisions: o.Provision}),
 		emissary.New(emissary.Options{IDs: o.AmbassadorIDs, Backends: b}),
-		istio.New(istio.Options{Backends: b}),
+		own,
+		ingress.New(ingress.Options{Backends: b, Istio: func(c *memo.Ctx, to ingress.To) ([]*graph.Route, *graph.Problem) {
+			return own.Routes(c, istio.Backend{
+				Service: to.Service, Port: to.Port, Listen: to.Listen, Secure: to.Secure, From: to.From, Field: to.Field, Name: to.Name,
+				Path: istio.Path{Exact: to.Exact, Prefix: to.Prefix, Whole: to.Whole},
+			})
+		}}),
 	}
 }
 

@@ -3,17 +3,12 @@
 package source
 
 import (
-	networkingv1 "k8s.io/api/networking/v1"
-
 	istiov1 "weir.dev/weir/control/api/istio/v1"
 	istiov1alpha2 "weir.dev/weir/control/api/istio/v1alpha2"
 )
 
-// The kinds of Istio, and Ingress, that are read.
+// The kinds of Istio that are read.
 var (
-	Ingress      = Kind{networkingv1.GroupName, "Ingress"}
-	IngressClass = Kind{networkingv1.GroupName, "IngressClass"}
-
 	IstioGateway         = Kind{istiov1.Group, "Gateway"}
 	IstioVirtualService  = Kind{istiov1.Group, "VirtualService"}
 	IstioDestinationRule = Kind{istiov1.Group, "DestinationRule"}
@@ -76,20 +71,5 @@ func istioTypes() []Type {
 		t(IstioRequestAuthentication, "requestauthentications", foreign, "v1", "v1beta1"),
 		t(IstioAuthorizationPolicy, "authorizationpolicies", foreign, "v1", "v1beta1"),
 		t(IstioEgressRule, "egressrules", foreign, "v1alpha2"),
-	}
-}
-
-// ingressTypes are Ingress and its class, of all their versions: those before v1 name a
-// backend's service and port side by side, which their type reads.
-func ingressTypes() []Type {
-	return []Type{
-		{
-			Kind: Ingress, Versions: []string{"v1", "v1beta1"}, Resource: "ingresses", Namespaced: true, Optional: true,
-			New: func() Object { return &networkingv1.Ingress{} }, Former: []Former{{Kind{"extensions", "Ingress"}, []string{"v1beta1"}}},
-		},
-		{
-			Kind: IngressClass, Versions: []string{"v1", "v1beta1"}, Resource: "ingressclasses", Optional: true,
-			New: func() Object { return &networkingv1.IngressClass{} },
-		},
 	}
 }

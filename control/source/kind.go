@@ -64,8 +64,17 @@ type Type struct {
 	Needs func(Object) []Kind
 	// New returns an empty object.
 	New func() Object
+	// Renew makes an object of an older version one of the newest; nil if they are alike.
+	Renew func(object map[string]any)
 	// Former are other kinds, in other groups, that became this one.
 	Former []Former
+}
+
+// Renewed makes an object one of the newest version, if it is of another.
+func (t *Type) Renewed(object map[string]any) {
+	if v, _ := object["apiVersion"].(string); t.Renew != nil && v != t.Group+"/"+t.Versions[0] {
+		t.Renew(object)
+	}
 }
 
 // A Former is an earlier name of a kind.

@@ -65,6 +65,7 @@ func (d *decoder) decode(file string, doc document) (source.Object, source.Key, 
 		delete(meta, "namespace")
 	}
 	delete(doc.value, "status") // It is ours to say.
+	t.Renewed(doc.value)
 	problems := d.check(file, key, t, doc)
 	o := t.New()
 	if err := reencode(doc.value, o); err != nil {

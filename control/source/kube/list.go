@@ -84,13 +84,15 @@ func (c *Cluster) listAll(ctx context.Context, kind source.Kind, from lists, tra
 // typed turns what the apiserver sends into the kind's type, and leaves out what
 // nobody reads.
 func (c *Cluster) typed(kind source.Kind) cache.TransformFunc {
-	create := c.types[kind].New
+	t := c.types[kind]
+	create := t.New
 	return func(o any) (any, error) {
 		u, ok := o.(*unstructured.Unstructured)
 		if !ok {
 			return o, nil // A store that is listed again gives what is transformed already.
 		}
 		out := create()
+		t.Renewed(u.Object)
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, out); err != nil {
 			return nil, fmt.Errorf("%s %s/%s: %w", kind, u.GetNamespace(), u.GetName(), err)
 		}
