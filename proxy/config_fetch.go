@@ -33,6 +33,8 @@ type fetching struct {
 	dialer *clusterdial.Dialer
 	counts map[xds.Kind]*resource.Stats // of LDS and CDS
 	server *resource.ServerStats        // of the aggregated stream
+	// all are all listeners and all clusters that the bootstrap asks for.
+	all map[xds.Kind]whole
 	// first is closed when the first answer for a kind has come.
 	first map[xds.Kind]chan struct{}
 
@@ -49,6 +51,9 @@ type fetching struct {
 func (p *Proxy) prepareFetching() error {
 	d := p.opts.Bootstrap.GetDynamicResources()
 	sources := map[string]*corev3.ConfigSource{"dynamic_resources.lds_config": d.GetLdsConfig(), "dynamic_resources.cds_config": d.GetCdsConfig()}
+	if err := p.findWholes(); err != nil {
+		return err
+	}
 	for i, l := range p.opts.Bootstrap.GetLayeredRuntime().GetLayers() {
 		sources[fmt.Sprintf("layered_runtime.layers[%d].rtds_layer.rtds_config", i)] = l.GetRtdsLayer().GetRtdsConfig()
 	}
@@ -92,8 +97,8 @@ func (p *Proxy) startFetching() {
 			xds.KindListener: resource.NewStats(p.store.Scope("listener_manager.lds.")),
 			xds.KindCluster:  resource.NewStats(p.store.Scope("cluster_manager.cds.")),
 		}
-		for kind, cs := range map[xds.Kind]*corev3.ConfigSource{xds.KindListener: d.GetLdsConfig(), xds.KindCluster: d.GetCdsConfig()} {
-			if resource.Streams(cs) {
+		for kind, w := range f.all {
+			if resource.Streams(w.source) {
 				f.counts[kind].Serve()
 			}
 		}
@@ -121,13 +126,13 @@ func (p *Proxy) startFetching() {
 // fetchResources begins to fetch the listeners and clusters that the bootstrap asks for,
 // beside its own.
 func (p *Proxy) fetchResources() {
-	f, d := &p.fetching, p.opts.Bootstrap.GetDynamicResources()
+	f := &p.fetching
 	f.static = p.snapshot_
 	if a := p.opts.Bootstrap.GetClusterManager().GetLoadStatsConfig(); a != nil {
 		f.client.ReportLoad(a, p.newMeter(func(*upstream.Cluster) bool { return true }))
 	}
 	layers := p.runtime.Awaited()
-	if d.GetCdsConfig() == nil && d.GetLdsConfig() == nil && len(layers) == 0 {
+	if len(f.all) == 0 && len(layers) == 0 {
 		p.live()
 		return
 	}
@@ -139,25 +144,22 @@ func (p *Proxy) fetchResources() {
 				return
 			}
 		}
-		p.fetchAll(d.GetCdsConfig(), xds.KindCluster)
-		p.fetchAll(d.GetLdsConfig(), xds.KindListener)
+		p.fetchAll(xds.KindCluster)
+		p.fetchAll(xds.KindListener)
 		p.live()
 	})
 }
 
 // fetchAll begins to fetch all resources of a kind, and waits for the first answer until
 // initial_fetch_timeout is over, and then until clusters are warm.
-func (p *Proxy) fetchAll(cs *corev3.ConfigSource, kind xds.Kind) {
-	if cs == nil {
+func (p *Proxy) fetchAll(kind xds.Kind) {
+	w, ok := p.fetching.all[kind]
+	if !ok {
 		return
 	}
-	key, err := p.resources.Key(cs)
-	if err != nil {
-		return // prepareFetching has checked it.
-	}
-	p.fetching.client.Subscribe(key, cs, kind, fetch.Wildcard)
+	p.fetching.client.Subscribe(w.key, w.source, kind, w.name)
 	limit := 15 * time.Second
-	if t := cs.GetInitialFetchTimeout(); t != nil {
+	if t := w.source.GetInitialFetchTimeout(); t != nil {
 		limit = t.AsDuration()
 	}
 	var late <-chan time.Time
@@ -347,7 +349,7 @@ func (p *Proxy) refusals(u *fetch.Update) (out []fetch.Refusal) {
 func (t fetchTarget) Failed(source string, kind xds.Kind, names []string) {
 	f := &t.p.fetching
 	for _, name := range names {
-		if name != fetch.Wildcard {
+		if w, ok := f.all[kind]; !ok || name != w.name {
 			t.p.resources.Failed(resource.ID{Source: source, Kind: kind, Name: name})
 			continue
 		}
@@ -373,10 +375,8 @@ func (t fetchTarget) servers(s fetch.Stream, f func(*resource.ServerStats)) {
 		f(t.p.fetching.server)
 		return
 	}
-	d := t.p.opts.Bootstrap.GetDynamicResources()
-	for kind, cs := range map[xds.Kind]*corev3.ConfigSource{xds.KindListener: d.GetLdsConfig(), xds.KindCluster: d.GetCdsConfig()} {
-		key, err := t.p.resources.Key(cs)
-		if err == nil && key == s.Source && (s.Kind == "" || s.Kind == kind) {
+	for kind, w := range t.p.fetching.all {
+		if w.key == s.Source && (s.Kind == "" || s.Kind == kind) {
 			f(t.p.fetching.counts[kind].Server())
 		}
 	}

@@ -164,12 +164,13 @@ const initialFetchTimeout = 15 * time.Second
 // Watch begins to watch a resource of a config source. If it is there already, Changed
 // is called before Watch returns.
 func (d *Directory) Watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o Options) (*Watch, error) {
-	key, err := d.Key(cs)
+	cs, name, err := d.Locate(cs, kind, name)
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(name, "xdstp:") {
-		return nil, fmt.Errorf("the %s %.200q: xdstp resource names are not supported; name resources plainly, and their config source where they are used", kind, name)
+	key, err := d.Key(cs)
+	if err != nil {
+		return nil, err
 	}
 	w := &Watch{d: d, o: o, ready: make(chan struct{})}
 	w.t = d.acquire(ID{key, kind, name}, cs)

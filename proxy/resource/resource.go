@@ -45,6 +45,8 @@ type Directory struct {
 	// Delta tells that this server is asked for deltas. It is set with Aggregated.
 	Delta bool
 
+	authorities authorities
+
 	mu       sync.Mutex
 	topics   map[ID]*topic
 	wanted   Wanted

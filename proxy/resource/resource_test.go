@@ -215,13 +215,6 @@ func TestForget(t *testing.T) {
 	}
 }
 
-func TestNamesThatAreNot(t *testing.T) {
-	_, err := NewDirectory(nil).Watch(ads, xds.KindRoutes, "xdstp://authority/envoy.config.route.v3.RouteConfiguration/x", Options{})
-	if err == nil || !strings.Contains(err.Error(), "xdstp resource names are not supported") {
-		t.Errorf("error is %v", err)
-	}
-}
-
 func TestKeys(t *testing.T) {
 	api := func(v corev3.ApiVersion, cluster string) *corev3.ConfigSource {
 		return &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{

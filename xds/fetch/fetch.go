@@ -138,7 +138,8 @@ func (c *Client) Close() {
 // linger is how long a source is kept that nothing is wanted of any more.
 const linger = 10 * time.Second
 
-// Subscribe asks for a resource, or with Wildcard for all of a kind. key names the
+// Subscribe asks for a resource, with Wildcard for all of a kind, or with the name of a
+// collection (wire.URN.IsGlob) for all that are in it. key names the
 // config source; cs says where it is.
 func (c *Client) Subscribe(key string, cs *corev3.ConfigSource, kind xds.Kind, name string) {
 	c.change(key, cs, kind, name, true)

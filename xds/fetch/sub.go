@@ -125,20 +125,20 @@ func (m *mux) wanted(b *sub, names []string) (more, less []string) {
 }
 
 // members are the resources that came because a name was asked for that is not theirs:
-// virtual hosts of a route configuration, or all there are.
+// virtual hosts of a route configuration, those of a collection, or all there are.
 func (b *sub) members(name string) (out []string) {
 	for n := range b.have {
-		if name == Wildcard || b.t.Kind == xds.KindVirtualHost && wire.RoutesOf(n) == name {
+		if name == Wildcard || wire.GlobOf(n) == name || b.t.Kind == xds.KindVirtualHost && wire.RoutesOf(n) == name {
 			out = append(out, n)
 		}
 	}
 	return out
 }
 
-// wants reports whether a resource was asked for. Virtual hosts have names of their own
-// under the names that are asked for.
+// wants reports whether a resource was asked for, by its name or its collection's. Virtual
+// hosts have names of their own under the names that are asked for.
 func (b *sub) wants(name string) bool {
-	return b.asked[name] || b.asked[Wildcard] || b.t.Kind == xds.KindVirtualHost
+	return b.asked[name] || b.asked[Wildcard] || b.t.Kind == xds.KindVirtualHost || wire.IsURN(name) && b.asked[wire.GlobOf(name)]
 }
 
 // forget drops what is known of a resource that nobody wants any more, or that is gone.
@@ -255,8 +255,16 @@ func (m *mux) takeDelta(ctx context.Context, r *discoveryv3.DeltaDiscoveryRespon
 	if b == nil {
 		return nil
 	}
-	u := &Update{Source: m.s.key, Kind: b.t.Kind, Version: r.GetSystemVersionInfo(), Gone: r.GetRemovedResources()}
+	u := &Update{Source: m.s.key, Kind: b.t.Kind, Version: r.GetSystemVersionInfo()}
 	var wrongs faults
+	for _, name := range r.GetRemovedResources() {
+		name, err := wire.Canonical(name)
+		if err != nil {
+			wrongs.add(err)
+			continue
+		}
+		u.Gone = append(u.Gone, name)
+	}
 	for _, raw := range r.GetResources() {
 		got, err := b.t.FromResource(raw)
 		if err != nil {

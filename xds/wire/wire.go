@@ -120,7 +120,11 @@ func (t *Type) FromAny(a *anypb.Any, version string) (Resource, error) {
 
 // FromResource reads a resource of a delta.
 func (t *Type) FromResource(r *discoveryv3.Resource) (Resource, error) {
-	out := Resource{Name: r.GetName(), Version: r.GetVersion(), Aliases: r.GetAliases(), TTL: r.GetTtl().AsDuration()}
+	out := Resource{Version: r.GetVersion(), Aliases: r.GetAliases(), TTL: r.GetTtl().AsDuration()}
+	var err error
+	if out.Name, err = Canonical(r.GetName()); err != nil {
+		return out, err
+	}
 	if r.GetResource() == nil {
 		return out, nil
 	}
@@ -136,6 +140,9 @@ func (t *Type) decode(a *anypb.Any, r Resource) (Resource, error) {
 		return r, fmt.Errorf("%q cannot be read: %w", r.Name, err)
 	}
 	name, _ := t.name(m)
+	if name, err = Canonical(name); err != nil {
+		return r, err
+	}
 	switch {
 	case r.Name == "":
 		r.Name = name

@@ -15,6 +15,7 @@ import (
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/wire"
 )
 
 // Name is the value of Cluster.type.
@@ -25,12 +26,16 @@ func Factory() upstream.DiscoveryFactory { return upstream.DiscoveryFactory{Name
 
 func compile(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), error) {
 	const path = "eds_cluster_config.eds_config"
-	source := in.EDS.GetEdsConfig()
-	if source == nil {
-		return nil, xds.Problem{Path: path, Reason: "is missing", Remedy: "say where endpoints are found, such as ads: {}"}
-	}
+	source, name := in.EDS.GetEdsConfig(), cmp.Or(in.EDS.GetServiceName(), in.Cluster)
 	if in.Resources == nil {
 		return nil, xds.Problem{Path: path, Reason: "nothing brings endpoints here"}
+	}
+	source, name, err := in.Resources.Locate(source, xds.KindEndpoints, name)
+	if err != nil {
+		return nil, xds.Problem{Path: "eds_cluster_config.service_name", Reason: err.Error()}
+	}
+	if source == nil {
+		return nil, xds.Problem{Path: path, Reason: "is missing", Remedy: "say where endpoints are found, such as ads: {}"}
 	}
 	if _, err := in.Resources.Key(source); err != nil {
 		return nil, xds.Problem{Path: path, Reason: err.Error()}
@@ -38,7 +43,7 @@ func compile(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), 
 	if len(in.Targets) > 0 {
 		return nil, xds.Problem{Path: "load_assignment", Reason: "an EDS cluster has no endpoints of its own", Remedy: "use type STATIC, or remove it"}
 	}
-	name, resources, store, scope := cmp.Or(in.EDS.GetServiceName(), in.Cluster), in.Resources, in.Stats, "cluster."+in.StatName
+	resources, store, scope := in.Resources, in.Stats, "cluster."+in.StatName
 	return func() (upstream.Discovery, error) {
 		return &Discovery{watch: func(d *Discovery) (*resource.Watch, error) {
 			if store != nil {
@@ -65,7 +70,7 @@ func decode(m proto.Message, name string) (*assignment, error) {
 	if !ok {
 		return nil, fmt.Errorf("is a %s and not a ClusterLoadAssignment", m.ProtoReflect().Descriptor().FullName())
 	}
-	if a.GetClusterName() != name {
+	if of, err := wire.Canonical(a.GetClusterName()); err != nil || of != name {
 		return nil, fmt.Errorf("cluster_name: is %q: want %q", a.GetClusterName(), name)
 	}
 	targets, policy, problems := upstream.CompileAssignment(a)
