@@ -108,7 +108,7 @@ func (g *httpService) answer(k *call.Call) *decision {
 			if d.metadata == nil {
 				d.metadata = map[string]any{}
 			}
-			d.metadata[n.String()] = string(v)
+			d.metadata[strings.Clone(n.String())] = string(v)
 		}
 	}
 	return d
@@ -145,5 +145,5 @@ func appendField(list []mutation, n header.Name, v []byte, a action) []mutation 
 	if n.IsPseudo() {
 		return list
 	}
-	return append(list, mutation{n.String(), string(v), a})
+	return append(list, mutation{strings.Clone(n.String()), string(v), a})
 }
