@@ -17,6 +17,7 @@ import (
 
 	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 
+	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/dialect/gatewayapi"
 	"weir.dev/weir/control/emit"
@@ -45,6 +46,8 @@ type Options struct {
 	AmbassadorIDs []string
 	// Limits are how global rate limits are had; nil refuses them.
 	Limits *envoygateway.LimitService
+	// Proxy is what EnvoyProxies leave out, and what holds without one; it may be nil.
+	Proxy *api.EnvoyProxySpec
 }
 
 // ControllerName is the controllerName of GatewayClasses that are ours.

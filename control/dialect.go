@@ -43,21 +43,21 @@ type Dialect interface {
 	Awaits(view *source.View, key source.Key) (gateway source.Name, ok bool)
 }
 
-// dialects is all of them as one graph. The order is that of precedence, where two
-// serve the same port of one proxy: see docs/guide/dialects.md.
 // attached are the policies that are attached to Gateways, routes and what they are made
 // of: each kind has a line.
-func attached(o Options, b *backend.Backends) *attach.Policies {
-	e := envoygateway.New(envoygateway.Options{Backends: b, Limits: o.Limits})
-	return attach.NewPolicies(e.Traffic(), e.Security()).With(e.Filters())
+func attached(e *envoygateway.Policies) *attach.Policies {
+	return attach.NewPolicies(append(e.Foreign(), e.Traffic(), e.Security())...).With(e.Filters())
 }
 
+// dialects is all of them as one graph. The order is that of precedence, where two
+// serve the same port of one proxy: see docs/guide/dialects.md.
 type dialects []Dialect
 
 func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies) dialects {
 	own := istio.New(istio.Options{Backends: b})
+	e := envoygateway.New(envoygateway.Options{Backends: b, Limits: o.Limits, Proxy: o.Proxy})
 	return dialects{
-		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Policies: attached(o, b), Provisions: o.Provision}),
+		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Policies: attached(e), Proxies: e, Provisions: o.Provision}),
 		emissary.New(emissary.Options{IDs: o.AmbassadorIDs, Backends: b}),
 		own,
 		ingress.New(ingress.Options{Backends: b, Istio: func(c *memo.Ctx, to ingress.To) ([]*graph.Route, *graph.Problem) {

@@ -22,6 +22,8 @@ type class struct {
 	generation int64
 	problems   []graph.Problem
 	parameters v1alpha1.GatewayParametersSpec
+	// proxy is the name of its EnvoyProxy, or zero.
+	proxy source.Name
 }
 
 // readClass returns a GatewayClass, or nil if it is not ours.
@@ -31,18 +33,56 @@ func (d *Dialect) readClass(c *memo.Ctx, name string) *class {
 		return nil
 	}
 	out := &class{generation: o.Generation}
+	if x := d.proxies.Proxy(c, source.Name{}, source.Name{}); x != nil {
+		out.parameters = x.Parameters
+	}
 	if p := o.Spec.ParametersRef; p != nil {
 		namespace := ""
 		if p.Namespace != nil {
 			namespace = string(*p.Namespace)
 		}
-		spec, problem := parameters(c, source.Kind{Group: string(p.Group), Kind: string(p.Kind)}, source.Name{Namespace: namespace, Name: p.Name})
+		kind, at := source.Kind{Group: string(p.Group), Kind: string(p.Kind)}, source.Name{Namespace: namespace, Name: p.Name}
+		spec, problem := d.parametersOf(c, kind, at, source.Name{})
+		if isProxy(kind) {
+			out.proxy = at
+		}
 		if problem != "" {
 			out.problems = append(out.problems, graph.Problem{Path: "spec.parametersRef", Reason: string(gwapiv1.GatewayClassReasonInvalidParameters), Message: problem})
 		}
-		out.parameters = spec
+		out.parameters = spec.Over(out.parameters)
 	}
 	return out
+}
+
+// isProxy reports whether parameters are an EnvoyProxy, of today or of old.
+func isProxy(k source.Kind) bool { return k == source.EnvoyProxy || k == source.OldEnvoyProxy }
+
+// parametersOf reads how proxies are run, from an EnvoyProxy, merged over base if it asks
+// for it, or from GatewayParameters.
+func (d *Dialect) parametersOf(c *memo.Ctx, kind source.Kind, name, base source.Name) (spec v1alpha1.GatewayParametersSpec, problem string) {
+	if !isProxy(kind) {
+		return parameters(c, kind, name)
+	}
+	if name.Namespace == "" {
+		return spec, "it names no namespace: give that of the EnvoyProxy"
+	}
+	p := d.proxies.Proxy(c, name, base)
+	switch {
+	case p == nil:
+		return spec, fmt.Sprintf("there is no EnvoyProxy %s", name)
+	case len(p.Refused) > 0:
+		return spec, fmt.Sprintf("EnvoyProxy %s: %s", name, status.Message(p.Refused))
+	}
+	return p.Parameters, ""
+}
+
+// statusOfProxy tells what is wrong with an EnvoyProxy.
+func (d *Dialect) statusOfProxy(c *memo.Ctx, name source.Name) *status.Update {
+	u := &status.Update{Key: source.Key{Kind: source.EnvoyProxy, Name: name}}
+	if p := d.proxies.Proxy(c, name, source.Name{}); p != nil {
+		u.Problems = append(append(u.Problems, p.Refused...), p.Notes...)
+	}
+	return u
 }
 
 // parameters reads how proxies are run, and says what is wrong with the reference.

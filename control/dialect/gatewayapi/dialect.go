@@ -23,6 +23,7 @@ import (
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/backendtls"
+	"weir.dev/weir/control/policy/envoygateway"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/memo"
@@ -40,6 +41,8 @@ type Options struct {
 	TLS        *backendtls.Policies
 	// Policies are those that are attached to Gateways, listeners, routes and rules.
 	Policies *attach.Policies
+	// Proxies reads EnvoyProxies.
+	Proxies *envoygateway.Policies
 	// Provisions tells that proxies are run as Gateways ask in spec.infrastructure.
 	Provisions bool
 }
@@ -51,6 +54,7 @@ type Dialect struct {
 	backends   *backend.Backends
 	tls        *backendtls.Policies
 	policies   *attach.Policies
+	proxies    *envoygateway.Policies
 
 	setsOf   *source.Index // ListenerSets by their Gateway
 	routesOf map[source.Kind]*source.Index
@@ -80,6 +84,7 @@ type Dialect struct {
 	routeStatus   *memo.Func[source.Key, *status.Update]
 	policyStatus  *memo.Func[source.Name, *status.Update]
 	attachStatus  *memo.Func[source.Key, *status.Update]
+	proxyStatus   *memo.Func[source.Name, *status.Update]
 }
 
 // New returns a Dialect.
@@ -88,7 +93,7 @@ func New(o Options) *Dialect {
 		o.Controller = DefaultController
 	}
 	d := &Dialect{
-		controller: gwapiv1.GatewayController(o.Controller), provisions: o.Provisions, backends: o.Backends, tls: o.TLS, policies: o.Policies,
+		controller: gwapiv1.GatewayController(o.Controller), provisions: o.Provisions, backends: o.Backends, tls: o.TLS, policies: o.Policies, proxies: o.Proxies,
 		setsOf:   &source.Index{Kind: source.ListenerSet, Keys: parentOfSet},
 		routesOf: map[source.Kind]*source.Index{},
 	}
@@ -114,6 +119,7 @@ func New(o Options) *Dialect {
 	d.setStatus = memo.NewFunc(d.statusOfSet, alike[*status.Update])
 	d.routeStatus = memo.NewFunc(d.statusOfRoute, alike[*status.Update])
 	d.policyStatus = memo.NewFunc(d.statusOfPolicy, alike[*status.Update])
+	d.proxyStatus = memo.NewFunc(d.statusOfProxy, alike[*status.Update])
 	d.attachStatus = memo.NewFunc(d.statusOfAttached, alike[*status.Update])
 	return d
 }
@@ -150,6 +156,8 @@ func (d *Dialect) Change(db *memo.DB, key source.Key, is, was bool) {
 		watch(db, d.setStatus, key.Name, is, was)
 	case key.Kind == source.BackendTLSPolicy:
 		watch(db, d.policyStatus, key.Name, is, was)
+	case key.Kind == source.EnvoyProxy:
+		watch(db, d.proxyStatus, key.Name, is, was)
 	case d.policies.Of(key.Kind) != nil:
 		if is && !was {
 			d.governing.Add(db, key)
@@ -184,6 +192,7 @@ func (d *Dialect) Status(ch memo.Change) (key source.Key, u *status.Update, ok b
 	}
 	for kind, f := range map[source.Kind]*memo.Func[source.Name, *status.Update]{
 		source.Gateway: d.gatewayStatus, source.ListenerSet: d.setStatus, source.BackendTLSPolicy: d.policyStatus,
+		source.EnvoyProxy: d.proxyStatus,
 	} {
 		if name, u, ok := f.Watched(ch); ok {
 			return source.Key{Kind: kind, Name: name}, u, true

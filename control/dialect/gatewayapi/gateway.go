@@ -8,11 +8,13 @@ import (
 	"net/netip"
 	"slices"
 
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
@@ -34,6 +36,8 @@ type gateway struct {
 	insecure bool
 	// parameters say how the proxies are run.
 	parameters v1alpha1.GatewayParametersSpec
+	// proxy says what proxies tell; it may be nil.
+	proxy *envoygateway.Proxy
 }
 
 // readGateway returns a Gateway, or nil if it is not ours.
@@ -46,13 +50,17 @@ func (d *Dialect) readGateway(c *memo.Ctx, name source.Name) *gateway {
 	if cl == nil || len(cl.problems) > 0 {
 		return nil
 	}
-	g := &gateway{name: name, generation: o.Generation, spec: &o.Spec, parameters: cl.parameters}
+	g := &gateway{name: name, generation: o.Generation, spec: &o.Spec, parameters: cl.parameters, proxy: d.proxies.Proxy(c, cl.proxy, source.Name{})}
 	for i, a := range o.Spec.Addresses {
 		g.address(fmt.Sprintf("spec.addresses[%d]", i), a)
 	}
 	if infra := o.Spec.Infrastructure; infra != nil && infra.ParametersRef != nil {
 		p := infra.ParametersRef
-		own, problem := parameters(c, source.Kind{Group: string(p.Group), Kind: string(p.Kind)}, source.Name{Namespace: name.Namespace, Name: p.Name})
+		kind, at := source.Kind{Group: string(p.Group), Kind: string(p.Kind)}, source.Name{Namespace: name.Namespace, Name: p.Name}
+		own, problem := d.parametersOf(c, kind, at, cl.proxy)
+		if isProxy(kind) {
+			g.proxy = d.proxies.Proxy(c, at, cl.proxy)
+		}
 		if problem != "" {
 			g.refuse("spec.infrastructure.parametersRef", gwapiv1.GatewayReasonInvalidParameters, "%s", problem)
 		}
@@ -141,7 +149,16 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 	}
 	out.Limits = policies.Limits
 	for _, s := range out.Sockets {
+		if g.proxy != nil && len(g.proxy.Logs) > 0 && !s.ID.UDP {
+			s.Overlay.Message = &listenerv3.Listener{AccessLog: g.proxy.Logs}
+		}
 		for _, ch := range s.Chains {
+			if g.proxy != nil {
+				ch.Manager = g.proxy.TCP
+				if ch.Table != nil {
+					ch.Manager = g.proxy.Manager
+				}
+			}
 			if ch.Table != nil {
 				ch.Idle, ch.Clusters = policies.Idle, policies.Clusters
 			}

@@ -28,6 +28,7 @@ import (
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
 )
 
 // Options of Policies.
@@ -35,6 +36,8 @@ type Options struct {
 	Backends *backend.Backends
 	// Limits are how global limits are had; nil refuses them.
 	Limits *LimitService
+	// Proxy is what an EnvoyProxy leaves out; it may be nil.
+	Proxy *api.EnvoyProxySpec
 }
 
 // LimitService is how proxies ask the limiter of their own process.
@@ -51,12 +54,14 @@ type Policies struct {
 	traffic  *traffic
 	security *security
 	filters  *filters
+	proxy    *memo.Func[proxyStack, *Proxy]
 }
 
 // New returns Policies.
 func New(o Options) *Policies {
 	p := &Policies{opts: o}
 	p.traffic, p.security, p.filters = newTraffic(p), newSecurity(p), newFilters(p)
+	p.proxy = memo.NewFunc(p.readProxy, sameProxy)
 	return p
 }
 

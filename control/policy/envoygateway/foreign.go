@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway
+
+import (
+	"encoding/json"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+// foreign is a kind of policies that is known, and not done.
+type foreign struct {
+	kind    source.Kind
+	targets []source.Kind
+	why     string
+	// closed kinds may be there to keep somebody out: requests are answered 500.
+	closed bool
+	// off kinds do nothing unless an install turns them on, which cannot be done here.
+	off bool
+}
+
+// Foreign are the kinds that are known, and not done.
+func (*Policies) Foreign() []attach.Policy {
+	routes := []source.Kind{source.Gateway, source.ListenerSet, source.HTTPRoute, source.GRPCRoute}
+	return []attach.Policy{
+		&foreign{
+			kind: source.EnvoyExtensionPolicy, targets: routes, closed: true,
+			why: "EnvoyExtensionPolicy is not supported: there is no ext_proc, Lua or Wasm; requests are answered 500, since it may be there to keep somebody out",
+		},
+		&foreign{
+			kind: source.EnvoyPatchPolicy, targets: []source.Kind{source.Gateway, source.GatewayClass}, off: true,
+			why: "EnvoyPatchPolicy is disabled: Envoy's messages are as Weir makes them; say it by other policies",
+		},
+		&foreign{
+			kind: source.ClientTrafficPolicy, targets: routes[:2],
+			why: "ClientTrafficPolicy is not supported: clients are spoken to as they are without it",
+		},
+	}
+}
+
+func (f *foreign) Kind() source.Kind      { return f.kind }
+func (f *foreign) Targets() []source.Kind { return f.targets }
+
+// Refs are what one is attached to.
+func (f *foreign) Refs(o source.Object) attach.Refs {
+	var t api.Targets
+	switch o := o.(type) {
+	case *api.ClientTrafficPolicy:
+		t = o.Spec.Targets
+	case *api.Foreign:
+		data, err := json.Marshal(o.Spec)
+		if err != nil {
+			panic("BUG: an object that was read cannot be written: " + err.Error())
+		}
+		_ = json.Unmarshal(data, &t) // What is not of the form names nothing.
+	}
+	return refsOf(o.GetNamespace(), &t, nil)
+}
+
+// Judge tells that it is not done.
+func (f *foreign) Judge(*memo.Ctx, source.Name) attach.Verdict {
+	p := graph.Problem{Path: "spec", Reason: string(gwapiv1.PolicyReasonInvalid), Message: f.why}
+	return attach.Verdict{Refused: []graph.Problem{p}, Disabled: f.off}
+}
+
+// At lets nobody in, if that may be what it is for.
+func (f *foreign) At(*memo.Ctx, source.Name, source.Name, attach.Place) *attach.Effect {
+	if f.closed {
+		return &attach.Effect{Refuse: true}
+	}
+	return nil
+}
+
+// Chain is nothing.
+func (f *foreign) Chain(*memo.Ctx, source.Name, []source.Name) *attach.Chain { return nil }

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/api/v1alpha1"
+	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+// A Proxy is what an EnvoyProxy says: how proxies are run, and what they tell.
+type Proxy struct {
+	Parameters v1alpha1.GatewayParametersSpec
+	// Manager is on the HttpConnectionManager of chains with routes, TCP on the TcpProxy of
+	// others.
+	Manager, TCP graph.Overlay
+	// Logs are of each listener: of connections that no chain takes.
+	Logs []*accesslogv3.AccessLog
+	// Merges has it merged over that of the class.
+	Merges bool
+	// Refused are reasons not to take it, Notes are of what is not honoured.
+	Refused, Notes []graph.Problem
+}
+
+// proxyStack is an EnvoyProxy and the one that it is merged over.
+type proxyStack struct{ own, base source.Name }
+
+// Proxy returns what an EnvoyProxy says, merged over another if it asks for it; nil if
+// there is none called name. The zero Name is the default of all.
+func (p *Policies) Proxy(c *memo.Ctx, name, base source.Name) *Proxy {
+	return p.proxy.Get(c, proxyStack{name, base})
+}
+
+func (p *Policies) readProxy(c *memo.Ctx, at proxyStack) *Proxy {
+	spec := p.proxySpec(c, at.own)
+	if spec == nil {
+		return nil
+	}
+	merges := spec.MergeType != nil && *spec.MergeType != "Replace"
+	if base := p.proxySpec(c, at.base); base != nil && merges && at.base != (source.Name{}) {
+		spec = merge(spec, base, *spec.MergeType)
+	}
+	if d := p.opts.Proxy; d != nil && at.own != (source.Name{}) {
+		spec = merge(spec, d, "StrategicMerge")
+	}
+	x := &proxyReader{out: &Proxy{Merges: merges}}
+	if v := spec.Provider; v != nil {
+		x.provider(v)
+	}
+	if l := spec.Logging; l != nil {
+		x.logging(l.Level)
+	}
+	if t := spec.Telemetry; t != nil {
+		x.telemetry(t)
+	}
+	if s := spec.Shutdown; s != nil {
+		if d := x.duration("shutdown.drainTimeout", s.DrainTimeout); d != nil {
+			seconds := int32(d.GetSeconds())
+			x.out.Parameters.DrainSeconds = &seconds
+		}
+		x.unsupported("shutdown.minDrainDuration", s.MinDrainDuration, "a proxy ends when nothing is left to do")
+		x.unsupported("shutdown.healthCheckFailureDelay", s.HealthCheckFailureDelay, "a proxy tells at once that it ends")
+	}
+	x.rest(spec)
+	x.out.Refused, x.out.Notes = x.refused, x.notes
+	return x.out
+}
+
+func (p *Policies) proxySpec(c *memo.Ctx, name source.Name) *api.EnvoyProxySpec {
+	if name == (source.Name{}) {
+		return p.opts.Proxy
+	}
+	if o, ok := source.Get[*api.EnvoyProxy](c, source.EnvoyProxy, name); ok {
+		return &o.Spec
+	}
+	return nil
+}
+
+type proxyReader struct {
+	sheet
+
+	out *Proxy
+}
+
+// rest notes what is not honoured.
+func (x *proxyReader) rest(s *api.EnvoyProxySpec) {
+	x.unsupported("bootstrap", s.Bootstrap, "proxies are Weir's, and start with what the control plane gives them")
+	x.unsupported("concurrency", s.Concurrency, "a proxy has a loop for each core that it may use")
+	x.unsupported("extraArgs", s.ExtraArgs, "proxies are Weir's: see weir proxy --help")
+	x.unsupported("mergeGateways", s.MergeGateways, "each Gateway has proxies of its own; weir run serves all in one")
+	x.unsupported("mergeBackends", s.MergeBackends, "routes to one port of a backend always share its cluster")
+	x.unsupported("filterOrder", s.FilterOrder, "the order of filters is the same everywhere")
+	x.unsupported("backendTLS", s.BackendTLS, "set spec.tls.backend of the Gateway")
+	x.unsupported("ipFamily", s.IPFamily, "proxies listen for both families")
+	x.unsupported("preserveRouteOrder", s.PreserveRouteOrder, "routes are in the order that the Gateway API asks for")
+	x.unsupported("luaValidation", s.LuaValidation, "there is no Lua")
+	x.unsupported("lua", s.Lua, "there is no Lua")
+	x.unsupported("dynamicModules", s.DynamicModules, "there are no dynamic modules")
+	x.unsupported("geoIP", s.GeoIP, "nothing tells where addresses are")
+	if deref(s.RoutingType, "Endpoint") != "Endpoint" {
+		x.note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
+	}
+	if m := deref(s.MergeType, "Replace"); m != "Replace" && m != "StrategicMerge" && m != "JSONMerge" {
+		x.bad("mergeType", "is %q: there are Replace, StrategicMerge and JSONMerge", m)
+	}
+}
+
+// provider says how proxies are run in a cluster.
+func (x *proxyReader) provider(p *api.ProxyProvider) {
+	x.unsupported("provider.host", p.Host, "proxies of a host are those of weir run")
+	k := p.Kubernetes
+	if k == nil {
+		return
+	}
+	const at = "provider.kubernetes"
+	to := &x.out.Parameters
+	if d := k.EnvoyDeployment; d != nil {
+		x.deployment(at+".envoyDeployment", d)
+	}
+	if s := k.EnvoyService; s != nil {
+		x.service(at+".envoyService", s)
+	}
+	if h := k.EnvoyHpa; h != nil {
+		if h.MaxReplicas == nil {
+			x.bad(at+".envoyHpa.maxReplicas", "is required")
+		}
+		to.Autoscaling, to.Replicas = &v1alpha1.AutoscalingParameters{MinReplicas: h.MinReplicas, MaxReplicas: deref(h.MaxReplicas, 1)}, nil
+		x.unsupported(at+".envoyHpa.metrics", h.Metrics, "the number of proxies follows their CPU: 80% of what is requested")
+		x.unsupported(at+".envoyHpa.behavior", h.Behavior, "use Kubernetes' own")
+		x.unsupported(at+".envoyHpa.patch", h.Patch, "objects are as Weir makes them")
+		x.unsupported(at+".envoyHpa.name", h.Name, "objects are called after their Gateway and its class")
+	}
+	if b := k.EnvoyPDB; b != nil {
+		if n, err := strconv.Atoi(string(deref(b.MaxUnavailable, ""))); err == nil {
+			to.DisruptionBudget = &v1alpha1.DisruptionBudgetParameters{MaxUnavailable: int32(n)}
+		} else {
+			x.unsupported(at+".envoyPDB.maxUnavailable", b.MaxUnavailable, "give a number")
+		}
+		x.unsupported(at+".envoyPDB.minAvailable", b.MinAvailable, "give maxUnavailable")
+		x.unsupported(at+".envoyPDB.patch", b.Patch, "objects are as Weir makes them")
+		x.unsupported(at+".envoyPDB.name", b.Name, "objects are called after their Gateway and its class")
+	}
+	x.unsupported(at+".envoyDaemonSet", k.EnvoyDaemonSet, "proxies are a Deployment")
+	x.unsupported(at+".useListenerPortAsContainerPort", k.UseListenerPortAsContainerPort, "ports below 1024 are bound at others")
+	x.unsupported(at+".envoyServiceAccount", k.EnvoyServiceAccount, "objects are called after their Gateway and its class")
+}
+
+func (x *proxyReader) deployment(at string, d *api.DeploymentSpec) {
+	to := &x.out.Parameters
+	to.Replicas = d.Replicas
+	x.unsupported(at+".patch", d.Patch, "objects are as Weir makes them")
+	x.unsupported(at+".strategy", d.Strategy, "proxies are replaced one by one")
+	x.unsupported(at+".initContainers", d.InitContainers, "proxies need none")
+	x.unsupported(at+".name", d.Name, "objects are called after their Gateway and its class")
+	if p := d.Pod; p != nil {
+		to.NodeSelector = p.NodeSelector
+		x.unsupported(at+".pod.annotations", p.Annotations, "set spec.infrastructure.annotations of the Gateway")
+		x.unsupported(at+".pod.labels", p.Labels, "set spec.infrastructure.labels of the Gateway")
+		x.unsupported(at+".pod.securityContext", p.SecurityContext, "Pods have as few rights as can be")
+		x.unsupported(at+".pod.affinity", p.Affinity, "choose nodes by nodeSelector")
+		x.unsupported(at+".pod.tolerations", p.Tolerations, "choose nodes by nodeSelector")
+		x.unsupported(at+".pod.volumes", p.Volumes, "proxies need none")
+		x.unsupported(at+".pod.imagePullSecrets", p.ImagePullSecrets, "give them to the service account")
+		x.unsupported(at+".pod.topologySpreadConstraints", p.TopologySpreadConstraints, "use the cluster's own")
+		x.unsupported(at+".pod.priorityClassName", p.PriorityClassName, "use the cluster's own")
+	}
+	if c := d.Container; c != nil {
+		x.unsupported(at+".container.image", c.Image, "proxies are Weir's: give weir control --proxy-image")
+		x.unsupported(at+".container.imageRepository", c.ImageRepository, "proxies are Weir's: give weir control --proxy-image")
+		x.unsupported(at+".container.env", c.Env, "proxies read no variables")
+		x.unsupported(at+".container.securityContext", c.SecurityContext, "containers have as few rights as can be")
+		x.unsupported(at+".container.volumeMounts", c.VolumeMounts, "proxies need none")
+		if r := c.Resources; r != nil {
+			to.Resources = &v1alpha1.Resources{Requests: x.quantities(at+".container.resources.requests", r.Requests), Limits: x.quantities(at+".container.resources.limits", r.Limits)}
+			x.unsupported(at+".container.resources.claims", r.Claims, "proxies need no devices")
+		}
+	}
+}
+
+func (x *proxyReader) quantities(at string, from map[string]api.Quantity) map[string]string {
+	if len(from) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for _, name := range sortedKeys(from) {
+		if _, err := resource.ParseQuantity(string(from[name])); err != nil {
+			x.bad(at+"."+name, "%q is not a quantity, such as 500m or 1Gi", from[name])
+			continue
+		}
+		out[name] = string(from[name])
+	}
+	return out
+}
+
+func (x *proxyReader) service(at string, s *api.ServiceSpec) {
+	out := &v1alpha1.ServiceParameters{Annotations: s.Annotations, LoadBalancerClass: s.LoadBalancerClass, ExternalTrafficPolicy: s.ExternalTrafficPolicy}
+	switch deref(s.Type, "LoadBalancer") {
+	case "LoadBalancer", "ClusterIP":
+		out.Type = s.Type
+	case "NodePort":
+		x.note(at+".type", "NodePort is not supported: the Service is a LoadBalancer, which has ports on nodes, too")
+	default:
+		x.bad(at+".type", "is %q: there are ClusterIP, LoadBalancer and NodePort", *s.Type)
+	}
+	if deref(s.Type, "") == "ClusterIP" {
+		out.ExternalTrafficPolicy = nil
+	}
+	x.out.Parameters.Service = out
+	x.unsupported(at+".labels", s.Labels, "set spec.infrastructure.labels of the Gateway")
+	x.unsupported(at+".allocateLoadBalancerNodePorts", s.AllocateLoadBalancerNodePorts, "they are allocated")
+	x.unsupported(at+".loadBalancerSourceRanges", s.LoadBalancerSourceRanges, "let clients in by authorization of a SecurityPolicy")
+	x.unsupported(at+".loadBalancerIP", s.LoadBalancerIP, "ask for it in spec.addresses of the Gateway")
+	x.unsupported(at+".patch", s.Patch, "objects are as Weir makes them")
+	x.unsupported(at+".name", s.Name, "objects are called after their Gateway and its class")
+}
+
+// logging is how much proxies tell of themselves: as the component "default" says.
+func (x *proxyReader) logging(levels map[string]string) {
+	known := map[string]string{"trace": "debug", "debug": "debug", "info": "info", "warn": "warn", "error": "error", "critical": "error", "off": "error"}
+	for _, component := range sortedKeys(levels) {
+		level, ok := known[levels[component]]
+		switch {
+		case !ok:
+			x.bad("logging.level."+component, "is %q: there are debug, info, warn and error", levels[component])
+		case component == "default":
+			x.out.Parameters.LogLevel = &level
+		default:
+			x.note("logging.level."+component, "is not supported: all components have the level of default")
+		}
+	}
+}
+
+func (x *proxyReader) telemetry(t *api.ProxyTelemetry) {
+	if a := t.AccessLog; a != nil && !is(a.Disable) {
+		x.accessLog(a.Settings)
+	}
+	if m := t.Metrics; m != nil {
+		if p := m.Prometheus; p != nil {
+			if p.Disable {
+				x.note("telemetry.metrics.prometheus.disable", "is not supported: the admin always has /stats/prometheus; do not let others reach it")
+			}
+			x.unsupported("telemetry.metrics.prometheus.compression", p.Compression, "statistics are not compressed")
+		}
+		x.unsupported("telemetry.metrics.sinks", m.Sinks, "statistics are fetched, not sent: use /stats/prometheus of the admin")
+		x.unsupported("telemetry.metrics.matches", m.Matches, "all statistics are kept")
+		x.unsupported("telemetry.metrics.enableVirtualHostStats", m.EnableVirtualHostStats, "there are none of virtual hosts")
+		x.unsupported("telemetry.metrics.enablePerEndpointStats", m.EnablePerEndpointStats, "endpoints have their figures in /clusters of the admin")
+		x.unsupported("telemetry.metrics.enableRequestResponseSizesStats", m.EnableRequestResponseSizesStats, "sizes are in the access log")
+		x.unsupported("telemetry.metrics.enableGRPCStats", m.EnableGRPCStats, "calls are counted as requests")
+		x.unsupported("telemetry.metrics.clusterStatName", m.ClusterStatName, "clusters are counted by their names")
+	}
+	if t.Tracing != nil {
+		x.note("telemetry.tracing", "is not supported: requests are not traced; traceparent of clients is passed on")
+	}
+	x.unsupported("telemetry.requestID", t.RequestID, "requests have ids as Envoy gives them")
+	x.unsupported("telemetry.healthCheckLog", t.HealthCheckLog, "what checks come to is in the statistics")
+}
+
+// defaultFields are what a record has if nobody says.
+func defaultFields() map[string]string {
+	return map[string]string{
+		"start_time": "%START_TIME%", "method": "%REQ(:METHOD)%", "x-envoy-origin-path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+		"protocol": "%PROTOCOL%", "response_code": "%RESPONSE_CODE%", "response_flags": "%RESPONSE_FLAGS%",
+		"response_code_details": "%RESPONSE_CODE_DETAILS%", "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
+		"upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%", "bytes_received": "%BYTES_RECEIVED%", "bytes_sent": "%BYTES_SENT%",
+		"duration": "%DURATION%", "x-envoy-upstream-service-time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%", "x-forwarded-for": "%REQ(X-FORWARDED-FOR)%",
+		"user-agent": "%REQ(USER-AGENT)%", "x-request-id": "%REQ(X-REQUEST-ID)%", ":authority": "%REQ(:AUTHORITY)%", "upstream_host": "%UPSTREAM_HOST%",
+		"upstream_cluster": "%UPSTREAM_CLUSTER%", "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%", "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+		"downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%", "requested_server_name": "%REQUESTED_SERVER_NAME%", "route_name": "%ROUTE_NAME%",
+	}
+}
+
+// accessLog says what is told of each request. Without settings it is all fields, to
+// standard output.
+func (x *proxyReader) accessLog(list []api.AccessLogSetting) {
+	if len(list) == 0 {
+		list = []api.AccessLogSetting{{Sinks: []api.AccessLogSink{{Type: "File", File: &api.FileSink{Path: "/dev/stdout"}}}}}
+	}
+	var routes []*accesslogv3.AccessLog
+	for i, s := range list {
+		at := fmt.Sprintf("telemetry.accessLog.settings[%d]", i)
+		format := x.format(at+".format", s.Format)
+		kind := deref(s.Type, "")
+		if !slices.Contains([]string{"", "Listener", "Route", "Upstream"}, kind) {
+			x.bad(at+".type", "is %q: there are Listener, Route and Upstream", kind)
+		}
+		if kind == "Upstream" {
+			x.note(at+".type", "logs of attempts are not supported: records of requests have the last")
+			continue
+		}
+		for j, sink := range s.Sinks {
+			path := fmt.Sprintf("%s.sinks[%d]", at, j)
+			switch {
+			case sink.Type == "File" && sink.File != nil && sink.File.Path != "":
+				l := build.FileLog(sink.File.Path, format, s.Matches)
+				if kind != "Listener" {
+					routes = append(routes, l)
+				}
+				if kind == "Listener" {
+					x.out.Logs = append(x.out.Logs, l)
+				}
+			case sink.Type == "File":
+				x.bad(path+".file.path", "is required")
+			case sink.Type == "ALS", sink.Type == "OpenTelemetry":
+				x.note(path, "sinks of type %s are not supported: records are written to files", sink.Type)
+			default:
+				x.bad(path+".type", "is %q: there are File, ALS and OpenTelemetry", sink.Type)
+			}
+		}
+	}
+	if len(routes) > 0 {
+		x.out.Manager.Message = &hcmv3.HttpConnectionManager{AccessLog: routes}
+		x.out.TCP.Message = &tcpproxyv3.TcpProxy{AccessLog: routes}
+	}
+}
+
+func (x *proxyReader) format(at string, f *api.AccessLogFormat) build.LogFormat {
+	if f == nil {
+		return build.LogFormat{Fields: defaultFields()}
+	}
+	kind := deref(f.Type, "")
+	switch {
+	case kind == "JSON" || kind == "" && len(f.JSON) > 0:
+		if len(f.JSON) == 0 {
+			return build.LogFormat{Fields: defaultFields()}
+		}
+		return build.LogFormat{Fields: f.JSON}
+	case kind == "Text" || kind == "":
+		return build.LogFormat{Text: deref(f.Text, "")}
+	}
+	x.bad(at+".type", "is %q: there are Text and JSON", kind)
+	return build.LogFormat{}
+}
+
+func sameProxy(a, b *Proxy) bool { return reflect.DeepEqual(a, b) }
