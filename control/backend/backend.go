@@ -146,13 +146,16 @@ func (b *Backends) Resolve(c *memo.Ctx, r Ref) (graph.ClusterID, *graph.Problem)
 		return graph.ClusterID{}, &graph.Problem{Reason: string(reason), Message: fmt.Sprintf(format, args...)}
 	}
 	switch key.Kind {
-	case source.Service, source.ServiceImport, source.Backend:
+	case source.Service, source.ServiceImport, source.Backend, source.Function:
 	default:
-		return bad(gwapiv1.RouteReasonInvalidKind, "a %s cannot be a backend: refer to a Service, a %s or a %s", key.Kind, source.ServiceImport, source.Backend)
+		return bad(gwapiv1.RouteReasonInvalidKind, "a %s cannot be a backend: refer to a Service, a %s, a %s or a %s", key.Kind, source.ServiceImport, source.Backend, source.Function)
 	}
 	if !attach.Granted(c, r.From, r.Namespace, key) {
 		return bad(gwapiv1.RouteReasonRefNotPermitted,
 			"%s is in another namespace, and no ReferenceGrant in %s allows a %s of %s to refer to it", key, key.Namespace, r.From.Kind, r.Namespace)
+	}
+	if key.Kind == source.Function {
+		return b.resolveFunction(c, r, key)
 	}
 	id := portID{of: key}
 	if r.To.Port != nil && key.Kind != source.Backend { // A Backend's endpoints have their own.
@@ -215,6 +218,9 @@ func http2(app string) bool { return app == "kubernetes.io/h2c" || strings.Equal
 // TLS reports whether a cluster is spoken to in TLS, so that a certificate of the
 // gateway's own makes a difference.
 func (b *Backends) TLS(c *memo.Ctx, id graph.ClusterID) bool {
+	if id.Backend.Kind == source.Function {
+		return b.functionTLS(c, id)
+	}
 	return id.Mode != graph.Bytes && b.opts.TLS.For(c, id.Backend, b.port.Get(c, portID{id.Backend, id.Port}).name) != nil
 }
 
@@ -231,6 +237,9 @@ func (b *Backends) Endpoints(c *memo.Ctx, id graph.ClusterID) (string, *endpoint
 }
 
 func (b *Backends) makeCluster(c *memo.Ctx, id graph.ClusterID) *clusterv3.Cluster {
+	if id.Backend.Kind == source.Function {
+		return b.makeFunction(c, id)
+	}
 	pid := portID{id.Backend, id.Port}
 	p := b.port.Get(c, pid)
 	if !p.has {

@@ -117,6 +117,9 @@ func backendPort(o *v1alpha1.Backend) port {
 
 // readEndpoints finds the endpoints of a port; nil if its cluster has them itself.
 func (b *Backends) readEndpoints(c *memo.Ctx, id endpointsID) *endpointv3.ClusterLoadAssignment {
+	if id.of.Kind == source.Function {
+		return b.functionEndpoints(c, id)
+	}
 	p := b.port.Get(c, id.portID)
 	switch {
 	case !p.has || p.fqdn || p.external != "":

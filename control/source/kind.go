@@ -36,6 +36,7 @@ var (
 	Deployment            = Kind{appsv1.GroupName, "Deployment"}
 	ServiceImport         = Kind{v1alpha1.MulticlusterGroup, "ServiceImport"}
 	Backend               = Kind{v1alpha1.Group, "Backend"}
+	Function              = Kind{v1alpha1.Group, "Function"}
 	GatewayParameters     = Kind{v1alpha1.Group, "GatewayParameters"}
 )
 
@@ -134,6 +135,10 @@ func Types() []Type {
 		{
 			Kind: Backend, Versions: []string{"v1alpha1"}, Resource: "backends", Namespaced: true, Optional: true,
 			New: func() Object { return &v1alpha1.Backend{} },
+		},
+		{
+			Kind: Function, Versions: []string{"v1alpha1"}, Resource: "functions", Namespaced: true, Optional: true,
+			New: func() Object { return &v1alpha1.Function{} },
 		},
 		{
 			Kind: GatewayParameters, Versions: []string{"v1alpha1"}, Resource: "gatewayparameters", Namespaced: true, Optional: true,

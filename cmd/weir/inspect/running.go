@@ -200,6 +200,8 @@ func (d *dumped) objects() {
 		switch parts[0] {
 		case "backend":
 			kind, parts = source.Backend, parts[1:]
+		case "function":
+			kind, parts = source.Function, parts[1:]
 		case "serviceimport":
 			kind, parts = source.ServiceImport, parts[1:]
 		}

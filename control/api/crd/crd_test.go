@@ -56,7 +56,7 @@ func TestSchemas(t *testing.T) {
 // installed.
 func TestInstalled(t *testing.T) {
 	files, err := filepath.Glob("../../../deploy/crds/weir.dev_*.yaml")
-	if err != nil || len(files) != 2 {
+	if err != nil || len(files) != 3 {
 		t.Fatal(files, err)
 	}
 	for _, file := range files {

@@ -32,6 +32,7 @@ func TestFields(t *testing.T) {
 		"gateway.networking.k8s.io.BackendTLSPolicy": fieldstest.Spec(gwapiv1.BackendTLSPolicySpec{}),
 		"gateway.networking.k8s.io.ReferenceGrant":   fieldstest.Spec(gwapiv1.ReferenceGrantSpec{}),
 		"weir.dev.Backend":                           fieldstest.Spec(v1alpha1.BackendSpec{}),
+		"weir.dev.Function":                          fieldstest.Spec(v1alpha1.FunctionSpec{}),
 		"weir.dev.GatewayParameters":                 fieldstest.Spec(v1alpha1.GatewayParametersSpec{}),
 		"multicluster.x_k8s.io.ServiceImport":        fieldstest.Spec(v1alpha1.ServiceImportSpec{}),
 		"core.Service":                               fieldstest.Spec(corev1.ServiceSpec{}),
