@@ -14,6 +14,7 @@ import (
 	"weir.dev/weir/cmd/weir/demo"
 	"weir.dev/weir/cmd/weir/flags"
 	"weir.dev/weir/internal/echo"
+	"weir.dev/weir/internal/fnserver"
 )
 
 func newRun(s starter) *cobra.Command {
@@ -118,7 +119,7 @@ func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, from objects) (err 
 
 // startBackends starts the demo's backends, and returns what stops them all.
 func startBackends(d *demo.Demo) (stop func() error, err error) {
-	var servers []*echo.Server
+	var servers []io.Closer
 	stop = func() error {
 		// The proxies have drained by now, or it was told to end at once: nobody waits for an answer.
 		var errs []error
@@ -131,13 +132,25 @@ func startBackends(d *demo.Demo) (stop func() error, err error) {
 		return stop, nil
 	}
 	for _, b := range d.Backends {
-		s, err := echo.Listen(b.Name, b.Address)
+		s, err := listen(b)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("start demo backend: %w", err), stop())
 		}
 		servers = append(servers, s)
 	}
 	return stop, nil
+}
+
+// listen starts a backend.
+func listen(b demo.Backend) (io.Closer, error) {
+	if len(b.Functions) == 0 {
+		return echo.Listen(b.Name, b.Address)
+	}
+	s := fnserver.New()
+	for _, f := range b.Functions {
+		s.Add(fnserver.Function{App: f.App, Path: f.Path, ID: f.ID, Run: fnserver.Text(f.Answer)})
+	}
+	return fnserver.Listen(s, b.Address)
 }
 
 // announce tells on standard output what runs where and what to try.

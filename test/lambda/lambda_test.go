@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package lambda runs functions of AWS Lambda for real, as processes that speak its
-// Runtime API, and rolls them out behind a proxy like any other service.
+// Runtime API, and rolls them out behind a proxy like any other service; and functions of
+// the Fn Project beside them.
 package lambda
 
 import (
@@ -11,13 +12,13 @@ import (
 	"testing"
 
 	"weir.dev/weir/ext/all"
-	"weir.dev/weir/internal/leak"
 	"weir.dev/weir/proxy/aws/awstest"
 	"weir.dev/weir/proxy/proxytest"
 	"weir.dev/weir/test/tool"
+	"weir.dev/weir/test/weirtest"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { weirtest.Main(m) }
 
 // function starts a function, built with aws-lambda-go, as a version.
 func function(t *testing.T, version string) awstest.Function {

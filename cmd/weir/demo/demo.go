@@ -8,6 +8,9 @@
 //	spec:
 //	  backends:
 //	    - {name: orders, address: "127.0.0.1:9001"}
+//	    - name: fn-api
+//	      address: 127.0.0.1:9002
+//	      functions: [{app: hello-app, path: /v1, answer: Hello V1}]
 //	  requests:
 //	    - curl: curl -s http://127.0.0.1:8080/orders/7
 //	      expect: answered by orders
@@ -40,12 +43,24 @@ type Demo struct {
 	Requests []Request
 }
 
-// A Backend is an echo server in this process.
+// A Backend is an echo server in this process or, if it has functions, a server of the Fn Project with these.
 type Backend struct {
 	// Name is what it calls itself in its answers. Required, and unique.
 	Name string
 	// Address is "host:port" or "unix:PATH". Required, and unique.
 	Address string
+	// Functions are those of a server of Fn.
+	Functions []Function
+}
+
+// A Function answers every call with the same text.
+type Function struct {
+	// App and Path are where it is called: /t/APP/PATH and /r/APP/PATH. Path begins with a slash. Required.
+	App, Path string
+	// ID has it called by /invoke/ID, too. Empty is none.
+	ID string
+	// Answer is the text. Required.
+	Answer string
 }
 
 // A Request is one line to try.
@@ -110,8 +125,8 @@ func (r *reader) demo(n *yaml.Node) *Demo {
 	}
 	fields := r.mapping(spec, "spec", "backends", "requests")
 	r.each(fields["backends"], "spec.backends", func(n *yaml.Node, path string) {
-		f := r.mapping(n, path, "name", "address")
-		b := Backend{Name: r.text(n, f, path, "name"), Address: r.text(n, f, path, "address")}
+		f := r.mapping(n, path, "name", "address", "functions")
+		b := Backend{Name: r.text(n, f, path, "name"), Address: r.text(n, f, path, "address"), Functions: r.functions(f["functions"], path+".functions")}
 		if !strings.HasPrefix(b.Address, "unix:") && b.Address != "" {
 			if _, port, err := net.SplitHostPort(b.Address); err != nil || port == "" {
 				r.bad(f["address"], path+".address", "%q is not an address: write host:port or unix:PATH", b.Address)
@@ -134,6 +149,26 @@ func (r *reader) demo(n *yaml.Node) *Demo {
 		d.Requests = append(d.Requests, q)
 	})
 	return d
+}
+
+// functions returns those of a backend.
+func (r *reader) functions(n *yaml.Node, path string) []Function {
+	var out []Function
+	r.each(n, path, func(n *yaml.Node, path string) {
+		f := r.mapping(n, path, "app", "path", "id", "answer")
+		one := Function{App: r.text(n, f, path, "app"), Path: r.text(n, f, path, "path"), Answer: r.text(n, f, path, "answer")}
+		if f["id"] != nil {
+			one.ID = r.text(n, f, path, "id")
+		}
+		if one.Path != "" && !strings.HasPrefix(one.Path, "/") {
+			r.bad(f["path"], path+".path", "%q is not a path: it begins with a slash", one.Path)
+		}
+		if slices.ContainsFunc(out, func(o Function) bool { return o.App == one.App && o.Path == one.Path || o.ID != "" && o.ID == one.ID }) {
+			r.bad(n, path, "another function has the same path or id")
+		}
+		out = append(out, one)
+	})
+	return out
 }
 
 // mapping returns the fields of n by name, and notes those that are unknown or stand twice.

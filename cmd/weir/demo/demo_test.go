@@ -19,7 +19,7 @@ spec:
   backends:
     - name: orders
       address: 127.0.0.1:9001
-    - {name: users, address: "unix:/run/users.sock"}
+    - {name: users, address: "unix:/run/users.sock", functions: [{app: a, path: /b, id: c, answer: d}]}
   requests:
     - curl: curl -s http://127.0.0.1:8080/
       expect: answered by orders
@@ -31,7 +31,7 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Demo{
-		Backends: []Backend{{"orders", "127.0.0.1:9001"}, {"users", "unix:/run/users.sock"}},
+		Backends: []Backend{{Name: "orders", Address: "127.0.0.1:9001"}, {Name: "users", Address: "unix:/run/users.sock", Functions: []Function{{"a", "/b", "c", "d"}}}},
 		Requests: []Request{{"curl -s http://127.0.0.1:8080/", "answered by orders"}},
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -59,7 +59,10 @@ func TestParseRefuses(t *testing.T) {
 		{"not curl", "curl: curl -s", "curl: rm -s", `demo.yaml:10: spec.requests[0].curl: "rm -s http://127.0.0.1:8080/" is not a command: it begins with "curl "`},
 		{"other version", "v1alpha1", "v1", `demo.yaml:1: apiVersion: "weir.dev/v1" is not known: write weir.dev/v1alpha1`},
 		{"list for fields", "metadata: {name: quickstart}", "metadata: [a]", "demo.yaml:3: metadata: want fields name, not a list"},
-		{"alias", "name: orders", "name: &a orders\n      x: *a", `demo.yaml:7: spec.backends[0]: unknown field "x" (there are name, address)`},
+		{"alias", "name: orders", "name: &a orders\n      x: *a", `demo.yaml:7: spec.backends[0]: unknown field "x" (there are name, address, functions)`},
+		{"a path without a slash", "path: /b", "path: b", `demo.yaml:8: spec.backends[1].functions[0].path: "b" is not a path: it begins with a slash`},
+		{"a function without an answer", ", answer: d", "", "demo.yaml:8: spec.backends[1].functions[0].answer: missing"},
+		{"two functions", "[{app: a,", "[{app: a, path: /b, answer: x}, {app: a,", "demo.yaml:8: spec.backends[1].functions[1]: another function has the same path or id"},
 		{"alias for text", "{name: users, address:", "{name: &u users, address: *u} #", `demo.yaml:8: spec.backends[1].address: want text, not an alias`},
 	}
 	for _, tt := range tests {
