@@ -119,8 +119,19 @@ func (db *DB) Settle() []Change {
 			out = append(out, Change{n.id.of, n.id.key, n.value})
 		}
 	}
+	for x := range db.telling {
+		out = append(out, x.tell()...)
+	}
+	clear(db.telling)
 	db.sweep()
 	return out
+}
+
+// tellOf has Settle ask an index what there is to tell.
+func (db *DB) tellOf(x updater, is bool) {
+	if is {
+		db.telling[x] = struct{}{}
+	}
 }
 
 // take returns the watched results that are stale.

@@ -20,6 +20,9 @@ type Index[K, B, M comparable] struct {
 	order   func(a, b M) int
 	buckets map[B]*bucket[M]
 	put     map[*node][]Pair[B, M]
+	// followed has, for each bucket that is, what came (true) and left since it was told.
+	followed map[B]map[M]bool
+	news     map[B]struct{} // followed buckets of which there is something to tell
 }
 
 type bucket[M comparable] struct {
@@ -61,6 +64,8 @@ type bucketKey struct {
 type updater interface {
 	update(db *DB, n *node)
 	remove(n *node)
+	// tell returns what there is to tell of followed buckets.
+	tell() []Change
 }
 
 // NewIndex returns an index, which serves one DB. f says into which buckets a key
@@ -69,6 +74,7 @@ func NewIndex[K, B, M comparable](f func(*Ctx, K) []Pair[B, M], order func(a, b 
 	return &Index[K, B, M]{
 		Func:  NewFunc(f, slices.Equal[[]Pair[B, M]]),
 		order: order, buckets: map[B]*bucket[M]{}, put: map[*node][]Pair[B, M]{},
+		followed: map[B]map[M]bool{}, news: map[B]struct{}{},
 	}
 }
 
@@ -135,6 +141,7 @@ func (x *Index[K, B, M]) replace(db *DB, n *node, pairs []Pair[B, M]) {
 		return
 	}
 	db.rev++
+	db.tellOf(x, len(x.news) > 0)
 	for b := range touched {
 		if leaf := db.leaves[bucketKey{x, b}]; leaf != nil {
 			leaf.changed = db.rev
@@ -152,6 +159,7 @@ func (x *Index[K, B, M]) in(p Pair[B, M], touched map[B]bool) {
 	if b.count[p.Member]++; b.count[p.Member] == 1 {
 		b.changed[p.Member] = struct{}{}
 		touched[p.Bucket] = true
+		x.note(p, true)
 	}
 }
 
@@ -163,7 +171,86 @@ func (x *Index[K, B, M]) out(p Pair[B, M], touched map[B]bool) {
 	delete(b.count, p.Member)
 	b.changed[p.Member] = struct{}{}
 	touched[p.Bucket] = true
+	x.note(p, false)
 	if len(b.count) == 0 {
 		delete(x.buckets, p.Bucket)
 	}
+}
+
+// Follow has Settle report what comes into a bucket and leaves it, beginning with what
+// is in it. What that costs depends on how much that is, not on the size of the bucket.
+func (x *Index[K, B, M]) Follow(db *DB, b B) {
+	if x.followed[b] != nil {
+		return
+	}
+	all := map[M]bool{}
+	if held := x.buckets[b]; held != nil {
+		for m := range held.count {
+			all[m] = true
+		}
+	}
+	x.followed[b] = all
+	if len(all) > 0 {
+		x.news[b] = struct{}{}
+		db.tellOf(x, true)
+	}
+}
+
+// Unfollow is the opposite of Follow.
+func (x *Index[K, B, M]) Unfollow(b B) {
+	delete(x.followed, b)
+	delete(x.news, b)
+}
+
+// Followed returns a bucket, what came into it and what left it, both in order, if a
+// change reported by Settle is one of a bucket that is followed.
+func (x *Index[K, B, M]) Followed(ch Change) (b B, came, left []M, ok bool) {
+	d, ok := ch.value.(delta[B, M])
+	if !ok || ch.of != any(x) {
+		return b, nil, nil, false
+	}
+	return d.bucket, d.came, d.left, true
+}
+
+// delta is what a Change of a followed bucket is.
+type delta[B, M comparable] struct {
+	bucket     B
+	came, left []M
+}
+
+// note notes that a member came into a bucket or left it. One that did both is as it was.
+func (x *Index[K, B, M]) note(p Pair[B, M], came bool) {
+	of := x.followed[p.Bucket]
+	if of == nil {
+		return
+	}
+	if was, ok := of[p.Member]; ok && was != came {
+		delete(of, p.Member)
+	} else {
+		of[p.Member] = came
+	}
+	x.news[p.Bucket] = struct{}{}
+}
+
+func (x *Index[K, B, M]) tell() []Change {
+	var out []Change
+	for b := range x.news {
+		d := delta[B, M]{bucket: b}
+		for m, came := range x.followed[b] {
+			if came {
+				d.came = append(d.came, m)
+			} else {
+				d.left = append(d.left, m)
+			}
+		}
+		x.followed[b] = map[M]bool{}
+		if len(d.came)+len(d.left) == 0 {
+			continue
+		}
+		slices.SortFunc(d.came, x.order)
+		slices.SortFunc(d.left, x.order)
+		out = append(out, Change{x, b, d})
+	}
+	clear(x.news)
+	return out
 }

@@ -11,7 +11,8 @@
 //
 // What is [Func.Watch]ed is kept up to date by [DB.Settle], which reports what
 // changed. An [Index] groups keys by what a Func says of them, and is itself
-// something that other Funcs can read.
+// something that other Funcs can read. What comes into a bucket that is followed
+// ([Index.Follow]) and leaves it is reported by Settle, too.
 //
 // A DB is for one goroutine. Functions must depend on nothing but what they read
 // through their Ctx, must not read themselves, and must not change what they got.
@@ -28,6 +29,7 @@ type DB struct {
 	watched []*node // watched nodes that became stale
 	loose   []*node // nodes that nothing may depend on any more
 	stack   []*node
+	telling map[updater]struct{} // indexes that have something to tell
 }
 
 // nodeKey tells a result: the function, and its key.
@@ -56,7 +58,7 @@ type node struct {
 
 // New returns an empty DB.
 func New() *DB {
-	return &DB{rev: 1, nodes: map[nodeKey]*node{}, leaves: map[any]*node{}}
+	return &DB{rev: 1, nodes: map[nodeKey]*node{}, leaves: map[any]*node{}, telling: map[updater]struct{}{}}
 }
 
 // Change gives the functions another input, and tells which of the parts that they

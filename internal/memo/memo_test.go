@@ -181,6 +181,66 @@ func TestIndex(t *testing.T) {
 	}
 }
 
+// TestFollow changes cells at random, and compares what is told of a bucket with what is in it.
+func TestFollow(t *testing.T) {
+	b := newBook(sheet{})
+	ix := NewIndex(func(c *Ctx, k string) []Pair[bool, string] {
+		return []Pair[bool, string]{{b.sign.Get(c, k), k}}
+	}, cmp.Compare[string])
+	r := rand.New(rand.NewPCG(3, 4))
+	present, told := map[string]bool{}, map[string]bool{}
+	for step := range 3000 {
+		switch step % 500 {
+		case 100: // From here it is followed: what is there is news.
+			clear(told)
+			ix.Follow(b.db, true)
+		case 400:
+			ix.Unfollow(true)
+		}
+		k := string(rune('a' + r.IntN(8)))
+		switch {
+		case !present[k]:
+			present[k] = true
+			b.set(k, r.IntN(5)-2)
+			ix.Add(b.db, k)
+		case r.IntN(4) == 0:
+			delete(present, k)
+			ix.Remove(b.db, k)
+		default:
+			b.set(k, r.IntN(5)-2)
+		}
+		if r.IntN(2) == 0 {
+			continue
+		}
+		for _, ch := range b.db.Settle() {
+			bucket, came, left, ok := ix.Followed(ch)
+			if !ok || !bucket || len(came)+len(left) == 0 {
+				t.Fatalf("told %v: %v %v %v", bucket, came, left, ok)
+			}
+			for _, m := range came {
+				if told[m] {
+					t.Fatalf("%s came twice", m)
+				}
+				told[m] = true
+			}
+			for _, m := range left {
+				if !told[m] {
+					t.Fatalf("%s left without having come", m)
+				}
+				delete(told, m)
+			}
+		}
+		if step%500 < 100 || step%500 >= 400 {
+			continue
+		}
+		for k := range b.in {
+			if told[k] != (present[k] && b.in[k] > 0) {
+				t.Fatalf("%s: told %v, is %v with %d", k, told[k], present[k], b.in[k])
+			}
+		}
+	}
+}
+
 // TestCostOfAChange changes one of n members: how many functions run does not depend on n.
 func TestCostOfAChange(t *testing.T) {
 	runs := map[int]int{}
