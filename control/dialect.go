@@ -101,18 +101,35 @@ func (ds dialects) Parameters(c *memo.Ctx, name source.Name) v1alpha1.GatewayPar
 	return v1alpha1.GatewayParametersSpec{}
 }
 
-// Hosts returns the hosts of a table.
-func (ds dialects) Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID {
-	i, d := ds.of(table.Socket.Gateway)
-	if d == nil {
-		return nil
+// FollowHosts has the DB's Settle report which hosts come into a table and leave it.
+func (ds dialects) FollowHosts(db *memo.DB, table graph.TableID) {
+	if _, d := ds.of(table.Socket.Gateway); d != nil {
+		d.FollowHosts(db, table)
 	}
-	hosts := d.Hosts(c, table)
-	out := make([]graph.HostID, len(hosts))
-	for j, h := range hosts {
-		out[j] = hostOf{i, h}
+}
+
+// UnfollowHosts is the opposite of FollowHosts.
+func (ds dialects) UnfollowHosts(db *memo.DB, table graph.TableID) {
+	if _, d := ds.of(table.Socket.Gateway); d != nil {
+		d.UnfollowHosts(db, table)
 	}
-	return out
+}
+
+// HostsOf returns which hosts came into a table and left it, if a change is one of those.
+func (ds dialects) HostsOf(ch memo.Change) (table graph.TableID, came, left []graph.HostID, ok bool) {
+	for i, d := range ds {
+		if table, came, left, ok = d.HostsOf(ch); ok {
+			return table, hostsOf(i, came), hostsOf(i, left), true
+		}
+	}
+	return table, nil, nil, false
+}
+
+func hostsOf(dialect int, list []graph.HostID) []graph.HostID {
+	for i, h := range list {
+		list[i] = hostOf{dialect, h}
+	}
+	return list
 }
 
 // Host returns a host.

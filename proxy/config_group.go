@@ -11,7 +11,6 @@ import (
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/fetch"
-	"weir.dev/weir/xds/wire"
 )
 
 // group returns the group that a resource is used in, and whether it is used in one: all
@@ -22,7 +21,7 @@ func group(source string, kind xds.Kind, name string) (resource.ID, bool) {
 		return resource.ID{Source: source, Kind: kind, Name: resource.All}, true
 	case xds.KindVirtualHost:
 		// A name of no route configuration is that of one: it has no virtual hosts.
-		return resource.ID{Source: source, Kind: kind, Name: cmp.Or(wire.RoutesOf(name), name)}, true
+		return resource.ID{Source: source, Kind: kind, Name: cmp.Or(xds.RoutesOf(name), name)}, true
 	default:
 		return resource.ID{}, false
 	}

@@ -2,7 +2,11 @@
 
 package xds
 
-import "google.golang.org/protobuf/proto"
+import (
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/internal/treap"
+)
 
 // A Change is one resource that came, changed or went.
 type Change struct {
@@ -38,19 +42,19 @@ func Changes(old, next *Snapshot) []Change {
 }
 
 func appendChanges[M proto.Message](out []Change, kind Kind, old, next Set[M]) []Change {
-	changes(old.root, next.root, func(was, is *node[M]) bool {
-		c := Change{Kind: kind}
-		if was != nil {
-			c.Name, c.Old = was.name, was.message
+	same := func(a, b *item[M]) bool { return equal(a.message, b.message) }
+	for d := range treap.Changes(old.m, next.m, same) {
+		c := Change{Kind: kind, Name: d.Key}
+		if d.Old != nil {
+			c.Old = d.Old.message
 		}
-		if is != nil {
-			c.Name, c.Message = is.name, is.message
-			if is.origin != nil {
-				c.Origin = *is.origin
+		if d.New != nil {
+			c.Message = d.New.message
+			if d.New.origin != nil {
+				c.Origin = *d.New.origin
 			}
 		}
 		out = append(out, c)
-		return true
-	})
+	}
 	return out
 }

@@ -84,8 +84,9 @@ func UDPFilter(statPrefix, cluster string) *listenerv3.ListenerFilter {
 	})
 }
 
-// RouteConfiguration holds virtual hosts. Hosts are compared without ports: a client
-// that names the port asks for the same host.
-func RouteConfiguration(name string, hosts []*routev3.VirtualHost) *routev3.RouteConfiguration {
-	return &routev3.RouteConfiguration{Name: name, VirtualHosts: hosts, IgnorePortInHostMatching: true}
+// RouteConfiguration returns the route configuration of a table. Its virtual hosts are
+// delivered by themselves: see xds.Whole for who does not take them so. Hosts are compared
+// without ports: a client that names the port asks for the same host.
+func RouteConfiguration(name string) *routev3.RouteConfiguration {
+	return &routev3.RouteConfiguration{Name: name, Vhds: &routev3.Vhds{ConfigSource: ADS()}, IgnorePortInHostMatching: true}
 }

@@ -6,7 +6,6 @@
 package emit
 
 import (
-	"slices"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -30,8 +29,12 @@ import (
 // A Graph is what a dialect makes of a View.
 type Graph interface {
 	Gateway(c *memo.Ctx, name source.Name) *graph.Gateway
-	Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID
 	Host(c *memo.Ctx, id graph.HostID) *graph.Host
+	// FollowHosts has the DB's Settle report which hosts come into a table and leave it, and
+	// UnfollowHosts no more. HostsOf returns what one of its changes says of that, if it does.
+	FollowHosts(db *memo.DB, table graph.TableID)
+	UnfollowHosts(db *memo.DB, table graph.TableID)
+	HostsOf(ch memo.Change) (table graph.TableID, came, left []graph.HostID, ok bool)
 }
 
 // An Emitter makes messages of a Graph. It serves one memo.DB.
@@ -46,7 +49,6 @@ type Emitter struct {
 
 	frame     *memo.Func[source.Name, *frame]
 	listener  *memo.Func[graph.SocketID, *listenerv3.Listener]
-	hosts     *memo.Func[graph.TableID, []graph.HostID]
 	host      *memo.Func[graph.HostID, *hostMessage]
 	variant   *memo.Func[graph.ClusterID, *clusterv3.Cluster]
 	clusters  *uses[graph.ClusterID, *clusterv3.Cluster]
@@ -76,6 +78,7 @@ type Resources struct {
 
 type hostMessage struct {
 	message  *routev3.VirtualHost
+	origin   xds.Origin
 	clusters []graph.ClusterID
 }
 
@@ -93,7 +96,6 @@ func New(g Graph, b *backend.Backends) *Emitter {
 	}
 	e.frame = memo.NewFunc(e.makeFrame, nil)
 	e.listener = memo.NewFunc(e.makeListener, sameMessage[*listenerv3.Listener])
-	e.hosts = memo.NewFunc(g.Hosts, slices.Equal[[]graph.HostID])
 	e.host = memo.NewFunc(e.makeHost, nil)
 	e.variant = memo.NewFunc(e.makeVariant, sameMessage[*clusterv3.Cluster])
 	e.clusters = newUses(e.cluster, nil)
@@ -109,7 +111,7 @@ func sameMessage[M proto.Message](a, b M) bool { return proto.Equal(a, b) }
 
 func (e *Emitter) makeHost(c *memo.Ctx, id graph.HostID) *hostMessage {
 	h := e.graph.Host(c, id)
-	out := &hostMessage{message: &routev3.VirtualHost{Name: h.Domain, Domains: []string{h.Domain}}}
+	out := &hostMessage{message: &routev3.VirtualHost{Name: h.Domain, Domains: []string{h.Domain}}, origin: h.Origin}
 	attach.Apply(out.message, h.Overlay)
 	seen := map[graph.ClusterID]bool{}
 	for _, r := range h.Routes {

@@ -3,9 +3,8 @@
 package emit
 
 import (
+	"maps"
 	"slices"
-
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
@@ -22,6 +21,7 @@ type gateway struct {
 
 	stale     bool // something is to be written
 	tables    map[graph.TableID]bool
+	hosts     map[*host]bool
 	clusters  map[graph.ClusterID]bool
 	endpoints map[graph.ClusterID]bool
 	secrets   map[string]bool
@@ -33,9 +33,7 @@ type table struct {
 	id      graph.TableID
 	gateway source.Name
 	origin  xds.Origin
-	ids     []graph.HostID
-	hosts   []*host
-	round   int
+	hosts   map[graph.HostID]*host
 }
 
 // A host is a virtual host of a table.
@@ -43,14 +41,17 @@ type host struct {
 	id      graph.HostID
 	table   *table
 	message *hostMessage
-	round   int // in which the table was last seen to have it
+	gone    bool
 }
+
+// name is what the virtual host is delivered as.
+func (h *host) name() string { return h.table.id.Name() + "/" + h.message.message.GetName() }
 
 // Watch has Take keep a Gateway's resources up to date.
 func (e *Emitter) Watch(db *memo.DB, name source.Name) {
 	g := &gateway{
 		name: name, frame: &frame{}, resources: &Resources{rest: (&xds.Builder{}).Build("")}, stale: true,
-		tables: map[graph.TableID]bool{}, clusters: map[graph.ClusterID]bool{}, endpoints: map[graph.ClusterID]bool{}, secrets: map[string]bool{},
+		tables: map[graph.TableID]bool{}, hosts: map[*host]bool{}, clusters: map[graph.ClusterID]bool{}, endpoints: map[graph.ClusterID]bool{}, secrets: map[string]bool{},
 	}
 	e.gateways[name] = g
 	e.frame.Watch(db, name)
@@ -74,9 +75,9 @@ func (e *Emitter) Take(db *memo.DB, ch memo.Change) bool {
 		}
 		return true
 	}
-	if id, ids, ok := e.hosts.Watched(ch); ok {
-		if t := e.tables[id]; t != nil && !slices.Equal(t.ids, ids) {
-			e.rehost(db, t, ids)
+	if id, came, left, ok := e.graph.HostsOf(ch); ok {
+		if t := e.tables[id]; t != nil {
+			e.rehost(db, t, came, left)
 		}
 		return true
 	}
@@ -105,12 +106,13 @@ func (e *Emitter) reframe(db *memo.DB, g *gateway, f *frame) {
 	// What is new is used before what is old is dropped, so that what is both stays.
 	for _, t := range f.tables {
 		if known := e.tables[t.id]; known != nil {
+			g.tables[t.id] = g.tables[t.id] || known.origin != t.origin
 			known.origin = t.origin
 			continue
 		}
-		e.tables[t.id] = &table{id: t.id, gateway: g.name, origin: t.origin}
-		e.hosts.Watch(db, t.id)
-		e.rehost(db, e.tables[t.id], e.hosts.Get(db.Ctx(), t.id))
+		e.tables[t.id] = &table{id: t.id, gateway: g.name, origin: t.origin, hosts: map[graph.HostID]*host{}}
+		g.tables[t.id] = true
+		e.graph.FollowHosts(db, t.id)
 	}
 	for id := range f.clusters {
 		e.useCluster(db, g, id)
@@ -122,9 +124,9 @@ func (e *Emitter) reframe(db *memo.DB, g *gateway, f *frame) {
 		if e.tables[t.id] == nil || slices.ContainsFunc(f.tables, func(x tableRef) bool { return x.id == t.id }) {
 			continue
 		}
-		e.rehost(db, e.tables[t.id], nil)
+		e.rehost(db, e.tables[t.id], nil, slices.Collect(maps.Keys(e.tables[t.id].hosts)))
 		delete(e.tables, t.id)
-		e.hosts.Unwatch(db, t.id)
+		e.graph.UnfollowHosts(db, t.id)
 		g.tables[t.id] = true
 	}
 	for id := range old.clusters {
@@ -138,29 +140,23 @@ func (e *Emitter) reframe(db *memo.DB, g *gateway, f *frame) {
 	}
 }
 
-// rehost makes ids the virtual hosts of a table.
-func (e *Emitter) rehost(db *memo.DB, t *table, ids []graph.HostID) {
-	e.touch(t.gateway).tables[t.id] = true
-	old := t.hosts
-	t.ids, t.hosts = ids, make([]*host, len(ids))
-	t.round++
+// rehost puts virtual hosts into a table and takes others out.
+func (e *Emitter) rehost(db *memo.DB, t *table, came, left []graph.HostID) {
+	g := e.touch(t.gateway)
 	// What is new is used before what is old is dropped, so that what is both stays.
-	for i, id := range ids {
-		h := e.at[id]
-		if h == nil {
-			h = &host{id: id, table: t}
-			e.at[id] = h
-			e.host.Watch(db, id)
-			e.setHost(db, h, e.host.Get(db.Ctx(), id))
-		}
-		t.hosts[i], h.round = h, t.round
+	for _, id := range came {
+		h := &host{id: id, table: t}
+		e.at[id], t.hosts[id] = h, h
+		e.host.Watch(db, id)
+		e.setHost(db, h, e.host.Get(db.Ctx(), id))
 	}
-	for _, h := range old {
-		if h.round != t.round {
-			delete(e.at, h.id)
-			e.host.Unwatch(db, h.id)
-			e.dropHost(db, e.gateways[t.gateway], h.message)
-		}
+	for _, id := range left {
+		h := t.hosts[id]
+		h.gone, g.hosts[h] = true, true
+		delete(e.at, id)
+		delete(t.hosts, id)
+		e.host.Unwatch(db, id)
+		e.dropHost(db, g, h.message)
 	}
 }
 
@@ -172,7 +168,7 @@ func (e *Emitter) setHost(db *memo.DB, h *host, m *hostMessage) {
 	}
 	h.message = m
 	g := e.touch(h.table.gateway)
-	g.tables[h.table.id] = true
+	g.hosts[h] = true
 	for _, id := range m.clusters {
 		e.useCluster(db, g, id)
 	}
@@ -255,18 +251,7 @@ func (e *Emitter) Resources(name source.Name) *Resources {
 // write puts what changed into a Gateway's resources.
 func (e *Emitter) write(g *gateway) {
 	b := g.resources.rest.Edit()
-	for id := range g.tables {
-		t := e.tables[id]
-		if t == nil {
-			b.Routes().Delete(id.Name())
-			continue
-		}
-		hosts := make([]*routev3.VirtualHost, len(t.hosts))
-		for i, h := range t.hosts {
-			hosts[i] = h.message.message
-		}
-		b.Routes().Put(id.Name(), build.RouteConfiguration(id.Name(), hosts), t.origin)
-	}
+	e.writeTables(g, b)
 	for id := range g.clusters {
 		if m, ok := e.clusters.get(id, g.name); ok && m != nil {
 			b.Clusters().Put(id.Name(), m, xds.Origin{Object: id.Backend.String()})
@@ -298,10 +283,34 @@ func (e *Emitter) write(g *gateway) {
 	for _, l := range g.frame.endpoints {
 		b.Endpoints().Put(l.Name, l.Message, l.Origin)
 	}
-	clear(g.tables)
 	clear(g.clusters)
 	clear(g.endpoints)
 	clear(g.secrets)
 	g.gone, g.stale = nil, false
 	g.resources = &Resources{Listeners: g.frame.listeners, Limits: g.frame.limits, rest: b.Build("")}
+}
+
+// writeTables puts what changed of route configurations and virtual hosts into b.
+func (e *Emitter) writeTables(g *gateway, b *xds.Builder) {
+	for id, changed := range g.tables {
+		t := e.tables[id]
+		switch {
+		case t == nil:
+			b.Routes().Delete(id.Name())
+		case changed:
+			b.Routes().Put(id.Name(), build.RouteConfiguration(id.Name()), t.origin)
+		}
+	}
+	for h := range g.hosts {
+		if h.gone {
+			b.VirtualHosts().Delete(h.name())
+		}
+	}
+	for h := range g.hosts { // One that came may have the name of one that is gone.
+		if !h.gone {
+			b.VirtualHosts().Put(h.name(), h.message.message, h.message.origin)
+		}
+	}
+	clear(g.tables)
+	clear(g.hosts)
 }

@@ -8,7 +8,8 @@ import (
 	"weir.dev/weir/xds"
 )
 
-// Snapshot returns a snapshot of the resources of Gateways that share a fleet. What
+// Snapshot returns a snapshot of the resources of Gateways that share a fleet, for those
+// who have virtual hosts delivered; others take xds.Whole of it. What
 // did not change is shared with base, which may be nil; if nothing did, it is base.
 func Snapshot(base *xds.Snapshot, version string, of []*Resources) *xds.Snapshot {
 	var b *xds.Builder
@@ -18,6 +19,7 @@ func Snapshot(base *xds.Snapshot, version string, of []*Resources) *xds.Snapshot
 			continue
 		}
 		add(b.Routes(), r.rest.Routes())
+		add(b.VirtualHosts(), r.rest.VirtualHosts())
 		add(b.Clusters(), r.rest.Clusters())
 		add(b.Endpoints(), r.rest.Endpoints())
 		add(b.Secrets(), r.rest.Secrets())

@@ -33,6 +33,7 @@ import (
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/serve"
+	"weir.dev/weir/xds/wire"
 )
 
 // patience is how long an answer of proxies is waited for before the status says that it
@@ -75,8 +76,10 @@ type Runner struct {
 
 // gateway is a Gateway and its proxies. It is there as long as one of both is.
 type gateway struct {
-	store   *xds.Store
-	clients map[uint64]serve.Client
+	// store has virtual hosts by themselves, and whole has the same as those are served
+	// who do not take them so; nil if nobody has asked for that.
+	store, whole *xds.Store
+	clients      map[uint64]serve.Client
 	// fleet is what the View knows; nil without a Gateway.
 	fleet *source.Fleet
 	// asked are the addresses that the Gateway asks for, and reached those of its Service.
@@ -140,7 +143,23 @@ func (r *Runner) store(ctx context.Context, node *corev3.Node) (*xds.Store, erro
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.gateway(name).store, nil
+	g := r.gateway(name)
+	if slices.Contains(node.GetClientFeatures(), wire.DeliversHosts) {
+		return g.store, nil
+	}
+	if g.whole == nil {
+		g.whole = &xds.Store{}
+		g.publishWhole(nil)
+	}
+	return g.whole, nil
+}
+
+// publishWhole publishes the newest snapshot to those who do not take virtual hosts by
+// themselves; before is the one that they have. It is called with the Runner's mu.
+func (g *gateway) publishWhole(before *xds.Snapshot) {
+	if newest := g.store.Snapshot(); newest != nil && g.whole != nil {
+		g.whole.Publish(xds.Whole(newest, before, g.whole.Snapshot()))
+	}
 }
 
 // gateway returns a Gateway's, which it makes if there is none. It is called with mu.
@@ -432,6 +451,7 @@ func (r *Runner) publish(name source.Name, res *emit.Resources) {
 	}
 	r.versions++
 	g.store.Publish(next)
+	g.publishWhole(newest)
 	if len(g.clients) > 0 {
 		r.wait(g)
 	}

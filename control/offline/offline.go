@@ -99,7 +99,8 @@ func (w *World) Statuses() []*status.Update {
 	return slices.SortedFunc(maps.Values(w.statuses), func(a, b *status.Update) int { return source.CompareKeys(a.Key, b.Key) })
 }
 
-// Snapshot returns what the proxies of some Gateways need; of all, if none is named.
+// Snapshot returns what the proxies of some Gateways need, each route configuration with
+// its virtual hosts in it; of all, if none is named.
 func (w *World) Snapshot(gateways ...source.Name) *xds.Snapshot {
 	if len(gateways) == 0 {
 		gateways = w.Gateways()
@@ -110,7 +111,7 @@ func (w *World) Snapshot(gateways ...source.Name) *xds.Snapshot {
 			all = append(all, r)
 		}
 	}
-	return emit.Snapshot(nil, "1", all)
+	return xds.Whole(emit.Snapshot(nil, "1", all), nil, nil)
 }
 
 // Unread returns what is wrong with files and objects that could not be read, and so

@@ -27,18 +27,18 @@ func Names(c *memo.Ctx, k Kind) []Name {
 // List returns the objects of a kind in a namespace, by name.
 func List[T Object](c *memo.Ctx, k Kind, namespace string) []T {
 	c.Read(inNamespace{k, namespace})
-	return typed[T](Input(c).kinds[k][namespace])
+	return typed[T](Input(c).in(k, namespace))
 }
 
 // Find returns the objects that an index has under a name, by their names.
 func Find[T Object](c *memo.Ctx, x *Index, name Name) []T {
 	c.Read(indexed{x, name})
-	return typed[T](Input(c).indexes[x][name.Namespace][name.Name])
+	return typed[T](Input(c).under(x, name))
 }
 
-func typed[T Object](entries []entry) []T {
-	out := make([]T, 0, len(entries))
-	for _, e := range entries {
+func typed[T Object](l list) []T {
+	out := make([]T, 0, l.Len())
+	for _, e := range l.All() {
 		if o, ok := e.object.(T); ok {
 			out = append(out, o)
 		}

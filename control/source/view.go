@@ -4,9 +4,8 @@ package source
 
 import (
 	"maps"
-	"slices"
-	"sort"
-	"strings"
+
+	"weir.dev/weir/internal/treap"
 )
 
 // An Index finds objects of a kind by what they refer to. Keys returns the names
@@ -19,25 +18,30 @@ type Index struct {
 // A View is a set of objects at one moment. It is immutable. The zero View is empty
 // and has no indexes; make it with NewView.
 type View struct {
-	kinds   map[Kind]namespaces
-	indexes map[*Index]finders
+	kinds   map[Kind]groups   // by namespace, and there by name
+	indexes map[*Index]groups // by what they are found under, and there by name and namespace
 	byKind  map[Kind][]*Index
 }
 
+// groups are lists of objects. A changed one shares with the one before all but what is
+// around the change.
 type (
-	namespaces map[string][]entry // sorted by name
-	finders    map[string]map[string][]entry
-	entry      struct {
+	groups = treap.Map[list]
+	list   = treap.Map[entry]
+	entry  struct {
 		object Object
 		place  Place
 	}
 )
 
+// under is the key of a name by which objects are found, and of one among them.
+func under(n Name) string { return n.Name + "\x00" + n.Namespace }
+
 // NewView returns an empty View with indexes, which later Views made of it have too.
 func NewView(indexes ...*Index) *View {
-	v := &View{kinds: map[Kind]namespaces{}, indexes: map[*Index]finders{}, byKind: map[Kind][]*Index{}}
+	v := &View{kinds: map[Kind]groups{}, indexes: map[*Index]groups{}, byKind: map[Kind][]*Index{}}
 	for _, x := range indexes {
-		v.indexes[x] = finders{}
+		v.indexes[x] = groups{}
 		v.byKind[x.Kind] = append(v.byKind[x.Kind], x)
 	}
 	return v
@@ -55,8 +59,8 @@ type Change struct {
 // is different in it, for memo.DB.Change.
 func (v *View) Apply(changes []Change) (next *View, touched []any) {
 	e := &editor{
-		View: &View{kinds: maps.Clone(v.kinds), indexes: maps.Clone(v.indexes), byKind: v.byKind},
-		mine: map[any]bool{}, touched: map[any]bool{},
+		View:    &View{kinds: maps.Clone(v.kinds), indexes: maps.Clone(v.indexes), byKind: v.byKind},
+		touched: map[any]bool{},
 	}
 	for _, c := range changes {
 		e.apply(c)
@@ -81,18 +85,15 @@ type (
 	}
 )
 
-// editor changes a View that nobody else has yet. Maps are copied before they are
-// first written to; mine are those that were.
+// editor changes a View that nobody else has yet.
 type editor struct {
 	*View
-	mine    map[any]bool
 	touched map[any]bool
 }
 
 func (e *editor) apply(c Change) {
 	k := c.Key
-	kind := e.kinds[k.Kind]
-	old, had := kind.get(k.Name)
+	old, had := e.get(k)
 	if c.Object == nil && !had {
 		return
 	}
@@ -101,112 +102,72 @@ func (e *editor) apply(c Change) {
 	if had != (c.Object != nil) {
 		e.touched[allOf{k.Kind}] = true
 	}
-	if !e.mine[allOf{k.Kind}] {
-		kind = maps.Clone(kind)
-		if kind == nil {
-			kind = namespaces{}
-		}
-		e.kinds[k.Kind], e.mine[allOf{k.Kind}] = kind, true
-	}
 	now := entry{c.Object, c.Place}
-	own := inNamespace{k.Kind, k.Namespace}
-	kind[k.Namespace] = e.put(kind[k.Namespace], own, k.Name, now, c.Object != nil)
-	if len(kind[k.Namespace]) == 0 {
-		delete(kind, k.Namespace)
-	}
+	e.kinds[k.Kind] = put(e.kinds[k.Kind], k.Namespace, k.Name.Name, now)
 	for _, x := range e.byKind[k.Kind] {
 		if had {
-			e.index(x, x.Keys(old.object), k.Name, entry{}, false)
+			e.index(x, x.Keys(old.object), k.Name, entry{})
 		}
 		if c.Object != nil {
-			e.index(x, x.Keys(c.Object), k.Name, now, true)
+			e.index(x, x.Keys(c.Object), k.Name, now)
 		}
 	}
 }
 
-// index puts an entry under names of x, or takes it away.
-func (e *editor) index(x *Index, names []Name, of Name, now entry, present bool) {
-	if len(names) == 0 {
-		return
-	}
-	if !e.mine[x] {
-		e.indexes[x], e.mine[x] = maps.Clone(e.indexes[x]), true
-	}
+// index puts an entry under names of x or, if it has no object, takes it away.
+func (e *editor) index(x *Index, names []Name, of Name, now entry) {
 	for _, n := range names {
-		own := struct {
-			x         *Index
-			namespace string
-		}{x, n.Namespace}
-		in := e.indexes[x][n.Namespace]
-		if !e.mine[own] {
-			in = maps.Clone(in)
-			if in == nil {
-				in = map[string][]entry{}
-			}
-			e.indexes[x][n.Namespace], e.mine[own] = in, true
-		}
-		key := indexed{x, n}
-		e.touched[key] = true
-		in[n.Name] = e.put(in[n.Name], key, of, now, present)
-		if len(in[n.Name]) == 0 {
-			delete(in, n.Name)
-		}
+		e.touched[indexed{x, n}] = true
+		e.indexes[x] = put(e.indexes[x], under(n), under(of), now)
 	}
 }
 
-// put returns a sorted list with the entry called name replaced, added or, if it is
-// not present, removed. The list that own names is copied first, unless it was.
-func (e *editor) put(list []entry, own any, name Name, now entry, present bool) []entry {
-	if !e.mine[own] {
-		list, e.mine[own] = slices.Clone(list), true
+// put puts an entry into a group or, if it has no object, takes it away.
+func put(all groups, group, name string, now entry) groups {
+	l, _ := all.Get(group)
+	if now.object != nil {
+		return all.Put(group, l.Put(name, now))
 	}
-	i, found := search(list, name)
-	switch {
-	case found && present:
-		list[i] = now
-	case found:
-		list = slices.Delete(list, i, i+1)
-	case present:
-		list = slices.Insert(list, i, now)
+	if l = l.Delete(name); l.Len() == 0 {
+		return all.Delete(group)
 	}
-	return list
+	return all.Put(group, l)
 }
 
-func search(list []entry, name Name) (int, bool) {
-	return sort.Find(len(list), func(i int) int {
-		o := list[i].object
-		if c := strings.Compare(name.Name, o.GetName()); c != 0 {
-			return c
-		}
-		return strings.Compare(name.Namespace, o.GetNamespace())
-	})
+func (v *View) get(k Key) (entry, bool) {
+	l, _ := v.kinds[k.Kind].Get(k.Namespace)
+	return l.Get(k.Name.Name)
 }
 
-func (n namespaces) get(name Name) (entry, bool) {
-	list := n[name.Namespace]
-	if i, ok := search(list, name); ok {
-		return list[i], true
-	}
-	return entry{}, false
+// under returns what an index has under a name.
+func (v *View) under(x *Index, n Name) list {
+	l, _ := v.indexes[x].Get(under(n))
+	return l
+}
+
+// in returns the objects of a kind in a namespace.
+func (v *View) in(k Kind, namespace string) list {
+	l, _ := v.kinds[k].Get(namespace)
+	return l
 }
 
 // Get returns an object, or nil.
 func (v *View) Get(k Key) Object {
-	e, _ := v.kinds[k.Kind].get(k.Name)
+	e, _ := v.get(k)
 	return e.object
 }
 
 // Place tells where an object stands.
 func (v *View) Place(k Key) Place {
-	e, _ := v.kinds[k.Kind].get(k.Name)
+	e, _ := v.get(k)
 	return e.place
 }
 
 // Names returns where the objects of a kind are, in order.
 func (v *View) Names(k Kind) []Name {
 	var out []Name
-	for _, ns := range slices.Sorted(maps.Keys(v.kinds[k])) {
-		for _, e := range v.kinds[k][ns] {
+	for _, l := range v.kinds[k].All() {
+		for _, e := range l.All() {
 			out = append(out, NameOf(e.object))
 		}
 	}
@@ -217,8 +178,8 @@ func (v *View) Names(k Kind) []Name {
 func (v *View) Len() int {
 	n := 0
 	for _, kind := range v.kinds {
-		for _, list := range kind {
-			n += len(list)
+		for _, l := range kind.All() {
+			n += l.Len()
 		}
 	}
 	return n

@@ -34,8 +34,12 @@ type Options struct {
 	// Next, if not nil, does so in place of Decode, and is given what was made of the
 	// message before, nil if there is none: what has not changed may be taken from it.
 	Next func(m proto.Message, before any) (any, error)
+	// Members, if not nil, does so of a group in place of Next: before is what it made of the
+	// members before, and put and gone are what is different now. Without before they are all
+	// there is.
+	Members func(put []Member, gone []string, before any) (any, error)
 	// Share, if not nil, lets all watches of a resource with the same Share have what
-	// the first of them decoded. Next needs it.
+	// the first of them decoded. Next and Members need it.
 	Share any
 	// Changed is told each new value, the first included, in order.
 	Changed func(any)
@@ -81,8 +85,20 @@ type topic struct {
 
 	// members are those of a group; merging is held while they change.
 	merging sync.Mutex
-	members []Member
-	begun   bool // it is known what there is
+	members map[string]proto.Message // guarded by mu, too; nil if none have come
+	begun   bool                     // it is known what there is
+}
+
+// known tells that there is a value. It is called with mu.
+func (t *topic) known() bool { return t.message != nil || t.members != nil }
+
+// content is the message of a resource or group; nil if there is none. It is called with
+// mu.
+func (t *topic) content() proto.Message {
+	if t.members == nil {
+		return t.message
+	}
+	return container(t.id, inOrder(t.members))
 }
 
 // OnWanted has f told of each resource that is watched or no more, those watched
@@ -179,14 +195,19 @@ func (d *Directory) Watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o
 	defer t.mu.Unlock()
 	t.watches[w] = struct{}{}
 	d.serve(w, cs)
-	if t.message == nil && key == Snapshot && grouped(kind) {
-		t.message = container(t.id, nil) // What a snapshot does not have does not come later.
+	if t.members == nil && key == Snapshot && grouped(kind) {
+		t.members = map[string]proto.Message{} // What a snapshot does not have does not come later.
 	}
-	if t.message == nil {
+	if !t.known() {
 		w.limit(cs)
 		return w, nil
 	}
-	v, err := t.decode(w, t.message, t.values)
+	v, err := t.value(w, func() (any, error) {
+		if t.members != nil {
+			return w.decodeGroup(t.id, inOrder(t.members), t.values[o.Share])
+		}
+		return w.decode(t.message, t.values)
+	})
 	if err != nil {
 		w.refuse(err)
 		d.report(t.id, err)
@@ -267,7 +288,7 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 	d.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.message != nil && (t.message == m || !grouped(id.Kind) && proto.Equal(t.message, m)) {
+	if t.message != nil && (t.message == m || proto.Equal(t.message, m)) {
 		t.version, t.refused = version, nil
 		t.each(func(w *Watch) {
 			w.o.Stats.Accepted(version, 0)
@@ -275,29 +296,39 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 		})
 		return nil
 	}
-	began, before := time.Now(), t.values
+	began := time.Now()
+	err := t.replace(began, version, func(w *Watch, before map[any]any) (any, error) {
+		return t.value(w, func() (any, error) { return w.decode(m, before) })
+	})
+	if err != nil {
+		t.refused = &Refused{m, version, began, err}
+		return err
+	}
+	t.message, t.version, t.updated, t.refused = m, version, began, nil
+	return nil
+}
+
+// replace gives all watches of a topic a new value, each what decode makes for it: all, or
+// none if one of them cannot use it.
+func (t *topic) replace(began time.Time, version string, decode func(w *Watch, before map[any]any) (any, error)) error {
+	before := t.values
 	t.values = map[any]any{}
 	decoded := make(map[*Watch]any, len(t.watches))
-	var errs []error
 	for w := range t.watches {
-		v, err := t.decode(w, m, before)
-		if err != nil {
-			errs = append(errs, err)
-			break // They all say the same.
+		v, err := decode(w, before)
+		if err == nil {
+			decoded[w] = v
+			continue
 		}
-		decoded[w] = v
-	}
-	if err := errors.Join(errs...); err != nil {
 		for w, v := range decoded {
 			if w.o.Dropped != nil {
 				w.o.Dropped(v)
 			}
 		}
-		t.values, t.refused = before, &Refused{m, version, time.Now(), err}
+		t.values = before
 		t.each(func(w *Watch) { w.refuse(err) })
-		return err
+		return err // They all say the same.
 	}
-	t.message, t.version, t.updated, t.refused = m, version, time.Now(), nil
 	for w, v := range decoded {
 		w.tell(v, version, began)
 		w.setReady()
@@ -319,8 +350,8 @@ func (d *Directory) Remove(id ID) {
 	d.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	had := t.message != nil
-	t.message, t.version, t.refused = nil, "", nil
+	had := t.known()
+	t.message, t.members, t.version, t.refused = nil, nil, "", nil
 	clear(t.values)
 	t.each(func(w *Watch) {
 		if had && w.o.Gone != nil {
@@ -373,25 +404,27 @@ func (t *topic) each(f func(*Watch)) {
 	}
 }
 
-// decode makes the value of a message for a watch; before are those of the message before.
-func (t *topic) decode(w *Watch, m proto.Message, before map[any]any) (any, error) {
+// value is what decode makes for a watch, or has made for another of the same Share.
+func (t *topic) value(w *Watch, decode func() (any, error)) (any, error) {
 	if w.o.Share == nil {
-		return w.o.Decode(m)
+		return decode()
 	}
 	if v, ok := t.values[w.o.Share]; ok {
 		return v, nil
 	}
-	var v any
-	var err error
-	if w.o.Next != nil {
-		v, err = w.o.Next(m, before[w.o.Share])
-	} else {
-		v, err = w.o.Decode(m)
-	}
+	v, err := decode()
 	if err == nil {
 		t.values[w.o.Share] = v
 	}
 	return v, err
+}
+
+// decode makes the value of a message; before are those of the message before.
+func (w *Watch) decode(m proto.Message, before map[any]any) (any, error) {
+	if w.o.Next != nil && w.o.Share != nil {
+		return w.o.Next(m, before[w.o.Share])
+	}
+	return w.o.Decode(m)
 }
 
 func (w *Watch) tell(v any, version string, began time.Time) {
@@ -441,7 +474,7 @@ func (d *Directory) List(kind xds.Kind) []Resource {
 	d.mu.Unlock()
 	for i, t := range topics {
 		t.mu.Lock()
-		out[i].Message, out[i].Version, out[i].Updated, out[i].Refused = t.message, t.version, t.updated, t.refused
+		out[i].Message, out[i].Version, out[i].Updated, out[i].Refused = t.content(), t.version, t.updated, t.refused
 		t.mu.Unlock()
 	}
 	slices.SortFunc(out, func(a, b Resource) int {

@@ -3,9 +3,10 @@
 package resource
 
 import (
-	"cmp"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -32,58 +33,52 @@ type Member struct {
 
 // Merge puts members into a group and takes others out. If the group cannot be used as it
 // then is, it is tried with fewer of those put: what can be used is, and the others are
-// returned, by name, with the reason. The members put before stay in their place.
+// returned, by name, with the reason.
 func (d *Directory) Merge(id ID, put []Member, gone []string, version string) map[string]error {
 	d.mu.Lock()
 	t := d.topic(id)
 	d.mu.Unlock()
 	t.merging.Lock()
 	defer t.merging.Unlock()
-	out := map[string]bool{}
-	for _, n := range gone {
-		if _, is := slices.BinarySearchFunc(t.members, Member{Name: n}, byName); is {
-			out[n] = true
-		}
-	}
-	put = slices.SortedStableFunc(slices.Values(put), byName)
-	var refused map[string]error
-	if len(put) == 0 && len(out) == len(t.members) && (!t.begun || len(out) > 0) {
+	gone = t.there(slices.Compact(slices.Sorted(slices.Values(gone))))
+	put = lastOfEach(put)
+	if len(put) == 0 && len(gone) == len(t.members) && (!t.begun || len(gone) > 0) {
 		defer t.empty()
 	}
-	if len(put)+len(out) == 0 && t.begun {
+	if len(put)+len(gone) == 0 && t.begun {
 		return nil // A request has asked for what there is not.
 	}
+	d.mu.Lock()
+	t.held = true
+	d.mu.Unlock()
 	t.begun = true
-	if len(put) > 0 && d.merge(id, t, put, out, version, &refused) || len(put) > 0 && len(out) == 0 {
-		return refused
-	}
-	// None was put: what is left was good before.
-	next := merged(t.members, nil, out)
-	if err := d.Set(id, container(id, next), version); err == nil {
-		t.members = next
+	var refused map[string]error
+	t.mergeSome(put, gone, version, &refused)
+	if gone = t.there(gone); len(gone) > 0 && len(put) > 0 {
+		t.mergeSome(nil, gone, version, &refused) // Nothing that was put can be used.
 	}
 	return refused
 }
 
-// merge reports whether any could be put, and so those that are gone taken out.
-func (d *Directory) merge(id ID, t *topic, put []Member, gone map[string]bool, version string, refused *map[string]error) bool {
-	next := merged(t.members, put, gone)
-	err := d.Set(id, container(id, next), version)
+// there are those of some names that are members. It is called with merging.
+func (t *topic) there(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return t.members[n] == nil })
+}
+
+func (t *topic) mergeSome(put []Member, gone []string, version string, refused *map[string]error) {
+	err := t.merge(put, gone, version)
 	switch {
-	case err == nil:
-		t.members = next
-		return true
+	case err == nil, len(put) == 0: // What is left was good before.
 	case len(put) > 1:
 		half := len(put) / 2
-		first := d.merge(id, t, put[:half], gone, version, refused)
-		return d.merge(id, t, put[half:], gone, version, refused) || first
+		t.mergeSome(put[:half], gone, version, refused)
+		t.mergeSome(put[half:], t.there(gone), version, refused)
 	default:
 		if *refused == nil {
 			*refused = map[string]error{}
 		}
 		(*refused)[put[0].Name] = err
 	}
-	return false
 }
 
 // empty tells those who watch a group that it has no members.
@@ -97,37 +92,99 @@ func (t *topic) empty() {
 	})
 }
 
-func byName(a, b Member) int { return strings.Compare(a.Name, b.Name) }
-
-// merged is a list of members, in the order of their names, with others put in and gone
-// taken out. Put is in order, too; of two of a name the last counts.
-func merged(list, put []Member, gone map[string]bool) []Member {
-	out := make([]Member, 0, len(list)+len(put))
-	for len(list) > 0 || len(put) > 0 {
-		order := -1
-		switch {
-		case len(list) == 0:
-			order = 1
-		case len(put) > 0:
-			order = cmp.Compare(list[0].Name, put[0].Name)
+// lastOfEach is members in the order of their names; of several of a name the last counts.
+func lastOfEach(put []Member) []Member {
+	put = slices.SortedStableFunc(slices.Values(put), byName)
+	out := put[:0]
+	for i, m := range put {
+		if i+1 == len(put) || put[i+1].Name != m.Name {
+			out = append(out, m)
 		}
-		if order < 0 {
-			if !gone[list[0].Name] {
-				out = append(out, list[0])
-			}
-			list = list[1:]
-			continue
-		}
-		if order == 0 {
-			list = list[1:]
-		}
-		if len(put) == 1 || put[0].Name != put[1].Name {
-			out = append(out, put[0])
-		}
-		put = put[1:]
 	}
 	return out
 }
+
+// merge tells all who watch a group what changes in it. An error tells why one of them
+// cannot use that: then none has it.
+func (t *topic) merge(put []Member, gone []string, version string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	began := time.Now()
+	next := merge{put: put, gone: gone, members: t.members}
+	err := t.replace(began, version, func(w *Watch, before map[any]any) (any, error) {
+		return t.value(w, func() (any, error) { return next.decode(w, t.id, before) })
+	})
+	if err != nil {
+		t.refused = &Refused{container(t.id, put), version, began, err}
+		return err
+	}
+	if t.members == nil {
+		t.members = map[string]proto.Message{}
+	}
+	for _, n := range gone {
+		delete(t.members, n)
+	}
+	for _, m := range put {
+		t.members[m.Name] = m.Message
+	}
+	t.version, t.updated, t.refused = version, began, nil
+	return nil
+}
+
+// merge is a change of a group.
+type merge struct {
+	put     []Member
+	gone    []string
+	members map[string]proto.Message // before
+	whole   []Member                 // after, in the order of their names; nil if nobody needs it
+}
+
+// decode makes the value of the group as it then is for a watch.
+func (m *merge) decode(w *Watch, id ID, before map[any]any) (any, error) {
+	old := before[w.o.Share]
+	if w.o.Members != nil && old != nil {
+		return w.o.Members(m.put, m.gone, old)
+	}
+	if m.whole == nil {
+		m.whole = m.all()
+	}
+	return w.decodeGroup(id, m.whole, old)
+}
+
+func (m *merge) all() []Member {
+	all := make(map[string]proto.Message, len(m.members)+len(m.put))
+	maps.Copy(all, m.members)
+	for _, n := range m.gone {
+		delete(all, n)
+	}
+	for _, p := range m.put {
+		all[p.Name] = p.Message
+	}
+	return inOrder(all)
+}
+
+// decodeGroup makes of all members of a group what Changed is given.
+func (w *Watch) decodeGroup(id ID, all []Member, before any) (any, error) {
+	switch {
+	case w.o.Members != nil:
+		return w.o.Members(all, nil, nil)
+	case w.o.Next != nil:
+		return w.o.Next(container(id, all), before)
+	}
+	return w.o.Decode(container(id, all))
+}
+
+// inOrder is the members of a group in the order of their names.
+func inOrder(members map[string]proto.Message) []Member {
+	out := make([]Member, 0, len(members))
+	for n, m := range members {
+		out = append(out, Member{n, m})
+	}
+	slices.SortFunc(out, byName)
+	return out
+}
+
+func byName(a, b Member) int { return strings.Compare(a.Name, b.Name) }
 
 // container is the message of a group.
 func container(id ID, members []Member) proto.Message {

@@ -5,6 +5,7 @@ package resource
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -82,41 +83,86 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// A list that is merged is the map that it would be, in order.
-func TestMerged(t *testing.T) {
+// Who takes members one by one is told what has changed, and has in the end what there is;
+// who comes later, too.
+func TestMembers(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	var list []Member
-	want := map[string]proto.Message{}
-	for range 500 {
-		var put []Member
-		gone := map[string]bool{}
-		for range r.IntN(6) {
-			m := Member{fmt.Sprint(r.IntN(40)), vhost("v", "d")}
-			put = append(put, m)
-		}
-		for range r.IntN(6) {
-			gone[fmt.Sprint(r.IntN(40))] = true
-		}
-		for n := range gone {
-			delete(want, n)
-		}
-		for _, m := range put {
-			want[m.Name] = m.Message
-		}
-		slices.SortStableFunc(put, byName)
-		before := slices.Clone(list)
-		next := merged(list, put, gone)
-		if !slices.Equal(before, list) {
-			t.Fatal("the list before has changed")
-		}
-		if list = next; len(list) != len(want) || !slices.IsSortedFunc(list, byName) {
-			t.Fatalf("%d members in order %v, want %d", len(list), slices.IsSortedFunc(list, byName), len(want))
-		}
-		for _, m := range list {
-			if want[m.Name] != m.Message {
-				t.Fatalf("%s is another", m.Name)
+	d := NewDirectory(nil)
+	d.Aggregated = true
+	id := ID{ADS, xds.KindVirtualHost, "r"}
+	given := 0
+	var have map[string]string
+	o := Options{
+		Share: t,
+		Members: func(put []Member, gone []string, before any) (any, error) {
+			given += len(put) + len(gone)
+			old, _ := before.(map[string]string)
+			next := maps.Clone(old)
+			if next == nil {
+				next = map[string]string{}
 			}
+			for _, n := range gone {
+				if _, ok := next[n]; !ok {
+					t.Errorf("%s goes, and was not there", n)
+				}
+				delete(next, n)
+			}
+			for _, m := range put {
+				domain := m.Message.(*routev3.VirtualHost).GetDomains()[0]
+				if domain == "bad" {
+					return nil, errors.New("bad")
+				}
+				next[m.Name] = domain
+			}
+			return next, nil
+		},
+		Changed: func(v any) { have = v.(map[string]string) },
+	}
+	w, err := d.Watch(forever, xds.KindVirtualHost, "r", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	want := map[string]string{}
+	for step := range 500 {
+		var put []Member
+		var gone []string
+		named := map[string]bool{}
+		for range r.IntN(6) {
+			name := fmt.Sprint("r/", r.IntN(40))
+			if named[name] {
+				continue
+			}
+			named[name] = true
+			domain := fmt.Sprint(step)
+			switch r.IntN(5) {
+			case 0:
+				gone = append(gone, name)
+				delete(want, name)
+				continue
+			case 1:
+				domain = "bad"
+			default:
+				want[name] = domain
+			}
+			put = append(put, Member{name, vhost("v", domain)})
 		}
+		d.Merge(id, put, gone, "1")
+		if !maps.Equal(have, want) && step > 0 {
+			t.Fatalf("step %d: have %v, want %v", step, have, want)
+		}
+	}
+	if given = 0; len(d.Merge(id, []Member{{"r/new", vhost("v", "new")}}, nil, "1")) > 0 || given != 1 {
+		t.Errorf("of one that came %d were given", given)
+	}
+	early := have
+	later, err := d.Watch(forever, xds.KindVirtualHost, "r", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer later.Close()
+	if list := d.List(xds.KindVirtualHost); !maps.Equal(have, early) || len(list[0].Message.(*routev3.RouteConfiguration).GetVirtualHosts()) != len(early) {
+		t.Errorf("who comes later has %v, want %v", have, early)
 	}
 }
 

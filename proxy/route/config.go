@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -118,12 +119,8 @@ type compiler struct {
 	scratch  *sync.Pool
 	shared   *sharing
 	encoded  []byte // memory for messages
-	// delivered tells that virtual hosts were delivered on their own. Of them there are
-	// own before, which stand in the route configuration itself.
-	delivered bool
-	own       int
-	maxBody   uint64
-	pseudo    bool // headers to set may be pseudo-header fields
+	maxBody  uint64
+	pseudo   bool // headers to set may be pseudo-header fields
 }
 
 // at returns a compiler for a field below.
@@ -135,15 +132,6 @@ func (c *compiler) at(format string, args ...any) *compiler {
 	}
 	d.path += p
 	return &d
-}
-
-// atHost returns a compiler for a virtual host. One that was delivered on its own has no
-// place in the message of the route configuration.
-func (c *compiler) atHost(i int, v *routev3.VirtualHost) *compiler {
-	if c.delivered && i >= c.own {
-		return c.at("virtual_hosts[%s]", v.GetName())
-	}
-	return c.at("virtual_hosts[%d]", i)
 }
 
 // reject records a problem that the table cannot stand with.
@@ -184,14 +172,14 @@ func (c *compiler) table(rc *routev3.RouteConfiguration) *Table {
 	for i, v := range from.hosts {
 		vh, s := before.find(c, i, v)
 		if vh == nil {
-			vc := c.atHost(i, v)
+			vc := c.at("virtual_hosts[%d]", i)
 			vc.constraints(v.ValidateAll())
 			vh = vc.virtualHost(v, t)
 		}
 		t.VirtualHosts, from.sums = append(t.VirtualHosts, vh), append(from.sums, s)
 	}
-	if t.hosts == nil || !sameDomains(t.from.hosts, from.hosts) {
-		t.hosts = c.index(from.hosts)
+	if t.hosts == nil || !slices.Equal(before.hosts, t.VirtualHosts) {
+		t.hosts = c.index(t.VirtualHosts, from.hosts)
 	}
 	if rc.GetVhds() != nil {
 		from.rc = rc
@@ -203,7 +191,9 @@ func (c *compiler) table(rc *routev3.RouteConfiguration) *Table {
 		validate = v.Value
 	}
 	if validate && c.ctx.HasCluster != nil {
-		c.checkClusters(t)
+		for i, vh := range t.VirtualHosts {
+			c.at("virtual_hosts[%d]", i).checkClusters(vh)
+		}
 	}
 	return t
 }
@@ -250,35 +240,40 @@ func (c *compiler) base(rc *routev3.RouteConfiguration) *Table {
 }
 
 // index enters the domains of all virtual hosts.
-func (c *compiler) index(all []*routev3.VirtualHost) *hosts {
-	h := newHosts()
-	for i, v := range all {
-		for j, d := range v.GetDomains() {
-			if d == "" {
-				c.atHost(i, v).at("domains[%d]", j).reject("is empty: name a host, a wildcard or \"*\"")
-				continue
-			}
-			if has := h.add(d, int32(i)); has != noHost {
-				c.atHost(i, v).at("domains[%d]", j).reject("domain %q is in virtual host %q already: a domain may stand once in a route configuration", d, all[has].GetName())
-			}
-		}
+func (c *compiler) index(all []*VirtualHost, from []*routev3.VirtualHost) *hosts {
+	h, by := newHosts(), new(edit)
+	for i, v := range from {
+		c.at("virtual_hosts[%d]", i).domains(h, by, v, all[i])
 	}
 	return h
 }
 
-// checkClusters rejects routes to clusters that do not exist.
-func (c *compiler) checkClusters(t *Table) {
-	var names []string
-	for i, vh := range t.VirtualHosts {
-		vh.eachRoute(func(j int, r *Route) {
-			names = r.ClusterNames(names[:0])
-			for _, n := range names {
-				if !c.ctx.HasCluster(n) {
-					c.at("virtual_hosts[%d].routes[%d]", i, j).reject("cluster %q does not exist: define it, or set validate_clusters to false", n)
-				}
-			}
-		})
+// domains enters the domains of a virtual host.
+func (c *compiler) domains(h *hosts, by *edit, v *routev3.VirtualHost, vh *VirtualHost) {
+	for j, d := range v.GetDomains() {
+		if d == "" {
+			c.at("domains[%d]", j).reject("is empty: name a host, a wildcard or \"*\"")
+			continue
+		}
+		if has := h.get(d); has != nil {
+			c.at("domains[%d]", j).reject("domain %q is in virtual host %q already: a domain may stand once in a route configuration", d, has.Name)
+			continue
+		}
+		h.set(by, d, vh)
 	}
+}
+
+// checkClusters rejects routes to clusters that do not exist.
+func (c *compiler) checkClusters(vh *VirtualHost) {
+	var names []string
+	vh.eachRoute(func(j int, r *Route) {
+		names = r.ClusterNames(names[:0])
+		for _, n := range names {
+			if !c.ctx.HasCluster(n) {
+				c.at("routes[%d]", j).reject("cluster %q does not exist: define it, or set validate_clusters to false", n)
+			}
+		}
+	})
 }
 
 // eachRoute calls f with every route, those of a matcher numbered on.

@@ -4,7 +4,6 @@ package route
 
 import (
 	"crypto/sha256"
-	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -19,7 +18,7 @@ import (
 type origin struct {
 	rc      *routev3.RouteConfiguration // nil unless virtual hosts are delivered for it
 	base    sum                         // of all but its virtual hosts
-	hosts   []*routev3.VirtualHost      // those of the table, in its order
+	hosts   []*routev3.VirtualHost      // those of VirtualHosts, in that order
 	sums    []sum                       // theirs
 	levels  []*level                    // the table's own, if it says anything
 	mirrors []Mirror
@@ -32,16 +31,6 @@ func (t *Table) HostSource() *corev3.ConfigSource {
 	return t.from.rc.GetVhds().GetConfigSource()
 }
 
-// WithHosts compiles the table anew with virtual hosts that were delivered for it, after
-// its own. What ctx.Before has of it is taken from there, as by Compile.
-func (t *Table) WithHosts(hosts []*routev3.VirtualHost, ctx Context) (*Table, []Problem) {
-	rc := withoutHosts(t.from.rc)
-	rc.VirtualHosts = slices.Concat(t.from.rc.GetVirtualHosts(), hosts)
-	c := newCompiler(ctx)
-	c.delivered, c.own = true, len(t.from.rc.GetVirtualHosts())
-	return c.compile(rc)
-}
-
 // IgnoresPort tells that the port of a request's host does not count.
 func (t *Table) IgnoresPort() bool { return t.ignorePort }
 
@@ -49,10 +38,7 @@ func (t *Table) IgnoresPort() bool { return t.ignorePort }
 // if that much has not changed.
 func (c *compiler) begun(rc *routev3.RouteConfiguration) *Table {
 	base := withoutHosts(rc)
-	c.maxBody = defaultMaxBody
-	if m := rc.GetMaxDirectResponseBodySizeBytes(); m != nil {
-		c.maxBody = uint64(m.Value)
-	}
+	c.bounds(rc)
 	var t *Table
 	if b := c.ctx.Before; b != nil && b.from.base == c.sum(base) {
 		again := *b
@@ -64,6 +50,14 @@ func (c *compiler) begun(rc *routev3.RouteConfiguration) *Table {
 	}
 	c.scratch, c.shared = t.common.scratch, t.from.shared
 	return t
+}
+
+// bounds reads how large a direct response may be.
+func (c *compiler) bounds(rc *routev3.RouteConfiguration) {
+	c.maxBody = defaultMaxBody
+	if m := rc.GetMaxDirectResponseBodySizeBytes(); m != nil {
+		c.maxBody = uint64(m.Value)
+	}
 }
 
 // withoutHosts is a route configuration without its virtual hosts. It has the rest in
@@ -132,12 +126,4 @@ func (l *lookup) place(i int, name string) (int, bool) {
 	}
 	j, ok := l.byName[name]
 	return j, ok
-}
-
-// sameDomains reports whether the domains of two lists of virtual hosts make the same
-// index.
-func sameDomains(a, b []*routev3.VirtualHost) bool {
-	return slices.EqualFunc(a, b, func(x, y *routev3.VirtualHost) bool {
-		return x == y || slices.Equal(x.GetDomains(), y.GetDomains())
-	})
 }

@@ -9,59 +9,68 @@ import "strings"
 // (foo.*), and last "*". A wildcard stands for at least one character.
 // Domains are compared without case.
 //
-// It knows virtual hosts by their numbers, so that tables whose virtual hosts differ, but
-// not their domains, have it in common.
+// A copy can be edited: it shares with the one before what has not changed.
 type hosts struct {
-	exact  map[string]int32
-	suffix trie // of the domains read from the right, without their '*'
-	prefix trie
-	any    int32
-	other  bool // there is a domain other than "*"
+	exact  names[*VirtualHost]
+	suffix trie[*VirtualHost] // of the domains read from the right, without their '*'
+	prefix trie[*VirtualHost]
+	any    *VirtualHost
+	others int // how many domains there are besides "*"
 }
 
-// noHost is the number of no virtual host.
-const noHost = -1
+func newHosts() *hosts { return &hosts{exact: newNames[*VirtualHost]()} }
 
-func newHosts() *hosts { return &hosts{exact: map[string]int32{}, any: noHost} }
+// get returns the virtual host of a domain, or nil.
+func (h *hosts) get(domain string) *VirtualHost {
+	d := strings.ToLower(domain)
+	var vh *VirtualHost
+	switch {
+	case d == "*":
+		vh = h.any
+	case d[0] == '*':
+		vh, _ = h.suffix.find(reversed(d[1:]))
+	case d[len(d)-1] == '*':
+		vh, _ = h.prefix.find(d[:len(d)-1])
+	default:
+		vh, _ = h.exact.get(d)
+	}
+	return vh
+}
 
-// add enters a domain of a virtual host, and returns which has it already, or noHost. No
-// domain may be entered twice.
-func (h *hosts) add(domain string, vh int32) int32 {
+// set makes vh the virtual host of a domain that has none.
+func (h *hosts) set(by *edit, domain string, vh *VirtualHost) {
 	d := strings.ToLower(domain)
 	if d == "*" {
-		if h.any != noHost {
-			return h.any
-		}
 		h.any = vh
-		return noHost
+		return
 	}
-	h.other = true
+	h.others++
 	switch {
 	case d[0] == '*':
-		return h.addWildcard(&h.suffix, reversed(d[1:]), vh)
+		*h.suffix.slot(by, reversed(d[1:])) = vh
 	case d[len(d)-1] == '*':
-		return h.addWildcard(&h.prefix, d[:len(d)-1], vh)
+		*h.prefix.slot(by, d[:len(d)-1]) = vh
+	default:
+		h.exact.put(by, d, vh)
 	}
-	if old, ok := h.exact[d]; ok {
-		return old
-	}
-	h.exact[d] = vh
-	return noHost
 }
 
-func (h *hosts) addWildcard(t *trie, key string, vh int32) int32 {
-	rest := []byte(key)
-	n := &t.root
-	for len(rest) > 0 {
-		if n, rest = t.next(n, rest); n == nil {
-			break
-		}
+// drop takes away a domain that has a virtual host.
+func (h *hosts) drop(by *edit, domain string) {
+	d := strings.ToLower(domain)
+	if d == "*" {
+		h.any = nil
+		return
 	}
-	if n != nil && len(n.ids) > 0 {
-		return n.ids[0]
+	h.others--
+	switch {
+	case d[0] == '*':
+		h.suffix.drop(by, reversed(d[1:]))
+	case d[len(d)-1] == '*':
+		h.prefix.drop(by, d[:len(d)-1])
+	default:
+		h.exact.drop(by, d)
 	}
-	t.add(key, vh)
-	return noHost
 }
 
 func reversed(s string) string {
@@ -72,14 +81,14 @@ func reversed(s string) string {
 	return string(b)
 }
 
-// find returns the virtual host of a host as it stands in the request, or noHost.
-func (h *hosts) find(host []byte) int32 {
+// find returns the virtual host of a host as it stands in the request, or nil.
+func (h *hosts) find(host []byte) *VirtualHost {
 	var room, back [256]byte
 	low := append(room[:0], host...)
 	for i, c := range low {
 		low[i] = lower(c)
 	}
-	if vh, ok := h.exact[string(low)]; ok {
+	if vh, ok := h.exact.bytes(low); ok {
 		return vh
 	}
 	if len(h.suffix.root.child) > 0 {
@@ -87,12 +96,12 @@ func (h *hosts) find(host []byte) int32 {
 		for i, c := range low {
 			rev[len(low)-1-i] = c
 		}
-		if vh := longest(&h.suffix, rev); vh != noHost {
+		if vh := longest(&h.suffix, rev); vh != nil {
 			return vh
 		}
 	}
 	if len(h.prefix.root.child) > 0 {
-		if vh := longest(&h.prefix, low); vh != noHost {
+		if vh := longest(&h.prefix, low); vh != nil {
 			return vh
 		}
 	}
@@ -101,11 +110,11 @@ func (h *hosts) find(host []byte) int32 {
 
 // longest returns the virtual host of the longest entry that in begins with
 // and goes on after.
-func longest(t *trie, in []byte) int32 {
-	found := int32(noHost)
+func longest(t *trie[*VirtualHost], in []byte) *VirtualHost {
+	var found *VirtualHost
 	for n := &t.root; n != nil && len(in) > 0; n, in = t.next(n, in) {
-		if len(n.ids) > 0 {
-			found = n.ids[0]
+		if n.has {
+			found = n.v
 		}
 	}
 	return found

@@ -15,8 +15,8 @@ type routeSet struct {
 	// exact has the routes of a whole path; plain and fold those that begin
 	// with a literal, with case and without.
 	exact map[string][]int32
-	plain trie
-	fold  trie
+	plain trie[[]int32]
+	fold  trie[[]int32]
 	// residue are the routes of which no literal prefix is known.
 	residue []int32
 	// linear is set for few routes, which are scanned faster.
@@ -28,7 +28,7 @@ const fewRoutes = 8
 
 // newRouteSet indexes routes.
 func newRouteSet(routes []*Route) routeSet {
-	s := routeSet{routes: routes, fold: trie{fold: true}}
+	s := routeSet{routes: routes, fold: trie[[]int32]{fold: true}}
 	if len(routes) <= fewRoutes {
 		s.linear = true
 		return s
@@ -48,15 +48,21 @@ func (s *routeSet) add(p *pathMatcher, id int32) {
 	case p.kind == pathConnect || text == "":
 		s.residue = append(s.residue, id)
 	case p.fold && p.kind != pathRegex && p.kind != pathTemplate:
-		s.fold.add(text, id)
+		enter(&s.fold, text, id)
 	case p.kind == pathExact:
 		if s.exact == nil {
 			s.exact = map[string][]int32{}
 		}
 		s.exact[text] = append(s.exact[text], id)
 	default:
-		s.plain.add(text, id)
+		enter(&s.plain, text, id)
 	}
+}
+
+// enter adds id to those of an entry. Ids must be entered in ascending order.
+func enter(t *trie[[]int32], s string, id int32) {
+	ids := t.slot(nil, s)
+	*ids = append(*ids, id)
 }
 
 // maxLists is how many lists of candidates are merged. A path that begins with
@@ -82,9 +88,9 @@ func (s *routeSet) find(t *common, r *Request) *Route {
 	}
 	// A template sees path parameters even if others do not; what is cut off
 	// for the others never makes a prefix of the whole path disappear.
-	lists, ok := s.plain.collect(lists, rp.whole)
+	lists, ok := collect(&s.plain, lists, rp.whole)
 	if ok {
-		lists, ok = s.fold.collect(lists, rp.whole)
+		lists, ok = collect(&s.fold, lists, rp.whole)
 	}
 	if !ok {
 		return s.scan(t, r, &rp)
@@ -94,15 +100,15 @@ func (s *routeSet) find(t *common, r *Request) *Route {
 
 // collect appends the list of every entry that in begins with, and reports
 // false if there is no room.
-func (t *trie) collect(lists [][]int32, in []byte) ([][]int32, bool) {
+func collect(t *trie[[]int32], lists [][]int32, in []byte) ([][]int32, bool) {
 	for n := &t.root; n != nil; n, in = t.next(n, in) {
-		if len(n.ids) == 0 {
+		if !n.has {
 			continue
 		}
 		if len(lists) == maxLists {
 			return lists, false
 		}
-		lists = append(lists, n.ids)
+		lists = append(lists, n.v)
 	}
 	return lists, true
 }

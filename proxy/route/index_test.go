@@ -120,9 +120,10 @@ func scanHost(domains []string, host string) string {
 // hostTable has one virtual host per domain, of the domain's name, and leaves
 // out domains that occur twice.
 func hostTable(domains []string) (*hosts, []string) {
-	h, kept := newHosts(), []string(nil)
+	h, kept, by := newHosts(), []string(nil), new(edit)
 	for _, d := range domains {
-		if d != "" && h.add(d, int32(len(kept))) == noHost {
+		if d != "" && h.get(d) == nil {
+			h.set(by, d, &VirtualHost{Name: d})
 			kept = append(kept, d)
 		}
 	}
@@ -132,12 +133,41 @@ func hostTable(domains []string) (*hosts, []string) {
 func checkHost(t *testing.T, domains []string, host string) {
 	t.Helper()
 	h, kept := hostTable(domains)
+	checkFound(t, h, kept, host)
+	// Without every other one, and what was before stays as it was.
+	less, by, rest := *h, new(edit), []string(nil)
+	for i, d := range kept {
+		if i%2 == 0 {
+			less.drop(by, d)
+		} else {
+			rest = append(rest, d)
+		}
+	}
+	checkFound(t, &less, rest, host)
+	checkFound(t, h, kept, host)
+	again := less
+	for i, d := range kept {
+		if i%2 == 0 {
+			again.set(new(edit), d, &VirtualHost{Name: d})
+		}
+	}
+	checkFound(t, &again, kept, host)
+	checkFound(t, &less, rest, host)
+}
+
+func checkFound(t *testing.T, h *hosts, kept []string, host string) {
+	t.Helper()
 	got := ""
-	if n := h.find([]byte(host)); n != noHost {
-		got = kept[n]
+	if vh := h.find([]byte(host)); vh != nil {
+		got = vh.Name
 	}
 	if want := scanHost(kept, host); got != want {
 		t.Fatalf("%q in %q: got %q, want %q", host, kept, got, want)
+	}
+	for _, d := range kept {
+		if vh := h.get(d); vh == nil || vh.Name != d {
+			t.Fatalf("%q in %q: got %v", d, kept, vh)
+		}
 	}
 }
 

@@ -4,10 +4,13 @@ package route
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -110,7 +113,131 @@ func TestOlderTablesStay(t *testing.T) {
 	if a, b := old.Match(req).Name, next.Match(req).Name; a != "version-0" || b != "version-1" {
 		t.Errorf("got %s and %s", a, b)
 	}
-	if old.hosts != next.hosts {
-		t.Error("the index was made anew, and no domain has changed")
+	again, _ := over(t, next, sites(10, 3, 1))
+	if again.hosts != next.hosts {
+		t.Error("the index was made anew, and nothing has changed")
+	}
+}
+
+func delivers() *routev3.Vhds {
+	return &routev3.Vhds{ConfigSource: &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}}}}
+}
+
+// A table with virtual hosts that were delivered is the table that has them all at once,
+// whatever came and went; one that did not change is the one before.
+func TestWith(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	base := compileOrFatal(t, &routev3.RouteConfiguration{
+		Name: "r", Vhds: delivers(), VirtualHosts: []*routev3.VirtualHost{host("own", "own.test", "own")},
+	})
+	now, have := base, map[string]*routev3.VirtualHost{}
+	domain := func(i int) string { return []string{"", "*.", "*-"}[i%3] + fmt.Sprint("v", i, ".test") }
+	for step := range 400 {
+		var put []Delivery
+		var gone []string
+		before := maps.Clone(have)
+		for _, i := range r.Perm(12)[:r.IntN(4)] {
+			name := fmt.Sprint("r/", i)
+			if r.IntN(3) == 0 {
+				gone = append(gone, name)
+				delete(have, name)
+				continue
+			}
+			// A domain passes from one virtual host to another now and then.
+			d := domain(i)
+			if r.IntN(4) == 0 {
+				d = domain(12)
+			}
+			have[name] = host(fmt.Sprint("v", i), d, fmt.Sprint("route", step))
+			put = append(put, Delivery{name, have[name]})
+		}
+		next, problems := now.With(put, gone, testContext())
+		all, whole := []Delivery(nil), true
+		taken := map[string]bool{}
+		for name, vh := range have {
+			all = append(all, Delivery{name, vh})
+			whole = whole && !taken[vh.GetDomains()[0]]
+			taken[vh.GetDomains()[0]] = true
+		}
+		if (next != nil) != whole {
+			t.Fatalf("step %d: %v, want one: %v", step, problems, whole)
+		}
+		if next == nil {
+			have = before
+			continue
+		}
+		fresh, problems := base.With(all, nil, testContext())
+		if fresh == nil {
+			t.Fatal(problems)
+		}
+		for i := range 13 {
+			for _, h := range []string{strings.TrimLeft(domain(i), "*-."), "x." + strings.TrimLeft(domain(i), "*-."), "x-" + strings.TrimLeft(domain(i), "*-."), "own.test", "none"} {
+				req := request(":authority: " + h)
+				got, want := next.Match(req), fresh.Match(req)
+				if (got == nil) != (want == nil) || got != nil && got.Name != want.Name {
+					t.Fatalf("step %d: %s takes %v, want %v", step, h, got, want)
+				}
+			}
+		}
+		for name, vh := range have {
+			old, _ := now.delivered.get(name)
+			if d, _ := next.delivered.get(name); before[name] == vh && d != old {
+				t.Fatalf("step %d: %s was made anew", step, name)
+			}
+		}
+		now = next
+	}
+	// What comes again over the wire is what was there.
+	var again []Delivery
+	for name, vh := range have {
+		again = append(again, Delivery{name, proto.CloneOf(vh)})
+	}
+	ctx := testContext()
+	ctx.Before = now
+	next, _ := base.With(again, nil, ctx)
+	for name := range have {
+		old, _ := now.delivered.get(name)
+		if d, _ := next.delivered.get(name); d.host != old.host {
+			t.Errorf("%s was made anew", name)
+		}
+	}
+}
+
+func TestWithRefuses(t *testing.T) {
+	base := compileOrFatal(t, &routev3.RouteConfiguration{
+		Vhds: delivers(), VirtualHosts: []*routev3.VirtualHost{host("own", "own", "1")},
+	})
+	for want, vh := range map[string]*routev3.VirtualHost{
+		`virtual_hosts[b].domains[0]: domain "OWN" is in virtual host "own" already: a domain may stand once in a route configuration`: host("b", "OWN", "1"),
+		`virtual_hosts[b].domains[0]: is empty: name a host, a wildcard or "*"`:                                                        host("b", "", "1"),
+		`virtual_hosts[b].domains: value must contain at least 1 item(s)`:                                                              {Name: "b"},
+	} {
+		next, problems := base.With([]Delivery{{"r/b", vh}}, nil, testContext())
+		if next != nil || len(problems) != 1 || problems[0].Error() != want {
+			t.Errorf("got %v, want %s", problems, want)
+		}
+	}
+}
+
+// What a virtual host costs that comes and goes among n, delivered by itself.
+func BenchmarkWith(b *testing.B) {
+	for _, n := range []int{100, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			base := compileOrFatal(b, &routev3.RouteConfiguration{Vhds: delivers()})
+			var all []Delivery
+			for i := range n {
+				all = append(all, Delivery{fmt.Sprint("r/", i), host(fmt.Sprint(i), fmt.Sprintf("h%d.example.com", i), "x")})
+			}
+			table, problems := base.With(all, nil, testContext())
+			if table == nil {
+				b.Fatal(problems)
+			}
+			one := []Delivery{{"r/one", host("one", "one.example.com", "x")}}
+			b.ReportAllocs()
+			for b.Loop() {
+				table, _ = table.With(one, nil, testContext())
+				table, _ = table.With(nil, []string{"r/one"}, testContext())
+			}
+		})
 	}
 }

@@ -18,12 +18,14 @@ type Table struct {
 	// InternalOnlyHeaders are removed from requests that come from outside.
 	InternalOnlyHeaders []header.Name
 	Metadata            streaminfo.Metadata
-	VirtualHosts        []*VirtualHost
+	// VirtualHosts are those that stand in the configuration itself.
+	VirtualHosts []*VirtualHost
 
 	// common is what its virtual hosts need of it. They do not know the table itself, so
 	// that one compiled later can have them, too.
 	common     *common
-	hosts      *hosts // of VirtualHosts, by their numbers
+	hosts      *hosts            // of all virtual hosts
+	delivered  names[*delivered] // those that were delivered for it, by the names of that
 	hostHeader header.Name
 	ignorePort bool
 	from       *origin // for the next one
@@ -86,8 +88,8 @@ func (t *Table) Match(r *Request) *Route {
 
 // VirtualHost returns the virtual host of a request, or nil.
 func (t *Table) VirtualHost(r *Request) *VirtualHost {
-	if !t.hosts.other {
-		return t.host(t.hosts.any)
+	if t.hosts.others == 0 {
+		return t.hosts.any
 	}
 	host := r.Header.Get(t.hostHeader)
 	if host == nil {
@@ -98,15 +100,7 @@ func (t *Table) VirtualHost(r *Request) *VirtualHost {
 			host = host[:i]
 		}
 	}
-	return t.host(t.hosts.find(host))
-}
-
-// host returns the virtual host of a number in the index.
-func (t *Table) host(n int32) *VirtualHost {
-	if n == noHost {
-		return nil
-	}
-	return t.VirtualHosts[n]
+	return t.hosts.find(host)
 }
 
 // Match returns the route of a request to the virtual host, or nil.

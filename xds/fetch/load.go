@@ -97,7 +97,7 @@ func (c *Client) reportTo(ctx context.Context, api *corev3.ApiConfigSource, serv
 		cancel()
 		<-reading
 	}()
-	node := c.reporter()
+	node := featured(c.o.Node, sendsAll)
 	if err := stream.Send(&loadv3.LoadStatsRequest{Node: node}); err != nil {
 		return false, whyLoad(err, asked, ended)
 	}
@@ -126,14 +126,14 @@ func (c *Client) reportTo(ctx context.Context, api *corev3.ApiConfigSource, serv
 	}
 }
 
-// reporter is who reports.
-func (c *Client) reporter() *corev3.Node {
+// featured is a node that says what it can do.
+func featured(of *corev3.Node, feature string) *corev3.Node {
 	node := &corev3.Node{}
-	if c.o.Node != nil {
-		node = proto.CloneOf(c.o.Node)
+	if of != nil {
+		node = proto.CloneOf(of)
 	}
-	if !slices.Contains(node.GetClientFeatures(), sendsAll) {
-		node.ClientFeatures = append(node.ClientFeatures, sendsAll)
+	if !slices.Contains(node.GetClientFeatures(), feature) {
+		node.ClientFeatures = append(node.ClientFeatures, feature)
 	}
 	return node
 }

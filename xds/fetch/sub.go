@@ -128,7 +128,7 @@ func (m *mux) wanted(b *sub, names []string) (more, less []string) {
 // virtual hosts of a route configuration, those of a collection, or all there are.
 func (b *sub) members(name string) (out []string) {
 	for n := range b.have {
-		if name == Wildcard || wire.GlobOf(n) == name || b.t.Kind == xds.KindVirtualHost && wire.RoutesOf(n) == name {
+		if name == Wildcard || wire.GlobOf(n) == name || b.t.Kind == xds.KindVirtualHost && xds.RoutesOf(n) == name {
 			out = append(out, n)
 		}
 	}
@@ -171,6 +171,9 @@ func (m *mux) node() *corev3.Node {
 		return nil
 	}
 	m.spoken = true
+	if m.own == nil && m.delta {
+		return featured(m.s.c.o.Node, wire.DeliversHosts)
+	}
 	return m.s.c.o.Node
 }
 

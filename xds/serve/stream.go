@@ -57,7 +57,7 @@ func (b *sub) wants(name string) bool {
 	if b.t.Kind != xds.KindVirtualHost {
 		return false
 	}
-	return b.names[wire.RoutesOf(name)]
+	return b.names[xds.RoutesOf(name)]
 }
 
 // stage is what may go out together.

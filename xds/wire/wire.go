@@ -27,6 +27,11 @@ import (
 // Prefix of type URLs.
 const Prefix = "type.googleapis.com/"
 
+// DeliversHosts is what a client says in its node's client_features that takes virtual
+// hosts by themselves (VHDS) for all route configurations, over the aggregated stream of
+// deltas. A server gives others each route configuration with its virtual hosts in it.
+const DeliversHosts = "weir.dev/virtual_hosts"
+
 // Methods of the aggregated service.
 const (
 	AggregatedStream = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
@@ -82,12 +87,6 @@ func Types() []*Type {
 		define(xds.KindVirtualHost, "envoy.service.route.v3.VirtualHostDiscoveryService", "VirtualHosts", "", false, (*routev3.VirtualHost).GetName),
 		define(xds.KindExtension, "envoy.service.extension.v3.ExtensionConfigDiscoveryService", "ExtensionConfigs", "extension_configs", false, (*corev3.TypedExtensionConfig).GetName),
 	}
-}
-
-// RoutesOf is the name of the route configuration that a virtual host is delivered for:
-// virtual hosts are called "ROUTES/HOST", and who asks for ROUTES asks for all of them.
-func RoutesOf(virtualHost string) string {
-	return virtualHost[:max(0, strings.LastIndexByte(virtualHost, '/'))]
 }
 
 // A Resource is one resource as it came.

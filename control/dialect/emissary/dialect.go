@@ -37,6 +37,7 @@ type Options struct {
 
 // A Dialect reads Emissary's objects. It serves one memo.DB.
 type Dialect struct {
+	*graph.Tables[hostOf]
 	ids      []string
 	backends *backend.Backends
 
@@ -56,7 +57,6 @@ type Dialect struct {
 	members   *memo.Index[source.Key, membersID, string] // groups of a host name within a Host
 	group     *memo.Func[groupID, *group]
 	rules     *memo.Func[ruleID, []*graph.Route]
-	tables    *memo.Func[graph.TableID, []hostOf]
 	host      *memo.Func[hostOf, *graph.Host]
 	tcp       *memo.Func[string, []*tcpMapping]
 	graphs    *memo.Func[source.Name, *graph.Gateway]
@@ -82,7 +82,7 @@ func New(o Options) *Dialect {
 	d.members = memo.NewIndex(d.membersOf, strings.Compare)
 	d.group = memo.NewFunc(d.readGroup, nil)
 	d.rules = memo.NewFunc(d.readRules, nil)
-	d.tables = memo.NewFunc(d.readTable, slices.Equal[[]hostOf])
+	d.Tables = graph.NewTables(d.readTable, func(a, b hostOf) int { return wilder(a.domain, b.domain) })
 	d.host = memo.NewFunc(d.readHost, nil)
 	d.tcp = memo.NewFunc(d.readTCP, alike[[]*tcpMapping])
 	d.graphs = memo.NewFunc(d.readGraph, nil)
@@ -171,16 +171,6 @@ func (d *Dialect) Awaits(*source.View, source.Key) (gateway source.Name, ok bool
 
 // Gateway returns what an install serves, or nil if there is none.
 func (d *Dialect) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway { return d.graphs.Get(c, name) }
-
-// Hosts returns the hosts of a table, the more specific domains first.
-func (d *Dialect) Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID {
-	hosts := d.tables.Get(c, table)
-	out := make([]graph.HostID, len(hosts))
-	for i, h := range hosts {
-		out[i] = h
-	}
-	return out
-}
 
 // Host returns a virtual host.
 func (d *Dialect) Host(c *memo.Ctx, id graph.HostID) *graph.Host { return d.host.Get(c, id.(hostOf)) }

@@ -257,10 +257,9 @@ func (d *Dialect) readTable(c *memo.Ctx, id graph.TableID) []hostOf {
 			}
 		}
 	}
-	var out []hostOf
+	out := make([]hostOf, 0, len(owned))
 	for domain, h := range owned {
 		out = append(out, hostOf{id, h, domain})
 	}
-	slices.SortFunc(out, func(a, b hostOf) int { return wilder(a.domain, b.domain) })
 	return out
 }

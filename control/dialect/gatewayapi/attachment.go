@@ -114,8 +114,11 @@ type place struct {
 	listener listenerID
 	gateway  source.Name
 	port     int32
-	serves   bool
-	hosts    []string
+	protocol gwapiv1.ProtocolType
+	// host is the listener's, and hosts are the route's there.
+	host   string
+	serves bool
+	hosts  []string
 }
 
 // attach finds where a route attaches.
@@ -174,7 +177,7 @@ func (a *attachedParent) find(c *memo.Ctx, r *route, p *parent, key source.Key) 
 	}
 	for _, s := range allowed {
 		if hosts := r.hostsAt(s.host); len(hosts) > 0 {
-			a.places = append(a.places, place{s.id, p.gateway, s.port, s.serves, hosts})
+			a.places = append(a.places, place{s.id, p.gateway, s.port, s.protocol, s.host, s.serves, hosts})
 		}
 	}
 	if len(a.places) == 0 {

@@ -74,7 +74,8 @@ type Dialect struct {
 	referring   *memo.Index[source.Key, source.Name, source.Key] // filters that routes of a Gateway refer to
 	backing     *memo.Func[source.Key, *backing]
 	rules       *memo.Func[ruleID, []*graph.Route]
-	table       *memo.Func[graph.TableID, []host]
+	spots       *memo.Index[source.Name, spot, taker]
+	hosts       *memo.Index[source.Key, graph.TableID, unique.Handle[hostOf]] // hosts of a table
 	host        *memo.Func[hostOf, *graph.Host]
 	graphs      *memo.Func[source.Name, *graph.Gateway]
 
@@ -111,7 +112,8 @@ func New(o Options) *Dialect {
 	d.referring = memo.NewIndex(d.filtersOf, source.CompareKeys)
 	d.backing = memo.NewFunc(d.resolve, alike[*backing])
 	d.rules = memo.NewFunc(d.readRules, nil)
-	d.table = memo.NewFunc(d.readTable, alike[[]host])
+	d.spots = memo.NewIndex(d.spotsOf, compareTakers)
+	d.hosts = memo.NewIndex(d.inTables, compareHosts)
 	d.host = memo.NewFunc(d.readHost, nil)
 	d.graphs = memo.NewFunc(d.readGraph, alike[*graph.Gateway])
 	d.classStatus = memo.NewFunc(d.statusOfClass, alike[*status.Update])
@@ -134,23 +136,20 @@ func (d *Dialect) Indexes() []*source.Index { return append(d.policies.Indexes()
 func (d *Dialect) Change(db *memo.DB, key source.Key, is, was bool) {
 	switch {
 	case isRoute(key.Kind):
-		if is && !was {
-			d.attached.Add(db, key)
-			d.domains.Add(db, key)
-			d.members.Add(db, key)
-			d.byBackend.Add(db, key)
-			d.referring.Add(db, key)
-		} else if was && !is {
-			d.attached.Remove(db, key)
-			d.domains.Remove(db, key)
-			d.members.Remove(db, key)
-			d.byBackend.Remove(db, key)
-			d.referring.Remove(db, key)
+		toggle(db, d.attached, key, is, was)
+		toggle(db, d.domains, key, is, was)
+		toggle(db, d.members, key, is, was)
+		toggle(db, d.byBackend, key, is, was)
+		toggle(db, d.referring, key, is, was)
+		if key.Kind == source.HTTPRoute || key.Kind == source.GRPCRoute {
+			toggle(db, d.hosts, key, is, was)
 		}
 		watch(db, d.routeStatus, key, is, was)
 	case key.Kind == source.GatewayClass:
 		watch(db, d.classStatus, key.Name.Name, is, was)
 	case key.Kind == source.Gateway:
+		toggle(db, d.spots, key.Name, is, was)
+		toggle(db, d.hosts, key, is, was)
 		watch(db, d.gatewayStatus, key.Name, is, was)
 	case key.Kind == source.ListenerSet:
 		watch(db, d.setStatus, key.Name, is, was)
@@ -165,6 +164,15 @@ func (d *Dialect) Change(db *memo.DB, key source.Key, is, was bool) {
 			d.governing.Remove(db, key)
 		}
 		watch(db, d.attachStatus, key, is, was)
+	}
+}
+
+func toggle[K, B, M comparable](db *memo.DB, x *memo.Index[K, B, M], key K, is, was bool) {
+	switch {
+	case is && !was:
+		x.Add(db, key)
+	case was && !is:
+		x.Remove(db, key)
 	}
 }
 
@@ -245,12 +253,16 @@ func (d *Dialect) Host(c *memo.Ctx, id graph.HostID) *graph.Host {
 	return d.host.Get(c, id.(unique.Handle[hostOf]).Value())
 }
 
-// Hosts returns the hosts of a table, the more specific domains first.
-func (d *Dialect) Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID {
-	hosts := d.table.Get(c, table)
-	out := make([]graph.HostID, len(hosts))
-	for i, h := range hosts {
-		out[i] = unique.Make(hostOf{table, h}) // It is compared and hashed often.
-	}
-	return out
+// FollowHosts has the DB's Settle report which hosts come into a table and leave it, for
+// HostsOf.
+func (d *Dialect) FollowHosts(db *memo.DB, table graph.TableID) { d.hosts.Follow(db, table) }
+
+// UnfollowHosts is the opposite of FollowHosts.
+func (d *Dialect) UnfollowHosts(_ *memo.DB, table graph.TableID) { d.hosts.Unfollow(table) }
+
+// HostsOf returns a table, the hosts that came into it and those that left it, if a change
+// reported by Settle is one of those.
+func (d *Dialect) HostsOf(ch memo.Change) (table graph.TableID, came, left []graph.HostID, ok bool) {
+	table, c, l, ok := d.hosts.Followed(ch)
+	return table, graph.HostIDs(c), graph.HostIDs(l), ok
 }

@@ -3,7 +3,10 @@
 package gatewayapi
 
 import (
+	"cmp"
 	"slices"
+	"strings"
+	"unique"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -30,63 +33,129 @@ type hostOf struct {
 	host  host
 }
 
-// readTable returns the domains of a table. A domain belongs to the most specific
-// listener of the port that covers it; routes of others do not see its requests.
-func (d *Dialect) readTable(c *memo.Ctx, id graph.TableID) []host {
-	var all, own []*listener
-	for _, l := range d.listeners.Get(c, id.Socket.Gateway).list {
-		if !l.serves() || l.socket() != id.Socket {
+// spot is where a listener takes requests: a host name of a socket.
+type spot struct {
+	socket graph.SocketID
+	host   string
+}
+
+// spotsOf puts each listener of a Gateway that serves into its spot, where it is alone.
+func (d *Dialect) spotsOf(c *memo.Ctx, name source.Name) []memo.Pair[spot, taker] {
+	var out []memo.Pair[spot, taker]
+	for _, l := range d.listeners.Get(c, name).list {
+		if l.serves() {
+			out = append(out, memo.Pair[spot, taker]{Bucket: spot{l.socket(), l.host}, Member: taker{l.id, l.protocol}})
+		}
+	}
+	return out
+}
+
+// taker is the listener of a spot.
+type taker struct {
+	listener listenerID
+	protocol gwapiv1.ProtocolType
+}
+
+func compareTakers(a, b taker) int { return compareListeners(a.listener, b.listener) }
+
+func compareListeners(a, b listenerID) int {
+	return cmp.Or(source.CompareKeys(a.parent, b.parent), strings.Compare(a.name, b.name))
+}
+
+// owner is the most specific listener of a socket that covers a domain.
+func (d *Dialect) owner(c *memo.Ctx, socket graph.SocketID, domain string) listenerID {
+	if found := d.spots.Members(c, spot{socket, domain}); len(found) > 0 {
+		return found[0].listener
+	}
+	for _, wider := range attach.Wider(domain) {
+		if found := d.spots.Members(c, spot{socket, wider}); len(found) > 0 {
+			return found[0].listener
+		}
+	}
+	return listenerID{}
+}
+
+// tableOf is the table of a listener of HTTP: all cleartext of a socket shares one, whose
+// hosts keep them apart.
+func tableOf(socket graph.SocketID, protocol gwapiv1.ProtocolType, host string) (id graph.TableID, ok bool) {
+	switch protocol {
+	case gwapiv1.HTTPProtocolType:
+		return graph.TableID{Socket: socket}, true
+	case gwapiv1.HTTPSProtocolType:
+		return graph.TableID{Socket: socket, Host: host}, true
+	default:
+		return graph.TableID{}, false
+	}
+}
+
+// inTables says which hosts a route or Gateway puts into tables. A domain belongs to the
+// most specific listener of the port that covers it; routes of others do not see its
+// requests.
+func (d *Dialect) inTables(c *memo.Ctx, key source.Key) []memo.Pair[graph.TableID, unique.Handle[hostOf]] {
+	if key.Kind == source.Gateway {
+		return d.ownHosts(c, key.Name)
+	}
+	t := &tabled{}
+	for _, p := range d.places(c, key) {
+		if !p.serves {
 			continue
 		}
-		all = append(all, l)
-		if id.Host == "" || l.protocol == gwapiv1.HTTPSProtocolType && l.host == id.Host {
-			own = append(own, l)
+		socket := graph.SocketID{Gateway: p.gateway, Port: p.port}
+		table, ok := tableOf(socket, p.protocol, p.host)
+		if !ok {
+			continue
 		}
-	}
-	// The domains of a listener come in the order of hosts, so that there is little to sort.
-	var out []host
-	for _, l := range own {
-		domains := d.domains.Members(c, l.id)
-		out = slices.Grow(out, len(domains)+1)
-		for _, domain := range domains {
-			if owner(all, domain) == l {
-				out = append(out, host{domain: domain, listener: l.id, port: l.port})
+		for _, domain := range p.hosts {
+			if d.owner(c, socket, domain) == p.listener {
+				t.add(table, host{domain: domain, listener: p.listener, port: p.port})
 			}
 		}
-		if owner(all, l.host) == l {
-			out = append(out, host{domain: l.host, listener: l.id, port: l.port})
-		}
 	}
-	if id.Host != "" {
-		out = misdirect(out, all, id.Host)
-	}
-	slices.SortFunc(out, func(a, b host) int { return attach.CompareHosts(a.domain, b.domain) })
-	return slices.CompactFunc(out, func(a, b host) bool { return a.domain == b.domain })
+	return t.out
 }
 
-// owner is the most specific listener that covers a domain.
-func owner(all []*listener, domain string) *listener {
-	var best *listener
-	for _, l := range all {
-		if attach.Covers(l.host, domain) && (best == nil || attach.CompareHosts(l.host, best.host) < 0) {
-			best = l
-		}
-	}
-	return best
+// tabled are hosts of tables; they are compared and hashed often.
+type tabled struct {
+	out []memo.Pair[graph.TableID, unique.Handle[hostOf]]
 }
 
-// misdirect adds the domains that a connection for host must not be used for: those
-// of other listeners and, unless the listener is for all, all others.
-func misdirect(hosts []host, all []*listener, own string) []host {
-	for _, l := range all {
-		if l.host != own && attach.Covers(own, l.host) {
-			hosts = append(hosts, host{domain: l.host, misdirected: true})
+func (t *tabled) add(table graph.TableID, h host) {
+	t.out = append(t.out, memo.Pair[graph.TableID, unique.Handle[hostOf]]{Bucket: table, Member: unique.Make(hostOf{table, h})})
+}
+
+func compareHosts(a, b unique.Handle[hostOf]) int {
+	return attach.CompareHosts(a.Value().host.domain, b.Value().host.domain)
+}
+
+// ownHosts are the host names of a Gateway's listeners themselves, and the domains that
+// connections must not be used for: a connection for one host has those of other listeners
+// and, unless its listener is for all, all others.
+func (d *Dialect) ownHosts(c *memo.Ctx, gateway source.Name) []memo.Pair[graph.TableID, unique.Handle[hostOf]] {
+	t := &tabled{}
+	spots := map[spot]*listener{}
+	for _, l := range d.listeners.Get(c, gateway).list {
+		if l.serves() {
+			spots[spot{l.socket(), l.host}] = l
 		}
 	}
-	if own != attach.AnyHost {
-		hosts = append(hosts, host{domain: attach.AnyHost, misdirected: true})
+	for _, l := range d.listeners.Get(c, gateway).list {
+		if !l.serves() {
+			continue
+		}
+		if table, ok := tableOf(l.socket(), l.protocol, l.host); ok {
+			t.add(table, host{domain: l.host, listener: l.id, port: l.port})
+			if table.Host != "" && l.host != attach.AnyHost {
+				t.add(table, host{domain: attach.AnyHost, misdirected: true})
+			}
+		}
+		for _, wider := range attach.Wider(l.host) {
+			if o := spots[spot{l.socket(), wider}]; o != nil && o.protocol == gwapiv1.HTTPSProtocolType {
+				table, _ := tableOf(o.socket(), o.protocol, o.host)
+				t.add(table, host{domain: l.host, misdirected: true})
+			}
+		}
 	}
-	return hosts
+	return t.out
 }
 
 // misdirectedRequest is RFC 9110 §15.5.20: the client should ask again on a

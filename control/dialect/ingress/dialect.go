@@ -12,10 +12,10 @@ package ingress
 
 import (
 	"reflect"
-	"slices"
 	"strings"
 
 	"weir.dev/weir/control/api/v1alpha1"
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -61,6 +61,7 @@ type Options struct {
 
 // A Dialect reads Ingresses. It serves one memo.DB.
 type Dialect struct {
+	*graph.Tables[hostOf]
 	backends *backend.Backends
 	istio    Refiner
 
@@ -71,7 +72,6 @@ type Dialect struct {
 	domains  *memo.Index[source.Key, string, string]        // host names of a class
 	members  *memo.Index[source.Key, domainOf, source.Name] // Ingresses of a host name
 	certs    *memo.Func[string, []certificate]
-	tables   *memo.Func[graph.TableID, []hostOf]
 	host     *memo.Func[hostOf, *graph.Host]
 	graphs   *memo.Func[source.Name, *graph.Gateway]
 	claims   *memo.Func[domainOf, map[place]source.Name]
@@ -88,7 +88,7 @@ func New(o Options) *Dialect {
 	d.domains = memo.NewIndex(d.domainsOf, strings.Compare)
 	d.members = memo.NewIndex(d.membersOf, source.Compare)
 	d.certs = memo.NewFunc(d.readCertificates, alike[[]certificate])
-	d.tables = memo.NewFunc(d.readTable, slices.Equal[[]hostOf])
+	d.Tables = graph.NewTables(d.readTable, func(a, b hostOf) int { return attach.CompareHosts(a.host, b.host) })
 	d.host = memo.NewFunc(d.readHost, nil)
 	d.graphs = memo.NewFunc(d.readGraph, nil)
 	d.claims = memo.NewFunc(d.readClaims, alike[map[place]source.Name])
@@ -161,16 +161,6 @@ func (d *Dialect) Awaits(*source.View, source.Key) (gateway source.Name, ok bool
 
 // Gateway returns what a class serves, or nil if it has no Ingress.
 func (d *Dialect) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway { return d.graphs.Get(c, name) }
-
-// Hosts returns the hosts of a table, the more specific domains first.
-func (d *Dialect) Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID {
-	hosts := d.tables.Get(c, table)
-	out := make([]graph.HostID, len(hosts))
-	for i, h := range hosts {
-		out[i] = h
-	}
-	return out
-}
 
 // Host returns a virtual host.
 func (d *Dialect) Host(c *memo.Ctx, id graph.HostID) *graph.Host { return d.host.Get(c, id.(hostOf)) }

@@ -164,7 +164,6 @@ func (d *Dialect) readTable(c *memo.Ctx, id graph.TableID) []hostOf {
 			names = append(names, h)
 		}
 	}
-	slices.SortFunc(names, attach.CompareHosts)
 	out := make([]hostOf, len(names))
 	for i, n := range names {
 		out[i] = hostOf{id, domainOf{class, n}}

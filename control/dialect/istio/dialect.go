@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"weir.dev/weir/control/api/v1alpha1"
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -38,6 +39,7 @@ type Options struct {
 
 // A Dialect reads Istio's objects. It serves one memo.DB.
 type Dialect struct {
+	*graph.Tables[hostOf]
 	backends *backend.Backends
 
 	rules    *source.Index // DestinationRules by host
@@ -54,7 +56,6 @@ type Dialect struct {
 	bytes   *memo.Index[source.Key, source.Name, source.Name] // VirtualServices of a Gateway that speak of connections
 	users   *memo.Index[source.Key, source.Name, source.Name] // VirtualServices that delegate to one
 	target  *memo.Func[targetID, *target]
-	tables  *memo.Func[graph.TableID, []hostOf]
 	host    *memo.Func[hostOf, *graph.Host]
 	graphs  *memo.Func[source.Name, *graph.Gateway]
 	rule    *memo.Func[source.Name, *routeRule]
@@ -78,7 +79,7 @@ func New(o Options) *Dialect {
 	d.bytes = memo.NewIndex(d.bytesOf, source.Compare)
 	d.users = memo.NewIndex(d.usersOf, source.Compare)
 	d.target = memo.NewFunc(d.readTarget, alike[*target])
-	d.tables = memo.NewFunc(d.readTable, slices.Equal[[]hostOf])
+	d.Tables = graph.NewTables(d.readTable, func(a, b hostOf) int { return attach.CompareHosts(a.domain, b.domain) })
 	d.host = memo.NewFunc(d.readHost, nil)
 	d.graphs = memo.NewFunc(d.readGraph, nil)
 	d.rule = memo.NewFunc(d.readRouteRule, nil)
@@ -142,16 +143,6 @@ func (d *Dialect) Awaits(*source.View, source.Key) (gateway source.Name, ok bool
 
 // Gateway returns what a fleet serves, or nil if there is none.
 func (d *Dialect) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway { return d.graphs.Get(c, name) }
-
-// Hosts returns the hosts of a table, the more specific domains first.
-func (d *Dialect) Hosts(c *memo.Ctx, table graph.TableID) []graph.HostID {
-	hosts := d.tables.Get(c, table)
-	out := make([]graph.HostID, len(hosts))
-	for i, h := range hosts {
-		out[i] = h
-	}
-	return out
-}
 
 // Host returns a virtual host.
 func (d *Dialect) Host(c *memo.Ctx, id graph.HostID) *graph.Host { return d.host.Get(c, id.(hostOf)) }

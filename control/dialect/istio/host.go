@@ -117,7 +117,6 @@ func (d *Dialect) readTable(c *memo.Ctx, id graph.TableID) []hostOf {
 			}
 		}
 	}
-	slices.SortFunc(domains, attach.CompareHosts)
 	out := make([]hostOf, len(domains))
 	for i, n := range domains {
 		out[i] = hostOf{id, n}

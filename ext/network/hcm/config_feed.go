@@ -174,17 +174,16 @@ func (f *feed) take(base *route.Table) {
 // table have that with its virtual hosts, too.
 func (f *feed) watchHosts(nth int, base *route.Table, cs *corev3.ConfigSource) (*resource.Watch, error) {
 	f.mu.Lock()
-	last, counts := f.last, f.counts
+	counts := f.counts
 	f.mu.Unlock()
 	return f.services.Resources.Watch(cs, xds.KindVirtualHost, base.Name, resource.Options{
-		Next: func(m proto.Message, before any) (any, error) {
-			old, ok := before.(*route.Table)
-			if !ok {
-				old = last
-			}
+		Members: func(put []resource.Member, gone []string, before any) (any, error) {
 			ctx := routeContext(f.services, false)
-			ctx.Before = old
-			return settled(base.Name, f.log)(base.WithHosts(m.(*routev3.RouteConfiguration).GetVirtualHosts(), ctx))
+			of, ok := before.(*route.Table)
+			if !ok {
+				of, ctx.Before = base, f.newest()
+			}
+			return settled(base.Name, f.log)(of.With(deliveries(put), gone, ctx))
 		},
 		Share: base,
 		Empty: func() { counts.own.At(0).Empty.Inc() },
@@ -194,6 +193,24 @@ func (f *feed) watchHosts(nth int, base *route.Table, cs *corev3.ConfigSource) (
 		},
 		Stats: counts.all,
 	})
+}
+
+// newest is the newest table told, or nil.
+func (f *feed) newest() *route.Table {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last
+}
+
+// deliveries are virtual hosts that are members of a group.
+func deliveries(members []resource.Member) []route.Delivery {
+	out := make([]route.Delivery, 0, len(members))
+	for _, m := range members {
+		if v, ok := m.Message.(*routev3.VirtualHost); ok {
+			out = append(out, route.Delivery{Name: m.Name, Host: v})
+		}
+	}
+	return out
 }
 
 // publish tells of a table, unless it belongs to an older one of the route configuration.

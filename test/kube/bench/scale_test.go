@@ -90,15 +90,16 @@ func TestRouteScale(t *testing.T) {
 		s.served(appHost(space(i), fmt.Sprint("app-", apps-1)))
 	}
 	loaded := s.used()
-	t.Logf("RESULT route scale, %d routes: made in %v with %v of CPU; RSS %d MiB at first, %d MiB with all",
-		spaces*apps, time.Since(begun).Round(time.Millisecond), loaded.cpu-bare.cpu, bare.rss>>20, loaded.rss>>20)
+	t.Logf("RESULT route scale, %d routes: made in %v; without any: %s; with all: %s",
+		spaces*apps, time.Since(begun).Round(time.Millisecond), bare.since(bare, 1), loaded.since(bare, 1))
 
 	churn := time.Duration(size(60, 4)) * time.Second
 	before, since := s.used(), time.Now()
 	changes := s.churn(churn, spaces, apps)
 	after, passed := s.used(), time.Since(since)
-	t.Logf("RESULT route scale, %d changes in %v: %.2f %% of a core, %v for a change, RSS %d MiB",
-		changes, passed.Round(time.Millisecond), 100*float64(after.cpu-before.cpu)/float64(passed), (after.cpu-before.cpu)/time.Duration(max(1, changes)), after.rss>>20)
+	part := func(u, b share) float64 { return 100 * float64(u.cpu-b.cpu) / float64(passed) }
+	t.Logf("RESULT route scale, %d changes in %v: control plane %.2f %% of a core, proxy %.2f %%; for a change: %s",
+		changes, passed.Round(time.Millisecond), part(after.control, before.control), part(after.proxy, before.proxy), after.since(before, changes))
 
 	took, wrong := s.propagate("late", size(100, 5))
 	t.Logf("RESULT propagation under load: %s; wrong answers %d", spread(took), wrong)
@@ -175,6 +176,6 @@ func TestListenerSets(t *testing.T) {
 	}
 	s.served(fmt.Sprintf("r%d.set-%d.example.com", routes-1, sets-1))
 	after := s.used()
-	t.Logf("RESULT listener sets, %d of %d routes: served in %v with %v of CPU; RSS %d MiB", sets, routes,
-		time.Since(begun).Round(time.Millisecond), after.cpu-bare.cpu, after.rss>>20)
+	t.Logf("RESULT listener sets, %d of %d routes: served in %v; %s", sets, routes,
+		time.Since(begun).Round(time.Millisecond), after.since(bare, 1))
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -60,6 +61,7 @@ kind: Gateway
 metadata: {name: edge, namespace: default}
 spec:
   gatewayClassName: weir
+  addresses: [{value: 10.246.9.1}]
   allowedListeners: {namespaces: {from: All}}
   listeners: [{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]
 ---
@@ -76,14 +78,31 @@ ports: [{name: a, port: 8080, protocol: TCP}, {name: b, port: 8081, protocol: TC
 endpoints: [{addresses: [10.246.0.2]}]
 `
 
-// A system is a cluster with a Gateway and a backend, and Weir that serves it.
+// A system is a cluster with a Gateway and a backend, and Weir that serves it: a control plane and a proxy.
 type system struct {
 	kubetest.Cluster
-	t       *testing.T
-	weir    cluster.Process
-	address string
-	client  *http.Client
+	t              *testing.T
+	control, proxy cluster.Process
+	client         *http.Client
 }
+
+// The control plane listens at controlAddress, and the proxy binds address.
+const (
+	controlAddress = "127.0.0.1:18000"
+	address        = "10.246.9.1"
+)
+
+// bootstrap is what the proxy starts from.
+const bootstrap = `
+node: {id: proxy, cluster: default/edge}
+dynamic_resources:
+  ads_config:
+    api_type: DELTA_GRPC
+    transport_api_version: V3
+    grpc_services: [{google_grpc: {target_uri: "` + controlAddress + `", stat_prefix: control}}]
+  cds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
+  lds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
+`
 
 // start starts a system.
 func start(t *testing.T) *system {
@@ -104,15 +123,22 @@ func start(t *testing.T) *system {
 		})
 	}
 	s.Apply(t, base)
-	s.weir = s.Run(t, "weir", kubetest.Programs()["weir"], "run", "--kubeconfig", s.Kubeconfig(), "--addresses", "10.246.9.0/24", "--admin", "")
+	weir := kubetest.Programs()["weir"]
+	s.control = s.Run(t, "control", weir, "control", "--kubeconfig", s.Kubeconfig(), "--listen", controlAddress)
+	file := filepath.Join(t.TempDir(), "proxy.yaml")
+	if err := os.WriteFile(file, []byte(bootstrap), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.proxy = s.Run(t, "proxy", weir, "proxy", "-c", file, "--concurrency", "1")
 	s.Until(t, "the Gateway to be programmed", func(context.Context) error {
 		o := s.Get(t, `{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: edge, namespace: default}}`)
-		list, _, _ := unstructured.NestedSlice(o.Object, "status", "addresses")
-		if len(list) != 1 || !strings.Contains(fmt.Sprint(o.Object["status"]), "Programmed") {
-			return fmt.Errorf("its status is %v", o.Object["status"])
+		list, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
+		for _, c := range list {
+			if c, ok := c.(map[string]any); ok && c["type"] == "Programmed" && c["status"] == "True" {
+				return nil
+			}
 		}
-		s.address, _, _ = unstructured.NestedString(list[0].(map[string]any), "value")
-		return nil
+		return fmt.Errorf("its status is %v", o.Object["status"])
 	})
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}
 	s.client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
@@ -120,16 +146,31 @@ func start(t *testing.T) *system {
 	return s
 }
 
-// usage is what a process has used and uses.
-type usage struct {
+// usage is what both processes have used and use.
+type usage struct{ control, proxy share }
+
+type share struct {
 	cpu time.Duration
 	rss int64 // bytes
+}
+
+// since tells what has been used since before, for each of n.
+func (u usage) since(before usage, n int) string {
+	of := func(u, b share) time.Duration {
+		return ((u.cpu - b.cpu) / time.Duration(max(1, n))).Round(time.Microsecond)
+	}
+	return fmt.Sprintf("control plane %v of CPU and %d MiB, proxy %v and %d MiB", of(u.control, before.control), u.control.rss>>20, of(u.proxy, before.proxy), u.proxy.rss>>20)
 }
 
 // used reads what Weir has used.
 func (s *system) used() usage {
 	s.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.weir.PID()))
+	return usage{s.usedBy(s.control), s.usedBy(s.proxy)}
+}
+
+func (s *system) usedBy(p cluster.Process) share {
+	s.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -142,12 +183,12 @@ func (s *system) used() usage {
 		}
 		return n
 	}
-	return usage{time.Duration(number(user)+number(system)) * tick, number(resident) * int64(os.Getpagesize())}
+	return share{time.Duration(number(user)+number(system)) * tick, number(resident) * int64(os.Getpagesize())}
 }
 
 // ask sends a request and returns the status.
 func (s *system) ask(host, path string) (int, error) {
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.address+path, http.NoBody)
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+address+path, http.NoBody)
 	if err != nil {
 		return 0, err
 	}
