@@ -81,9 +81,14 @@ func byVersion1(path string) func(c *conversion, o object) {
 		if c.limiter != "" {
 			tree.Put(value, o.in, "rate_limit_cluster", tree.Text(o.in, c.limiter))
 		}
-		tree.Put(api, o.in, "config_validators", tree.List(o.in, typed(o.in, DiscoveryName, "xds.type.v3.TypedStruct",
-			tree.Map(o.in, "type_url", prefix+DiscoveryType, "value", value))))
+		tree.Put(api, o.in, "config_validators", Discovery(o.in, value))
 	}
+}
+
+// Discovery is the list of config_validators that makes a source ask by version 1 of the
+// API; value is its Context. Both stand at a place of the file.
+func Discovery(at, value *yaml.Node) *yaml.Node {
+	return tree.List(at, typed(at, DiscoveryName, "xds.type.v3.TypedStruct", tree.Map(at, "type_url", prefix+DiscoveryType, "value", value)))
 }
 
 // asked is the name of the cluster that a discovery asks.

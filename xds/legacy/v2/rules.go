@@ -3,10 +3,13 @@
 package v2
 
 import (
+	"strings"
+
 	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"weir.dev/weir/xds/legacy/tree"
+	"weir.dev/weir/xds/legacy/v1"
 )
 
 // A message is what v2's form of a message had otherwise.
@@ -148,11 +151,11 @@ func bootstrapRules() map[protoreflect.FullName]message {
 				"put rate_limit_service: {grpc_service: {envoy_grpc: {cluster_name: ...}}, transport_api_version: V3} into the ratelimit filters"),
 		}},
 		"envoy.config.bootstrap.v3.Bootstrap.DynamicResources": {fields: []rule{
-			refuse("deprecated_v1", "discovery by version 1 is configured by each cluster", "give the clusters the registration that `weir convert` writes"),
+			refuse("deprecated_v1", "says whom the clusters that come by version 1 of discovery ask for their hosts",
+				"say so in cds_config: its config_validators, as `weir convert` writes them, take sds_cluster and sds_refresh_delay"),
 		}},
 		corePackage + "ApiConfigSource": {fields: []rule{
-			{old: "api_type", now: nowhere, why: "only the endpoints of a cluster can come from discovery of version 1", when: isRESTLegacy, apply: refuse("api_type",
-				"discovery of version 1 is for the endpoints of clusters only", "set api_type: GRPC or REST, of a server that speaks v3").apply},
+			{old: "api_type", now: "config_validators", why: "version 1 of discovery is an extension", when: isRESTLegacy, apply: byVersion1},
 		}},
 		corePackage + "Node":                       {fields: []rule{drop("build_version", "the proxy tells its own version")}},
 		"envoy.config.metrics.v3.StatsSink":        {extension: &statSinks},
@@ -168,6 +171,29 @@ func bootstrapRules() map[protoreflect.FullName]message {
 // isRESTLegacy reports whether a value asks for discovery of version 1.
 func isRESTLegacy(value *yaml.Node) bool {
 	return value.Value == "REST_LEGACY" || value.Value == "UNSUPPORTED_REST_LEGACY"
+}
+
+// byVersion1 makes a source of REST ask by version 1 of the API, as Envoy 1.5 to 1.7 did for
+// clusters, listeners and routes; endpoints have an extension of their own.
+func byVersion1(w *walker, o object, r rule, key, value *yaml.Node) {
+	if strings.HasSuffix(o.path, "eds_config.api_config_source") {
+		return // The rules of a cluster have told what is wrong with it.
+	}
+	asks := false
+	for _, of := range []string{"cds_config", "lds_config", "rds.config_source"} {
+		asks = asks || strings.HasSuffix(o.path, of+".api_config_source")
+	}
+	if !asks {
+		w.Refuse(key, join(o.path, "api_type"), "version 1 of discovery has clusters, listeners, routes and the endpoints of clusters alone", "set api_type: GRPC or REST, of a server that speaks v3")
+		return
+	}
+	if k, _ := tree.Get(o.node, "refresh_delay"); k == nil {
+		w.Refuse(key, join(o.path, "refresh_delay"), "is missing", `write refresh_delay: "30s"`)
+		return
+	}
+	w.note(o, key, "api_type "+value.Value, r.now+" "+v1.DiscoveryName, r.why)
+	w.put(o, key, "api_type", tree.Text(value, "REST"))
+	w.put(o, key, "config_validators", v1.Discovery(key, tree.Map(key)))
 }
 
 // layers turns the runtime of the bootstrap into the layers that Envoy makes of it.
