@@ -24,6 +24,7 @@ import (
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/ratelimit"
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/runtime"
@@ -62,6 +63,9 @@ type Options struct {
 	// Log is the process's log; nil discards it.
 	Log        *slog.Logger
 	Extensions *extension.Registry
+	// Limiter answers filters whose rate limit service is the cluster
+	// ratelimit.InProcess; nil is none.
+	Limiter ratelimit.Limiter
 	// Version is what /server_info tells.
 	Version string
 }
@@ -158,7 +162,7 @@ func (p *Proxy) makeServices(checking bool) error {
 		Secrets:  p.secrets,
 		Registry: p.opts.Extensions, Loops: p.loops, Stats: p.store, Clusters: p.clusters,
 		Runtime: p.runtime, Health: &p.health, Node: p.node(), Log: p.log,
-		HasCluster: p.hasCluster, Checking: checking, Resources: p.resources,
+		Limiter: p.opts.Limiter, HasCluster: p.hasCluster, Checking: checking, Resources: p.resources,
 	}
 	s.UpstreamTransport = p.upstreamTransport
 	s.AccessLogs = &accesslog.Context{

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"strconv"
 
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
+
 	"weir.dev/weir/cmd/weir/demo"
 	"weir.dev/weir/cmd/weir/flags"
 	"weir.dev/weir/cmd/weir/gateway"
@@ -30,7 +32,9 @@ type objects struct {
 	admin string
 	// registration is where version 1 of service discovery is answered; "" is nowhere.
 	registration string
-	control      control.Options
+	// limit is told of the limits that objects ask for.
+	limit   func([]*rlsconfv3.RateLimitConfig)
+	control control.Options
 }
 
 // defaultAdmin is where the admin of a proxy that has no bootstrap listens.
@@ -51,7 +55,7 @@ func (p *proxies) Serve(o objects, f *flags.Proxy, log *slog.Logger) (engine, er
 	if err != nil {
 		return nil, err
 	}
-	opts := gateway.Options{Control: o.control, Paths: o.paths, Skip: demo.NotObjects, Proxy: running, Log: log}
+	opts := gateway.Options{Control: o.control, Paths: o.paths, Skip: demo.NotObjects, Proxy: running, Log: log, Limit: o.limit}
 	var answers *registry
 	if o.registration != "" {
 		if answers, err = serveRegistration(o.registration, log); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"weir.dev/weir/cmd/weir/flags"
+	"weir.dev/weir/cmd/weir/limits"
 )
 
 // maxBootstrap bounds a bootstrap file, in bytes.
@@ -17,6 +18,7 @@ const maxBootstrap = 256 << 20
 
 func newProxy(s starter) *cobra.Command {
 	var set *flags.Set
+	var limit *limits.Options
 	cmd := &cobra.Command{
 		Use:   "proxy",
 		Short: "Run a proxy from an Envoy bootstrap file",
@@ -47,15 +49,16 @@ Every other flag of Envoy is accepted with a notice that it has no effect here, 
 				_, err := fmt.Fprintln(cmd.OutOrStdout(), "disabled") // As Envoy says it.
 				return err
 			}
-			return runProxy(cmd, s, o)
+			return runProxy(cmd, s, o, limit)
 		},
 	}
 	set = flags.Add(cmd.Flags())
+	limit = addLimits(cmd)
 	completeFlags(cmd)
 	return cmd
 }
 
-func runProxy(cmd *cobra.Command, s starter, o *flags.Proxy) error {
+func runProxy(cmd *cobra.Command, s starter, o *flags.Proxy, limit *limits.Options) error {
 	logs, reopen, closeLog, err := openLogs(cmd, o)
 	if err != nil {
 		return err
@@ -67,6 +70,11 @@ func runProxy(cmd *cobra.Command, s starter, o *flags.Proxy) error {
 	if err != nil {
 		return err
 	}
+	_, closeLimits, err := openLimits(*limit, false, o, logs.Logger("ratelimit"))
+	if err != nil {
+		return err
+	}
+	defer closeLimits()
 	name := cmp.Or(o.ConfigPath, "--config-yaml")
 	if o.Mode == flags.Validate {
 		if err := s.Check(bootstrap, o, log); err != nil {

@@ -67,13 +67,13 @@ CACHE_KEY_PREFIX, SHADOW_MODE, QUOTA_MODE, LIMIT_RESPONSE_HEADERS_ENABLED, RESPO
 	f.BoolVar(&c.Shadow, "shadow", c.Shadow, "count, and let all requests pass")
 	f.BoolVar(&c.Quota, "quota", c.Quota, "refuse a request only if all its descriptors are over their limits")
 	f.BoolVar(&c.Serve.RLS.Metadata, "response-metadata", c.Serve.RLS.Metadata, "tell what was asked, and limits' metadata, as dynamic metadata")
-	for _, name := range []string{"listen", "http", "redis", "key-prefix", "redis-server-name"} {
+	for _, name := range []string{"listen", "http", "near"} {
 		complete(cmd, name, cobra.NoFileCompletions)
 	}
-	complete(cmd, "redis-type", cobra.FixedCompletions([]cobra.Completion{"single", "cluster", "sentinel"}, cobra.ShellCompDirectiveNoFileComp))
-	for _, name := range []string{"tls-certificate", "tls-key", "client-ca", "redis-auth-file", "redis-ca", "redis-certificate", "redis-key"} {
+	for _, name := range []string{"tls-certificate", "tls-key", "client-ca"} {
 		complete(cmd, name, cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
 	}
+	completeLimits(cmd, "")
 	completeFlags(cmd)
 	return cmd
 }

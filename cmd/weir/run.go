@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"weir.dev/weir/cmd/weir/demo"
 	"weir.dev/weir/cmd/weir/flags"
+	"weir.dev/weir/cmd/weir/limits"
 	"weir.dev/weir/internal/echo"
 	"weir.dev/weir/internal/fnserver"
 )
@@ -20,6 +21,7 @@ import (
 func newRun(s starter) *cobra.Command {
 	var set *flags.Set
 	var from objects
+	var limit *limits.Options
 	cmd := &cobra.Command{
 		Use:   "run [PATH...]",
 		Short: "Run Gateways and proxies found in files and folders, in one process",
@@ -50,7 +52,7 @@ SIGTERM and SIGINT drain: a proxy that calls another drains before it. A second 
 				return err
 			}
 			from.paths = args
-			return runPaths(cmd, s, o, from)
+			return runPaths(cmd, s, o, from, limit)
 		},
 	}
 	set = flags.AddShared(cmd.Flags())
@@ -60,6 +62,7 @@ SIGTERM and SIGINT drain: a proxy that calls another drains before it. A second 
 	cmd.Flags().StringVar(&from.admin, "admin", defaultAdmin, "`address` of the admin of the proxy that serves objects; empty for none")
 	cmd.Flags().StringVar(&from.registration, "registration", "", "`address` to answer version 1 of Envoy's service discovery at, for Services; empty for none")
 	addTranslation(cmd, &from.control)
+	limit = addLimits(cmd)
 	for _, name := range []string{"admin", "addresses", "context", "registration"} {
 		complete(cmd, name, cobra.NoFileCompletions)
 	}
@@ -68,7 +71,7 @@ SIGTERM and SIGINT drain: a proxy that calls another drains before it. A second 
 	return cmd
 }
 
-func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, from objects) (err error) {
+func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, from objects, limit *limits.Options) (err error) {
 	logs, reopen, closeLog, err := openLogs(cmd, o)
 	if err != nil {
 		return err
@@ -81,6 +84,12 @@ func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, from objects) (err 
 			return err
 		}
 	}
+	fromObjects := len(set.Objects) > 0 || from.kubeconfig != ""
+	l, closeLimits, err := openLimits(*limit, fromObjects, o, logs.Logger("ratelimit"))
+	if err != nil {
+		return err
+	}
+	defer closeLimits()
 	signals, stop := listenForSignals()
 	defer stop()
 	stopBackends, err := startBackends(set.Demo)
@@ -89,7 +98,8 @@ func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, from objects) (err 
 	}
 	defer func() { err = errors.Join(err, stopBackends()) }()
 	var engines []named
-	if len(set.Objects) > 0 || from.kubeconfig != "" {
+	if fromObjects {
+		from.limit = l.Objects
 		e, startErr := s.Serve(from, o, log)
 		if startErr != nil {
 			return startErr

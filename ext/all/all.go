@@ -42,6 +42,7 @@ import (
 	httplocalratelimit "weir.dev/weir/ext/http/localratelimit"
 	"weir.dev/weir/ext/http/misdirected"
 	"weir.dev/weir/ext/http/ondemand"
+	httpratelimit "weir.dev/weir/ext/http/ratelimit"
 	httprbac "weir.dev/weir/ext/http/rbac"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/http/statefulsession"
@@ -103,34 +104,7 @@ func Extensions() *extension.Registry {
 	caches := dnscache.NewSet(names)
 	aws := credentials.NewSet(credentials.Environment{})
 	return &extension.Registry{
-		HTTP: []extension.HTTPFilter{
-			adaptiveconcurrency.Extension(),
-			admissioncontrol.Extension(),
-			awslambda.Extension(aws),
-			awsrequestsigning.Extension(aws),
-			buffer.Extension(),
-			cors.Extension(),
-			csrf.Extension(),
-			dynamicforwardproxy.Extension(caches),
-			extauthz.Extension(),
-			fault.Extension(),
-			fn.Extension(),
-			grpchttp1bridge.Extension(),
-			grpchttp1reversebridge.Extension(),
-			grpcjsontranscoder.Extension(),
-			grpcstats.Extension(),
-			grpcweb.Extension(),
-			headermutation.Extension(),
-			healthcheck.Extension(),
-			httplocalratelimit.Extension(),
-			misdirected.Extension(),
-			jwtauthn.Extension(),
-			ondemand.Extension(),
-			httprbac.Extension(),
-			router.Extension(),
-			statefulsession.Extension(),
-			upstreamcodec.Extension(),
-		},
+		HTTP: httpFilters(aws, caches),
 		Network: []extension.NetworkFilter{
 			connectionlimit.Extension(),
 			directresponse.Extension(),
@@ -216,5 +190,38 @@ func Extensions() *extension.Registry {
 			previousroutes.Extension(),
 			safecrossscheme.Extension(),
 		},
+	}
+}
+
+// httpFilters are the HTTP filters. What some of them share is given.
+func httpFilters(aws *credentials.Set, caches *dnscache.Set) []extension.HTTPFilter {
+	return []extension.HTTPFilter{
+		adaptiveconcurrency.Extension(),
+		admissioncontrol.Extension(),
+		awslambda.Extension(aws),
+		awsrequestsigning.Extension(aws),
+		buffer.Extension(),
+		cors.Extension(),
+		csrf.Extension(),
+		dynamicforwardproxy.Extension(caches),
+		extauthz.Extension(),
+		fault.Extension(),
+		fn.Extension(),
+		grpchttp1bridge.Extension(),
+		grpchttp1reversebridge.Extension(),
+		grpcjsontranscoder.Extension(),
+		grpcstats.Extension(),
+		grpcweb.Extension(),
+		headermutation.Extension(),
+		healthcheck.Extension(),
+		httplocalratelimit.Extension(),
+		httpratelimit.Extension(),
+		misdirected.Extension(),
+		jwtauthn.Extension(),
+		ondemand.Extension(),
+		httprbac.Extension(),
+		router.Extension(),
+		statefulsession.Extension(),
+		upstreamcodec.Extension(),
 	}
 }

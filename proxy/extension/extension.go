@@ -21,6 +21,7 @@ import (
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/overload"
+	"weir.dev/weir/proxy/ratelimit"
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/secret"
@@ -173,8 +174,10 @@ type Services struct {
 	// HasCluster tells whether the configuration at hand has a cluster.
 	HasCluster func(name string) bool
 	Runtime    match.Runtime
-	Health     *Health
-	Node       Node
+	// Limiter is the rate limit service in this process; nil if there is none.
+	Limiter ratelimit.Limiter
+	Health  *Health
+	Node    Node
 	// Checking tells that the configuration is only checked: nothing is to be asked of
 	// others.
 	Checking bool

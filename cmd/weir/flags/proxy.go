@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"weir.dev/weir/internal/logging"
+	"weir.dev/weir/proxy/ratelimit"
 )
 
 // A Mode is what "weir proxy" does with its configuration.
@@ -61,6 +62,8 @@ type Proxy struct {
 	// ShowVersion and ShowHotRestartVersion ask to print the version, or Envoy's answer to the question of
 	// hot restart compatibility, and to end.
 	ShowVersion, ShowHotRestartVersion bool
+	// Limiter is no flag: the rate limiter of this process, for all proxies in it; nil is none.
+	Limiter ratelimit.Limiter
 	// Notices are sentences for the log: one for each flag that was given and has no effect.
 	Notices []string
 }

@@ -13,6 +13,8 @@ import (
 	"os"
 	"sync"
 
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
+
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/leader"
@@ -67,6 +69,8 @@ type Options struct {
 	Log   *slog.Logger
 	// Changed, if not nil, is given the objects whenever some have changed.
 	Changed func(*source.View)
+	// Limit, if not nil, is given the limits that objects ask for.
+	Limit func([]*rlsconfv3.RateLimitConfig)
 	// Pool has the addresses that Gateways get; the zero Prefix is none.
 	Pool netip.Prefix
 }
@@ -138,7 +142,7 @@ func (f *Fleet) writes(c *control.Controller, statuses *kube.StatusWriter) func(
 
 func assemble(o Options) *Gateway {
 	g := &Gateway{log: o.Log, controller: &control.Controller{
-		Queue: &source.Queue{}, Translator: control.NewTranslator(o.Control), Changed: o.Changed, Log: o.Log,
+		Queue: &source.Queue{}, Translator: control.NewTranslator(o.Control), Changed: o.Changed, Limit: o.Limit, Log: o.Log,
 	}}
 	if o.Fleet != nil {
 		g.serve, g.controller.Queue, g.controller.Runner = o.Fleet.Serve, o.Fleet.Queue, o.Fleet.Runner

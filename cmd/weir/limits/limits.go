@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 	"github.com/spf13/pflag"
 
 	"weir.dev/weir/control/limiter"
@@ -226,6 +227,24 @@ func (l *Limits) Set(source string, list []limiter.Domain) error {
 	}
 	l.sources = next
 	return nil
+}
+
+// Objects replaces the domains that objects ask for. What cannot be limited is logged, and
+// what was limited before goes on.
+func (l *Limits) Objects(list []*rlsconfv3.RateLimitConfig) {
+	domains := make([]limiter.Domain, 0, len(list))
+	var err error
+	for _, m := range list {
+		d, bad := limiter.FromMessage(m)
+		err = errors.Join(err, bad)
+		domains = append(domains, d)
+	}
+	if err == nil {
+		err = l.Set("objects", domains)
+	}
+	if err != nil {
+		l.log.Error("rate limits of objects cannot be used, and the old ones go on", "error", err)
+	}
 }
 
 // Domains are those that are limited now.
