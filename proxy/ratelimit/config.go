@@ -8,7 +8,7 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	configratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
+	ratelimitconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -53,7 +53,7 @@ type Context struct {
 
 // CompileService compiles where a filter asks. timeout is the filter's; nil is
 // DefaultTimeout, 0 none.
-func CompileService(m *configratelimitv3.RateLimitServiceConfig, timeout *durationpb.Duration, c Context) (*Service, error) {
+func CompileService(m *ratelimitconfigv3.RateLimitServiceConfig, timeout *durationpb.Duration, c Context) (*Service, error) {
 	limit := DefaultTimeout
 	if timeout != nil {
 		if limit = timeout.AsDuration(); limit < 0 {
