@@ -10,6 +10,7 @@ import (
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream/call"
+	"weir.dev/weir/xds"
 )
 
 // A Limiter is a rate limit service in this process.
@@ -21,7 +22,7 @@ type Limiter interface {
 }
 
 // InProcess is the name of the cluster that stands for the Limiter of this process.
-const InProcess = "weir.limiter"
+const InProcess = xds.LimiterCluster
 
 // A Question is what a rate limit service is asked, and its answer.
 type Question struct {

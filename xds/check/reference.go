@@ -9,6 +9,7 @@ import (
 	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/typedstruct"
 )
 
@@ -57,7 +58,9 @@ func (c *checker) references(m protoreflect.Message, path string) {
 	}
 	path = join(path, string(field))
 	if !fd.IsList() {
-		c.cluster(m.Get(fd).String(), path, route)
+		if name := m.Get(fd).String(); name != xds.LimiterCluster || field != "cluster_name" {
+			c.cluster(name, path, route)
+		}
 		return
 	}
 	for i := range m.Get(fd).List().Len() {
