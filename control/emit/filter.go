@@ -32,6 +32,7 @@ func httpFilters() []httpFilter {
 		{name: build.CSRF},
 		// Who asks, before what they may. Tokens come last of these, as what others say may
 		// depend on nothing of them.
+		{name: build.ExtAuthz},
 		{name: build.APIKeyAuth},
 		{name: build.BasicAuth},
 		{name: build.JWTAuthn},

@@ -56,8 +56,10 @@ type Dialect struct {
 	policies   *attach.Policies
 	proxies    *envoygateway.Policies
 
-	setsOf   *source.Index // ListenerSets by their Gateway
-	routesOf map[source.Kind]*source.Index
+	setsOf *source.Index // ListenerSets by their Gateway
+	// authorized has the HTTPRoutes with ExternalAuth filters by their parents.
+	authorized *source.Index
+	routesOf   map[source.Kind]*source.Index
 
 	// Each of these is one unit of translation.
 	class       *memo.Func[string, *class]
@@ -95,8 +97,9 @@ func New(o Options) *Dialect {
 	}
 	d := &Dialect{
 		controller: gwapiv1.GatewayController(o.Controller), provisions: o.Provisions, backends: o.Backends, tls: o.TLS, policies: o.Policies, proxies: o.Proxies,
-		setsOf:   &source.Index{Kind: source.ListenerSet, Keys: parentOfSet},
-		routesOf: map[source.Kind]*source.Index{},
+		setsOf:     &source.Index{Kind: source.ListenerSet, Keys: parentOfSet},
+		authorized: &source.Index{Kind: source.HTTPRoute, Keys: authorized},
+		routesOf:   map[source.Kind]*source.Index{},
 	}
 	d.class = memo.NewFunc(d.readClass, alike[*class])
 	d.gateway = memo.NewFunc(d.readGateway, alike[*gateway])
@@ -129,7 +132,9 @@ func New(o Options) *Dialect {
 func alike[V any](a, b V) bool { return reflect.DeepEqual(a, b) }
 
 // Indexes are those that Views need to have.
-func (d *Dialect) Indexes() []*source.Index { return append(d.policies.Indexes(), d.setsOf) }
+func (d *Dialect) Indexes() []*source.Index {
+	return append(d.policies.Indexes(), d.setsOf, d.authorized)
+}
 
 // Change tells the dialect that an object came, changed or went, before the DB's
 // Settle.

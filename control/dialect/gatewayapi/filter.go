@@ -33,6 +33,7 @@ type effects struct {
 	mirrors           []*routev3.RouteAction_RequestMirrorPolicy
 	mirrored          []graph.ClusterID
 	cors              *anypb.Any
+	auth              *authorization
 	// extensions are what objects do that filters refer to.
 	extensions []*attach.Effect
 	// broken filters cannot be done: nothing must be done without them.
@@ -57,7 +58,7 @@ func (h *headers) change(f *gwapiv1.HTTPHeaderFilter) {
 
 // headersOnly reports whether a weighted cluster can have the effects.
 func (e *effects) headersOnly() bool {
-	return e.redirect == nil && e.host == "" && e.path == (build.PathRewrite{}) && len(e.mirrors) == 0 && e.cors == nil && len(e.extensions) == 0 && !e.broken
+	return e.redirect == nil && e.host == "" && e.path == (build.PathRewrite{}) && len(e.mirrors) == 0 && e.cors == nil && e.auth == nil && len(e.extensions) == 0 && !e.broken
 }
 
 func (e *effects) headers(r *routev3.Route) {
@@ -104,6 +105,8 @@ func (t *ruler) effects(path string, filters []gwapiv1.HTTPRouteFilter, prefix s
 			t.mirror(e, mirrorPath(path, i), f.RequestMirror)
 		case f.CORS != nil:
 			e.cors = build.Any(corsPolicy(f.CORS))
+		case f.ExternalAuth != nil:
+			t.authorize(e, authPath(path, i), f.ExternalAuth)
 		}
 	}
 	return e
@@ -129,6 +132,10 @@ func (d *Dialect) checkFilter(f gwapiv1.HTTPRouteFilter) *graph.Problem {
 			return bad(gwapiv1.RouteReasonUnsupportedValue, ".responseHeaderModifier", "is missing")
 		}
 	case gwapiv1.HTTPRouteFilterRequestRedirect, gwapiv1.HTTPRouteFilterURLRewrite, gwapiv1.HTTPRouteFilterRequestMirror, gwapiv1.HTTPRouteFilterCORS:
+	case gwapiv1.HTTPRouteFilterExternalAuth:
+		if path, message := checkAuth(f.ExternalAuth); path != "" {
+			return bad(gwapiv1.RouteReasonUnsupportedValue, path, "%s", message)
+		}
 	case gwapiv1.HTTPRouteFilterExtensionRef:
 		if f.ExtensionRef != nil && d.policies.Filter(source.Kind{Group: string(f.ExtensionRef.Group), Kind: string(f.ExtensionRef.Kind)}) != nil {
 			return nil

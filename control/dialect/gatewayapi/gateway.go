@@ -5,6 +5,7 @@ package gatewayapi
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -13,6 +14,7 @@ import (
 
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/envoygateway"
 	"weir.dev/weir/control/source"
@@ -134,9 +136,13 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 	policies := d.policies.Chain(c, name, d.governing.Members(c, name), d.referring.Members(c, name))
 	out := &graph.Gateway{ID: name, Addresses: g.addresses, Origin: source.Input(c).Place(key).Origin(key, "")}
 	sockets := map[graph.SocketID]*graph.Socket{}
+	var parents []source.Key
 	for _, l := range d.listeners.Get(c, name).list {
 		if !l.serves() {
 			continue
+		}
+		if !slices.Contains(parents, l.id.parent) {
+			parents = append(parents, l.id.parent)
 		}
 		id := l.socket()
 		s := sockets[id]
@@ -148,6 +154,11 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 		d.addChains(c, s, l)
 	}
 	out.Limits = policies.Limits
+	idle, clusters := policies.Idle, policies.Clusters
+	if m, cluster := d.authFilter(c, parents); m != nil && idle[build.ExtAuthz] == nil {
+		idle, clusters = maps.Clone(idle), append(slices.Clip(clusters), cluster)
+		idle[build.ExtAuthz] = m
+	}
 	for _, s := range out.Sockets {
 		if g.proxy != nil && len(g.proxy.Logs) > 0 && !s.ID.UDP {
 			s.Overlay.Message = &listenerv3.Listener{AccessLog: g.proxy.Logs}
@@ -160,7 +171,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 				}
 			}
 			if ch.Table != nil {
-				ch.Idle, ch.Clusters = policies.Idle, policies.Clusters
+				ch.Idle, ch.Clusters = idle, clusters
 			}
 		}
 	}

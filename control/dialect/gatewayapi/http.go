@@ -299,13 +299,18 @@ func (t *ruler) route(r *rule, name string, rank graph.Rank, m *routev3.RouteMat
 	}
 	whole.headers(out.Message)
 	own.headers(out.Message)
+	redirect := whole.redirect
+	if redirect == nil {
+		redirect = own.redirect
+	}
 	switch {
 	case whole.broken || own.broken:
 		out.Message.Action = build.Answer(r.broken)
-	case whole.redirect != nil:
-		out.Message.Action = whole.redirect
-	case own.redirect != nil:
-		out.Message.Action = own.redirect
+	case redirect != nil:
+		out.Message.Action = redirect
+		if whole.auth != nil || own.auth != nil {
+			t.perFilter(r, out, &effects{auth: whole.auth}, &effects{auth: own.auth})
+		}
 	case s.cluster == nil:
 		out.Message.Action = build.Answer(r.broken)
 	default:
@@ -362,6 +367,10 @@ func (t *ruler) perFilter(r *rule, out *graph.Route, whole, own *effects) {
 	for _, e := range []*effects{whole, own} {
 		if e.cors != nil {
 			set(build.CORS, e.cors)
+		}
+		if e.auth != nil {
+			set(build.ExtAuthz, e.auth.config)
+			out.Clusters = append(out.Clusters, e.auth.cluster)
 		}
 	}
 	if s := sessionOf(r.session); s != nil {

@@ -61,13 +61,14 @@ type reference struct {
 	path   string
 	to     gwapiv1.BackendObjectReference
 	weight uint32
+	mode   graph.Mode // in which the reference itself asks to be spoken to
 }
 
 // references yields all of a route's, those of filters too.
 func references(o source.Object, yield func(reference)) {
 	each := func(rule string, refs []gwapiv1.BackendRef) {
 		for i, b := range refs {
-			yield(reference{fmt.Sprintf("%s.backendRefs[%d]", rule, i), b.BackendObjectReference, weightOf(b.Weight)})
+			yield(reference{path: fmt.Sprintf("%s.backendRefs[%d]", rule, i), to: b.BackendObjectReference, weight: weightOf(b.Weight)})
 		}
 	}
 	switch o := o.(type) {
@@ -75,10 +76,12 @@ func references(o source.Object, yield func(reference)) {
 		for i, rule := range o.Spec.Rules {
 			path := rulePath(i)
 			mirrorsOf(path, rule.Filters, yield)
+			authsOf(path, rule.Filters, yield)
 			for j, b := range rule.BackendRefs {
 				at := fmt.Sprintf("%s.backendRefs[%d]", path, j)
-				yield(reference{at, b.BackendObjectReference, weightOf(b.Weight)})
+				yield(reference{path: at, to: b.BackendObjectReference, weight: weightOf(b.Weight)})
 				mirrorsOf(at, b.Filters, yield)
+				authsOf(at, b.Filters, yield)
 			}
 		}
 	case *gwapiv1.GRPCRoute:
@@ -87,7 +90,7 @@ func references(o source.Object, yield func(reference)) {
 			mirrorsOf(path, fromGRPC(rule.Filters), yield)
 			for j, b := range rule.BackendRefs {
 				at := fmt.Sprintf("%s.backendRefs[%d]", path, j)
-				yield(reference{at, b.BackendObjectReference, weightOf(b.Weight)})
+				yield(reference{path: at, to: b.BackendObjectReference, weight: weightOf(b.Weight)})
 				mirrorsOf(at, fromGRPC(b.Filters), yield)
 			}
 		}
@@ -111,7 +114,7 @@ func rulePath(i int) string { return fmt.Sprintf("spec.rules[%d]", i) }
 func mirrorsOf(path string, filters []gwapiv1.HTTPRouteFilter, yield func(reference)) {
 	for i, f := range filters {
 		if f.RequestMirror != nil {
-			yield(reference{mirrorPath(path, i), f.RequestMirror.BackendRef, 1})
+			yield(reference{path: mirrorPath(path, i), to: f.RequestMirror.BackendRef, weight: 1})
 		}
 	}
 }
@@ -144,7 +147,11 @@ func (d *Dialect) resolve(c *memo.Ctx, key source.Key) *backing {
 		return out
 	}
 	references(r.object, func(ref reference) {
-		id, problem := d.backends.Resolve(c, d.ref(key, ref.to))
+		to := d.ref(key, ref.to)
+		if ref.mode == graph.GRPC {
+			to.Mode = ref.mode
+		}
+		id, problem := d.backends.Resolve(c, to)
 		if problem != nil {
 			problem.Path = ref.path
 			out.problems = append(out.problems, *problem)

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+)
+
+// authTimeout is how long a service that authorizes requests may take.
+const authTimeout = 10 * time.Second
+
+// An Authorizer is a service that says whether requests may pass.
+type Authorizer struct {
+	Cluster string
+	GRPC    bool
+	// Body is how much of a request's body it is told, in bytes; one that is longer is
+	// refused. 0 is nothing.
+	Body uint32
+	// What follows is of HTTP. Prefix goes before the path; Request are fields of the
+	// request that it is told, Upstream those of its answer that go on to the backend.
+	Prefix            string
+	Request, Upstream []string
+	AllUpstream       bool
+}
+
+func (a Authorizer) grpc() *corev3.GrpcService {
+	return &corev3.GrpcService{
+		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: a.Cluster}},
+		Timeout:         duration(authTimeout),
+	}
+}
+
+func (a Authorizer) http() *extauthzv3.HttpService {
+	upstream := names(a.Upstream)
+	if a.AllUpstream {
+		upstream = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{Text(".+", true)}}
+	}
+	return &extauthzv3.HttpService{
+		ServerUri:            &corev3.HttpUri{Uri: "http://ext-authz", HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: a.Cluster}, Timeout: duration(authTimeout)},
+		PathPrefix:           a.Prefix,
+		AuthorizationRequest: &extauthzv3.AuthorizationRequest{AllowedHeaders: names(a.Request)}, //nolint:staticcheck // The filter's own is not of a route.
+		AuthorizationResponse: &extauthzv3.AuthorizationResponse{
+			AllowedUpstreamHeaders: upstream,
+		},
+	}
+}
+
+func names(list []string) *matcherv3.ListStringMatcher {
+	if len(list) == 0 {
+		return nil
+	}
+	out := &matcherv3.ListStringMatcher{}
+	for _, n := range list {
+		m := Text(strings.ToLower(n), false)
+		m.IgnoreCase = true
+		out.Patterns = append(out.Patterns, m)
+	}
+	return out
+}
+
+func (a Authorizer) body() *extauthzv3.BufferSettings {
+	if a.Body == 0 {
+		return nil
+	}
+	return &extauthzv3.BufferSettings{MaxRequestBytes: a.Body, PackAsBytes: true}
+}
+
+// Route is the filter's configuration for a route.
+func (a Authorizer) Route() *extauthzv3.ExtAuthzPerRoute {
+	s := &extauthzv3.CheckSettings{WithRequestBody: a.body()}
+	if a.GRPC {
+		s.ServiceOverride = &extauthzv3.CheckSettings_GrpcService{GrpcService: a.grpc()}
+	} else {
+		s.ServiceOverride = &extauthzv3.CheckSettings_HttpService{HttpService: a.http()}
+	}
+	return &extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{CheckSettings: s}}
+}
+
+// Filter is the filter itself.
+func (a Authorizer) Filter() *extauthzv3.ExtAuthz {
+	out := &extauthzv3.ExtAuthz{TransportApiVersion: corev3.ApiVersion_V3}
+	if a.GRPC {
+		out.Services = &extauthzv3.ExtAuthz_GrpcService{GrpcService: a.grpc()}
+	} else {
+		out.Services = &extauthzv3.ExtAuthz_HttpService{HttpService: a.http()}
+	}
+	return out
+}
