@@ -18,7 +18,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
@@ -146,7 +145,7 @@ func (b *Backends) Resolve(c *memo.Ctx, r Ref) (graph.ClusterID, *graph.Problem)
 		return graph.ClusterID{}, &graph.Problem{Reason: string(reason), Message: fmt.Sprintf(format, args...)}
 	}
 	switch key.Kind {
-	case source.Service, source.ServiceImport, source.Backend, source.Function:
+	case source.Service, source.ServiceImport, source.Backend, source.EnvoyBackend, source.Function:
 	default:
 		return bad(gwapiv1.RouteReasonInvalidKind, "a %s cannot be a backend: refer to a Service, a %s, a %s or a %s", key.Kind, source.ServiceImport, source.Backend, source.Function)
 	}
@@ -158,7 +157,7 @@ func (b *Backends) Resolve(c *memo.Ctx, r Ref) (graph.ClusterID, *graph.Problem)
 		return b.resolveFunction(c, r, key)
 	}
 	id := portID{of: key}
-	if r.To.Port != nil && key.Kind != source.Backend { // A Backend's endpoints have their own.
+	if r.To.Port != nil && !isBackend(key.Kind) { // A Backend's endpoints have their own.
 		id.port = int32(*r.To.Port)
 	}
 	p := b.port.Get(c, id)
@@ -167,7 +166,7 @@ func (b *Backends) Resolve(c *memo.Ctx, r Ref) (graph.ClusterID, *graph.Problem)
 		return bad(gwapiv1.RouteReasonBackendNotFound, "there is no %s", key)
 	case p.refused != "":
 		return bad(gwapiv1.RouteReasonUnsupportedValue, "%s %s", key, p.refused)
-	case id.port == 0 && key.Kind != source.Backend:
+	case id.port == 0 && !isBackend(key.Kind):
 		return bad(gwapiv1.RouteReasonUnsupportedValue, "port is missing: say which port of %s", key)
 	case !p.has:
 		return bad(gwapiv1.RouteReasonBackendNotFound, "%s has no port %d", key, id.port)
@@ -251,7 +250,7 @@ func (b *Backends) makeCluster(c *memo.Ctx, id graph.ClusterID) *clusterv3.Clust
 		hosts := build.Endpoints(id.Name(), []build.Endpoint{{Address: build.Address(p.external, id.Port, false)}})
 		out = build.NamedHosts(id.Name(), hosts)
 	case p.fqdn:
-		o, _ := source.Get[*v1alpha1.Backend](c, source.Backend, id.Backend.Name)
+		o, _ := own(c, id.Backend)
 		out = build.NamedHosts(id.Name(), build.Endpoints(id.Name(), ownEndpoints(o)))
 	default:
 		out = build.Cluster(id.Name(), endpointsOf(id).Name())

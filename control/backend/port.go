@@ -37,12 +37,16 @@ func (b *Backends) readPort(c *memo.Ctx, id portID) port {
 			}
 		}
 		return port{found: true}
-	case source.Backend:
-		o, ok := source.Get[*v1alpha1.Backend](c, source.Backend, id.of.Name)
-		if !ok {
+	case source.Backend, source.EnvoyBackend:
+		o, refused := own(c, id.of)
+		if o == nil {
 			return port{}
 		}
-		return backendPort(o)
+		out := backendPort(o)
+		if refused != "" {
+			out.refused = refused
+		}
+		return out
 	case source.Hostname:
 		return port{found: true, has: true, external: id.of.Name.Name}
 	}
@@ -124,8 +128,8 @@ func (b *Backends) readEndpoints(c *memo.Ctx, id endpointsID) *endpointv3.Cluste
 	switch {
 	case !p.has || p.fqdn || p.external != "":
 		return nil
-	case id.of.Kind == source.Backend:
-		o, _ := source.Get[*v1alpha1.Backend](c, source.Backend, id.of.Name)
+	case isBackend(id.of.Kind):
+		o, _ := own(c, id.of)
 		return build.Endpoints(id.Name(), ownEndpoints(o))
 	}
 	label := discoveryv1.LabelServiceName

@@ -233,7 +233,11 @@ type ClusterID struct {
 // Name is the name of the Envoy cluster.
 func (c ClusterID) Name() string {
 	parts := []string{c.Backend.Name.String(), strconv.Itoa(int(c.Port))}
-	if c.Backend.Kind != source.Service {
+	switch c.Backend.Kind {
+	case source.Service:
+	case source.EnvoyBackend: // Another kind is called Backend, too.
+		parts = append([]string{"envoybackend"}, parts...)
+	default:
 		parts = append([]string{strings.ToLower(c.Backend.Kind.Kind)}, parts...)
 	}
 	if c.Subset != "" {

@@ -15,6 +15,8 @@ var (
 	RateLimitFilter      = Kind{envoygateway.Group, "RateLimitFilter"}
 	AuthenticationFilter = Kind{envoygateway.Group, "AuthenticationFilter"}
 	EnvoyProxy           = Kind{envoygateway.Group, "EnvoyProxy"}
+	// EnvoyBackend is its Backend.
+	EnvoyBackend = Kind{envoygateway.Group, "Backend"}
 )
 
 // OldEnvoyProxy is what an EnvoyProxy was until v0.5. References may still say so.
@@ -36,6 +38,7 @@ func envoyGatewayTypes() []Type {
 		t(HTTPRouteFilter, "httproutefilters", func() Object { return &envoygateway.HTTPRouteFilter{} }),
 		t(RateLimitFilter, "ratelimitfilters", func() Object { return &envoygateway.RateLimitFilter{} }),
 		t(AuthenticationFilter, "authenticationfilters", func() Object { return &envoygateway.AuthenticationFilter{} }),
+		t(EnvoyBackend, "backends", func() Object { return &envoygateway.Backend{} }),
 		proxy,
 	}
 }

@@ -202,6 +202,8 @@ func (d *dumped) objects() {
 			kind, parts = source.Backend, parts[1:]
 		case "function":
 			kind, parts = source.Function, parts[1:]
+		case "envoybackend":
+			kind, parts = source.EnvoyBackend, parts[1:]
 		case "serviceimport":
 			kind, parts = source.ServiceImport, parts[1:]
 		}

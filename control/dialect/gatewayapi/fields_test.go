@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/fieldstest"
 )
@@ -33,6 +34,7 @@ func TestFields(t *testing.T) {
 		"gateway.networking.k8s.io.ReferenceGrant":   fieldstest.Spec(gwapiv1.ReferenceGrantSpec{}),
 		"weir.dev.Backend":                           fieldstest.Spec(v1alpha1.BackendSpec{}),
 		"weir.dev.Function":                          fieldstest.Spec(v1alpha1.FunctionSpec{}),
+		"gateway.envoyproxy.io.Backend":              fieldstest.Spec(envoygateway.BackendSpec{}),
 		"weir.dev.GatewayParameters":                 fieldstest.Spec(v1alpha1.GatewayParametersSpec{}),
 		"multicluster.x_k8s.io.ServiceImport":        fieldstest.Spec(v1alpha1.ServiceImportSpec{}),
 		"core.Service":                               fieldstest.Spec(corev1.ServiceSpec{}),
