@@ -179,6 +179,81 @@ func await(t *testing.T, answers <-chan string, one, two int) {
 	}
 }
 
+// TestPlacement has all calls of a function go to one server of several, as long as it has
+// room, and those that it refuses to another.
+func TestPlacement(t *testing.T) {
+	const several = 4
+	var servers [several]*fnserver.Server
+	endpoints := ""
+	for i := range servers {
+		s, addr := fntest.Serve(t)
+		s.Add(fnserver.Function{ID: "hello", Run: fnserver.Text("hello")})
+		servers[i] = s
+		host, port, _ := strings.Cut(addr, ":")
+		endpoints += "{ip: {address: " + host + ", port: " + port + "}}, "
+	}
+	port := weirtest.FreePort(t)
+	head, _, _ := strings.Cut(rollout, "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute")
+	text := strings.Replace(head, "PORT", port, 1) + `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: hello}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{group: weir.dev, kind: Function, name: hello}]}]}
+---
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {name: fn}
+spec: {endpoints: [` + endpoints + `]}
+` + functionOf("hello", `{fn: {server: {kind: Backend, name: fn}, id: hello, placement: Consistent}}`)
+	file := filepath.Join(t.TempDir(), "objects.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	weirtest.Start(t, "run", file, "--admin", "", "--drain-strategy", "immediate").WaitFor("Ready.")
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: time.Minute}
+	ask := func() {
+		t.Helper()
+		if answer, err := get(client, "http://127.0.0.1:"+port+"/"); answer != "hello" {
+			t.Fatalf("%q, %v", answer, err)
+		}
+	}
+	const calls = 20
+	for range calls {
+		ask()
+	}
+	home := 0
+	for i, s := range servers {
+		switch s.Calls() {
+		case calls:
+			home = i
+		case 0:
+		default:
+			t.Errorf("server %d was called %d times", i, s.Calls())
+		}
+	}
+	for range calls {
+		servers[home].Busy(1)
+		ask()
+	}
+	others := 0
+	for i, s := range servers {
+		if i != home {
+			others += s.Calls()
+		}
+	}
+	if servers[home].Calls() != 2*calls || others != calls {
+		t.Errorf("the function's own server was called %d times, and others %d times", servers[home].Calls(), others)
+	}
+	for _, s := range servers {
+		s.Busy(100)
+	}
+	if answer, err := get(client, "http://127.0.0.1:"+port+"/"); err == nil || !strings.Contains(answer, "server too busy") {
+		t.Errorf("all are busy: %q, %v", answer, err)
+	}
+}
+
 func get(c *http.Client, url string) (string, error) {
 	res, err := c.Get(url)
 	if err != nil {
