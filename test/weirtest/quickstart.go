@@ -61,7 +61,7 @@ func Example(t *testing.T, root, folder string) Folder {
 			t.Fatal(err)
 		}
 		texts[name] = string(text)
-		for _, m := range regexp.MustCompile(`(?:127\.0\.0\.1:|port_value: |"port(?:_value)?": |\bport: )([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
+		for _, m := range regexp.MustCompile(`(?:127\.0\.0\.1:|port_value: |"port(?:_value)?": |\bport: |-port: ")([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
 			if f.Ports[m[1]] == "" {
 				f.Ports[m[1]] = FreePort(t)
 			}
@@ -116,7 +116,7 @@ func FreePort(t testing.TB) string {
 func (f Folder) Here(text string) string {
 	pairs := []string{f.Example + "/", f.Path + "/"}
 	for from, to := range f.Ports {
-		pairs = append(pairs, "127.0.0.1:"+from, "127.0.0.1:"+to, "port_value: "+from, "port_value: "+to, `"port": `+from, `"port": `+to, `"port_value": `+from, `"port_value": `+to, " port: "+from, " port: "+to)
+		pairs = append(pairs, "127.0.0.1:"+from, "127.0.0.1:"+to, "port_value: "+from, "port_value: "+to, `"port": `+from, `"port": `+to, `"port_value": `+from, `"port_value": `+to, " port: "+from, " port: "+to, `-port: "`+from, `-port: "`+to)
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }

@@ -103,7 +103,7 @@ func Start(o Options) (*Gateway, error) {
 	}
 	g.controller.Step(changes)
 	if len(t.Gateways()) == 0 {
-		return nil, fmt.Errorf("there is no Gateway to serve: give a GatewayClass with controllerName %s and a Gateway of it, or a Listener of Emissary-ingress", o.Control.ControllerName())
+		return nil, fmt.Errorf("there is no Gateway to serve: give a GatewayClass with controllerName %s and a Gateway of it, a Listener of Emissary-ingress, a Gateway of Istio, or an Ingress of class weir or istio", o.Control.ControllerName())
 	}
 	return g, nil
 }

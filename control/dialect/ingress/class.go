@@ -5,6 +5,8 @@ package ingress
 import (
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 
@@ -26,17 +28,40 @@ const (
 // annotation names the class, as it was done before spec.ingressClassName.
 const annotation = "kubernetes.io/ingress.class"
 
-// class is whose a class is.
+// The annotations of an IngressClass that say at which ports its Ingresses are served.
+const (
+	plainAnnotation  = "weir.dev/http-port"
+	secureAnnotation = "weir.dev/https-port"
+)
+
+// class is whose a class is, and at which ports it is served.
 type class struct {
-	ours, istio bool
+	ours, istio   bool
+	plain, secure int32
 }
 
 // readClass tells whose the class called name is.
 func readClass(c *memo.Ctx, name string) class {
 	if o, ok := source.Get[*networkingv1.IngressClass](c, source.IngressClass, source.Name{Name: name}); ok {
-		return class{ours(o), o.Spec.Controller == ControllerIstio}
+		out := class{ours: ours(o), istio: o.Spec.Controller == ControllerIstio}
+		out.plain, _ = portIn(o, plainAnnotation, plainPort)
+		out.secure, _ = portIn(o, secureAnnotation, securePort)
+		return out
 	}
-	return class{name == classWeir || name == classIstio, name == classIstio}
+	return class{name == classWeir || name == classIstio, name == classIstio, plainPort, securePort}
+}
+
+// portIn reads a port from an annotation; standard is that of who does not say.
+func portIn(o *networkingv1.IngressClass, annotation string, standard int32) (int32, bool) {
+	text, ok := o.Annotations[annotation]
+	if !ok {
+		return standard, true
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return standard, false
+	}
+	return int32(n), true
 }
 
 func ours(o *networkingv1.IngressClass) bool {
@@ -98,5 +123,15 @@ func judgeClass(c *memo.Ctx, name source.Name) (problems []graph.Problem, ok boo
 	if o.Spec.Parameters != nil {
 		problems = append(problems, problem("spec.parameters", reasonUnsupported, "has no effect: nothing says yet how the proxies of a class are run"))
 	}
+	for name, standard := range map[string]int32{plainAnnotation: plainPort, secureAnnotation: securePort} {
+		if _, right := portIn(o, name, standard); !right {
+			problems = append(problems, problem("metadata.annotations["+name+"]", reasonInvalid, "%q is not a port: give a number from 1 to 65535; %d is used",
+				o.Annotations[name], standard))
+		}
+	}
+	if k := readClass(c, name.Name); k.plain == k.secure {
+		problems = append(problems, problem("metadata.annotations["+secureAnnotation+"]", reasonConflict, "%d is the port of cleartext, too: TLS is not served", k.secure))
+	}
+	slices.SortFunc(problems, func(a, b graph.Problem) int { return strings.Compare(a.Path, b.Path) })
 	return problems, true
 }

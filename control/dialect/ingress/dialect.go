@@ -26,7 +26,7 @@ import (
 // prefix begins the names of gateways; what follows is the class.
 const prefix = "ingress-"
 
-// The ports that Ingresses are served at.
+// The ports that Ingresses are served at, if their class does not say.
 const (
 	plainPort  = 80
 	securePort = 443

@@ -125,17 +125,18 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 		idle[build.Fault] = &faultv3.HTTPFault{}
 	}
 	origin := func(n source.Name) source.Key { return source.Key{Kind: source.Ingress, Name: n} }
-	plain := &graph.Socket{ID: graph.SocketID{Gateway: name, Port: plainPort}}
+	ports := d.class.Get(c, class)
+	plain := &graph.Socket{ID: graph.SocketID{Gateway: name, Port: ports.plain}}
 	key := origin(all[0].name)
 	plain.Chains = []*graph.Chain{{
 		Name: "http", Hostname: attach.AnyHost, Table: &graph.TableID{Socket: plain.ID}, Idle: idle, Origin: source.Input(c).Place(key).Origin(key, ""),
 	}}
 	out.Sockets = append(out.Sockets, plain)
 	certs := d.certs.Get(c, class)
-	if len(certs) == 0 {
+	if len(certs) == 0 || ports.plain == ports.secure {
 		return out
 	}
-	secure := &graph.Socket{ID: graph.SocketID{Gateway: name, Port: securePort}}
+	secure := &graph.Socket{ID: graph.SocketID{Gateway: name, Port: ports.secure}}
 	for _, t := range certs {
 		key := origin(t.of)
 		secure.Chains = append(secure.Chains, &graph.Chain{

@@ -41,9 +41,10 @@ func (d *Dialect) statusOf(c *memo.Ctx, key source.Key) *status.Update {
 		}
 		out.LoadBalancer.Ingress = append(out.LoadBalancer.Ingress, at)
 	}
-	ports := []int32{plainPort}
+	of := d.class.Get(c, i.class)
+	ports := []int32{of.plain}
 	if len(i.tls) > 0 {
-		ports = append(ports, securePort)
+		ports = append(ports, of.secure)
 	}
 	for _, p := range ports {
 		for _, why := range []string{f.Ports[p], f.Wanted[p]} {

@@ -265,6 +265,9 @@ func (r *rulecheck) unusedEntry(e *istiov1.ServiceEntry) {
 	if why := unreachable(e); why != "" {
 		r.note("spec.resolution", "the object %s", why)
 	}
+	if e.Spec.WorkloadSelector != nil {
+		r.note("spec.workloadSelector", "chooses WorkloadEntries, and no Pods: make a Service for those")
+	}
 	if len(e.Spec.SubjectAltNames) > 0 {
 		r.note("spec.subjectAltNames", "has no effect: say so in the tls of a DestinationRule")
 	}

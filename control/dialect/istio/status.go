@@ -196,6 +196,9 @@ func (d *Dialect) judgePlaces(c *memo.Ctx, v *virtual, bad *[]graph.Problem) []p
 		meets := false
 		var names []string
 		for _, s := range own.servers {
+			if len(s.problems) > 0 {
+				continue // It is told at the Gateway.
+			}
 			for _, h := range s.hosts {
 				names = append(names, first(h.namespace, "*")+"/"+h.name)
 				if h.admits(v.name.Namespace) && slices.ContainsFunc(v.hosts, func(host string) bool { _, ok := attach.Meet(h.name, host); return ok }) {

@@ -102,6 +102,9 @@ func (s *server) certificates(c *memo.Ctx, t *istiov1.ServerTLS, context *tlsv3.
 			s.bad(fmt.Sprintf("tls.tlsCertificates[%d]", i), reasonInvalid, "has not both serverCertificate and privateKey")
 			continue
 		}
+		if f.CACertificates != "" {
+			s.note(fmt.Sprintf("tls.tlsCertificates[%d].caCertificates", i), reasonUnsupported, "has no effect: caCertificates of the server says whom to let in")
+		}
 		if len(names) == 0 {
 			context.TlsCertificates = append(context.TlsCertificates, &tlsv3.TlsCertificate{CertificateChain: file(f.ServerCertificate), PrivateKey: file(f.PrivateKey)})
 		}
