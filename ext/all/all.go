@@ -22,8 +22,10 @@ import (
 	healthtcp "weir.dev/weir/ext/health/tcp"
 	"weir.dev/weir/ext/http/adaptiveconcurrency"
 	"weir.dev/weir/ext/http/admissioncontrol"
+	"weir.dev/weir/ext/http/apikeyauth"
 	"weir.dev/weir/ext/http/awslambda"
 	"weir.dev/weir/ext/http/awsrequestsigning"
+	"weir.dev/weir/ext/http/basicauth"
 	"weir.dev/weir/ext/http/buffer"
 	"weir.dev/weir/ext/http/cors"
 	"weir.dev/weir/ext/http/csrf"
@@ -198,8 +200,10 @@ func httpFilters(aws *credentials.Set, caches *dnscache.Set) []extension.HTTPFil
 	return []extension.HTTPFilter{
 		adaptiveconcurrency.Extension(),
 		admissioncontrol.Extension(),
+		apikeyauth.Extension(),
 		awslambda.Extension(aws),
 		awsrequestsigning.Extension(aws),
+		basicauth.Extension(),
 		buffer.Extension(),
 		cors.Extension(),
 		csrf.Extension(),

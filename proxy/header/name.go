@@ -14,7 +14,10 @@
 // codecs do.
 package header
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // ID is the number of a well-known name; 0 is any other name.
 type ID uint8
@@ -30,6 +33,16 @@ type Name struct {
 func NewName(s string) Name {
 	s = strings.ToLower(s)
 	return Name{s: s, id: index.find(s)}
+}
+
+// ParseName is NewName for a name from configuration, of a field that is neither a
+// pseudo-header field nor the host.
+func ParseName(s string) (Name, error) {
+	bad := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) }
+	if s == "" || strings.EqualFold(s, "host") || strings.ContainsFunc(s, bad) {
+		return Name{}, fmt.Errorf("%q is not the name of a header that can be used here", s)
+	}
+	return NewName(s), nil
 }
 
 // String returns the name in lower case.

@@ -62,6 +62,25 @@ func QueryValue(path, name string) (string, bool) {
 	return "", false
 }
 
+// QueryWithout returns a :path value without the query parameters of a name.
+func QueryWithout(path []byte, name string) []byte {
+	base, query, ok := strings.Cut(string(path), "?")
+	if !ok {
+		return path
+	}
+	base += "?"
+	for pair := range strings.SplitSeq(query, "&") {
+		if n, _, _ := strings.Cut(pair, "="); n == name {
+			continue
+		}
+		if !strings.HasSuffix(base, "?") {
+			base += "&"
+		}
+		base += pair
+	}
+	return []byte(strings.TrimSuffix(base, "?"))
+}
+
 // Cookie matches one cookie, as envoy.config.route.v3.CookieMatcher does. A
 // missing cookie does not match, so an inverted matcher takes it.
 type Cookie struct {
@@ -116,6 +135,26 @@ func CookieValue(h *header.Map, name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// CookieWithout takes the cookies of a name out of h.
+func CookieWithout(h *header.Map, name string) {
+	if !h.Has(header.Cookie) {
+		return
+	}
+	var keep []string
+	for v := range h.Values(header.Cookie) {
+		for pair := range strings.SplitSeq(string(v), ";") {
+			pair = trimSpace(pair)
+			if k, _, _ := strings.Cut(pair, "="); k != name && pair != "" {
+				keep = append(keep, pair)
+			}
+		}
+	}
+	h.Del(header.Cookie)
+	if len(keep) > 0 {
+		h.Add(header.Cookie, strings.Join(keep, "; "))
+	}
 }
 
 // Path matches a :path value without its query and fragment, as

@@ -15,6 +15,7 @@ import (
 	"weir.dev/weir/proxy/jose"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/route"
+	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/upstream/call"
 )
 
@@ -70,7 +71,7 @@ func (b *builder) provider(name string, m *jwtauthnv3.JwtProvider) (*provider, e
 // locate says where tokens of the provider are.
 func (p *provider) locate(m *jwtauthnv3.JwtProvider) error {
 	for i, h := range m.GetFromHeaders() {
-		name, err := headerName(h.GetName())
+		name, err := header.ParseName(h.GetName())
 		if err != nil {
 			return fmt.Errorf("from_headers[%d].name: %w", i, err)
 		}
@@ -95,12 +96,12 @@ func (p *provider) locate(m *jwtauthnv3.JwtProvider) error {
 func (p *provider) write(m *jwtauthnv3.JwtProvider) error {
 	if n := m.GetForwardPayloadHeader(); n != "" {
 		var err error
-		if p.payloadHeader, err = headerName(n); err != nil {
+		if p.payloadHeader, err = header.ParseName(n); err != nil {
 			return fmt.Errorf("forward_payload_header: %w", err)
 		}
 	}
 	for i, c := range m.GetClaimToHeaders() {
-		name, err := headerName(c.GetHeaderName())
+		name, err := header.ParseName(c.GetHeaderName())
 		if err != nil {
 			return fmt.Errorf("claim_to_headers[%d].header_name: %w", i, err)
 		}
@@ -117,14 +118,6 @@ func (p *provider) write(m *jwtauthnv3.JwtProvider) error {
 		p.claims = append(p.claims, claimHeader{name, path})
 	}
 	return nil
-}
-
-func headerName(s string) (header.Name, error) {
-	s = strings.ToLower(s)
-	if s == "" || strings.HasPrefix(s, ":") || s == "host" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) }) {
-		return header.Name{}, fmt.Errorf("%q is not the name of a header that can be used", s)
-	}
-	return header.NewName(s), nil
 }
 
 // cache makes the caches of verified tokens, one for each loop.
@@ -153,11 +146,11 @@ func (b *builder) source(m *jwtauthnv3.JwtProvider) (source, error) {
 		if err != nil {
 			return nil, fmt.Errorf("local_jwks: %w", err)
 		}
-		l, status := newLocal(slot, b.c.Log("jwt"))
-		if status != jose.OK {
-			return nil, fmt.Errorf("local_jwks: %s: give a JSON Web Key Set (RFC 7517)", status)
+		keys, err := secret.NewParsed(slot, readKeys, b.c.Log("jwt"))
+		if err != nil {
+			return nil, fmt.Errorf("local_jwks: %w: give a JSON Web Key Set (RFC 7517)", err)
 		}
-		return l, nil
+		return local{keys}, nil
 	case *jwtauthnv3.JwtProvider_RemoteJwks:
 		r, err := b.remote(s.RemoteJwks)
 		if err != nil {

@@ -159,7 +159,7 @@ func (f *Filter) refuse(s *stream.Stream, status jose.Status) {
 		r.Status = http.StatusForbidden
 	}
 	if !f.strip {
-		realm := original(s.Request.Header)
+		realm := stream.Realm(s.Request.Header)
 		r.Body = status.String()
 		r.Header = func(h *header.Map) {
 			value := `Bearer realm="` + realm + `"`
@@ -170,27 +170,6 @@ func (f *Filter) refuse(s *stream.Stream, status jose.Status) {
 		}
 	}
 	s.Reply(r)
-}
-
-// maxRealm bounds the path in a realm, in bytes.
-const maxRealm = 256
-
-// original is the URI that the client asked for, for a quoted string.
-func original(h *header.Map) string {
-	path := h.Get(header.XEnvoyOriginalPath)
-	if len(path) == 0 {
-		path = h.Get(header.Path)
-	}
-	if len(path) == 0 {
-		return ""
-	}
-	path = path[:min(len(path), maxRealm)]
-	scheme := h.Get(header.XForwardedProto)
-	if len(scheme) == 0 {
-		scheme = h.Get(header.Scheme)
-	}
-	uri := string(scheme) + "://" + string(h.Get(header.Authority)) + string(path)
-	return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(uri)
 }
 
 // note adds what was found out to the stream's dynamic metadata.

@@ -117,26 +117,8 @@ func (l *location) remove(h *header.Map) {
 	case inHeader:
 		h.Del(l.header)
 	case inQuery:
-		h.SetBytes(header.Path, without(h.Get(header.Path), l.name))
+		h.SetBytes(header.Path, match.QueryWithout(h.Get(header.Path), l.name))
 	}
-}
-
-// without returns a path without all parameters of a name.
-func without(path []byte, name string) []byte {
-	base, query, ok := strings.Cut(string(path), "?")
-	if !ok {
-		return path
-	}
-	var keep []string
-	for pair := range strings.SplitSeq(query, "&") {
-		if n, _, _ := strings.Cut(pair, "="); n != name {
-			keep = append(keep, pair)
-		}
-	}
-	if len(keep) > 0 {
-		base += "?" + strings.Join(keep, "&")
-	}
-	return []byte(base)
 }
 
 func view(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

@@ -29,47 +29,19 @@ type source interface {
 }
 
 // local is keys in the configuration, or in a file that is watched.
-type local struct {
-	slot *secret.Slot
-	log  *slog.Logger
-	read atomic.Pointer[reading]
-}
+type local struct{ *secret.Parsed[*jose.Keys] }
 
-// reading is what was made of one content of the slot.
-type reading struct {
-	of   *secret.Value
-	keys *jose.Keys
-}
-
-func newLocal(slot *secret.Slot, log *slog.Logger) (*local, jose.Status) {
-	v := slot.Load()
+func readKeys(v *secret.Value) (*jose.Keys, error) {
 	k, s := jose.ParseKeys(v.Generic[""])
 	if s != jose.OK {
-		return nil, s
+		return nil, errors.New(s.String())
 	}
-	l := &local{slot: slot, log: log}
-	l.read.Store(&reading{v, k})
-	return l, jose.OK
+	return k, nil
 }
 
-// keys reads a file's new content the first time that it is needed. If that is wrong,
-// the keys before stay.
-func (l *local) keys() *jose.Keys {
-	now, v := l.read.Load(), l.slot.Load()
-	if now.of == v {
-		return now.keys
-	}
-	k, s := jose.ParseKeys(v.Generic[""])
-	if s != jose.OK {
-		k = now.keys
-	}
-	if l.read.CompareAndSwap(now, &reading{v, k}) && s != jose.OK {
-		l.log.Error("a file of keys changed and is wrong: the keys before stay in use", "file", l.slot.Name(), "reason", s.String())
-	}
-	return k
-}
+func (l local) keys() *jose.Keys { return l.Load() }
 
-func (l *local) wait(*stream.Stream) (*jose.Keys, error) { return l.keys(), nil }
+func (l local) wait(*stream.Stream) (*jose.Keys, error) { return l.Load(), nil }
 
 // remote is keys that a goroutine of its own fetches, time and again. Once there, they
 // stay until others take their place.
