@@ -178,7 +178,7 @@ func (p *Proxy) makeServices(checking bool) error {
 	}
 	loader := &format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
 	s.AccessLogs.Extensions = p.opts.Extensions.Filters()
-	s.AccessLogs.Sinks = p.opts.Extensions.Sinks(p.files, loader)
+	s.AccessLogs.Sinks = p.opts.Extensions.Sinks(s, p.files, loader)
 	p.services = s
 	return nil
 }

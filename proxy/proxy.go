@@ -25,12 +25,14 @@ import (
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/listener"
+	"weir.dev/weir/proxy/otlp"
 	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/runtime"
 	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
+	"weir.dev/weir/proxy/upstream/call"
 	"weir.dev/weir/xds"
 )
 
@@ -142,6 +144,7 @@ func (p *Proxy) start() error {
 		Runtime: p.runtime, OutlierEvents: events, NewConnection: p.overload.Point(overload.NewPoolConnection),
 	})
 	p.services.Clusters = p.clusters
+	p.services.Exporters = otlp.NewSet(call.New(p.loops, p.clusters))
 	if err := p.startAdmin(); err != nil {
 		return err
 	}
@@ -175,6 +178,7 @@ func Check(o Options) error {
 	}
 	p.clusters = upstream.NewManager(upstream.Options{Stats: p.store.Scope("")})
 	p.services.Clusters = p.clusters
+	p.services.Exporters = otlp.NewSet(call.New(p.loops, p.clusters))
 	defer p.clusters.Close()
 	defer p.runtime.Close()
 	defer p.closeFiles()
@@ -337,6 +341,9 @@ func (p *Proxy) close() {
 	p.stopFetching()
 	p.closeListeners()
 	p.endLeaving()
+	if p.services != nil && p.services.Exporters != nil {
+		p.services.Exporters.Close()
+	}
 	if p.clusters != nil {
 		p.clusters.Close()
 	}

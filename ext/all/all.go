@@ -6,6 +6,7 @@ package all
 
 import (
 	"weir.dev/weir/ext/accesslog/file"
+	"weir.dev/weir/ext/accesslog/opentelemetry"
 	"weir.dev/weir/ext/accesslog/stderr"
 	"weir.dev/weir/ext/accesslog/stdout"
 	"weir.dev/weir/ext/accesslogfilter/cel"
@@ -138,6 +139,7 @@ func Extensions() *extension.Registry {
 		},
 		AccessLog: []extension.AccessLog{
 			{Name: file.Name, Message: file.Message, New: file.New},
+			{Name: opentelemetry.Name, Message: opentelemetry.Message, NewRemote: opentelemetry.New},
 			{Name: stdout.Name, Message: stdout.Message, New: stdout.New},
 			{Name: stderr.Name, Message: stderr.Message, New: stderr.New},
 		},

@@ -20,6 +20,7 @@ import (
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/otlp"
 	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/ratelimit"
 	"weir.dev/weir/proxy/resource"
@@ -97,8 +98,10 @@ type AccessLog struct {
 	// Message is the full name of the message that configures it.
 	Message string
 	// New returns the constructor of its sinks: files are opened in files,
-	// formats compiled by loader.
-	New func(files *logfile.Set, loader *format.Loader) func(cfg *anypb.Any) (accesslog.Sink, error)
+	// formats compiled by loader. It is nil of one that sends records elsewhere, which has
+	// NewRemote.
+	New       func(files *logfile.Set, loader *format.Loader) func(cfg *anypb.Any) (accesslog.Sink, error)
+	NewRemote func(s *Services, loader *format.Loader) func(cfg *anypb.Any) (accesslog.Sink, error)
 }
 
 // AccessLogFilter is an access log filter extension
@@ -121,9 +124,13 @@ func (r *Registry) Filters() map[string]func(*anypb.Any) (accesslog.Filter, erro
 }
 
 // Sinks returns the constructors of all access logs by message.
-func (r *Registry) Sinks(files *logfile.Set, loader *format.Loader) map[string]func(*anypb.Any) (accesslog.Sink, error) {
+func (r *Registry) Sinks(s *Services, files *logfile.Set, loader *format.Loader) map[string]func(*anypb.Any) (accesslog.Sink, error) {
 	m := make(map[string]func(*anypb.Any) (accesslog.Sink, error), len(r.AccessLog))
 	for _, a := range r.AccessLog {
+		if a.NewRemote != nil {
+			m[a.Message] = a.NewRemote(s, loader)
+			continue
+		}
 		m[a.Message] = a.New(files, loader)
 	}
 	return m
@@ -184,6 +191,8 @@ type Services struct {
 	// UpstreamTransport compiles a transport socket within another; raw_buffer
 	// is nil.
 	UpstreamTransport func(*corev3.TransportSocket) (upstream.Transport, error)
+	// Exporters send records to OpenTelemetry collectors.
+	Exporters *otlp.Set
 	// AccessLogs compiles access logs.
 	AccessLogs *accesslog.Context
 	// Log returns the logger of a component, such as "upstream".

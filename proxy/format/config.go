@@ -84,6 +84,13 @@ func (l *Loader) json(m *structpb.Struct, o Options) (*Format, error) {
 }
 
 // extend adds the operators of formatter extensions to o.
+// With returns the options with the operators of further formatters.
+func (l *Loader) With(list []*corev3.TypedExtensionConfig) (Options, error) {
+	o := l.Options
+	err := l.extend(&o, list)
+	return o, err
+}
+
 func (l *Loader) extend(o *Options, list []*corev3.TypedExtensionConfig) error {
 	if len(list) == 0 {
 		return nil
