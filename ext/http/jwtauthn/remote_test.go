@@ -239,3 +239,36 @@ func TestRetries(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestRulesSeeClaims: RBAC judges by what a token claims.
+func TestRulesSeeClaims(t *testing.T) {
+	k := josetest.New(t, "EdDSA", "k")
+	i := newIssuer(t, text(josetest.Set(k)))
+	up := newIssuer(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Header.Get("x-user")) })
+	filters := `- name: jwt
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+    providers:
+      p:
+        remote_jwks: {http_uri: {uri: "http://issuer.example:8443/keys.json?v=1", cluster: keys, timeout: 5s}, async_fetch: {}}
+        payload_in_metadata: payload
+        normalize_payload_in_metadata: {space_delimited_claims: [scope]}
+        claim_to_headers: [{header_name: x-user, claim_name: sub}]
+    rules: [{match: {prefix: /}, requires: {provider_name: p}}]
+- name: rbac
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+    rules:
+      policies:
+        writers:
+          permissions: [{any: true}]
+          principals: [{metadata: {filter: envoy.filters.http.jwt_authn, path: [{key: payload}, {key: scope}], value: {list_match: {one_of: {string_match: {exact: write}}}}}}]`
+	e := proxytest.Edge{Filters: filters, Clusters: `- {name: keys, type: STATIC, connect_timeout: 1s, load_assignment: {cluster_name: keys, endpoints: [{lb_endpoints: [{endpoint: {address: {{keys}}}}]}]}}`}
+	p := proxytest.Start(t, e.YAML(), proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": up.addr, "keys": i.addr}})
+	proxytest.Eventually(t, "a listener", func() (int, bool) { n := len(p.Listeners()); return n, n == 1 })
+	for scope, want := range map[string]string{"read write": "200 alice", "read": "403 RBAC: access denied"} {
+		if got := get(p, k.Sign(`{"sub":"alice","scope":"`+scope+`"}`)); got != want {
+			t.Errorf("%s: %s, want %s", scope, got, want)
+		}
+	}
+}

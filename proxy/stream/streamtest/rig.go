@@ -19,6 +19,7 @@ package streamtest
 import (
 	"fmt"
 	"log/slog"
+	"syscall"
 	"testing"
 
 	"weir.dev/weir/proxy/engine"
@@ -162,12 +163,47 @@ func (r *Rig) Allocs(req Request) float64 {
 	if raceEnabled {
 		r.t.Skip("the race detector allocates")
 	}
+	var n float64
+	r.repeat(req, func(serve, _ func()) { n = testing.AllocsPerRun(200, serve) })
+	return n
+}
+
+// Bench times a request on its way through the chain and back, as Allocs counts. It
+// reports the time of the processor, too (cpu-ns/op), which others on the machine disturb
+// less.
+func (r *Rig) Bench(b *testing.B, req Request) {
+	b.Helper()
+	r.repeat(req, func(serve, wipe func()) {
+		serve()
+		b.ReportAllocs()
+		b.ResetTimer()
+		began := processorTime()
+		for range b.N {
+			serve()
+			wipe()
+		}
+		b.ReportMetric(float64(processorTime()-began)/float64(b.N), "cpu-ns/op")
+	})
+}
+
+// processorTime is what the process has used, in nanoseconds.
+func processorTime() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+// repeat calls f on the loop with what serves a request once, and what wipes the stream
+// after it.
+func (r *Rig) repeat(req Request, f func(serve, wipe func())) {
+	r.t.Helper()
 	a := &allocs{resp: &header.Map{}}
 	chain := r.chain(a)
 	lines := req.lines()
 	var s stream.Stream
 	var head header.Map
-	var n float64
 	serve := func(t *engine.Task) {
 		head.Reset()
 		s.Begin(t, &a.owner)
@@ -182,13 +218,12 @@ func (r *Rig) Allocs(req Request) float64 {
 	}
 	a.owner.rig = r
 	err := r.loop.Do(func(t *engine.Task) {
-		n = testing.AllocsPerRun(200, func() { serve(t) })
+		f(func() { serve(t) }, s.Wipe)
 		s.Wipe() // What the filters keep is theirs no more.
 	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return n
 }
 
 // allocs is the fake upstream of Allocs.
