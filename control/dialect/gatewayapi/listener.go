@@ -60,19 +60,22 @@ func (l *listener) socket() graph.SocketID {
 // listeners are all of a Gateway: its own, then those of its ListenerSets.
 type listeners struct {
 	list []*listener
+	// spans are where in list those of each parent begin and end.
+	spans map[source.Key][2]int
 	// sets are the ListenerSets that the Gateway allows, and refused those that it does not.
 	sets, refused []source.Name
 }
 
 // of returns the listeners of a Gateway or ListenerSet.
 func (ls *listeners) of(parent source.Key) []*listener {
-	var out []*listener
-	for _, l := range ls.list {
-		if l.id.parent == parent {
-			out = append(out, l)
-		}
-	}
-	return out
+	s := ls.spans[parent]
+	return ls.list[s[0]:s[1]:s[1]]
+}
+
+// add adds the listeners of a Gateway or ListenerSet.
+func (ls *listeners) add(parent source.Key, list []*listener) {
+	ls.spans[parent] = [2]int{len(ls.list), len(ls.list) + len(list)}
+	ls.list = append(ls.list, list...)
 }
 
 func parentOfSet(o source.Object) []source.Name {
@@ -92,14 +95,16 @@ func gatewayOfSet(o *gwapiv1.ListenerSet) source.Name {
 // readListeners returns the listeners of a Gateway that is ours.
 func (d *Dialect) readListeners(c *memo.Ctx, name source.Name) *listeners {
 	g := d.gateway.Get(c, name)
-	out := &listeners{}
+	out := &listeners{spans: map[source.Key][2]int{}}
 	if g == nil {
 		return out
 	}
 	key := source.Key{Kind: source.Gateway, Name: name}
+	var own []*listener
 	for i, l := range g.spec.Listeners {
-		out.list = append(out.list, d.readListener(c, g, key, fmt.Sprintf("spec.listeners[%d]", i), l))
+		own = append(own, d.readListener(c, g, key, fmt.Sprintf("spec.listeners[%d]", i), l))
 	}
+	out.add(key, own)
 	sets := source.Find[*gwapiv1.ListenerSet](c, d.setsOf, name)
 	slices.SortFunc(sets, func(a, b *gwapiv1.ListenerSet) int { return attach.Older(a, b) })
 	for _, o := range sets {
@@ -109,9 +114,11 @@ func (d *Dialect) readListeners(c *memo.Ctx, name source.Name) *listeners {
 			continue
 		}
 		out.sets = append(out.sets, set.Name)
+		own = nil
 		for i, l := range o.Spec.Listeners {
-			out.list = append(out.list, d.readListener(c, g, set, fmt.Sprintf("spec.listeners[%d]", i), gwapiv1.Listener(l)))
+			own = append(own, d.readListener(c, g, set, fmt.Sprintf("spec.listeners[%d]", i), gwapiv1.Listener(l)))
 		}
+		out.add(set, own)
 	}
 	findConflicts(out.list)
 	return out
