@@ -42,7 +42,7 @@ func Changes(old, next *Snapshot) []Change {
 }
 
 func appendChanges[M proto.Message](out []Change, kind Kind, old, next Set[M]) []Change {
-	same := func(a, b *item[M]) bool { return equal(a.message, b.message) }
+	same := func(a, b *item[M]) bool { return Equal(a.message, b.message) }
 	for d := range treap.Changes(old.m, next.m, same) {
 		c := Change{Kind: kind, Name: d.Key}
 		if d.Old != nil {

@@ -8,9 +8,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// equal reports whether two messages say the same. Those of a kind that is large and is made of shared parts are
+// Equal reports whether two messages say the same. Those of a kind that is large and is made of shared parts are
 // compared by what they do not share.
-func equal(a, b proto.Message) bool {
+func Equal(a, b proto.Message) bool {
 	if a == b {
 		return true
 	}

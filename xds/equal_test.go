@@ -36,10 +36,10 @@ func TestEqual(t *testing.T) {
 		"the same message": {shared, shared, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := equal(c.a, c.b); got != c.want {
+			if got := Equal(c.a, c.b); got != c.want {
 				t.Errorf("equal: %t", got)
 			}
-			if got := equal(c.b, c.a); got != c.want {
+			if got := Equal(c.b, c.a); got != c.want {
 				t.Errorf("equal the other way: %t", got)
 			}
 		})

@@ -288,7 +288,7 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 	d.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.message != nil && (t.message == m || proto.Equal(t.message, m)) {
+	if t.message != nil && xds.Equal(t.message, m) {
 		t.version, t.refused = version, nil
 		t.each(func(w *Watch) {
 			w.o.Stats.Accepted(version, 0)
