@@ -96,6 +96,7 @@ func (p *plane) run(cmd *cobra.Command, o *flags.Proxy) error {
 	if err := p.check(); err != nil {
 		return err
 	}
+	p.control.Limits = nil // Proxies elsewhere have no limiter that knows these limits.
 	logs, reopen, closeLog, err := openLogs(cmd, o)
 	if err != nil {
 		return err

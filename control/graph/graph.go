@@ -285,5 +285,9 @@ type Problem struct {
 	Message string
 }
 
+// Unsupported is the reason of problems that nothing fails for: what a field asks for is
+// not done, and all else is.
+const Unsupported = "UnsupportedField"
+
 // String returns the path and the message.
 func (p Problem) String() string { return fmt.Sprintf("%s: %s", p.Path, p.Message) }

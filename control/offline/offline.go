@@ -11,6 +11,7 @@ import (
 
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/emit"
+	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/source/file"
 	"weir.dev/weir/control/status"
@@ -135,6 +136,9 @@ func Problems(v *source.View, u *status.Update) []xds.Problem {
 	place := v.Place(u.Key)
 	for _, p := range u.Problems {
 		pr := xds.Problem{Kind: xds.Kind(u.Key.Kind.Kind), Name: u.Key.Name.String(), Path: p.Path, Reason: p.Message}
+		if p.Reason == graph.Unsupported {
+			pr.Severity = xds.Warning
+		}
 		at := place.Origin(u.Key, p.Path)
 		pr.File, pr.Line = at.File, at.Line
 		if key := fmt.Sprint(pr.Path, pr.Reason); !seen[key] {

@@ -75,8 +75,11 @@ func (c *checker) own(s *xdstypev3.TypedStruct, path string) {
 	}
 }
 
+// limiter stands for the rate limiter of the proxy's own process, and is no cluster.
+const limiter = "weir.limiter"
+
 func (c *checker) cluster(name, path string, route bool) {
-	if name == "" || c.clusters[name] {
+	if name == "" || name == limiter || c.clusters[name] {
 		return
 	}
 	report := c.errorf

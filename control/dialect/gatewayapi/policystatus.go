@@ -24,7 +24,7 @@ const (
 	merged     = gwapiv1.PolicyConditionType("Merged")
 	warning    = gwapiv1.PolicyConditionType("Warning")
 	disabled   = gwapiv1.PolicyConditionReason("Disabled")
-	unhonoured = gwapiv1.PolicyConditionReason("UnsupportedField")
+	unhonoured = gwapiv1.PolicyConditionReason(graph.Unsupported)
 )
 
 // attached is what becomes of a policy at one of its targets.

@@ -46,6 +46,9 @@ type LimitService struct {
 	Timeout time.Duration
 	// FailClosed refuses requests for which there is none.
 	FailClosed bool
+	// Redis is where requests are counted, host:port, for who runs the limiter; empty is in
+	// the process.
+	Redis string
 }
 
 // Policies reads the policies of a View. They serve one memo.DB.
@@ -240,7 +243,7 @@ func (s *sheet) bad(path, format string, args ...any) {
 
 // note tells of what is not honoured.
 func (s *sheet) note(path, format string, args ...any) {
-	s.notes = append(s.notes, graph.Problem{Path: "spec." + path, Reason: "UnsupportedField", Message: fmt.Sprintf(format, args...)})
+	s.notes = append(s.notes, graph.Problem{Path: "spec." + path, Reason: graph.Unsupported, Message: fmt.Sprintf(format, args...)})
 }
 
 // unsupported notes a field, if it is given.

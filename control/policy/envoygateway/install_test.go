@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestReadInstall(t *testing.T) {
+	const seed = `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: envoy-gateway-config, namespace: envoy-gateway-system}
+data:
+  envoy-gateway.yaml: |
+    apiVersion: gateway.envoyproxy.io/v1alpha1
+    kind: EnvoyGateway
+    provider:
+      type: Kubernetes
+    gateway:
+      controllerName: gateway.envoyproxy.io/gatewayclass-controller
+    rateLimit:
+      backend:
+        type: Redis
+        redis:
+          url: redis.redis-system.svc.cluster.local:6379
+`
+	i, err := ReadInstall([]byte(seed))
+	if err != nil || i.Controller != "gateway.envoyproxy.io/gatewayclass-controller" || i.Limits.Redis != "redis.redis-system.svc.cluster.local:6379" || len(i.Notes) > 0 {
+		t.Errorf("%+v, %v", i, err)
+	}
+	i, err = ReadInstall([]byte("apiVersion: config.gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\n" +
+		"rateLimit: {backend: {type: Redis, redis: {url: r:1}}, timeout: 5ms, failClosed: true}\nlogging: {level: {default: warn, xds-server: debug}}\nadmin: {debug: true}\n"))
+	if err != nil || i.Limits.Timeout != 5*time.Millisecond || !i.Limits.FailClosed || len(i.Notes) != 3 {
+		t.Errorf("%+v, %v", i, err)
+	}
+	for text, want := range map[string]string{
+		"kind: EnvoyGateway":              "no apiVersion",
+		"apiVersion: v1\nkind: ConfigMap": "has no key envoy-gateway.yaml",
+		"a: [":                            "line",
+		"apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\ngate: {}":                                           `unknown field "gate"`,
+		"apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\nrateLimit: {backend: {type: Paper}}":                "rateLimit.backend.type",
+		"apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\nrateLimit: {backend: {type: Redis}, timeout: soon}": "rateLimit.timeout",
+	} {
+		if _, err := ReadInstall([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// FuzzReadInstall feeds files of any content.
+func FuzzReadInstall(f *testing.F) {
+	f.Add([]byte("apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\n"))
+	f.Add([]byte("kind: ConfigMap\ndata: {envoy-gateway.yaml: 'a: b'}"))
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = ReadInstall(data) })
+}
