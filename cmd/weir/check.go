@@ -9,6 +9,7 @@ import (
 	"weir.dev/weir/cmd/weir/report"
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/offline"
+	"weir.dev/weir/control/policy/envoygateway"
 	"weir.dev/weir/xds"
 )
 
@@ -52,6 +53,7 @@ func addTranslation(cmd *cobra.Command, o *control.Options) {
 	cmd.Flags().StringVar(&o.Controller, "controller-name", "", "`name` of the GatewayClasses that are ours (default weir.dev/gateway-controller)")
 	cmd.Flags().BoolVar(&o.ExternalName, "allow-external-name", false, "take Services of type ExternalName, which can lead anywhere")
 	cmd.Flags().StringSliceVar(&o.AmbassadorIDs, "ambassador-id", nil, "`id` of an install of Emissary-ingress that is served; may be given again (default all)")
+	o.Limits = &envoygateway.LimitService{}
 	cmd.Flags().Var(&installFlag{o, cmd}, "envoy-gateway-config", "`file` of kind EnvoyGateway, or the ConfigMap that has it, that an install of Envoy Gateway is configured by")
 	complete(cmd, "envoy-gateway-config", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
 	complete(cmd, "controller-name", cobra.NoFileCompletions)

@@ -42,7 +42,7 @@ func (f *installFlag) Set(path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	f.to.Controller, f.to.Proxy = i.Controller, i.Proxy
+	f.to.Controller, f.to.Limits, f.to.Proxy = i.Controller, &i.Limits, i.Proxy
 	for _, p := range i.Notes {
 		fmt.Fprintf(f.cmd.ErrOrStderr(), "%s: warning: %s\n", path, p)
 	}
