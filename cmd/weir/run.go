@@ -85,6 +85,9 @@ func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, from objects, limit
 		}
 	}
 	fromObjects := len(set.Objects) > 0 || from.kubeconfig != ""
+	if from.control.Limits != nil && limit.Redis.URL == "" && fromObjects {
+		limit.Redis.URL = from.control.Limits.Redis
+	}
 	l, closeLimits, err := openLimits(*limit, fromObjects, o, logs.Logger("ratelimit"))
 	if err != nil {
 		return err
