@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,8 +15,7 @@ import (
 // it changes the policy as the document's second and third scenario do.
 func TestEnvoyGateway(t *testing.T) {
 	f := weirtest.Example(t, moduleRoot, "examples/seeds/002-envoy-gateway")
-	args := append(f.Run("--drain-strategy", "immediate"), "--envoy-gateway-config", filepath.Join(f.Path, "envoy-gateway-config.yaml"))
-	p := weirtest.Start(t, args...)
+	p := weirtest.Start(t, f.Run("--drain-strategy", "immediate")...)
 	p.WaitFor("Ready.")
 	until(t, f, `curl -si --header "Host: example.com" http://127.0.0.1:8080/`, `"name":"example-svc"`)
 	until(t, f, `curl -si --header "Host: backends.example" http://127.0.0.1:8080/bar`, `"name":"backend"`)

@@ -35,7 +35,12 @@ const admin = "9901"
 
 // Run returns the arguments that run the copy.
 func (f Folder) Run(flags ...string) []string {
-	return append([]string{"run", f.Path, "--admin", "127.0.0.1:" + cmp.Or(f.Ports[admin], "0")}, flags...)
+	args := []string{"run", f.Path, "--admin", "127.0.0.1:" + cmp.Or(f.Ports[admin], "0")}
+	// An install of Envoy Gateway is configured by its file.
+	if install := filepath.Join(f.Path, "envoy-gateway-config.yaml"); fileExists(install) {
+		args = append(args, "--envoy-gateway-config", install)
+	}
+	return append(args, flags...)
 }
 
 // Example copies the example in a folder, given from the module's root. If it has a certificates.sh, which
