@@ -92,7 +92,7 @@ func TestStartRefuses(t *testing.T) {
 	if _, _, _, err := start(t, strings.ReplaceAll(objects, "weir.dev/gateway-controller", "others.example/controller")); err == nil || !strings.Contains(err.Error(), "there is no Gateway to serve") {
 		t.Errorf("without a Gateway of ours: %v", err)
 	}
-	if _, _, _, err := start(t, objects+"---\napiVersion: v1\nkind: Pod\nmetadata: {name: x}\n"); err == nil || !strings.Contains(err.Error(), "objects.yaml:18: kind: kind Pod is not known") {
+	if _, _, _, err := start(t, objects+"---\napiVersion: v1\nkind: Volume\nmetadata: {name: x}\n"); err == nil || !strings.Contains(err.Error(), "objects.yaml:18: kind: kind Volume is not known") {
 		t.Errorf("with a kind that is not known: %v", err)
 	}
 }
