@@ -10,6 +10,8 @@ import (
 	ratelimitconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
 	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
+
+	"weir.dev/weir/xds"
 )
 
 // limitTimeout is how long a request waits for the limiter.
@@ -28,7 +30,7 @@ func GlobalLimit(timeout time.Duration, failClosed bool) *ratelimitv3.RateLimit 
 		RateLimitService: &ratelimitconfigv3.RateLimitServiceConfig{
 			TransportApiVersion: corev3.ApiVersion_V3,
 			GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: LimiterCluster},
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: xds.LimiterCluster},
 			}},
 		},
 	}

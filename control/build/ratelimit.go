@@ -17,9 +17,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// LimiterCluster is the cluster that stands for the limiter of the proxy's own process.
-const LimiterCluster = "weir.limiter"
-
 // An Action is an entry of the descriptor that a request counts under.
 type Action = routev3.RateLimit_Action
 
