@@ -152,7 +152,8 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 // covers.
 func (d *Dialect) readTable(c *memo.Ctx, id graph.TableID) []hostOf {
 	class := classIn(id.Socket.Gateway)
-	var names []string
+	var out []hostOf
+	seen := map[string]bool{}
 	for _, h := range d.domains.Members(c, class) {
 		if id.Host != "" {
 			both, ok := attach.Meet(id.Host, h)
@@ -161,13 +162,10 @@ func (d *Dialect) readTable(c *memo.Ctx, id graph.TableID) []hostOf {
 			}
 			h = both
 		}
-		if !slices.Contains(names, h) {
-			names = append(names, h)
+		if !seen[h] {
+			seen[h] = true
+			out = append(out, hostOf{id, domainOf{class, h}})
 		}
-	}
-	out := make([]hostOf, len(names))
-	for i, n := range names {
-		out[i] = hostOf{id, domainOf{class, n}}
 	}
 	return out
 }
