@@ -78,13 +78,17 @@ func (s *Set) Close() {
 	timer := time.AfterFunc(last, s.cancel)
 	defer timer.Stop()
 	for _, e := range rest {
-		e.flush()
-	}
-	s.cancel()
-	for _, e := range rest {
-		e.flush() // What came meanwhile is dropped.
+		e.hurry()
 	}
 	s.wg.Wait()
+	s.cancel()
+}
+
+// ends tells whether what is pending is the last.
+func (s *Set) ends() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 // An Exporter sends records of one kind to one service. It needs no end: without records it
@@ -154,6 +158,15 @@ func (s *Set) hold(e *Exporter) bool {
 	return true
 }
 
+// hurry has what is pending sent now. A flush on its way goes on with it.
+func (e *Exporter) hurry() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.count > 0 && !e.sending {
+		e.timer.Reset(0)
+	}
+}
+
 // drop gives up what is pending.
 func (e *Exporter) drop() {
 	e.o.Dropped.Add(e.count)
@@ -181,7 +194,7 @@ func (e *Exporter) flush() {
 		} else {
 			e.o.Dropped.Add(min(refused, count))
 		}
-		if len(e.pending) < e.o.Size {
+		if len(e.pending) < e.o.Size && !e.set.ends() {
 			break
 		}
 	}

@@ -216,6 +216,38 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// The end of a proxy waits for a batch on its way, and for what came after it.
+func TestClosedWhileSending(t *testing.T) {
+	answer := make(chan struct{})
+	c := overGRPC(t, func() (proto.Message, error) {
+		<-answer
+		return well()
+	})
+	p := start(t, c.addr, overGRPCService+`, disable_builtin_labels: true, body: {string_value: "%REQ(:PATH)%"}, buffer_flush_interval: 600s, buffer_size_bytes: 1, stat_prefix: edge`)
+	get := func() {
+		if r := p.Do("GET / HTTP/1.1\r\nHost: a\r\n\r\n"); r.StatusCode != 200 {
+			t.Fatal(r)
+		}
+	}
+	get()
+	seen := len(c.next(t))
+	get()
+	p.WaitCounter("access_logs.open_telemetry_access_log.edge.logs_written", 2)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		p.Close()
+	}()
+	close(answer)
+	for seen < 2 {
+		seen += len(c.next(t))
+	}
+	<-closed
+	if n := p.Counter("access_logs.open_telemetry_access_log.edge.logs_dropped"); n != 0 {
+		t.Errorf("%d records were dropped", n)
+	}
+}
+
 func TestDropped(t *testing.T) {
 	partial := []byte{1<<3 | 2, 2, 1 << 3, 1} // partial_success {rejected_log_records: 1}
 	for _, tt := range []struct {
