@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"weir.dev/weir/cmd/weir/flags"
+	"weir.dev/weir/internal/reserve"
 )
 
 // fakeStarter records what it is asked for. A bootstrap that says "bad" is refused.
@@ -185,14 +186,7 @@ func TestRunCommand(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "edge.yaml", "file")
 	write(t, dir, "sidecar.json", "{}")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := reserve.TCP(t)
 	write(t, dir, "demo.yaml", "apiVersion: weir.dev/v1alpha1\nkind: Demo\nspec:\n  backends: [{name: orders, address: \""+address+"\"}]\n"+
 		"  requests: [{curl: curl -s http://127.0.0.1:8080/, expect: an answer}]\n")
 	var answered atomic.Bool

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"weir.dev/weir/internal/reserve"
 	"weir.dev/weir/proxy/address"
 )
 
@@ -136,15 +137,10 @@ func TestDialAndSplice(t *testing.T) {
 
 func TestDialFailure(t *testing.T) {
 	e := start(t, Options{})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := address.Parse(reserve.TCP(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr, err := address.Parse(ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
 	e.Loops()[0].Do(func(task *Task) {
 		if _, err := task.Dial(addr, &DialOptions{Timeout: time.Minute}); err == nil {
 			t.Error("a refused connection was made")

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"weir.dev/weir/ext/all"
+	"weir.dev/weir/internal/reserve"
 	"weir.dev/weir/proxy/proxytest"
 )
 
@@ -93,14 +94,7 @@ func TestStaleSocket(t *testing.T) {
 
 // TestRefusedLeavesNothingBound: of a bootstrap that is refused no socket stays.
 func TestRefusedLeavesNothingBound(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr := reserve.TCP(t)
 	_, port, _ := strings.Cut(addr, ":")
 	good := "{socket_address: {address: 127.0.0.1, port_value: " + port + "}}"
 	// The second listener cannot be bound: the address is none of this machine's.

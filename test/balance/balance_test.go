@@ -17,6 +17,7 @@ import (
 
 	"weir.dev/weir/ext/all"
 	"weir.dev/weir/internal/leak"
+	"weir.dev/weir/internal/reserve"
 	"weir.dev/weir/proxy/proxytest"
 )
 
@@ -50,9 +51,7 @@ func start(t *testing.T, e proxytest.Edge, extra map[string]string) *fixture {
 		f.addrs[n] = up.Addr()
 	}
 	f.addrs["up"] = f.addrs["a"]
-	dead := proxytest.NewUpstream(t, proxytest.Answer())
-	f.addrs["dead"] = dead.Addr()
-	dead.Close()
+	f.addrs["dead"] = reserve.TCP(t)
 	f.Proxy = proxytest.Start(t, e.YAML(), proxytest.Options{Extensions: all.Extensions(), Backends: f.addrs})
 	return f
 }

@@ -71,7 +71,7 @@ func newHostAt(t *testing.T, name, addr string) *host {
 	return h
 }
 
-// freeAddress is one at which nobody listens.
+// freeAddress is one at which nobody listens; on a network of the process' own nobody else will.
 func freeAddress(t *testing.T, at string) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", at)

@@ -30,6 +30,9 @@ type Server struct {
 	log          *bytes.Buffer
 }
 
+// patience bounds the wait for a server, which a busy machine may keep from running.
+const patience = 30 * time.Second
+
 // Start runs a server with arguments of redis-server's, and waits until it answers.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
@@ -68,7 +71,7 @@ func (s *Server) run(program string, args ...string) {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	within := time.After(10 * time.Second)
+	within := time.After(patience)
 	for {
 		if c, err := net.Dial("tcp", s.Address); err == nil {
 			_ = c.Close()
@@ -101,7 +104,7 @@ func (s *Server) Do(command string) string {
 		s.t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		s.t.Fatal(err)
 	}
 	if _, err := fmt.Fprintf(c, "%s\r\n", command); err != nil {
@@ -117,7 +120,7 @@ func (s *Server) Do(command string) string {
 // Await asks a command until its answer begins with want.
 func (s *Server) Await(command, want string) {
 	s.t.Helper()
-	within := time.After(20 * time.Second)
+	within := time.After(patience)
 	for {
 		got := s.Do(command)
 		if strings.HasPrefix(got, want) {

@@ -5,15 +5,14 @@ package weirtest
 import (
 	"cmp"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
+
+	"weir.dev/weir/internal/reserve"
 )
 
 // A Folder is a copy of an example with ports of its own, so that tests can run beside each other and beside
@@ -101,20 +100,11 @@ func fileExists(path string) bool {
 }
 
 // FreePort returns a port of 127.0.0.1 that nothing listens on, and that the system gives
-// to nobody who does not ask for it: it lies below those for clients
-// (net.ipv4.ip_local_port_range).
+// to nobody who does not ask for it until the test ends.
 func FreePort(t testing.TB) string {
 	t.Helper()
-	const from, to = 10_000, 32_000
-	for range 1000 {
-		port := strconv.Itoa(from + rand.IntN(to-from))
-		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
+	_, port, _ := strings.Cut(reserve.TCP(t), ":")
+	return port
 }
 
 // Here replaces the example's ports and its folder in a text by those of the copy.

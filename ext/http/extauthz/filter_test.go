@@ -19,6 +19,7 @@ import (
 
 	"weir.dev/weir/ext/all"
 	"weir.dev/weir/internal/leak"
+	"weir.dev/weir/internal/reserve"
 	"weir.dev/weir/proxy/proxytest"
 	"weir.dev/weir/xds/ledger/ledgertest"
 )
@@ -324,11 +325,7 @@ func TestFailures(t *testing.T) {
 		{"hangs", (&authority{hang: true}).serve},
 		{"fails", (&authority{fail: codes.Unavailable}).serve},
 		{"denies by gRPC", (&authority{fail: codes.PermissionDenied}).serve},
-		{"refuses", func(t *testing.T) string {
-			u := proxytest.NewUpstream(t, func(*proxytest.Session) {})
-			u.Close()
-			return u.Addr()
-		}},
+		{"refuses", func(t *testing.T) string { return reserve.TCP(t) }},
 		{"resets", func(t *testing.T) string {
 			return proxytest.NewUpstream(t, func(s *proxytest.Session) { _, _ = s.ReadN(30); _ = s.Reset() }).Addr()
 		}},

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir.dev/weir/internal/reserve"
 	"weir.dev/weir/proxy/proxytest"
 )
 
@@ -130,7 +131,7 @@ func TestFailures(t *testing.T) {
 			if c.script != nil {
 				backends = up(proxytest.NewUpstream(t, c.script))
 			} else {
-				backends["up"] = refused(t)
+				backends["up"] = reserve.TCP(t)
 			}
 			p := start(t, c.edge, backends)
 			req := c.request

@@ -3,7 +3,6 @@
 package router_test
 
 import (
-	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -27,17 +26,6 @@ func start(t testing.TB, e proxytest.Edge, backends map[string]string) *proxytes
 
 // up is the backends of an edge with one upstream.
 func up(u *proxytest.Upstream) map[string]string { return map[string]string{"up": u.Addr()} }
-
-// refused is an address where nobody listens.
-func refused(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }() // Nothing was accepted.
-	return ln.Addr().String()
-}
 
 const get = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n"
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir.dev/weir/internal/reserve"
 	"weir.dev/weir/proxy/proxytest"
 )
 
@@ -79,7 +80,7 @@ func TestMirrorNeverHarms(t *testing.T) {
 			u := proxytest.NewUpstream(t, steps(ok))
 			addr := ""
 			if script == nil {
-				addr = refused(t)
+				addr = reserve.TCP(t)
 			} else {
 				addr = proxytest.NewUpstream(t, script).Addr()
 			}
@@ -98,7 +99,7 @@ func TestMirrorNeverHarms(t *testing.T) {
 	}
 	t.Run("the original is refused", func(t *testing.T) {
 		sh := proxytest.NewUpstream(t, steps(ok))
-		p := start(t, mirrored("{cluster: shadow}", ""), map[string]string{"up": refused(t), "shadow": sh.Addr()})
+		p := start(t, mirrored("{cluster: shadow}", ""), map[string]string{"up": reserve.TCP(t), "shadow": sh.Addr()})
 		p.Do(get)
 		sh.WaitRequests(1)
 	})

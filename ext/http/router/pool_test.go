@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"weir.dev/weir/internal/reserve"
 	"weir.dev/weir/proxy/proxytest"
 )
 
@@ -305,7 +306,7 @@ func TestFurtherAddresses(t *testing.T) {
 		Clusters: `- name: many
   type: STATIC
   load_assignment: {cluster_name: many, endpoints: [{lb_endpoints: [{endpoint: {address: {{gone}}, additional_addresses: [{address: {{up}}}]}}]}]}`,
-	}, map[string]string{"up": u.Addr(), "gone": refused(t)})
+	}, map[string]string{"up": u.Addr(), "gone": reserve.TCP(t)})
 	if res := p.Do(get); res.Content != "ok" {
 		t.Errorf("%v", res)
 	}

@@ -3,32 +3,21 @@
 package tcpproxy_test
 
 import (
-	"net"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 
 	"weir.dev/weir/ext/all"
+	"weir.dev/weir/internal/reserve"
 	"weir.dev/weir/proxy/proxytest"
 )
 
 // why is the log format of tests about failure.
 const why = "%RESPONSE_FLAGS% %DOWNSTREAM_LOCAL_CLOSE_REASON% %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_REQUEST_ATTEMPT_COUNT%"
 
-// refusing is an address where nobody listens.
-func refusing(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func TestNoUpstream(t *testing.T) {
-	refused := refusing(t)
+	refused := reserve.TCP(t)
 	for _, tt := range []struct {
 		name  string
 		edge  edge
@@ -72,7 +61,7 @@ func TestAttempts(t *testing.T) {
 	up := proxytest.NewUpstream(t, echo)
 	e := edge{proxy: "max_connect_attempts: 2", target: "cluster: mixed", log: "%RESPONSE_FLAGS% %UPSTREAM_HOST% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %UPSTREAM_HOSTS_ATTEMPTED%",
 		clusters: `, {name: mixed, connect_timeout: 1s, load_assignment: {cluster_name: mixed, endpoints: [{lb_endpoints: [{endpoint: {address: {{gone}}}}, {endpoint: {address: {{up}}}}]}]}}`}
-	gone := refusing(t)
+	gone := reserve.TCP(t)
 	p := startAt(t, e, map[string]string{"up": up.Addr(), "gone": gone})
 	for range 4 {
 		c := p.Dial()

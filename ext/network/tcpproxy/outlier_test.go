@@ -3,10 +3,10 @@
 package tcpproxy_test
 
 import (
-	"net"
 	"testing"
 
 	"weir.dev/weir/ext/all"
+	"weir.dev/weir/internal/reserve"
 	"weir.dev/weir/proxy/proxytest"
 )
 
@@ -19,14 +19,7 @@ func TestUnreachableHostsAreEjected(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			up := proxytest.NewUpstream(t, echo)
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			gone := ln.Addr().String()
-			if err := ln.Close(); err != nil {
-				t.Fatal(err)
-			}
+			gone := reserve.TCP(t)
 			e := edge{target: "cluster: two", clusters: `, {name: two, connect_timeout: 1s, outlier_detection: {max_ejection_percent: 50, base_ejection_time: 600s, ` + tt.detection +
 				`}, load_assignment: {cluster_name: two, endpoints: [{lb_endpoints: [{endpoint: {address: {{up}}}}, {endpoint: {address: {{gone}}}}]}]}}`}
 			p := proxytest.Start(t, e.yaml(), proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": up.Addr(), "gone": gone}})

@@ -15,6 +15,7 @@ import (
 
 	"weir.dev/weir/ext/all"
 	"weir.dev/weir/internal/leak"
+	"weir.dev/weir/internal/reserve"
 	"weir.dev/weir/proxy/proxytest"
 )
 
@@ -60,17 +61,6 @@ func socket(t *testing.T) int {
 	return fd
 }
 
-// refused returns an address where nobody listens.
-func refused(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }() // Nothing was accepted.
-	return ln.Addr().String()
-}
-
 // addresses is a cluster "many" whose one host has these.
 func addresses(first string, more ...string) proxytest.Edge {
 	var b strings.Builder
@@ -87,10 +77,10 @@ func addresses(first string, more ...string) proxytest.Edge {
 // TestHappyEyeballs: an address that does not answer, or refuses, costs no request and
 // little time while the host has another; what was begun elsewhere leaves nothing.
 func TestHappyEyeballs(t *testing.T) {
-	for name, first := range map[string]func(*testing.T) string{"hangs": hanging, "refuses": refused} {
+	for name, first := range map[string]func(*testing.T) string{"hangs": hanging, "refuses": func(t *testing.T) string { return reserve.TCP(t) }} {
 		t.Run(name, func(t *testing.T) {
 			u := proxytest.NewUpstream(t, proxytest.Answer(proxytest.OK("ok")))
-			p := start(t, addresses(first(t), u.Addr(), refused(t)), map[string]string{"up": u.Addr()})
+			p := start(t, addresses(first(t), u.Addr(), reserve.TCP(t)), map[string]string{"up": u.Addr()})
 			if res := p.Do(get); res.Content != "ok" {
 				t.Fatal(res)
 			}
@@ -108,7 +98,7 @@ func TestHappyEyeballs(t *testing.T) {
 // TestHappyEyeballsAllFail: without any address that works the first one's error is
 // told, once all have failed.
 func TestHappyEyeballsAllFail(t *testing.T) {
-	p := start(t, addresses(refused(t), refused(t), refused(t)), map[string]string{"up": "127.0.0.1:1"})
+	p := start(t, addresses(reserve.TCP(t), reserve.TCP(t), reserve.TCP(t)), map[string]string{"up": "127.0.0.1:1"})
 	if res := p.Do(get); res.StatusCode != 503 || !strings.Contains(res.Content, "Connection refused") {
 		t.Error(res)
 	}
@@ -182,7 +172,7 @@ func TestSourceAddress(t *testing.T) {
 
 // TestSourcePort: a port of a source is used, so only one connection can be.
 func TestSourcePort(t *testing.T) {
-	_, port, err := net.SplitHostPort(refused(t))
+	_, port, err := net.SplitHostPort(reserve.TCP(t))
 	if err != nil {
 		t.Fatal(err)
 	}
