@@ -8,12 +8,27 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"weir.dev/weir/cmd/weir/flags"
 )
 
 func main() {
-	os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(execute(arguments(os.Args), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// arguments are weir's own, of a command line with the program's name. One that is called envoy stands in Envoy's
+// place, with Envoy's arguments, and is weir proxy.
+func arguments(line []string) []string {
+	args := line[1:]
+	if filepath.Base(line[0]) == "envoy" {
+		args = append([]string{"proxy"}, args...)
+	}
+	if len(args) > 0 && args[0] == "proxy" {
+		return append([]string{"proxy"}, flags.Separate(args[1:])...)
+	}
+	return args
 }
 
 // execute runs one command line and returns the exit status: 0, or 1 with the reason on stderr.

@@ -47,6 +47,22 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+// TestArguments has a program that is called envoy be weir proxy.
+func TestArguments(t *testing.T) {
+	for line, want := range map[string]string{
+		"/usr/local/bin/weir|version":              "version",
+		"weir":                                     "",
+		"weir|proxy|--concurrency 2|-c|a":          "proxy|--concurrency|2|-c|a",
+		"weir|get|--output json":                   "get|--output json",
+		"/usr/local/bin/envoy|-c /etc/a.json|-l|x": "proxy|-c|/etc/a.json|-l|x",
+		"envoy": "proxy",
+	} {
+		if got := strings.Join(arguments(strings.Split(line, "|")), "|"); got != want {
+			t.Errorf("%s: got %s, want %s", line, got, want)
+		}
+	}
+}
+
 func TestVersionLine(t *testing.T) {
 	info := &debug.BuildInfo{
 		Main:     debug.Module{Version: "v0.1.0"},

@@ -32,6 +32,7 @@ func inertFlags() []inert {
 		noHotRestart = "there is no hot restart; a new process binds the same ports beside the old one"
 		alwaysStrict = "unknown fields are always refused, with the nearest name that exists"
 		noLimit      = "names and stats have no fixed limit"
+		anyVersion   = "files of every version are read, and told apart by what is in them"
 	)
 	return []inert{
 		{"parent-shutdown-time-s", number, noHotRestart},
@@ -59,6 +60,11 @@ func inertFlags() []inert {
 		{"log-format-prefix-with-location", text, "put %s:%# into --log-format where the place in the source is wanted"},
 		{"max-stats", number, noLimit},
 		{"max-obj-name-len", number, noLimit},
+		// Flags of Envoy's years of version 2.
+		{"v2-config-only", toggle, anyVersion},
+		{"bootstrap-version", number, anyVersion},
+		{"use-libevent-buffers", text, "there is one kind of buffers"},
+		{"use-fake-symbol-table", text, "there is one table of the names of stats"},
 	}
 }
 
@@ -116,12 +122,6 @@ func (s *Set) addRefused() {
 		}
 		return fmt.Errorf("--restart-epoch %s: there is no hot restart, and nobody would tell the parent to drain: "+
 			"start without it, then send SIGTERM to the old process", f.Value)
-	})
-	refuse("bootstrap-version", number, "3: the version of the bootstrap file", func(f *pflag.Flag) error {
-		if f.Value.String() == "3" {
-			return nil
-		}
-		return fmt.Errorf("--bootstrap-version %s: only version 3 is read here: convert the file to v3", f.Value)
 	})
 	refuse("stats-tag", list, "refused: set stats_config.stats_tags in the bootstrap", func(f *pflag.Flag) error {
 		return fmt.Errorf("--stats-tag: set it in the bootstrap, as stats_config.stats_tags with tag_name and fixed_value")

@@ -62,7 +62,7 @@ func TestProxy(t *testing.T) {
 		{
 			"a sidecar's arguments",
 			"-c edge.yaml --restart-epoch 0 --drain-time-s 45 --local-address-ip-version v4 --file-flush-interval-msec 1000 " +
-				"--disable-hot-restart --allow-unknown-static-fields --bootstrap-version 3",
+				"--disable-hot-restart --allow-unknown-static-fields --bootstrap-version 2",
 			defaults(func(p *Proxy) {
 				p.DrainTime = 45 * time.Second
 				p.Notices = []string{
@@ -70,6 +70,7 @@ func TestProxy(t *testing.T) {
 					"--allow-unknown-static-fields has no effect: unknown fields are always refused, with the nearest name that exists",
 					"--file-flush-interval-msec has no effect: access log files are flushed in a rhythm of their own; see the guide on access logs",
 					"--local-address-ip-version has no effect: the local address in headers and logs is always that of the connection itself",
+					"--bootstrap-version has no effect: files of every version are read, and told apart by what is in them",
 				}
 			}),
 		},
@@ -87,6 +88,21 @@ func TestProxy(t *testing.T) {
 	}
 }
 
+// TestSeparate takes a flag and its value in one argument, as Envoy does.
+func TestSeparate(t *testing.T) {
+	for args, want := range map[string]string{
+		"--concurrency 4|--config-path /etc/envoy.json|--mode serve": "--concurrency|4|--config-path|/etc/envoy.json|--mode|serve",
+		"-c /etc/envoy.json|-l  debug":                               "-c|/etc/envoy.json|-l|debug",
+		"-c|a b.yaml|--config-yaml|node: {id: a}":                    "-c|a b.yaml|--config-yaml|node: {id: a}",
+		"--log-format|-x %v|--nothing 4|--|-c x":                     "--log-format|-x %v|--nothing 4|--|-c x",
+		"--config-yaml=node: {}":                                     "--config-yaml=node: {}",
+	} {
+		if got := strings.Join(Separate(strings.Split(args, "|")), "|"); got != want {
+			t.Errorf("%s: got %s, want %s", args, got, want)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	tests := []struct{ args, want string }{
 		{"", "no configuration: give --config-path FILE"},
@@ -99,7 +115,6 @@ func TestRefused(t *testing.T) {
 		{"-c f --drain-time-s -1", "invalid argument"},
 		{"-c f --concurrency 40000", "at most 32767 workers"},
 		{"-c f --restart-epoch 1", "send SIGTERM to the old process"},
-		{"-c f --bootstrap-version 2", "convert the file to v3"},
 		{"-c f --stats-tag a:b", "stats_config.stats_tags"},
 		{"-c f --disable-extensions a/b", "take it out of the configuration"},
 		{"--config-pth f", "did you mean --config-path?"},
@@ -128,7 +143,7 @@ func TestEveryFlagOfEnvoyIsKnown(t *testing.T) {
 		local-address-ip-version log-format log-format-escaped log-level log-path mode parent-shutdown-time-s
 		reject-unknown-dynamic-fields restart-epoch service-cluster service-node service-zone skip-deprecated-logs
 		skip-hot-restart-on-no-parent skip-hot-restart-parent-stats socket-mode socket-path stats-tag
-		use-dynamic-base-id version`) {
+		use-dynamic-base-id use-fake-symbol-table use-libevent-buffers v2-config-only version`) {
 		if fs.Lookup(name) == nil {
 			t.Errorf("--%s is not known", name)
 		}
