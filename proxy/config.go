@@ -151,7 +151,7 @@ func (p *Proxy) makeServices(checking bool) error {
 	ads := p.opts.Bootstrap.GetDynamicResources().GetAdsConfig()
 	p.resources.Aggregated = ads != nil
 	p.resources.Delta = ads.GetApiType() == corev3.ApiConfigSource_DELTA_GRPC
-	if err := p.resources.SetAuthorities(p.opts.Bootstrap.GetConfigSources(), p.opts.Bootstrap.GetDefaultConfigSource()); err != nil {
+	if err := p.resources.SetAuthorities(p.opts.Bootstrap.GetConfigSources(), p.opts.Bootstrap.GetDefaultConfigSource(), p.nodeParams()); err != nil {
 		return err
 	}
 	if err := p.prepareFetching(); err != nil {

@@ -11,14 +11,16 @@ import (
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/fetch"
+	"weir.dev/weir/xds/wire"
 )
 
 // group returns the group that a resource is used in, and whether it is used in one: all
-// scoped routes of a source, the virtual hosts of one route configuration.
+// scoped routes of a source or, if its name says so, of a collection there; the virtual
+// hosts of one route configuration.
 func group(source string, kind xds.Kind, name string) (resource.ID, bool) {
 	switch kind {
 	case xds.KindScopedRoute:
-		return resource.ID{Source: source, Kind: kind, Name: resource.All}, true
+		return resource.ID{Source: source, Kind: kind, Name: cmp.Or(wire.GlobOf(name), resource.All)}, true
 	case xds.KindVirtualHost:
 		// A name of no route configuration is that of one: it has no virtual hosts.
 		return resource.ID{Source: source, Kind: kind, Name: cmp.Or(xds.RoutesOf(name), name)}, true
@@ -51,8 +53,13 @@ func (p *Proxy) mergeFetched(u *fetch.Update) []fetch.Refusal {
 		g := of(name)
 		g.gone = append(g.gone, name)
 	}
-	if u.Kind == xds.KindScopedRoute {
-		of("") // That there are none is an answer, too.
+	if u.Kind == xds.KindScopedRoute && len(groups) == 0 {
+		// That there are none is an answer, too.
+		for _, id := range p.resources.Watched() {
+			if id.Source == u.Source && id.Kind == u.Kind {
+				groups[id] = &merge{}
+			}
+		}
 	}
 	var out []fetch.Refusal
 	for id, g := range groups {

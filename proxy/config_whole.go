@@ -39,7 +39,7 @@ func (p *Proxy) findWholes() error {
 		if w.locator != "" {
 			var err error
 			field = "_resources_locator"
-			if source, name, err = p.resources.Collection(w.source, w.kind, w.locator, p.nodeParams()); err != nil {
+			if source, name, err = p.resources.Collection(w.source, w.kind, w.locator); err != nil {
 				return fmt.Errorf("dynamic_resources.%s%s: %w", w.field, field, err)
 			}
 		}

@@ -33,11 +33,11 @@ func TestLocate(t *testing.T) {
 	const routes = "/envoy.config.route.v3.RouteConfiguration/"
 	a, other, own, peer := served(sotw, "a", "a", "a2"), served(deltas, "other"), served(sotw, "own"), served(sotw, "peer", "a", "p")
 	d := NewDirectory(nil)
-	if err := d.SetAuthorities([]*corev3.ConfigSource{a}, nil); err != nil {
+	if err := d.SetAuthorities([]*corev3.ConfigSource{a}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	withOther := NewDirectory(nil)
-	if err := withOther.SetAuthorities([]*corev3.ConfigSource{a}, other); err != nil {
+	if err := withOther.SetAuthorities([]*corev3.ConfigSource{a}, other, nil); err != nil {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct {
@@ -74,15 +74,15 @@ func TestCollection(t *testing.T) {
 	const all = "xdstp://a/envoy.config.listener.v3.Listener/"
 	d := NewDirectory(nil)
 	d.Aggregated = true
-	if err := d.SetAuthorities([]*corev3.ConfigSource{served(deltas, "a", "a"), served(sotw, "s", "s")}, nil); err != nil {
+	if err := d.SetAuthorities([]*corev3.ConfigSource{served(deltas, "a", "a"), served(sotw, "s", "s")}, nil, map[string]string{"zone": "node's", "id": "1"}); err != nil {
 		t.Fatal(err)
 	}
 	byDelta := served(deltas, "x")
-	at, name, err := d.Collection(byDelta, xds.KindListener, all+"edge/*?zone=own", map[string]string{"zone": "node's", "id": "1"})
+	at, name, err := d.Collection(byDelta, xds.KindListener, all+"edge/*?zone=own")
 	if err != nil || at != byDelta || name != all+"edge/*?id=1&zone=own" {
 		t.Errorf("%s at %v, %v", name, at, err)
 	}
-	if at, _, err = d.Collection(nil, xds.KindListener, all+"*", map[string]string{}); err != nil || at != d.authorities.by["a"] {
+	if at, _, err = d.Collection(nil, xds.KindListener, all+"*"); err != nil || at != d.authorities.by["a"] {
 		t.Errorf("asked at %v, %v", at, err)
 	}
 	for locator, want := range map[string]string{
@@ -94,11 +94,11 @@ func TestCollection(t *testing.T) {
 		"xdstp://s/envoy.config.listener.v3.Listener/*":    "delivered as deltas only",
 		"xdstp://a/envoy.config.listener.v3.Listener/%x/*": "no escape",
 	} {
-		if _, _, err := d.Collection(nil, xds.KindListener, locator, map[string]string{}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := d.Collection(nil, xds.KindListener, locator); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", locator, err, want)
 		}
 	}
-	if _, _, err := d.Collection(ads, xds.KindListener, all+"*", map[string]string{}); err == nil || !strings.Contains(err.Error(), "ads_config to DELTA_GRPC") {
+	if _, _, err := d.Collection(ads, xds.KindListener, all+"*"); err == nil || !strings.Contains(err.Error(), "ads_config to DELTA_GRPC") {
 		t.Errorf("by states of the world: %v", err)
 	}
 }
@@ -113,11 +113,11 @@ func TestBadAuthorities(t *testing.T) {
 			ApiConfigSource: &corev3.ApiConfigSource{ApiType: sotw},
 		}}},
 	} {
-		if err := NewDirectory(nil).SetAuthorities(sources, nil); err == nil || !strings.Contains(err.Error(), want) {
+		if err := NewDirectory(nil).SetAuthorities(sources, nil, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	if err := NewDirectory(nil).SetAuthorities(nil, served(corev3.ApiConfigSource_REST, "a")); err == nil || !strings.Contains(err.Error(), "default_config_source.api_config_source.api_type") {
+	if err := NewDirectory(nil).SetAuthorities(nil, served(corev3.ApiConfigSource_REST, "a"), nil); err == nil || !strings.Contains(err.Error(), "default_config_source.api_config_source.api_type") {
 		t.Errorf("%v", err)
 	}
 }

@@ -184,6 +184,19 @@ func (d *Directory) Watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o
 	if err != nil {
 		return nil, err
 	}
+	return d.watch(cs, kind, name, o)
+}
+
+// WatchCollection begins to watch all resources of a collection, which are used together.
+func (d *Directory) WatchCollection(cs *corev3.ConfigSource, kind xds.Kind, locator string, o Options) (*Watch, error) {
+	cs, name, err := d.Collection(cs, kind, locator)
+	if err != nil {
+		return nil, err
+	}
+	return d.watch(cs, kind, name, o)
+}
+
+func (d *Directory) watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o Options) (*Watch, error) {
 	key, err := d.Key(cs)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ package resource
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,11 +22,14 @@ type authorities struct {
 	by map[string]*corev3.ConfigSource
 	// other is where those of any other authority are asked for, nil if that is nowhere.
 	other *corev3.ConfigSource
+	// params are added to the parameters of the names of collections.
+	params map[string]string
 }
 
 // SetAuthorities says where the resources of authorities are asked for (config_sources and
-// default_config_source of a bootstrap). It is called before the first use.
-func (d *Directory) SetAuthorities(sources []*corev3.ConfigSource, other *corev3.ConfigSource) error {
+// default_config_source of a bootstrap). params are added to the parameters of the names of
+// collections. It is called before the first use.
+func (d *Directory) SetAuthorities(sources []*corev3.ConfigSource, other *corev3.ConfigSource, params map[string]string) error {
 	by := map[string]*corev3.ConfigSource{}
 	for i, cs := range sources {
 		if len(cs.GetAuthorities()) == 0 {
@@ -47,7 +51,7 @@ func (d *Directory) SetAuthorities(sources []*corev3.ConfigSource, other *corev3
 			return fmt.Errorf("default_config_source.%w", err)
 		}
 	}
-	d.authorities = authorities{by, other}
+	d.authorities = authorities{by, other, params}
 	return nil
 }
 
@@ -97,8 +101,7 @@ func (d *Directory) Locate(cs *corev3.ConfigSource, kind xds.Kind, name string) 
 
 // Collection tells where the resources of a collection are asked for and how it is called
 // there (lds_resources_locator and its like): cs, or if that is nil as Locate has it.
-// params are added to the parameters of its name.
-func (d *Directory) Collection(cs *corev3.ConfigSource, kind xds.Kind, locator string, params map[string]string) (*corev3.ConfigSource, string, error) {
+func (d *Directory) Collection(cs *corev3.ConfigSource, kind xds.Kind, locator string) (*corev3.ConfigSource, string, error) {
 	if !wire.IsURN(locator) {
 		return nil, "", fmt.Errorf("%.200q: only xdstp:// is supported: for a file, use path_config_source", locator)
 	}
@@ -121,9 +124,9 @@ func (d *Directory) Collection(cs *corev3.ConfigSource, kind xds.Kind, locator s
 	if err := d.collects(cs); err != nil {
 		return nil, "", err
 	}
-	for k, v := range u.Params {
-		params[k] = v
-	}
+	params := make(map[string]string, len(d.authorities.params)+len(u.Params))
+	maps.Copy(params, d.authorities.params)
+	maps.Copy(params, u.Params)
 	u.Params = params
 	return cs, u.String(), nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // Some resources are used together and not one by one: all scoped routes of a config
-// source, and the virtual hosts that are delivered for one route configuration. Such a
+// source, or of a collection there, and the virtual hosts that are delivered for one route configuration. Such a
 // group is watched like a resource; its message is one that holds all of them.
 
 // All is the name of a group that is all there is of a kind.

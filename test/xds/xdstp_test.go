@@ -128,6 +128,40 @@ func TestCollections(t *testing.T) {
 	}
 }
 
+// Scopes of a collection come one by one, and others of the same server are not those of the
+// connection manager; a collection without any is an answer.
+func TestScopesOfACollection(t *testing.T) {
+	const ofScopes = "xdstp://corp/envoy.config.route.v3.ScopedRouteConfiguration/edges/"
+	up := proxytest.NewUpstream(t, proxytest.Answer(proxytest.OK("up")))
+	s := newServer(t, true)
+	asked := make(chan string, 100)
+	addr := serveDeltas(t, collections{s.cache, asked})
+	manager := edge(t, strings.Replace(scopedManager(aggregated), "scoped_rds: {", `scoped_rds: {srds_resources_locator: "`+ofScopes+`*", `, 1))
+	version := 0
+	set := func(more ...types.Resource) {
+		version++
+		s.set(t, snapshot(t, fmt.Sprint(version), append(more, manager, static(t, "c", up.Addr()), routes(t, "r", "c"))...))
+	}
+	named := func(name string) string { return `"` + name + ofNode + `"` }
+	set(scope(t, named(ofScopes+"a"), "one", "r"), scope(t, named(strings.Replace(ofScopes, "edges", "others", 1)+"b"), "two", "r"))
+	yaml := strings.Replace(bootstrap("DELTA_GRPC", aggregated), "{node:", `{node_context_params: [id], node:`, 1)
+	p := proxytest.Start(t, yaml, proxytest.Options{Extensions: all.Extensions(), Concurrency: 2, Backends: map[string]string{"xds": addr}})
+	at := listening(t, p)
+	got(t, at, tenant("one"), "up")
+	got(t, at, tenant("two"), "404")
+	set(scope(t, named(ofScopes+"c"), "three", "r"))
+	got(t, at, tenant("three"), "up")
+	got(t, at, tenant("one"), "404")
+	set()
+	got(t, at, tenant("three"), "404")
+	if name := <-asked; name != ofScopes+"*"+ofNode {
+		t.Errorf("it was asked for %s", name)
+	}
+	if n := p.Counter("http.test.scoped_rds.tenants.update_rejected"); n != 0 {
+		t.Errorf("%d updates are refused", n)
+	}
+}
+
 // Endpoints of an authority come from its server, also to a cluster that does not say where
 // they are asked for.
 func TestEndpointsOfAnAuthority(t *testing.T) {

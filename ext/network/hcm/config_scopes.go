@@ -100,7 +100,8 @@ func (b *builder) scopedRoutes(r *hcmv3.ScopedRoutes) error {
 }
 
 func (b *builder) scopedRDS(s *scoped, name string, r *hcmv3.ScopedRds) error {
-	if r.GetScopedRdsConfigSource() == nil {
+	locator := r.GetSrdsResourcesLocator()
+	if r.GetScopedRdsConfigSource() == nil && locator == "" {
 		return errors.New("scoped_rds.scoped_rds_config_source: is missing")
 	}
 	at := b.scope.Scope("scoped_rds." + stats.Sanitize(name))
@@ -110,7 +111,11 @@ func (b *builder) scopedRDS(s *scoped, name string, r *hcmv3.ScopedRds) error {
 		s.counts.Close()
 		counts.Close()
 	})
-	w, err := b.in.Resources.Watch(r.GetScopedRdsConfigSource(), xds.KindScopedRoute, resource.All, resource.Options{
+	watch, field, what := b.in.Resources.Watch, "scoped_rds_config_source", resource.All
+	if locator != "" {
+		watch, field, what = b.in.Resources.WatchCollection, "srds_resources_locator", locator
+	}
+	w, err := watch(r.GetScopedRdsConfigSource(), xds.KindScopedRoute, what, resource.Options{
 		Decode: func(m proto.Message) (any, error) { return s.decode(m.(*hcmv3.ScopedRouteConfigurationsList)) },
 		Changed: func(v any) {
 			began := time.Now()
@@ -123,7 +128,7 @@ func (b *builder) scopedRDS(s *scoped, name string, r *hcmv3.ScopedRds) error {
 		Stats: counts,
 	})
 	if err != nil {
-		return fmt.Errorf("scoped_rds.scoped_rds_config_source: %w", err)
+		return fmt.Errorf("scoped_rds.%s: %w", field, err)
 	}
 	b.in.Own(w.Close)
 	b.await(w)
