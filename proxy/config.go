@@ -86,6 +86,9 @@ func (p *Proxy) setUp(checking bool) error {
 		}
 		p.log("config").Warn(pr.Error())
 	}
+	if err := p.bootstrapExtensions(); err != nil {
+		return err
+	}
 	cfg, err := stats.ParseConfig(o.Bootstrap.GetStatsConfig())
 	if err != nil {
 		return fmt.Errorf("stats_config: %w", err)

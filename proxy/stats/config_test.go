@@ -108,6 +108,25 @@ func TestParseConfigTags(t *testing.T) {
 	}
 }
 
+// TestLookAhead reads a rule that Envoy's own were once written like.
+func TestLookAhead(t *testing.T) {
+	c, err := parse(t, `{"use_all_default_tags":false,"stats_tags":[{"tag_name":"c","regex":"^listener(?=\\.).*?\\.http\\.(([^.]+)\\.)"}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{
+		"listener.http.web.rq":               {"listener.http.rq", "c=web"},
+		"listener.0.0.0.0_80.http.web.rq":    {"listener.0.0.0.0_80.http.rq", "c=web"},
+		"listener.0.0.0.0_80.http.web.rq_xx": {"listener.0.0.0.0_80.http.rq_xx", "c=web"},
+		"listeners.a.http.web.rq":            {"listeners.a.http.web.rq", ""},
+	} {
+		extracted, tags := c.extract(name)
+		if d := cmp.Diff(want, []string{extracted, labels(tags)}); d != "" {
+			t.Errorf("%s (-want +got)\n%s", name, d)
+		}
+	}
+}
+
 func TestStatsMatcher(t *testing.T) {
 	tests := []struct{ name, config, want string }{
 		{"reject all", `{"reject_all":true}`, ""},
