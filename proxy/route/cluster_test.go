@@ -122,10 +122,11 @@ func TestFilterConfigs(t *testing.T) {
 	wrap := func(more string) string {
 		return `{"@type":"type.googleapis.com/envoy.config.route.v3.FilterConfig",` + more + `}`
 	}
-	table := mustCompile(t, `{"typed_per_filter_config":{"a":`+str("table")+`,"d":`+wrap(`"disabled":true`)+`},
-		"virtual_hosts":[{"name":"v","domains":["*"],"typed_per_filter_config":{"a":`+str("host")+`,"b":`+str("host")+`},
+	table := mustCompile(t, `{"typed_per_filter_config":{"a":`+str("table")+`,"d":`+wrap(`"disabled":true`)+`,"f":`+wrap(`"disabled":true`)+`},
+		"virtual_hosts":[{"name":"v","domains":["*"],"typed_per_filter_config":{"a":`+str("host")+`,"b":`+str("host")+`,"g":`+str("host")+`},
 		"routes":[{"match":{"prefix":"/"},"route":{"cluster":"c"},"typed_per_filter_config":{
-			"a":`+wrap(`"config":`+str("route"))+`,"b":`+wrap(`"disabled":true`)+`,"d":`+str("route")+`}}]}]}`)
+			"a":`+wrap(`"config":`+str("route"))+`,"b":`+wrap(`"disabled":true`)+`,"d":`+str("route")+`,
+			"f":`+wrap(`"config":{}`)+`,"g":`+wrap(`"config":{}`)+`}}]}]}`)
 	r := table.Match(request())
 	tests := []struct {
 		name     string
@@ -138,6 +139,8 @@ func TestFilterConfigs(t *testing.T) {
 		{"b", "host", true, []any{"host"}, Disabled},
 		{"d", "route", false, []any{"route"}, Enabled},
 		{"e", nil, false, nil, Unset},
+		{"f", nil, false, nil, Enabled},
+		{"g", "host", false, []any{"host"}, Enabled},
 	}
 	for _, tt := range tests {
 		cfg, disabled := r.FilterConfig(tt.name)

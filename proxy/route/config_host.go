@@ -184,6 +184,10 @@ func (c *compiler) filters(m map[string]*anypb.Any) filterSet {
 				}
 				continue
 			}
+			if w.Config.GetTypeUrl() == "" {
+				set = append(set, filterEntry{name: name, toggle: Enabled}) // config: {}, which enables it and says no more.
+				continue
+			}
 			cfg, optional = w.Config, w.IsOptional
 		}
 		if c.ctx.CompileFilterConfig == nil {

@@ -185,7 +185,7 @@ type filterSet []filterEntry
 
 type filterEntry struct {
 	name   string
-	config any // nil if disabled without one
+	config any // nil if enabled or disabled without one
 	toggle Toggle
 }
 
