@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/metadata/v3"
@@ -139,9 +138,6 @@ func (l *Loader) source(s *corev3.DataSource, o *Options) (string, error) {
 	case *corev3.DataSource_InlineString:
 		return v.InlineString, nil
 	case *corev3.DataSource_InlineBytes:
-		if !utf8.Valid(v.InlineBytes) {
-			return "", errors.New("inline_bytes: not UTF-8")
-		}
 		return string(v.InlineBytes), nil
 	case *corev3.DataSource_EnvironmentVariable:
 		get := o.Getenv

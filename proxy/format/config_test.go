@@ -40,6 +40,7 @@ func TestLoad(t *testing.T) {
 		{`{"text_format": "%RESPONSE_CODE% %REQ(X)%", "omit_empty_values": true, "content_type": "text/html"}`, "204 ", "text/html"},
 		{`{"text_format_source": {"inline_string": "i %REQ(:METHOD)%"}}`, "i POST", "text/plain"},
 		{`{"text_format_source": {"inline_bytes": "JVJFUSg6TUVUSE9EKSU="}}`, "POST", "text/plain"},
+		{`{"text_format_source": {"inline_bytes": "/wBvaw=="}}`, "\xff\x00ok", "text/plain"},
 		{`{"text_format_source": {"filename": "/f"}}`, "file 204", "text/plain"},
 		{`{"text_format_source": {"environment_variable": "F"}}`, "env of F", "text/plain"},
 		{`{"json_format": {"b": "%RESPONSE_CODE%", "a": [1, true]}, "json_format_options": {"sort_properties": true}}`, `{"a":[1,true],"b":204}` + "\n", "application/json"},
