@@ -16,6 +16,7 @@ import (
 	"slices"
 
 	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/backend"
@@ -90,7 +91,8 @@ type Result struct {
 	Plans []*infra.Plan
 	// Statuses of objects that are others now, by key.
 	Statuses []*status.Update
-	// Strangers are objects that were ours and are no more; their statuses are left.
+	// Strangers are objects that were ours and are no more: what is ours of their statuses
+	// goes.
 	Strangers []source.Key
 }
 
@@ -189,6 +191,18 @@ func (t *Translator) Limits() []*rlsconfv3.RateLimitConfig {
 // Gateways returns the gateways that are ours. Where several want one place, those
 // that come first have it.
 func (t *Translator) Gateways() []source.Name { return slices.Clone(t.order) }
+
+// classless returns the Gateways whose class is not there. Whose they are is not known.
+func (t *Translator) classless() []source.Name {
+	var out []source.Name
+	for _, name := range t.view.Names(source.Gateway) {
+		o, ok := t.view.Get(source.Key{Kind: source.Gateway, Name: name}).(*gwapiv1.Gateway)
+		if ok && t.view.Get(source.Key{Kind: source.GatewayClass, Name: source.Name{Name: string(o.Spec.GatewayClassName)}}) == nil {
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 // Gateway returns what a gateway serves, or nil if it is not ours or cannot be served.
 func (t *Translator) Gateway(name source.Name) *graph.Gateway {

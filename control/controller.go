@@ -49,9 +49,9 @@ type Controller struct {
 	Runner     Runner
 	// Writer may be nil.
 	Writer Writer
-	// Provision is told of each Gateway whose proxies are to be run otherwise, and of
-	// those that are gone. It may be nil, and must not block for long.
-	Provision func(plans []*infra.Plan, gone []source.Name)
+	// Provision is told of each Gateway whose proxies are to be run otherwise, and which
+	// Gateways there are. It may be nil, and must not block for long.
+	Provision func(plans []*infra.Plan, there []source.Name)
 	// Limit is told what the limiter of the proxies is to know, before they ask it. It may
 	// be nil.
 	Limit func([]*rlsconfv3.RateLimitConfig)
@@ -60,6 +60,8 @@ type Controller struct {
 	Log     *slog.Logger
 
 	held map[source.Key]held
+	// provisioned tells that Provision has been called.
+	provisioned bool
 }
 
 // held is a status that tells of proxies and waits for their answer.
@@ -89,6 +91,9 @@ func (c *Controller) Step(batch []source.Change) {
 	statuses := map[source.Key]*status.Update{}
 	apply := func(changes []source.Change) []source.Name {
 		r := c.Translator.Apply(changes)
+		for _, key := range r.Strangers {
+			statuses[key] = &status.Update{Key: key, Status: status.Left(key.Kind)}
+		}
 		for _, u := range r.Statuses {
 			statuses[u.Key] = u
 		}
@@ -124,15 +129,11 @@ func (c *Controller) provision(r Result) {
 	if c.Provision == nil {
 		return
 	}
-	var gone []source.Name
 	there := c.Translator.Gateways()
-	for _, name := range r.Gateways {
-		if !slices.Contains(there, name) {
-			gone = append(gone, name)
-		}
-	}
-	if len(r.Plans)+len(gone) > 0 {
-		c.Provision(r.Plans, gone)
+	gone := slices.ContainsFunc(r.Gateways, func(name source.Name) bool { return !slices.Contains(there, name) })
+	if len(r.Plans) > 0 || gone || !c.provisioned {
+		c.provisioned = true
+		c.Provision(r.Plans, append(there, c.Translator.classless()...))
 	}
 }
 

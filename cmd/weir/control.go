@@ -26,7 +26,9 @@ type plane struct {
 	namespace, server string
 	provision         bool
 	image             string
-	control           control.Options
+	// proxies is the namespace of all proxies; "" is that of each Gateway.
+	proxies string
+	control control.Options
 }
 
 func newControl() *cobra.Command {
@@ -43,15 +45,16 @@ serves in its node.cluster: "weir proxy --service-cluster default/edge". A Gatew
 proxies have acknowledged it; what a proxy refuses is told in the Gateway's status, in the proxy's words.
 
 With --provision it runs them itself: for each Gateway a Deployment, a Service and what belongs to them, in the
-Gateway's namespace, as its spec.infrastructure and GatewayParameters say. The Gateway has the Service's addresses.
+Gateway's namespace or in --proxy-namespace, as its spec.infrastructure and GatewayParameters say. The Gateway has the Service's addresses.
 
 Proxies are served over TLS. In a cluster, with a --namespace of its own, the control plane makes an authority, kept
 in the Secret weir-control, and certificates of it; proxies show a token of their service account, which is served
-the Gateway of its namespace that it is called after, GATEWAY-CLASS. Otherwise give --tls-certificate, --tls-key and
+the Gateway of its namespace that it is called after, GATEWAY-CLASS; with --client-ca, or a certificate. Otherwise give --tls-certificate, --tls-key and
 --client-ca: a proxy's certificate may name a service account, as spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT, and one
 that names none is served all. On a loopback address, and with --insecure, there may be neither.
 
-Of several replicas all serve proxies, and the one that holds the Lease weir-control writes statuses and provisions.`,
+Of several replicas all serve proxies, and the one that holds the Lease weir-control writes statuses and provisions.
+They tell each other what their proxies have acknowledged, in a Lease each.`,
 		Example: `  weir control examples/quickstart
   weir control --namespace weir-system --listen :18000 --provision --proxy-image weir
   weir control --kubeconfig ~/.kube/config --listen :18000 --tls-certificate tls.crt --tls-key tls.key --client-ca ca.crt
@@ -75,14 +78,15 @@ Of several replicas all serve proxies, and the one that holds the Lease weir-con
 	f.StringVar(&p.registration, "registration", "", "`address` to answer version 1 of Envoy's service discovery at, for Services; empty for none")
 	f.StringVar(&p.files.Certificate, "tls-certificate", "", "`file` of the certificate that proxies are shown, in PEM; read anew when it changes, as those below")
 	f.StringVar(&p.files.Key, "tls-key", "", "`file` of its key")
-	f.StringVar(&p.files.ClientCA, "client-ca", "", "`file` of the authorities of proxies' certificates")
+	f.StringVar(&p.files.ClientCA, "client-ca", "", "`file` of the authorities of proxies' certificates; in a cluster, besides tokens")
 	f.StringVar(&p.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "`namespace` of the control plane itself, for what its replicas share ($POD_NAMESPACE)")
 	f.BoolVar(&p.provision, "provision", false, "run the proxies of Gateways")
 	f.StringVar(&p.image, "proxy-image", "", "`image` of the proxies, whose command is weir")
+	f.StringVar(&p.proxies, "proxy-namespace", "", "`namespace` of the proxies of all Gateways (default that of each Gateway)")
 	f.StringVar(&p.server, "server", "", "`address` that provisioned proxies find the control plane at (default weir-control.NAMESPACE.svc and the port of --listen)")
 	f.BoolVar(&p.insecure, "insecure", false, "serve anybody, in cleartext, on any address: configuration holds private keys")
 	addTranslation(cmd, &p.control)
-	for _, name := range []string{"context", "listen", "health", "registration", "namespace", "proxy-image", "server"} {
+	for _, name := range []string{"context", "listen", "health", "registration", "namespace", "proxy-image", "proxy-namespace", "server"} {
 		complete(cmd, name, cobra.NoFileCompletions)
 	}
 	for _, name := range []string{"kubeconfig", "tls-certificate", "tls-key", "client-ca"} {

@@ -17,6 +17,7 @@ import (
 	"weir.dev/weir/control/fleet"
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/leader"
+	"weir.dev/weir/control/peers"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/source/kube"
 	"weir.dev/weir/control/trust"
@@ -37,14 +38,17 @@ func (p *plane) check() error {
 		local = ip.IsLoopback()
 	}
 	given := p.files.Certificate != "" && p.files.Key != "" && p.files.ClientCA != ""
+	clients := p.own() && p.files == ads.Files{ClientCA: p.files.ClientCA}
 	switch {
 	case len(p.paths) > 0 && p.kubeconfig != "":
 		return errors.New("give paths or --kubeconfig: objects come from one of both")
-	case p.files != ads.Files{} && (!given || p.insecure):
-		return errors.New("--tls-certificate, --tls-key and --client-ca go together, and without --insecure")
+	case p.files != ads.Files{} && !clients && (!given || p.insecure):
+		return errors.New("--tls-certificate, --tls-key and --client-ca go together, and without --insecure; in a cluster, with --namespace, --client-ca may be alone")
 	case p.provision && (!p.own() || p.image == ""):
 		return errors.New("--provision needs a cluster, --namespace and --proxy-image, and the control plane's own certificates: " +
 			"leave paths, --tls-certificate and --insecure out")
+	case p.proxies != "" && !p.provision:
+		return errors.New("--proxy-namespace says where --provision runs proxies: give both")
 	case !given && !p.own() && !local && !p.insecure:
 		return fmt.Errorf("--listen %s is not a loopback address: give --tls-certificate, --tls-key and --client-ca or, in a cluster, --namespace: "+
 			"configuration holds private keys; or --insecure, where nobody else can connect", p.listen)
@@ -54,7 +58,7 @@ func (p *plane) check() error {
 
 // own tells that the control plane makes its certificates itself.
 func (p *plane) own() bool {
-	return len(p.paths) == 0 && p.namespace != "" && p.files == ads.Files{} && !p.insecure
+	return len(p.paths) == 0 && p.namespace != "" && p.files.Certificate == "" && p.files.Key == "" && !p.insecure
 }
 
 // start opens the sockets and reads the objects.
@@ -65,7 +69,7 @@ func (p *plane) start(ctx context.Context, log *slog.Logger) (g *gateway.Gateway
 			return nil, nil, err
 		}
 	}
-	o := fleet.Options{Queue: &source.Queue{}, Log: log, Identifier: "weir", Provisioned: p.provision}
+	o := fleet.Options{Queue: &source.Queue{}, Log: log, Identifier: "weir", Provisioned: p.provision, Namespace: p.proxies}
 	listen := ads.Options{Address: p.listen, Health: p.health}
 	f := &gateway.Fleet{Queue: o.Queue}
 	switch {
@@ -83,6 +87,9 @@ func (p *plane) start(ctx context.Context, log *slog.Logger) (g *gateway.Gateway
 		return nil, nil, err
 	}
 	runner := fleet.New(o)
+	if f.Member != nil {
+		f.Member.Teller = runner
+	}
 	runner.Register(server.GRPC())
 	var answers *registry
 	if p.registration != "" {
@@ -137,17 +144,25 @@ func (p *plane) belong(ctx context.Context, c *kube.Cluster, o *fleet.Options, l
 	}
 	name := shared + "." + p.namespace
 	listen.TLS = authority.Server(host, name, name+".svc")
+	if p.files.ClientCA != "" {
+		if listen.TLS, err = p.files.Of(listen.TLS, func(err error) { log.Warn(err.Error()) }); err != nil {
+			return err
+		}
+	}
 	o.Guard = &fleet.Guard{Review: func(ctx context.Context, token string) (fleet.Identity, error) {
 		return c.Review(ctx, token, infra.Audience)
 	}}
 	if p.provision {
-		f.Provisioner = infra.NewProvisioner(c, infra.Options{Image: p.image, Server: p.server, CA: string(data[cert])}, log)
+		f.Provisioner = infra.NewProvisioner(c, infra.Options{Image: p.image, Server: p.server, CA: string(data[cert]), Namespace: p.proxies, Controller: p.control.ControllerName()}, log)
 		o.Lost = f.Provisioner.Again
 	}
 	identity, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("the name of this replica: %w", err)
 	}
-	f.Elector = &leader.Elector{Lease: c.Lease(p.namespace, shared), Identity: fmt.Sprintf("%s-%d", identity, os.Getpid()), Log: log}
+	identity = fmt.Sprintf("%s-%d", identity, os.Getpid())
+	f.Elector = &leader.Elector{Lease: c.Lease(p.namespace, shared), Identity: identity, Log: log}
+	f.Member = peers.New(c.Board(p.namespace, shared, log), identity, log)
+	o.Shared = f.Member.Wake
 	return nil
 }

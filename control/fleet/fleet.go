@@ -24,12 +24,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/emit"
-	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/serve"
@@ -52,8 +50,13 @@ type Options struct {
 	// nobody who may bind ports below 1024. Without it a Gateway is reached at the addresses
 	// that it asks for.
 	Provisioned bool
+	// Namespace is where all Gateways' proxies are; "" is the namespace of each Gateway.
+	Namespace string
 	// Lost is told of a Gateway whose Service has gone. It may be nil.
 	Lost func(gateway source.Name)
+	// Shared is told that Post may return something else: what other replicas are to know,
+	// of which Peer tells the same. Nil is that there are none. It must not block.
+	Shared func()
 	// Patience bounds the wait for the answers of proxies; 0 is 10 s.
 	Patience time.Duration
 	Log      *slog.Logger
@@ -68,10 +71,13 @@ type Runner struct {
 
 	mu       sync.Mutex
 	gateways map[source.Name]*gateway
-	changed  map[source.Name]bool        // something may have become known of their proxies
-	services map[source.Name]source.Name // the Gateways that Services lead to
-	classes  map[source.Name]string      // of all Gateways
+	changed  map[source.Name]bool   // something may have become known of their proxies
+	services map[source.Name]lead   // Services that lead to Gateways
+	classes  map[source.Name]string // of all Gateways
 	versions int
+	// peers are what other replicas have posted, and heardAll that all have been heard of.
+	peers    map[string]post
+	heardAll bool
 }
 
 // gateway is a Gateway and its proxies. It is there as long as one of both is.
@@ -80,6 +86,7 @@ type gateway struct {
 	// who do not take them so; nil if nobody has asked for that.
 	store, whole *xds.Store
 	clients      map[uint64]serve.Client
+	digest       digest // of the store's newest snapshot, if there are other replicas
 	// fleet is what the View knows; nil without a Gateway.
 	fleet *source.Fleet
 	// asked are the addresses that the Gateway asks for, and reached those of its Service.
@@ -93,7 +100,10 @@ type gateway struct {
 // New returns a Runner.
 func New(o Options) *Runner {
 	o.Patience = cmp.Or(o.Patience, patience)
-	r := &Runner{o: o, started: time.Now(), begun: make(chan struct{}), gateways: map[source.Name]*gateway{}, changed: map[source.Name]bool{}, services: map[source.Name]source.Name{}, classes: map[source.Name]string{}}
+	r := &Runner{
+		o: o, started: time.Now(), begun: make(chan struct{}), gateways: map[source.Name]*gateway{}, changed: map[source.Name]bool{},
+		services: map[source.Name]lead{}, classes: map[source.Name]string{}, peers: map[string]post{},
+	}
 	r.server = serve.New(serve.Options{Store: r.store, Changed: r.heard, Identifier: o.Identifier, Log: o.Log})
 	return r
 }
@@ -197,6 +207,7 @@ func (r *Runner) heard(c serve.Client) {
 	r.changed[name] = true
 	r.mu.Unlock()
 	r.o.Queue.Wake()
+	r.shared()
 }
 
 // wait begins to wait for answers. It is called with mu.
@@ -302,33 +313,6 @@ func (r *Runner) Plan(t *control.Translator, gateways []source.Name) []source.Ch
 	return out
 }
 
-// service notes where proxies are reached. It is called with mu.
-func (r *Runner) service(c source.Change) {
-	name, was := r.services[c.Key.Name]
-	var reached []string
-	if o, ok := c.Object.(*corev1.Service); ok {
-		owner, ok := infra.GatewayOf(o)
-		if !ok && !was {
-			return // Most are not ours.
-		}
-		if ok {
-			name, reached = owner, infra.Addresses(o)
-			r.services[c.Key.Name] = name
-		}
-	} else if !was {
-		return
-	} else {
-		delete(r.services, c.Key.Name)
-		if r.o.Lost != nil {
-			r.o.Lost(name)
-		}
-	}
-	g := r.gateway(name)
-	g.reached = reached
-	r.changed[name] = true
-	r.forget(name, g)
-}
-
 // know judges a Gateway's proxies, and adds a change if the View does not know it yet. It
 // is called with mu.
 func (r *Runner) know(out []source.Change, name source.Name, g *gateway, f *source.Fleet) []source.Change {
@@ -352,16 +336,16 @@ func (r *Runner) know(out []source.Change, name source.Name, g *gateway, f *sour
 // judge says what proxies have come to. While their answers are waited for it leaves what
 // was known. It is called with mu.
 func (r *Runner) judge(g *gateway, name source.Name, f *source.Fleet) {
-	if r.waiting(g) {
+	if r.waiting(name, g) {
 		return
 	}
-	late := g.late()
-	f.Absent, f.Ready, f.Waiting, f.Problem = len(g.clients) == 0, len(g.clients) > 0 && len(late) == 0, "", g.refusals()
+	s := r.standing(name, g)
+	f.Absent, f.Ready, f.Waiting, f.Problem = s.Proxies == 0, s.Proxies > 0 && s.Late == 0, "", some(s.Refusals, len(s.Refusals))
 	switch {
 	case f.Absent:
 		f.Waiting = r.absent(name)
-	case len(late) > 0:
-		f.Waiting = fmt.Sprintf("%d of %d proxies have not acknowledged what they serve: %s", len(late), len(g.clients), some(late))
+	case s.Late > 0:
+		f.Waiting = fmt.Sprintf("%d of %d proxies have not acknowledged what they serve: %s", s.Late, s.Proxies, some(s.Names, s.Late-s.grouped))
 	}
 }
 
@@ -373,50 +357,37 @@ func (r *Runner) absent(name source.Name) string {
 	return fmt.Sprintf("no proxy is connected: run one whose node.cluster is %s", name)
 }
 
-// waiting tells that answers may still come. It is called with mu.
-func (r *Runner) waiting(g *gateway) bool {
-	if len(g.clients) > 0 && len(g.late()) == 0 {
-		return false
-	}
-	return time.Since(g.since) < r.o.Patience
-}
-
 // starting tells that proxies may not have come back yet to a control plane that is new.
 func (r *Runner) starting() bool { return time.Since(r.started) < r.o.Patience }
 
-// late are the nodes of proxies that have not answered to the newest snapshot.
-func (g *gateway) late() []string {
+// standing is that of the proxies that are connected to this replica.
+func (g *gateway) standing() standing {
 	newest := g.store.Snapshot()
-	var out []string
-	for _, c := range g.clients {
-		if newest == nil || c.Acked != newest.Version() {
-			out = append(out, c.Node.GetId())
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// refusals are what proxies say of what they have refused.
-func (g *gateway) refusals() string {
-	var out []string
+	out := standing{Digest: g.digest.String(), Proxies: len(g.clients)}
 	for _, id := range slices.Sorted(maps.Keys(g.clients)) {
 		c := g.clients[id]
+		if newest == nil || c.Acked != newest.Version() {
+			out.Names = append(out.Names, c.Node.GetId())
+		}
 		for _, kind := range slices.Sorted(maps.Keys(c.Refused)) {
-			out = append(out, fmt.Sprintf("proxy %s refuses %s: %s", c.Node.GetId(), kind, c.Refused[kind]))
+			out.Refusals = append(out.Refusals, fmt.Sprintf("proxy %s refuses %s: %s", c.Node.GetId(), kind, c.Refused[kind]))
 		}
 	}
-	return some(out)
+	slices.Sort(out.Names)
+	out.Late = len(out.Names)
+	return out
 }
 
 // most is how many of a kind a status tells of.
 const most = 3
 
-func some(list []string) string {
-	if len(list) <= most {
+// some is those of a list that are told, of so many.
+func some(list []string, of int) string {
+	list = list[:min(len(list), most)]
+	if of <= len(list) {
 		return strings.Join(list, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+	return fmt.Sprintf("%s and %d more", strings.Join(list, ", "), of-len(list))
 }
 
 // Serve publishes what the Gateways' proxies need.
@@ -452,10 +423,14 @@ func (r *Runner) publish(name source.Name, res *emit.Resources) {
 	r.versions++
 	g.store.Publish(next)
 	g.publishWhole(newest)
-	if len(g.clients) > 0 {
+	if r.o.Shared != nil {
+		g.digest.change(xds.Changes(newest, next))
+	}
+	if r.standing(name, g).Proxies > 0 {
 		r.wait(g)
 	}
 	r.changed[name] = true
+	r.shared()
 }
 
 // Acknowledged reports whether the proxies of a Gateway have answered to all that they
@@ -464,7 +439,7 @@ func (r *Runner) Acknowledged(gateway source.Name) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g := r.gateways[gateway]
-	return g == nil || !r.waiting(g)
+	return g == nil || !r.waiting(gateway, g)
 }
 
 // Proxies returns the proxies that are connected, by Gateway.

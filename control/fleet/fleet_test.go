@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -130,15 +132,18 @@ func (p *plane) until(what string, f func() (string, bool)) {
 
 func (p *plane) programmed(want metav1.ConditionStatus, reason gwapiv1.GatewayConditionReason, message string) {
 	p.t.Helper()
-	p.until("the Gateway's status", func() (string, bool) {
-		p.written.mu.Lock()
-		defer p.written.mu.Unlock()
-		if len(p.written.all) == 0 {
-			return "none", false
-		}
-		c := p.written.all[len(p.written.all)-1]
-		return fmt.Sprintf("%s %s %q", c.Status, c.Reason, c.Message), c.Status == want && c.Reason == string(reason) && strings.Contains(c.Message, message)
-	})
+	p.until("the Gateway's status", func() (string, bool) { return p.is(want, reason, message) })
+}
+
+// is tells whether the Gateway's status is so, and what it is.
+func (p *plane) is(want metav1.ConditionStatus, reason gwapiv1.GatewayConditionReason, message string) (string, bool) {
+	p.written.mu.Lock()
+	defer p.written.mu.Unlock()
+	if len(p.written.all) == 0 {
+		return "none", false
+	}
+	c := p.written.all[len(p.written.all)-1]
+	return fmt.Sprintf("%s %s %q", c.Status, c.Reason, c.Message), c.Status == want && c.Reason == string(reason) && strings.Contains(c.Message, message)
 }
 
 // proxy is a client that answers as it is told.
@@ -166,7 +171,7 @@ func (p *plane) connect(node *corev3.Node, md ...string) *proxy {
 		if i == 0 {
 			q.Node = node
 		}
-		if err := s.Send(q); err != nil {
+		if err := s.Send(q); err != nil && !errors.Is(err, io.EOF) { // One that has been refused hears why.
 			p.t.Fatal(err)
 		}
 	}

@@ -32,9 +32,10 @@ type Guard struct {
 	Review func(ctx context.Context, token string) (Identity, error)
 }
 
-// AccountOf returns the service account of the proxies of a Gateway of a class.
-func AccountOf(gateway source.Name, class string) Identity {
-	return Identity{gateway.Namespace, infra.Name(gateway.Name, class)}
+// accountOf returns the service account of the proxies of a Gateway of a class.
+func (r *Runner) accountOf(gateway source.Name, class string) Identity {
+	at := infra.Place(gateway, class, r.o.Namespace)
+	return Identity{at.Namespace, at.Name}
 }
 
 // admit says whether who asks by ctx may be served a Gateway.
@@ -49,7 +50,7 @@ func (r *Runner) admit(ctx context.Context, gateway source.Name) error {
 	if !ok {
 		return fmt.Errorf("there is no Gateway %s", gateway)
 	}
-	if want := AccountOf(gateway, class); *who != want {
+	if want := r.accountOf(gateway, class); *who != want {
 		return fmt.Errorf("the proxy is %v: Gateway %s is served to %v", who, gateway, want)
 	}
 	return nil

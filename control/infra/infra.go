@@ -5,7 +5,8 @@
 // protects them. [Planner] reads from a View how they are to be, [Plan.Objects] writes
 // it as objects, and [Provisioner] applies these.
 //
-// The objects belong to the Gateway, in its namespace: Kubernetes removes them with it.
+// The objects belong to the Gateway, in its namespace: Kubernetes removes them with it. In a
+// namespace for all Gateways' proxies, where nothing can be the Gateway's, the Provisioner does.
 // The package opens no connections; who does is given to the Provisioner.
 package infra
 
@@ -112,6 +113,24 @@ func (p *Planner) read(c *memo.Ctx, name source.Name) *Plan {
 	return out
 }
 
+// Place returns the namespace and the name of all objects of a Gateway of a class: they are
+// in its own namespace or, if that is not "", in that of the system, where those of all
+// namespaces are and a part of a hash tells them apart.
+func Place(gateway source.Name, class, system string) source.Name {
+	if system == "" {
+		return source.Name{Namespace: gateway.Namespace, Name: Name(gateway.Name, class)}
+	}
+	tail := hashed(gateway.String() + "/" + class)
+	name := Name(gateway.Namespace+"-"+gateway.Name, class)
+	return source.Name{Namespace: system, Name: strings.Trim(name[:min(len(name), maxLabel-len(tail))], "-") + tail}
+}
+
+// hashed is a part of a text's hash, to end a name with.
+func hashed(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "-" + hex.EncodeToString(sum[:4])
+}
+
 // label is a name that Services may have, too, which are the strictest.
 var label = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
 
@@ -125,7 +144,6 @@ func Name(gateway, class string) string {
 	if len(name) <= maxLabel && label.MatchString(name) {
 		return name
 	}
-	sum := sha256.Sum256([]byte(gateway + "/" + class))
 	clean := strings.Trim(strings.Map(func(r rune) rune {
 		if r == '-' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 			return r
@@ -135,7 +153,7 @@ func Name(gateway, class string) string {
 	if clean == "" || clean[0] < 'a' {
 		clean = "gateway-" + clean
 	}
-	tail := "-" + hex.EncodeToString(sum[:4])
+	tail := hashed(gateway + "/" + class)
 	return strings.Trim(clean[:min(len(clean), maxLabel-len(tail))], "-") + tail
 }
 
@@ -144,8 +162,7 @@ func labelValue(name string) string {
 	if len(name) <= maxLabel {
 		return name
 	}
-	sum := sha256.Sum256([]byte(name))
-	tail := "-" + hex.EncodeToString(sum[:4])
+	tail := hashed(name)
 	return strings.TrimRight(name[:maxLabel-len(tail)], "-.") + tail
 }
 
@@ -154,7 +171,10 @@ func GatewayOf(s *corev1.Service) (source.Name, bool) {
 	if s.Labels[ManagedBy] != ManagedByWeir {
 		return source.Name{}, false
 	}
-	for _, o := range s.OwnerReferences {
+	if namespace, name, ok := strings.Cut(s.Annotations[GatewayAnnotation], "/"); ok {
+		return source.Name{Namespace: namespace, Name: name}, true
+	}
+	for _, o := range s.OwnerReferences { // One that was made before there were annotations.
 		if o.Kind == source.Gateway.Kind && strings.HasPrefix(o.APIVersion, gwapiv1.GroupName+"/") {
 			return source.Name{Namespace: s.Namespace, Name: o.Name}, true
 		}

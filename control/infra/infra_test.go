@@ -138,6 +138,29 @@ func TestObjects(t *testing.T) {
 	}
 }
 
+// In a namespace of the system, what belongs to Gateways of all namespaces is told apart, and
+// owned by none.
+func TestSystemNamespace(t *testing.T) {
+	for _, o := range plans(t, objects)[0].Objects(infra.Options{Namespace: "system"}) {
+		at := infra.Place(source.Name{Namespace: "default", Name: "edge"}, "weir", "system")
+		if o.Namespace != "system" || o.Name != at.Name || !strings.HasPrefix(o.Name, "default-edge-weir-") {
+			t.Errorf("%s is %s/%s", o.Resource, o.Namespace, o.Name)
+		}
+		text := fmt.Sprint(o.Body)
+		if o.Body != nil && (strings.Contains(text, "ownerReferences") || !strings.Contains(text, "weir.dev/gateway:default/edge") || !strings.Contains(text, "weir.dev/gateway-namespace:default")) {
+			t.Errorf("%s: %s", o.Resource, text)
+		}
+	}
+	seen := map[source.Name]bool{}
+	for _, of := range []source.Name{{Namespace: "a-b", Name: "c"}, {Namespace: "a", Name: "b-c"}, {Namespace: strings.Repeat("a", 63), Name: strings.Repeat("b", 253)}} {
+		at := infra.Place(of, "weir", "system")
+		if seen[at] || len(validation.IsDNS1035Label(at.Name)) > 0 {
+			t.Errorf("%v is at %v", of, at)
+		}
+		seen[at] = true
+	}
+}
+
 // What proxies start from is a bootstrap that can be read.
 func TestBootstrap(t *testing.T) {
 	for _, o := range plans(t, objects)[0].Objects(infra.Options{Server: "x:1"}) {
@@ -186,6 +209,22 @@ type cluster struct {
 	mu    sync.Mutex
 	bad   bool
 	times map[string]int
+	// there are the objects of before, by resource and name, and whose they are.
+	there map[string]source.Name
+}
+
+func (c *cluster) Provisioned(_ context.Context, controller string) ([]infra.Object, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if controller != "weir.dev/gateway-controller" {
+		return nil, fmt.Errorf("asked for what is of %q", controller)
+	}
+	var out []infra.Object
+	for at, gateway := range c.there {
+		resource, name, _ := strings.Cut(at, "/")
+		out = append(out, infra.Object{Resource: resource, Namespace: gateway.Namespace, Name: name, Gateway: gateway, UID: "x"})
+	}
+	return out, nil
 }
 
 func (c *cluster) Apply(_ context.Context, o infra.Object) error {
@@ -193,6 +232,10 @@ func (c *cluster) Apply(_ context.Context, o infra.Object) error {
 	defer c.mu.Unlock()
 	if c.bad {
 		return errors.New("not now")
+	}
+	if o.UID != "" && o.Body == nil {
+		delete(c.there, o.Resource+"/"+o.Name)
+		return nil
 	}
 	c.times[o.Resource]++
 	return nil
@@ -203,9 +246,9 @@ func (c *cluster) Apply(_ context.Context, o infra.Object) error {
 func TestProvisioner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{bad: true, times: map[string]int{}}
-		p := infra.NewProvisioner(c, infra.Options{}, slog.New(slog.DiscardHandler))
+		p := infra.NewProvisioner(c, infra.Options{Controller: "weir.dev/gateway-controller"}, slog.New(slog.DiscardHandler))
 		name := source.Name{Namespace: "default", Name: "edge"}
-		p.Provision([]*infra.Plan{{Gateway: name, Class: "weir", Labels: map[string]string{}, Annotations: map[string]string{}}}, nil)
+		p.Provision([]*infra.Plan{{Gateway: name, Class: "weir", Labels: map[string]string{}, Annotations: map[string]string{}}}, []source.Name{name})
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { p.Run(ctx) })
@@ -230,11 +273,71 @@ func TestProvisioner(t *testing.T) {
 		applied(2)
 		time.Sleep(5 * time.Minute)
 		applied(3)
-		p.Provision(nil, []source.Name{name})
+		p.Provision(nil, nil)
 		p.Again(name)
 		time.Sleep(time.Hour)
 		applied(3)
 		cancel()
 		wg.Wait()
 	})
+}
+
+// What Gateways have no more is removed: of those that are not ours, and of another class
+// that one had before. Of one that asks for what there is not, everything stays.
+func TestStrays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		edge, broken, gone := source.Name{Namespace: "default", Name: "edge"}, source.Name{Namespace: "default", Name: "broken"}, source.Name{Namespace: "default", Name: "gone"}
+		c := &cluster{times: map[string]int{}, there: map[string]source.Name{
+			"services/edge-weir": edge, "services/edge-old": edge, "services/broken-weir": broken, "services/gone-weir": gone, "deployments/gone-weir": gone,
+		}}
+		p := infra.NewProvisioner(c, infra.Options{Controller: "weir.dev/gateway-controller"}, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { p.Run(ctx) })
+		left := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if got := slices.Sorted(maps.Keys(c.there)); !slices.Equal(got, want) {
+				t.Errorf("there is %v, want %v", got, want)
+			}
+		}
+		time.Sleep(time.Hour)
+		left("deployments/gone-weir", "services/broken-weir", "services/edge-old", "services/edge-weir", "services/gone-weir") // Nothing is known yet.
+		plan := func(class string) []*infra.Plan {
+			return []*infra.Plan{{Gateway: edge, Class: class, Labels: map[string]string{}, Annotations: map[string]string{}}}
+		}
+		p.Provision(plan("weir"), []source.Name{edge, broken})
+		left("services/broken-weir", "services/edge-weir")
+		c.mu.Lock()
+		c.bad = true
+		c.mu.Unlock()
+		p.Provision(plan("new"), []source.Name{edge, broken})
+		left("services/broken-weir", "services/edge-weir") // The new ones are not there yet.
+		c.mu.Lock()
+		c.bad = false
+		c.mu.Unlock()
+		time.Sleep(time.Minute)
+		left("services/broken-weir")
+		p.Provision(nil, []source.Name{edge})
+		left()
+		cancel()
+		wg.Wait()
+	})
+}
+
+// What is looked for is what is applied.
+func TestKinds(t *testing.T) {
+	var want []string
+	for _, o := range infra.Kinds() {
+		want = append(want, o.Group+"/"+o.Version+"/"+o.Resource)
+	}
+	var got []string
+	for _, o := range plans(t, objects)[0].Objects(infra.Options{}) {
+		got = append(got, o.Group+"/"+o.Version+"/"+o.Resource)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("applied is %v, and looked for %v", got, want)
+	}
 }

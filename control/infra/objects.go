@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"maps"
 
+	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/control/source"
 )
 
 // Options are what all Gateways' proxies have alike.
@@ -20,6 +23,10 @@ type Options struct {
 	Server string
 	// CA are the authorities of the control plane's certificate, in PEM.
 	CA string
+	// Namespace is where all Gateways' proxies are; "" is the namespace of each Gateway.
+	Namespace string
+	// Controller is the controllerName of the Gateways' classes.
+	Controller string
 }
 
 // Audience is who the proxies' tokens are for.
@@ -43,6 +50,34 @@ type Object struct {
 	Group, Version, Resource string
 	Namespace, Name          string
 	Body                     map[string]any
+	// Of one that has been applied, Gateway is whose it is. UID, if it is not "", is that of
+	// the object to remove: another of the name stays.
+	Gateway source.Name
+	UID     types.UID
+}
+
+// An Object that has been applied tells by annotations of which Gateway it is, and of which
+// control plane: several may be in one cluster.
+const (
+	GatewayAnnotation    = "weir.dev/gateway"
+	ControllerAnnotation = "weir.dev/controller"
+)
+
+// Selector finds the Objects that have been applied by their labels.
+const Selector = ManagedBy + "=" + ManagedByWeir + "," + nameLabel + "=" + proxyName
+
+const (
+	nameLabel = "app.kubernetes.io/name"
+	proxyName = "weir-proxy"
+)
+
+// Kinds returns what the proxies of a Gateway may have, each as an Object without a name.
+func Kinds() []Object {
+	return []Object{
+		{Version: "v1", Resource: "serviceaccounts"}, {Version: "v1", Resource: "configmaps"}, {Group: "apps", Version: "v1", Resource: "deployments"},
+		{Version: "v1", Resource: "services"}, {Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"},
+		{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
+	}
 }
 
 type (
@@ -52,7 +87,8 @@ type (
 
 // Objects returns what makes the proxies, in the order to apply it.
 func (p *Plan) Objects(o Options) []Object {
-	w := &writer{plan: p, o: o, name: Name(p.Gateway.Name, p.Class)}
+	at := Place(p.Gateway, p.Class, o.Namespace)
+	w := &writer{plan: p, o: o, namespace: at.Namespace, name: at.Name}
 	bootstrap := w.bootstrap()
 	sum := sha256.Sum256([]byte(bootstrap + o.CA))
 	return []Object{
@@ -66,12 +102,12 @@ func (p *Plan) Objects(o Options) []Object {
 }
 
 type writer struct {
-	plan *Plan
-	o    Options
-	name string
+	plan            *Plan
+	o               Options
+	namespace, name string
 }
 
-// object is one with the Gateway for its owner.
+// object is one with the Gateway for its owner, which is in the same namespace or cannot be.
 func (w *writer) object(group, version, resource, kind string, annotations map[string]string, body fields) Object {
 	p := w.plan
 	all := maps.Clone(annotations)
@@ -79,18 +115,20 @@ func (w *writer) object(group, version, resource, kind string, annotations map[s
 		all = map[string]string{}
 	}
 	maps.Copy(all, p.Annotations)
+	all[GatewayAnnotation], all[ControllerAnnotation] = p.Gateway.String(), w.o.Controller
 	body["apiVersion"], body["kind"] = version, kind
 	if group != "" {
 		body["apiVersion"] = group + "/" + version
 	}
-	body["metadata"] = fields{
-		"name": w.name, "namespace": p.Gateway.Namespace, "labels": w.labels(), "annotations": all,
-		"ownerReferences": list{fields{
+	meta := fields{"name": w.name, "namespace": w.namespace, "labels": w.labels(), "annotations": all}
+	if w.namespace == p.Gateway.Namespace {
+		meta["ownerReferences"] = list{fields{
 			"apiVersion": gwapiv1.GroupVersion.String(), "kind": "Gateway", "name": p.Gateway.Name, "uid": string(p.UID),
 			"controller": true,
-		}},
+		}}
 	}
-	return Object{Group: group, Version: version, Resource: resource, Namespace: p.Gateway.Namespace, Name: w.name, Body: body}
+	body["metadata"] = meta
+	return Object{Group: group, Version: version, Resource: resource, Namespace: w.namespace, Name: w.name, Body: body}
 }
 
 // labels are the Gateway's, and ours, which win.
@@ -99,13 +137,17 @@ func (w *writer) labels() map[string]string {
 	maps.Copy(out, w.selector())
 	out["gateway.networking.k8s.io/gateway-class-name"] = labelValue(w.plan.Class)
 	out[ManagedBy] = ManagedByWeir
-	out["app.kubernetes.io/name"] = "weir-proxy"
+	out[nameLabel] = proxyName
 	return out
 }
 
 // selector finds the proxies' Pods. It can never be another.
 func (w *writer) selector() map[string]string {
-	return map[string]string{gwapiv1.GatewayNameLabelKey: labelValue(w.plan.Gateway.Name), "app.kubernetes.io/component": "proxy"}
+	out := map[string]string{gwapiv1.GatewayNameLabelKey: labelValue(w.plan.Gateway.Name), "app.kubernetes.io/component": "proxy"}
+	if w.o.Namespace != "" {
+		out["weir.dev/gateway-namespace"] = w.plan.Gateway.Namespace
+	}
+	return out
 }
 
 func (w *writer) deployment(bootstrap string) fields {
@@ -230,7 +272,7 @@ func (w *writer) budget() Object {
 }
 
 func (w *writer) none(group, version, resource string) Object {
-	return Object{Group: group, Version: version, Resource: resource, Namespace: w.plan.Gateway.Namespace, Name: w.name}
+	return Object{Group: group, Version: version, Resource: resource, Namespace: w.namespace, Name: w.name}
 }
 
 func value[T any](p *T, otherwise T) T { return *cmp.Or(p, &otherwise) }

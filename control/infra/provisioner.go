@@ -16,6 +16,9 @@ type Cluster interface {
 	// Apply makes an object be as its Body says, and leaves to others what that does not
 	// speak of; without a Body it removes the object, if that is there.
 	Apply(ctx context.Context, o Object) error
+	// Provisioned returns the objects, without their Bodies, that have been applied for
+	// Gateways of classes of a controllerName.
+	Provisioned(ctx context.Context, controller string) ([]Object, error)
 }
 
 // How long to wait before what failed is tried again, and how often everything is applied
@@ -33,25 +36,45 @@ type Provisioner struct {
 
 	mu      sync.Mutex
 	plans   map[source.Name]*Plan
+	applied map[source.Name]*Plan // those that have been, once at least
+	failed  map[source.Name]bool  // could not be, when that was tried last
 	pending map[source.Name]bool
-	wake    chan struct{}
+	// there are the Gateways that are ours, whether they have a Plan or not; nil before it
+	// is known. sweeping tells that there may be objects of others.
+	there    map[source.Name]bool
+	sweeping bool
+	wake     chan struct{}
 }
 
 // NewProvisioner returns a Provisioner.
 func NewProvisioner(c Cluster, o Options, log *slog.Logger) *Provisioner {
-	return &Provisioner{cluster: c, options: o, log: log, plans: map[source.Name]*Plan{}, pending: map[source.Name]bool{}, wake: make(chan struct{}, 1)}
+	return &Provisioner{cluster: c, options: o, log: log, plans: map[source.Name]*Plan{}, applied: map[source.Name]*Plan{}, failed: map[source.Name]bool{}, pending: map[source.Name]bool{}, wake: make(chan struct{}, 1)}
 }
 
-// Provision takes Plans, and forgets the Gateways that are gone: Kubernetes removes what
-// they own.
-func (p *Provisioner) Provision(plans []*Plan, gone []source.Name) {
+// Provision takes Plans, and which Gateways are ours. What Weir has applied for others is
+// removed, unless Kubernetes has, because they own it: a Gateway may be of another class
+// now, of which another control plane takes care.
+func (p *Provisioner) Provision(plans []*Plan, there []source.Name) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, name := range gone {
-		delete(p.plans, name)
-		delete(p.pending, name)
+	before := p.there
+	p.there = map[source.Name]bool{}
+	for _, name := range there {
+		p.there[name] = true
+	}
+	for name := range before {
+		if !p.there[name] {
+			delete(p.plans, name)
+			delete(p.applied, name)
+			delete(p.failed, name)
+			delete(p.pending, name)
+			p.sweeping = true
+		}
 	}
 	for _, plan := range plans {
+		if old := p.plans[plan.Gateway]; old != nil && p.at(old) != p.at(plan) {
+			p.sweeping = true
+		}
 		p.plans[plan.Gateway], p.pending[plan.Gateway] = plan, true
 	}
 	p.signal()
@@ -84,6 +107,7 @@ func (p *Provisioner) Run(ctx context.Context) {
 	p.all()
 	for {
 		p.drain(ctx)
+		p.sweep(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -100,6 +124,56 @@ func (p *Provisioner) all() {
 	for name := range p.plans {
 		p.pending[name] = true
 	}
+	p.sweeping = true
+}
+
+// at is where a Plan's objects are.
+func (p *Provisioner) at(plan *Plan) source.Name {
+	return Place(plan.Gateway, plan.Class, p.options.Namespace)
+}
+
+// sweep removes the objects of Gateways that are not ours, and those that a Gateway had
+// when it was of another class, once what it has now is there.
+func (p *Provisioner) sweep(ctx context.Context) {
+	p.mu.Lock()
+	due := p.sweeping && p.there != nil
+	if due {
+		p.sweeping = false
+	}
+	p.mu.Unlock()
+	if !due || ctx.Err() != nil {
+		return
+	}
+	objects, err := p.cluster.Provisioned(ctx, p.options.Controller)
+	for _, o := range objects {
+		if err == nil && p.stray(o) {
+			p.log.Info("removes what its Gateway has no more", "object", o.Resource+" "+o.Namespace+"/"+o.Name, "gateway", o.Gateway.String())
+			err = p.cluster.Apply(ctx, o)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		p.log.Warn("what Gateways have no more cannot be removed; it is tried again", "error", err)
+		time.AfterFunc(again, p.sweepAgain)
+	}
+}
+
+func (p *Provisioner) sweepAgain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sweeping = true
+	p.signal()
+}
+
+// stray tells that an object is not of what its Gateway has now. Of one that is ours and
+// has no Plan, because it asks for what there is not, everything stays.
+func (p *Provisioner) stray(o Object) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.there[o.Gateway] {
+		return true
+	}
+	plan := p.plans[o.Gateway]
+	return plan != nil && p.applied[o.Gateway] == plan && p.at(plan) != source.Name{Namespace: o.Namespace, Name: o.Name}
 }
 
 // drain applies all that is pending, and has what fails tried again.
@@ -108,7 +182,9 @@ func (p *Provisioner) drain(ctx context.Context) {
 	for range workers {
 		wg.Go(func() {
 			for plan := p.next(); plan != nil && ctx.Err() == nil; plan = p.next() {
-				if err := p.apply(ctx, plan); err != nil && ctx.Err() == nil {
+				err := p.apply(ctx, plan)
+				p.done(plan, err)
+				if err != nil && ctx.Err() == nil {
 					p.log.Warn("the proxies of a Gateway cannot be provisioned; it is tried again", "gateway", plan.Gateway.String(), "error", err)
 					time.AfterFunc(again, func() { p.Again(plan.Gateway) })
 				}
@@ -116,6 +192,24 @@ func (p *Provisioner) drain(ctx context.Context) {
 		})
 	}
 	wg.Wait()
+}
+
+// done notes what has become of a Plan. What its Gateway had before goes when it is applied.
+func (p *Provisioner) done(plan *Plan, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.plans[plan.Gateway] != plan {
+		return
+	}
+	if err != nil {
+		p.failed[plan.Gateway] = true
+		return
+	}
+	p.applied[plan.Gateway] = plan
+	if p.failed[plan.Gateway] {
+		delete(p.failed, plan.Gateway)
+		p.sweeping = true // What it had before has waited for this.
+	}
 }
 
 func (p *Provisioner) next() *Plan {

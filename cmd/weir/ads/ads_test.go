@@ -109,6 +109,29 @@ func write(t *testing.T, f Files, name string) {
 	}
 }
 
+// A server that makes its certificate itself asks for those of proxies, too, whose
+// authorities are read anew.
+func TestClientCA(t *testing.T) {
+	dir := t.TempDir()
+	f := Files{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"), filepath.Join(dir, "ca.crt")}
+	write(t, f, "x")
+	own := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }}
+	c, err := Files{ClientCA: f.ClientCA}.Of(own, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.GetConfigForClient(nil)
+	if err != nil || got.ClientAuth != tls.VerifyClientCertIfGiven || got.ClientCAs == nil || got.GetCertificate == nil || got.MinVersion != own.MinVersion {
+		t.Errorf("it is %+v: %v", got, err)
+	}
+	if own.ClientCAs != nil {
+		t.Error("the configuration that was given has changed")
+	}
+	if _, err := (Files{ClientCA: filepath.Join(dir, "none")}).Of(own, nil); err == nil {
+		t.Error("authorities are read that are not there")
+	}
+}
+
 // Files are read anew when they change, and not when they are broken.
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()

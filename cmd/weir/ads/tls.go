@@ -19,7 +19,17 @@ type Files struct{ Certificate, Key, ClientCA string }
 // for theirs if there is a ClientCA. Files that change are read anew; when they cannot be
 // read, what was read last serves on. The error is that they cannot be read at first.
 func (f Files) TLS(told func(error)) (*tls.Config, error) {
-	r := &reader{files: f, told: told}
+	return f.open(nil, told)
+}
+
+// Of returns the configuration of a server that shows the certificate that server has, and
+// asks proxies for theirs, as TLS does: the Files name a ClientCA alone.
+func (f Files) Of(server *tls.Config, told func(error)) (*tls.Config, error) {
+	return f.open(server, told)
+}
+
+func (f Files) open(server *tls.Config, told func(error)) (*tls.Config, error) {
+	r := &reader{files: f, server: server, told: told}
 	first, err := r.read()
 	if err != nil {
 		return nil, err
@@ -33,8 +43,9 @@ func (f Files) TLS(told func(error)) (*tls.Config, error) {
 
 // reader keeps what files hold.
 type reader struct {
-	files Files
-	told  func(error)
+	files  Files
+	server *tls.Config // whose certificate is shown; nil for that of the files
+	told   func(error)
 
 	mu     sync.Mutex
 	newest *tls.Config
@@ -75,11 +86,14 @@ func (r *reader) times() (out [3]time.Time) {
 
 func (r *reader) read() (*tls.Config, error) {
 	r.at, r.looked = r.times(), time.Now()
-	pair, err := tls.LoadX509KeyPair(r.files.Certificate, r.files.Key)
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s with key %s: %w", r.files.Certificate, r.files.Key, err)
+	out := r.server.Clone()
+	if out == nil {
+		pair, err := tls.LoadX509KeyPair(r.files.Certificate, r.files.Key)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %s with key %s: %w", r.files.Certificate, r.files.Key, err)
+		}
+		out = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}}
 	}
-	out := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}}
 	if r.files.ClientCA == "" {
 		return out, nil
 	}

@@ -20,6 +20,7 @@ import (
 	"weir.dev/weir/control/leader"
 	"weir.dev/weir/control/local"
 	"weir.dev/weir/control/offline"
+	"weir.dev/weir/control/peers"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/source/file"
 	"weir.dev/weir/control/source/kube"
@@ -44,6 +45,9 @@ type Fleet struct {
 	Provisioner *infra.Provisioner
 	// Elector says whether this replica writes to the cluster; nil is always.
 	Elector *leader.Elector
+	// Member has this replica and others tell each other of their proxies; nil is that there
+	// are no others.
+	Member *peers.Member
 }
 
 // A Gateway is a control plane and its proxies.
@@ -137,7 +141,14 @@ func (f *Fleet) writes(c *control.Controller, statuses *kube.StatusWriter) func(
 	if f.Elector == nil {
 		return lead
 	}
-	return func(ctx context.Context) { f.Elector.Run(ctx, lead) }
+	return func(ctx context.Context) {
+		var wg sync.WaitGroup
+		if f.Member != nil {
+			wg.Go(func() { f.Member.Run(ctx) })
+		}
+		f.Elector.Run(ctx, lead)
+		wg.Wait()
+	}
 }
 
 func assemble(o Options) *Gateway {

@@ -18,6 +18,7 @@ import (
 
 	"weir.dev/weir/control/fleet"
 	"weir.dev/weir/control/infra"
+	"weir.dev/weir/control/source"
 )
 
 // manager is how the apiserver calls what Weir applies and writes.
@@ -31,8 +32,12 @@ func (c *Cluster) resource(group, version, resource, namespace string) dynamic.R
 func (c *Cluster) Apply(ctx context.Context, o infra.Object) error {
 	r := c.resource(o.Group, o.Version, o.Resource, o.Namespace)
 	if o.Body == nil {
-		err := r.Delete(ctx, o.Name, metav1.DeleteOptions{})
-		if apierrors.IsNotFound(err) {
+		options := metav1.DeleteOptions{}
+		if o.UID != "" {
+			options.Preconditions = metav1.NewUIDPreconditions(string(o.UID))
+		}
+		err := r.Delete(ctx, o.Name, options)
+		if apierrors.IsNotFound(err) || o.UID != "" && apierrors.IsConflict(err) {
 			return nil
 		}
 		return named("remove", o, err)
@@ -46,11 +51,41 @@ func (c *Cluster) Apply(ctx context.Context, o infra.Object) error {
 	return named("apply", o, err)
 }
 
+// Provisioned implements infra.Cluster.
+func (c *Cluster) Provisioned(ctx context.Context, controller string) ([]infra.Object, error) {
+	var out []infra.Object
+	for _, kind := range infra.Kinds() {
+		list, err := c.resource(kind.Group, kind.Version, kind.Resource, "").List(ctx, metav1.ListOptions{LabelSelector: infra.Selector})
+		if err != nil {
+			return out, fmt.Errorf("list %s: %w", kind.Resource, rights(err))
+		}
+		for _, item := range list.Items {
+			of := item.GetAnnotations()
+			namespace, name, ok := strings.Cut(of[infra.GatewayAnnotation], "/")
+			if !ok || of[infra.ControllerAnnotation] != controller {
+				continue
+			}
+			o := kind
+			o.Namespace, o.Name, o.UID, o.Gateway = item.GetNamespace(), item.GetName(), item.GetUID(), source.Name{Namespace: namespace, Name: name}
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
 func named(verb string, o infra.Object, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s %s %s/%s: %w", verb, o.Resource, o.Namespace, o.Name, err)
+	return fmt.Errorf("%s %s %s/%s: %w", verb, o.Resource, o.Namespace, o.Name, rights(err))
+}
+
+// rights says what to do if a right is missing that a control plane in a cluster needs.
+func rights(err error) error {
+	if apierrors.IsForbidden(err) {
+		return fmt.Errorf("give the control plane the rights of deploy/control.yaml: %w", err)
+	}
+	return err
 }
 
 // Review returns whose token it is: a service account's, and for audience.
@@ -63,7 +98,7 @@ func (c *Cluster) Review(ctx context.Context, token, audience string) (fleet.Ide
 	}}
 	r, err := c.resource("authentication.k8s.io", "v1", "tokenreviews", "").Create(ctx, q, metav1.CreateOptions{})
 	if err != nil {
-		return fleet.Identity{}, fmt.Errorf("ask the cluster whose token it is: %w", err)
+		return fleet.Identity{}, fmt.Errorf("ask the cluster whose token it is: %w", rights(err))
 	}
 	if ok, _, _ := unstructured.NestedBool(r.Object, "status", "authenticated"); !ok {
 		return fleet.Identity{}, errors.New("the token is not valid, too old, or not for " + audience)
@@ -96,16 +131,16 @@ func (c *Cluster) Shared(ctx context.Context, namespace, name string, make func(
 			"metadata": map[string]any{"name": name, "namespace": namespace, "labels": map[string]any{infra.ManagedBy: infra.ManagedByWeir}},
 		}}, metav1.CreateOptions{FieldManager: manager})
 		if err != nil && !apierrors.IsAlreadyExists(err) {
-			return nil, fmt.Errorf("make Secret %s/%s: %w", namespace, name, err)
+			return nil, fmt.Errorf("make Secret %s/%s: %w", namespace, name, rights(err))
 		}
 		o, err = r.Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, name, err)
+			return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, name, rights(err))
 		}
 		return secretData(o)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, name, err)
+		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, name, rights(err))
 	}
 	return secretData(o)
 }

@@ -33,7 +33,7 @@ func (l *Lease) Get(ctx context.Context) (leader.Record, error) {
 		return leader.Record{}, nil
 	}
 	if err != nil {
-		return leader.Record{}, fmt.Errorf("read Lease %s/%s: %w", l.namespace, l.name, err)
+		return leader.Record{}, fmt.Errorf("read Lease %s/%s: %w", l.namespace, l.name, rights(err))
 	}
 	return record(o), nil
 }
@@ -60,7 +60,7 @@ func (l *Lease) Put(ctx context.Context, r leader.Record) (leader.Record, error)
 		o, err = client.Update(ctx, o, metav1.UpdateOptions{FieldManager: manager})
 	}
 	if err != nil {
-		return leader.Record{}, fmt.Errorf("write Lease %s/%s: %w", l.namespace, l.name, err)
+		return leader.Record{}, fmt.Errorf("write Lease %s/%s: %w", l.namespace, l.name, rights(err))
 	}
 	return record(o), nil
 }

@@ -182,6 +182,9 @@ func (w *StatusWriter) write(ctx context.Context, u *status.Update) error {
 	if o == nil || !served || u.Status == nil {
 		return nil
 	}
+	if left, ok := u.Status.(*status.Leaving); ok {
+		return w.leave(ctx, u.Key, left)
+	}
 	resource := w.source.cluster.client.Resource(gvr).Namespace(u.Key.Namespace)
 	for try := 0; ; try++ {
 		old, fresh := w.merged(o, u)
