@@ -69,58 +69,81 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// TestZeroWindow asks for much and takes nothing: what waits is bounded, and the
-// time it may wait, too.
+// TestZeroWindow asks for much and takes nothing: what waits is bounded.
 func TestZeroWindow(t *testing.T) {
 	const streams = 300
+	zeroWindow(t, "stream_idle_timeout: 0s", func(p *proxytest.Proxy, w *wire) {
+		before := heap()
+		ask(t, w, streams)
+		statuses := map[string]int{}
+		w.wait("heads of all responses", func() bool {
+			clear(statuses)
+			for _, s := range w.streams {
+				statuses[s.status]++
+			}
+			return len(w.streams) == streams && statuses[""] == 0
+		})
+		if statuses["200"] < streams*9/10 {
+			t.Errorf("the responses are %v", statuses)
+		}
+		// 4 MiB each, of which nobody takes any.
+		if grown := heap() - before; grown > 300<<20 {
+			t.Errorf("the heap has grown by %d MiB", grown>>20)
+		} else {
+			t.Logf("the heap has grown by %d KiB; responses by status: %v", grown>>10, statuses)
+		}
+		_ = w.conn.Close() // What waits has no end by itself.
+		settled(t, p)
+	})
+}
+
+// TestZeroWindowEnds: the time that such streams wait is bounded, too, and the connection serves on.
+func TestZeroWindowEnds(t *testing.T) {
+	const streams = 50
+	zeroWindow(t, "stream_idle_timeout: 1s", func(p *proxytest.Proxy, w *wire) {
+		ask(t, w, streams)
+		if err := w.send(headers(2*streams+1, true, request("GET", "/slow"))); err != nil {
+			t.Fatal(err)
+		}
+		// Where the time passes before a response has begun, as the last one's does, the client is told, and takes that
+		// no more than the others.
+		w.wait("resets of idle streams", func() bool {
+			for _, s := range w.streams {
+				if !s.reset {
+					return false
+				}
+			}
+			return len(w.streams) == streams+1
+		})
+		p.WaitCounterPast("http.test.downstream_rq_idle_timeout", streams+1)
+		settled(t, p)
+		w.alive(2001, "/")
+	})
+}
+
+// zeroWindow runs a test against a host of either version, with a client that opens no window.
+func zeroWindow(t *testing.T, manager string, test func(*proxytest.Proxy, *wire)) {
+	t.Helper()
 	for _, h2 := range []bool{false, true} {
 		t.Run(fmt.Sprintf("HTTP/2 host %v", h2), func(t *testing.T) {
 			b := newBackend(t, h2)
-			e := proxytest.Edge{Manager: "stream_idle_timeout: 2s",
-				Cluster: "circuit_breakers: {thresholds: [{max_requests: 10000, max_connections: 10000}]}\n"}
+			e := proxytest.Edge{Manager: manager, Cluster: "circuit_breakers: {thresholds: [{max_requests: 10000, max_connections: 10000}]}\n"}
 			if h2 {
 				e.Cluster += http2Cluster
 			}
 			p := edge(t, b, e)
-			w := dialWire(t, p, setting(4, 0))
-			before := heap()
-			for i := range streams {
-				if err := w.send(headers(uint32(2*i+1), true, request("GET", "/large"))); err != nil {
-					t.Fatal(err)
-				}
-			}
-			statuses := map[string]int{}
-			w.wait("heads of all responses", func() bool {
-				clear(statuses)
-				for _, s := range w.streams {
-					statuses[s.status]++
-				}
-				return len(w.streams) == streams && statuses[""] == 0
-			})
-			t.Logf("responses by status: %v", statuses)
-			if statuses["200"] < streams*9/10 {
-				t.Errorf("the responses are %v", statuses)
-			}
-			// 4 MiB each, of which nobody takes any.
-			if grown := heap() - before; grown > 300<<20 {
-				t.Errorf("the heap has grown by %d MiB", grown>>20)
-			} else {
-				t.Logf("the heap has grown by %d KiB", grown>>10)
-			}
-			w.wait("resets of idle streams", func() bool {
-				for _, s := range w.streams {
-					if !s.reset {
-						return false
-					}
-				}
-				return true
-			})
-			if n := p.Counter("http.test.downstream_rq_idle_timeout"); n < uint64(statuses["200"]) {
-				t.Errorf("%d idle timeouts", n)
-			}
-			settled(t, p)
-			w.alive(2001, "/")
+			test(p, dialWire(t, p, setting(4, 0)))
 		})
+	}
+}
+
+// ask sends requests for what is large on streams from 1.
+func ask(t *testing.T, w *wire, streams int) {
+	t.Helper()
+	for i := range streams {
+		if err := w.send(headers(uint32(2*i+1), true, request("GET", "/large"))); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -119,7 +119,7 @@ func chat(t *testing.T) http.HandlerFunc {
 }
 
 const chatRoutes = `
-- {match: {path: /idle}, route: {cluster: up, idle_timeout: 0.2s, timeout: 0s}}
+- {match: {path: /idle}, route: {cluster: up, idle_timeout: 0.6s, timeout: 0s}}
 - {match: {path: /patient}, route: {cluster: up, idle_timeout: 0s}}
 - {match: {path: /never}, route: {cluster: up, upgrade_configs: [{upgrade_type: websocket, enabled: false}]}}
 `

@@ -135,8 +135,9 @@ func TestHedgingOverHTTP2(t *testing.T) {
 		l := w.startLoadOver(http2(), 100, "/")
 		l.more(100)
 		l.noneBad()
-		if p := l.percentile(99); p >= slowness {
-			t.Errorf("%s: 99 %% took up to %v, want less than the %v that the host takes", fault, p, slowness)
+		// Of the half that came to that host first, half.
+		if p := l.percentile(75); p >= slowness {
+			t.Errorf("%s: 75 %% took up to %v, want less than the %v that the host takes", fault, p, slowness)
 		}
 		if got := l.answers(); got["a"] > 0 || got["b"] < 100 {
 			t.Errorf("%s: answers came of %v, want the other host's", fault, got)

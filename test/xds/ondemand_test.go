@@ -387,7 +387,7 @@ func TestClustersOnDemand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			yaml := strings.Replace(bootstrap("", ""), "static_resources: {", `static_resources: {listeners: [{name: edge, address: {socket_address: {address: 127.0.0.1, port_value: 0}}, filter_chains: [{filters: [
   {name: hcm, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
-    stat_prefix: test, http_filters: [`+fmt.Sprintf(onDemand, ", odcds: {timeout: 0.3s, source: "+api(server.kind)+"}")+`, {{router}}],
+    stat_prefix: test, http_filters: [`+fmt.Sprintf(onDemand, ", odcds: {timeout: 2s, source: "+api(server.kind)+"}")+`, {{router}}],
     route_config: {virtual_hosts: [{name: v, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster_header: x-cluster}}]}]}}}]}]}], `, 1)
 			yaml = strings.Replace(yaml, "dynamic_resources: { lds_config: , cds_config: },", "", 1)
 			p := start(t, yaml, server.at)

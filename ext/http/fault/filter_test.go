@@ -180,7 +180,8 @@ func TestResponseRate(t *testing.T) {
 	if d := time.Since(start); d < 140*time.Millisecond {
 		t.Errorf("took %v", d)
 	}
-	if res.Body != body || len(res.Pieces) < 4 || len(res.Pieces[0]) != 512 {
+	// Late, it sends what it might have sent meanwhile at once, but no more than there is.
+	if res.Body != body || len(res.Pieces) < 3 || len(res.Pieces[0]) != 512 {
 		t.Errorf("%d bytes in %d pieces", len(res.Body), len(res.Pieces))
 	}
 	if rig.Counter("http.test.fault.response_rl_injected") != 1 || rig.Counter("http.test.fault.active_faults") != 0 {

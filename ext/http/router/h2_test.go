@@ -155,7 +155,7 @@ func TestHTTP2Ends(t *testing.T) {
 	for _, tt := range []struct{ name, cluster, stat string }{
 		{"requests", "max_requests_per_connection: 2", "upstream_cx_max_requests"},
 		{"idle", "common_http_protocol_options: {idle_timeout: 0.2s}", "upstream_cx_idle_timeout"},
-		{"age", "common_http_protocol_options: {max_connection_duration: 0.2s}", "upstream_cx_max_duration_reached"},
+		{"age", "common_http_protocol_options: {max_connection_duration: 1s}", "upstream_cx_max_duration_reached"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHost2(t)

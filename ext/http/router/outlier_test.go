@@ -42,8 +42,8 @@ func TestOutliersAreEjected(t *testing.T) {
 		{"answers a call with UNAVAILABLE", three, "", response(200, "content-type: application/grpc", "grpc-status: 14"), "CONSECUTIVE_5XX", "consecutive_5xx"},
 		{"closes", three, "", closes, "CONSECUTIVE_5XX", "consecutive_5xx"},
 		{"resets", three, "", resets, "CONSECUTIVE_5XX", "consecutive_5xx"},
-		{"hangs", three, ", timeout: 0.1s", hangs, "CONSECUTIVE_5XX", "consecutive_5xx"},
-		{"hangs each time", three, ", timeout: 5s, retry_policy: {retry_on: 5xx, per_try_timeout: 0.1s, num_retries: 1}", hangs, "CONSECUTIVE_5XX", "consecutive_5xx"},
+		{"hangs", three, ", timeout: 0.5s", hangs, "CONSECUTIVE_5XX", "consecutive_5xx"},
+		{"hangs each time", three, ", timeout: 5s, retry_policy: {retry_on: 5xx, per_try_timeout: 0.5s, num_retries: 1}", hangs, "CONSECUTIVE_5XX", "consecutive_5xx"},
 		{"answers nonsense", three, "", "nonsense\r\n\r\n", "CONSECUTIVE_5XX", "consecutive_5xx"},
 		{"answers 503, apart", three + split, "", response(503), "CONSECUTIVE_5XX", "consecutive_5xx"},
 		{"a bad gateway", "consecutive_5xx: 0, consecutive_gateway_failure: 3, enforcing_consecutive_gateway_failure: 100, max_ejection_percent: 50", "", response(502), "CONSECUTIVE_GATEWAY_FAILURE", "consecutive_gateway_failure"},
@@ -64,6 +64,11 @@ func TestOutliersAreEjected(t *testing.T) {
 			if line := p.LogLines(1)[0]; !strings.Contains(line, `"type":"`+c.event+`"`) || !strings.Contains(line, `"upstream_url":"`+bad.Addr()+`"`) {
 				t.Errorf("the event is %s", line)
 			}
+			// What timed out may have been sent and not been read yet.
+			proxytest.Eventually(t, "requests that arrived", func() (int, bool) {
+				n := len(good.Requests()) + len(bad.Requests())
+				return n, n == int(p.Counter("cluster.pair.upstream_rq_total"))
+			})
 			before, seen := len(good.Requests()), bad.Connections()
 			for range 8 {
 				if res := p.Do(get); res.Content != "ok" {

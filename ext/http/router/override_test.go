@@ -36,7 +36,7 @@ func TestClustersOverrideRoutes(t *testing.T) {
 	})
 	t.Run("the time of a try", func(t *testing.T) {
 		u := proxytest.NewUpstream(t, steps(hangs, ok))
-		p := start(t, proxytest.Edge{Cluster: options("retry_policy: {retry_on: 5xx, per_try_timeout: 0.1s}")}, up(u))
+		p := start(t, proxytest.Edge{Cluster: options("retry_policy: {retry_on: 5xx, per_try_timeout: 1s}")}, up(u))
 		if res := p.Do(get); res.Content != "ok" {
 			t.Error(res)
 		}

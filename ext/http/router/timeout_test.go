@@ -38,7 +38,7 @@ func TestTimeoutHeaders(t *testing.T) {
 			u := proxytest.NewUpstream(t, steps(ok))
 			p := start(t, proxytest.Edge{Manager: internal, Routes: "- {match: {prefix: /}, route: {cluster: up, " + c.route + "}}"}, up(u))
 			p.Do("GET / HTTP/1.1\r\nhost: a\r\n" + c.fields + "\r\n")
-			r := u.Requests()[0]
+			r := u.WaitRequests(1)[0] // The shortest of these times may pass before the host has read it.
 			check(t, "expected time", proxytest.Field(r, "x-envoy-expected-rq-timeout-ms"), c.expected)
 			check(t, "grpc-timeout", proxytest.Field(r, "grpc-timeout"), c.grpc)
 			if strings.Contains(r, "x-envoy-upstream-rq") {
@@ -94,11 +94,15 @@ func TestTimeoutMidway(t *testing.T) {
 					Routes:  `- {match: {prefix: /}, route: {cluster: up, ` + limit.route + `}}`,
 					Cluster: limit.cluster,
 				}, up(u))
-				res := p.Do(get)
+				// Where the time passes before the response begins, on a busy machine, it is another story.
+				res, asked := p.Do(get), 1
+				for ; res.StatusCode == 504 && asked < 50; asked++ {
+					res = p.Do(get)
+				}
 				if res.StatusCode != 200 || res.Err == nil {
 					t.Fatalf("a part of the response looks whole: %v", res)
 				}
-				check(t, "log", p.LogLines(1)[0], limit.log)
+				check(t, "log", p.LogLines(asked)[asked-1], limit.log)
 				p.WaitCounter("http.test.rq_reset_after_downstream_response_started", 1)
 				atRest(t, p)
 			})
@@ -114,7 +118,7 @@ func TestTimeoutSlowClient(t *testing.T) {
 		_, _ = s.Request()
 		_ = s.Send(fmt.Sprintf("HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n", size), body)
 	})
-	p := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, route: {cluster: up, timeout: 0.5s}}`}, up(u))
+	p := start(t, proxytest.Edge{Routes: `- {match: {prefix: /}, route: {cluster: up, timeout: 1s}}`}, up(u))
 	c := p.Dial()
 	c.Send(get)
 	check(t, "log", p.LogLines(1)[0], "200 UT response_timeout 1")
@@ -150,8 +154,8 @@ func TestTimeoutAltResponse(t *testing.T) {
 		t.Errorf("%v", res)
 	}
 	check(t, "log", p.LogLines(1)[0], "204 UT response_timeout 1")
-	if strings.Contains(u.Requests()[0], "alt-response") {
-		t.Errorf("%q", u.Requests()[0])
+	if r := u.WaitRequests(1)[0]; strings.Contains(r, "alt-response") {
+		t.Errorf("%q", r)
 	}
 }
 
@@ -163,8 +167,8 @@ func TestTunnelDuration(t *testing.T) {
 		_ = s.Gone()
 	})
 	p := start(t, proxytest.Edge{
-		Routes:  "- {match: {prefix: /}, route: {cluster: up, timeout: 0.05s, upgrade_configs: [{upgrade_type: websocket}]}}",
-		Cluster: "common_http_protocol_options: {max_stream_duration: 0.3s}",
+		Routes:  "- {match: {prefix: /}, route: {cluster: up, timeout: 0.5s, upgrade_configs: [{upgrade_type: websocket}]}}",
+		Cluster: "common_http_protocol_options: {max_stream_duration: 1.5s}",
 	}, up(u))
 	c := p.Dial()
 	c.Send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")

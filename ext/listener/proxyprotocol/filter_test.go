@@ -130,7 +130,7 @@ func TestRefused(t *testing.T) {
 // TestSlow: nobody gets past by being slow, neither without a header that is
 // required nor with a part of one.
 func TestSlow(t *testing.T) {
-	const fields = "listener_filters_timeout: 0.05s\ncontinue_on_listener_filters_timeout: true"
+	const fields = "listener_filters_timeout: 0.3s\ncontinue_on_listener_filters_timeout: true"
 	for _, tt := range []struct {
 		fields, send string
 		served       bool

@@ -5,6 +5,7 @@ package hcm_test
 import (
 	"encoding/binary"
 	"io"
+	"math"
 	"net"
 	"runtime"
 	"testing"
@@ -246,7 +247,7 @@ func TestMultiplexedAllocations(t *testing.T) {
 			if tt.request != nil {
 				once = newClient2(t, c, tt.request, tt.streams).once
 			}
-			per := allocations(t, once, 4000/max(tt.streams, 1)) / float64(max(tt.streams, 1))
+			per := allocations(t, once, 4000/max(tt.streams, 1), 0.02*float64(max(tt.streams, 1))) / float64(max(tt.streams, 1))
 			if per > 0.02 {
 				t.Errorf("%.2f allocations per request", per)
 			}
@@ -275,8 +276,10 @@ func once1(c net.Conn) func() error {
 
 func chunked(b []byte) bool { return len(b) > 7 && string(b[len(b)-7:]) == "\r\n0\r\n\r\n" }
 
-// allocations returns how many allocations one call of f makes, in steady state.
-func allocations(t *testing.T, f func() error, n int) float64 {
+// allocations returns how many allocations one call of f makes, in steady state. What else the process does in the
+// meantime, the more the longer a busy machine takes, can only add to it: the least of three rounds counts, or the first
+// that is not above enough.
+func allocations(t *testing.T, f func() error, n int, enough float64) float64 {
 	t.Helper()
 	run := func(n int) {
 		for range n {
@@ -286,12 +289,18 @@ func allocations(t *testing.T, f func() error, n int) float64 {
 		}
 	}
 	run(n / 2)
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	run(n)
-	runtime.ReadMemStats(&after)
-	per := float64(after.Mallocs-before.Mallocs) / float64(n)
-	t.Logf("%.4f allocations and %.1f bytes", per, float64(after.TotalAlloc-before.TotalAlloc)/float64(n))
-	return per
+	least := math.Inf(1)
+	for range 3 {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		run(n)
+		runtime.ReadMemStats(&after)
+		per := float64(after.Mallocs-before.Mallocs) / float64(n)
+		t.Logf("%.4f allocations and %.1f bytes", per, float64(after.TotalAlloc-before.TotalAlloc)/float64(n))
+		if least = min(least, per); least <= enough {
+			break
+		}
+	}
+	return least
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"runtime/pprof"
 	"testing"
 
@@ -113,21 +112,9 @@ func TestAllocations(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for range 2000 {
-				once()
-			}
-			const n = 4000
-			var before, after runtime.MemStats
-			runtime.GC()
-			runtime.ReadMemStats(&before)
-			for range n {
-				once()
-			}
-			runtime.ReadMemStats(&after)
-			per := float64(after.Mallocs-before.Mallocs) / n
-			t.Logf("%.4f allocations and %.1f bytes per request", per, float64(after.TotalAlloc-before.TotalAlloc)/n)
 			// Timers, the garbage collector and the clock of the log allocate now and
 			// then, but not for each request.
+			per := allocations(t, func() error { once(); return nil }, 4000, tt.most+0.02)
 			if per > tt.most+0.02 {
 				t.Errorf("%.2f allocations per request, want %.0f", per, tt.most)
 				if path := os.Getenv("ALLOC_PROFILE"); path != "" {

@@ -29,7 +29,7 @@ func TestMaxRequests(t *testing.T) {
 }
 
 func TestConnectionTimeouts(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{Manager: "common_http_protocol_options: {idle_timeout: 0.1s}"}, mirror)
+	p, _ := start(t, proxytest.Edge{Manager: "common_http_protocol_options: {idle_timeout: 0.5s}"}, mirror)
 	c, unused := p.Dial(), p.Dial()
 	if r := c.Do(get("/")); r.StatusCode != 200 {
 		t.Error(r)
@@ -38,7 +38,7 @@ func TestConnectionTimeouts(t *testing.T) {
 	unused.ExpectClosed()
 	p.WaitCounter("http.test.downstream_cx_idle_timeout", 2)
 
-	p, _ = start(t, proxytest.Edge{Manager: "common_http_protocol_options: {max_connection_duration: 0.1s}"}, mirror)
+	p, _ = start(t, proxytest.Edge{Manager: "common_http_protocol_options: {max_connection_duration: 0.5s}"}, mirror)
 	c = p.Dial()
 	if r := c.Do(get("/")); r.StatusCode != 200 {
 		t.Error(r)
@@ -50,7 +50,7 @@ func TestConnectionTimeouts(t *testing.T) {
 // TestMaxDurationBusy: a connection that is past its time finishes its request.
 func TestMaxDurationBusy(t *testing.T) {
 	release := make(chan struct{})
-	p, up := start(t, proxytest.Edge{Manager: "common_http_protocol_options: {max_connection_duration: 0.05s}"}, func(s *proxytest.Session) {
+	p, up := start(t, proxytest.Edge{Manager: "common_http_protocol_options: {max_connection_duration: 0.5s}"}, func(s *proxytest.Session) {
 		if _, err := s.Request(); err == nil {
 			s.Hold(release)
 			_ = s.Send(proxytest.OK("ok"))
@@ -60,9 +60,7 @@ func TestMaxDurationBusy(t *testing.T) {
 	c := p.Dial()
 	c.Send(get("/"))
 	up.WaitRequests(1)
-	over := time.NewTimer(100 * time.Millisecond)
-	defer over.Stop()
-	<-over.C
+	p.WaitCounter("http.test.downstream_cx_max_duration_reached", 1)
 	close(release)
 	if r := c.Response("GET"); r.StatusCode != 200 || !r.Close {
 		t.Errorf("%v, close %v", r, r.Close)

@@ -131,7 +131,7 @@ func TestResponseTimeouts(t *testing.T) {
 // TestStallMidResponse: an upstream that stops in a response's midst breaks the
 // client's connection off; what the client has does not look whole.
 func TestStallMidResponse(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{AccessLog: flags, Manager: "stream_idle_timeout: 0.1s"}, func(s *proxytest.Session) {
+	p, _ := start(t, proxytest.Edge{AccessLog: flags, Manager: "stream_idle_timeout: 0.5s"}, func(s *proxytest.Session) {
 		if _, err := s.Request(); err == nil {
 			_ = s.Send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
 			_ = s.Gone()
@@ -332,7 +332,7 @@ func TestRequestTimeoutOver(t *testing.T) {
 // TestIdleMoves: a body that moves, in whichever direction, keeps the stream
 // from being idle.
 func TestIdleMoves(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{Manager: "stream_idle_timeout: 0.6s\nupgrade_configs: [{upgrade_type: websocket}]"}, func(s *proxytest.Session) {
+	p, _ := start(t, proxytest.Edge{Manager: "stream_idle_timeout: 1.5s\nupgrade_configs: [{upgrade_type: websocket}]"}, func(s *proxytest.Session) {
 		r, err := s.Request()
 		if err != nil {
 			return
@@ -345,13 +345,13 @@ func TestIdleMoves(t *testing.T) {
 		}
 		_ = s.Send("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n")
 		for range 8 {
-			after(100 * time.Millisecond)
+			after(220 * time.Millisecond)
 			_ = s.Send("d")
 		}
 	})
 	drip := func(c *proxytest.Client) {
 		for range 8 {
-			after(100 * time.Millisecond)
+			after(220 * time.Millisecond)
 			c.Send("u")
 		}
 	}
@@ -373,7 +373,7 @@ func TestIdleMoves(t *testing.T) {
 // TestSlowReader: a client that takes nothing of its response holds nothing for
 // ever.
 func TestSlowReader(t *testing.T) {
-	p, _ := start(t, proxytest.Edge{AccessLog: flags, Manager: "stream_idle_timeout: 0.6s"}, proxytest.Answer(proxytest.OK(strings.Repeat("x", 32<<20))))
+	p, _ := start(t, proxytest.Edge{AccessLog: flags, Manager: "stream_idle_timeout: 1.5s"}, proxytest.Answer(proxytest.OK(strings.Repeat("x", 32<<20))))
 	c := p.Dial()
 	c.Send(get("/"))
 	wantLog(t, p, "GET 200 SI stream_idle_timeout")

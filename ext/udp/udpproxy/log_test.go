@@ -14,7 +14,7 @@ import (
 func TestSessionLog(t *testing.T) {
 	up := proxytest.NewUDPUpstream(t, func(p []byte) [][]byte { return [][]byte{p, []byte("12")} })
 	p := start(t, proxytest.UDPEdge{
-		Proxy: "idle_timeout: 0.05s",
+		Proxy: "idle_timeout: 0.5s",
 		AccessLog: "%ACCESS_LOG_TYPE% %DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %UPSTREAM_HOST% %UPSTREAM_CLUSTER% " +
 			"%BYTES_RECEIVED% %BYTES_SENT% %DYNAMIC_METADATA(udp.proxy.session:cluster_name)% " +
 			"%DYNAMIC_METADATA(udp.proxy.session:datagrams_received)% %DYNAMIC_METADATA(udp.proxy.session:datagrams_sent)% " +

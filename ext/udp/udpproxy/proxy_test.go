@@ -86,7 +86,7 @@ func TestManySessions(t *testing.T) {
 
 func TestIdleTimeout(t *testing.T) {
 	up := proxytest.NewUDPUpstream(t, nil)
-	p := start(t, proxytest.UDPEdge{Proxy: "idle_timeout: 0.05s"}, map[string]string{"up": up.Addr()})
+	p := start(t, proxytest.UDPEdge{Proxy: "idle_timeout: 0.5s"}, map[string]string{"up": up.Addr()})
 	c := p.DialUDP()
 	c.Echo("one")
 	p.WaitCounter("udp.test.idle_timeout", 1)
@@ -168,11 +168,10 @@ func TestFlood(t *testing.T) {
 		c := proxytest.DialUDP(t, fmt.Sprintf("127.0.%d.%d", i/250+1, i%250+1), p.Addr())
 		c.Send("flood")
 		_ = c.Close()
+		if (i+1)%100 == 0 { // A socket's queue would not hold all of them, nor say that it has lost some.
+			p.WaitCounter("cluster.up.upstream_cx_overflow", uint64(i+1+1-20))
+		}
 	}
-	proxytest.Eventually(t, "datagrams dropped", func() (uint64, bool) {
-		m, _ := p.Metric("cluster.up.upstream_cx_overflow")
-		return m.Count, m.Count == 1001-20
-	})
 	if n := p.Gauge("udp.test.downstream_sess_active"); n != 20 {
 		t.Errorf("%d sessions, want 20", n)
 	}
@@ -185,7 +184,7 @@ func TestFlood(t *testing.T) {
 // TestNobodyThere: that a host's port is closed is counted, and the session works
 // once somebody is there.
 func TestNobodyThere(t *testing.T) {
-	up := proxytest.NewUDPUpstream(t, nil)
+	up := proxytest.NewUDPUpstreamAt(t, "127.0.7.9:0", nil) // Nobody else comes to that address while it is free.
 	addr := up.Addr()
 	up.Close()
 	p := start(t, proxytest.UDPEdge{}, map[string]string{"up": addr})

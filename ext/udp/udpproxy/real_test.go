@@ -4,6 +4,7 @@ package udpproxy_test
 
 import (
 	"context"
+	"math"
 	"net"
 	"net/netip"
 	"runtime"
@@ -63,7 +64,7 @@ func TestOriginalSource(t *testing.T) {
 	}
 	up := proxytest.NewUDPUpstream(t, nil)
 	p := start(t, proxytest.UDPEdge{
-		Proxy: "use_original_src_ip: true\nidle_timeout: 0.2s", AccessLog: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+		Proxy: "use_original_src_ip: true", AccessLog: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 	}, map[string]string{"up": up.Addr()})
 	proxytest.DialUDP(t, "127.0.7.7", p.Addr()).Echo("mine")
 	if from := up.From(); from.Addr() != netip.MustParseAddr("127.0.7.7") {
@@ -131,14 +132,19 @@ func TestAllocations(t *testing.T) {
 				}
 			}
 			exchange(100)
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			exchange(2000)
-			runtime.ReadMemStats(&after)
-			// What else the process does in the meantime allocates a little.
-			if n := after.Mallocs - before.Mallocs; n > 100 {
-				t.Errorf("%d allocations in 2000 exchanges", n)
+			// What else the process does in the meantime, the more the longer a busy machine takes,
+			// allocates a little: the least of three rounds counts.
+			least := uint64(math.MaxUint64)
+			for range 3 {
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				exchange(2000)
+				runtime.ReadMemStats(&after)
+				if least = min(least, after.Mallocs-before.Mallocs); least <= 100 {
+					return
+				}
 			}
+			t.Errorf("%d allocations in 2000 exchanges", least)
 		})
 	}
 }

@@ -41,7 +41,7 @@ func flow(t *testing.T, p *proxytest.Proxy, clients int) *traffic {
 					continue
 				}
 				// Nothing is reordered on the way: the next is the answer.
-				_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+				_ = c.SetReadDeadline(time.Now().Add(proxytest.Patience))
 				k, err := c.Read(b)
 				if err != nil || string(b[:k]) != want {
 					f.lost.Add(1)

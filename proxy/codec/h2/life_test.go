@@ -77,7 +77,7 @@ func TestDrainWithoutAnswer(t *testing.T) {
 }
 
 func TestKeepAlive(t *testing.T) {
-	x := newRig(t).site(Options{KeepAlive: KeepAlive{Interval: 20 * time.Millisecond, Timeout: 100 * time.Millisecond, Jitter: 10}}, hold)
+	x := newRig(t).site(Options{KeepAlive: KeepAlive{Interval: 20 * time.Millisecond, Timeout: time.Second, Jitter: 10}}, hold)
 	w := x.wire()
 	w.headers(1, true, get()...)
 	for range 3 {

@@ -133,7 +133,11 @@ func TestHostile(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			r.add("a", c.speak, proxytest.NewUpstream(t, c.script).Addr())
-			client := call.NewClient(&call.Service{Cluster: "a", Timeout: 200 * time.Millisecond, Limit: 1000}, r.clusters)
+			timeout := time.Minute
+			if errors.Is(c.is, call.ErrTimeout) {
+				timeout = 200 * time.Millisecond
+			}
+			client := call.NewClient(&call.Service{Cluster: "a", Timeout: timeout, Limit: 1000}, r.clusters)
 			r.on(func(tk *engine.Task) {
 				k := client.Begin("POST", []byte("/"))
 				k.Body = append(k.Room(), "body"...)

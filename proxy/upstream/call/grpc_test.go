@@ -105,7 +105,7 @@ func TestUnary(t *testing.T) {
 		return &healthv1.HealthCheckResponse{Status: healthv1.HealthCheckResponse_SERVING}, nil
 	}))
 	m := &corev3.GrpcService{}
-	if err := protojson.Unmarshal([]byte(`{"envoy_grpc":{"cluster_name":"a","authority":"auth.example"},"timeout":"0.3s",
+	if err := protojson.Unmarshal([]byte(`{"envoy_grpc":{"cluster_name":"a","authority":"auth.example"},"timeout":"2s",
 		"initial_metadata":[{"key":"x-who","value":"me"}]}`), m); err != nil {
 		t.Fatal(err)
 	}

@@ -104,10 +104,18 @@ func (s *server) asked() []string {
 	return slices.Clone(s.seen)
 }
 
+// config asks the server, and gives it as much time as a busy machine may take.
 func (s *server) config() upstream.DNSConfig {
 	return upstream.DNSConfig{Resolver: upstream.ResolverConfig{
-		Custom: true, Servers: []netip.AddrPort{s.addr}, Timeout: 200 * time.Millisecond, Tries: 2,
+		Custom: true, Servers: []netip.AddrPort{s.addr}, Timeout: 20 * time.Second, Tries: 2,
 	}}
+}
+
+// impatient is config for who is not answered.
+func (s *server) impatient() upstream.DNSConfig {
+	c := s.config()
+	c.Resolver.Timeout = 100 * time.Millisecond
+	return c
 }
 
 func record(t testing.TB, text string) dns.RR {
@@ -223,7 +231,11 @@ func TestAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t, tt.answer)
-			a, err := NewSource("/nonexistent", "/nonexistent").Resolver(s.config()).Lookup(t.Context(), "a.test", upstream.FamilyV4Only)
+			c := s.config()
+			if tt.err == "timeout" {
+				c = s.impatient()
+			}
+			a, err := NewSource("/nonexistent", "/nonexistent").Resolver(c).Lookup(t.Context(), "a.test", upstream.FamilyV4Only)
 			if len(a.Addrs) != tt.want || a.TTL != tt.ttl {
 				t.Errorf("%d addresses for %v, want %d for %v", len(a.Addrs), a.TTL, tt.want, tt.ttl)
 			}
@@ -487,8 +499,12 @@ func TestStats(t *testing.T) {
 	src := NewSource("/nonexistent", "/nonexistent")
 	src.Show(store)
 	src.Show(store)
-	r := src.Resolver(s.config())
+	r, hasty := src.Resolver(s.config()), src.Resolver(s.impatient())
 	for _, name := range []string{"a.test", "a.test", "none.test", "bad.test", "slow.test", "127.0.0.1"} {
+		r := r
+		if name == "slow.test" {
+			r = hasty
+		}
 		_, err := r.Lookup(t.Context(), name, upstream.FamilyV4Only)
 		if (err == nil) != (name == "a.test" || name == "127.0.0.1") {
 			t.Errorf("%s: %v", name, err)
