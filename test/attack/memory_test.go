@@ -102,23 +102,38 @@ func TestZeroWindowEnds(t *testing.T) {
 	const streams = 50
 	zeroWindow(t, "stream_idle_timeout: 1s", func(p *proxytest.Proxy, w *wire) {
 		ask(t, w, streams)
-		if err := w.send(headers(2*streams+1, true, request("GET", "/slow"))); err != nil {
-			t.Fatal(err)
-		}
-		// Where the time passes before a response has begun, as the last one's does, the client is told, and takes that
-		// no more than the others.
+		// Where the time passes before a response has begun the client is told, and takes that no more than the others.
 		w.wait("resets of idle streams", func() bool {
 			for _, s := range w.streams {
 				if !s.reset {
 					return false
 				}
 			}
-			return len(w.streams) == streams+1
+			return len(w.streams) == streams
 		})
-		p.WaitCounterPast("http.test.downstream_rq_idle_timeout", streams+1)
+		p.WaitCounterPast("http.test.downstream_rq_idle_timeout", streams)
 		settled(t, p)
 		w.alive(2001, "/")
 	})
+}
+
+// TestZeroWindowForReplies: nor do the proxy's own replies wait for ever, be it that one tells of the time that is over.
+func TestZeroWindowForReplies(t *testing.T) {
+	b := newBackend(t, false)
+	p := edge(t, b, proxytest.Edge{Manager: "stream_idle_timeout: 0.3s", Routes: `- {match: {path: /direct}, direct_response: {status: 200, body: {inline_string: ok}}}
+- {match: {prefix: /}, route: {cluster: up}}`})
+	w := dialWire(t, p, setting(4, 0))
+	for i, path := range []string{"/direct", "/slow"} {
+		if err := w.send(headers(uint32(2*i+1), true, request("GET", path))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, want := range map[uint32]string{1: "200", 3: "504"} {
+		if r := w.reply(id); r.status != want || !r.reset || r.body > 0 {
+			t.Errorf("%q with %d bytes, reset %v, want %s that is broken off", r.status, r.body, r.reset, want)
+		}
+	}
+	settled(t, p)
 }
 
 // zeroWindow runs a test against a host of either version, with a client that opens no window.

@@ -117,6 +117,7 @@ func (a *active) ready(t *engine.Task) {
 	a.served, a.responded, a.abandoned, a.ended, a.upgrading = false, false, false, false, false
 	a.aborted, a.shed = false, false
 	a.payload, a.lentKey = nil, false
+	a.idleFor = int64(a.conn.m.cfg.streamIdle)
 	a.bind()
 	a.resp = codec.Response{}
 }
@@ -225,6 +226,14 @@ func (a *active) startIdle() {
 	if a.idleFor > 0 {
 		a.moved = a.conn.loop.Now()
 		a.idle.Set(a.conn.m.over.streamIdle.Of(a.idleFor))
+	}
+}
+
+// bound has the client take part of a response in time, or of what follows it, where no limit runs yet or any more:
+// a reply to a request that was not let in, or one that tells of this very limit.
+func (a *active) bound() {
+	if !a.idle.Active() {
+		a.startIdle()
 	}
 }
 

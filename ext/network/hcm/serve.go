@@ -110,6 +110,7 @@ func (a *active) respond() ending {
 	}
 	a.responded = true
 	a.standing()
+	a.bound()
 	a.Info.Timing.DownstreamFirstTx = k.loop.Now() - a.start
 	last, err := a.send()
 	a.Info.Timing.DownstreamLastTx = k.loop.Now() - a.start
@@ -147,6 +148,7 @@ func (a *active) instead(err error) ending {
 	none.Answer(&a.Stream)
 	a.finishHead()
 	a.resp.Close = true
+	a.bound()
 	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err != nil {
 		a.failed(err)
 		return closes
@@ -207,6 +209,7 @@ func (a *active) refused(status int, details string, flags streaminfo.Flags, bod
 	}
 	a.finishHead()
 	a.resp.Close, a.responded = true, true
+	a.bound()
 	if _, err := a.server.WriteResponse(&a.Response, a.Info.Status, &a.resp); err != nil {
 		return closes
 	}
