@@ -229,7 +229,7 @@ func TestImmediateFailure(t *testing.T) {
 			}
 		}
 	})
-	p := proxytest.Start(t, strings.Replace(edge("", "").YAML(), "interval: 0.02s", "interval: 600s", 1), proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": up.Addr()}})
+	p := proxytest.Start(t, strings.Replace(edge("", "").YAML(), "interval: 0.02s", "interval: 600s", 2), proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": up.Addr()}})
 	if res := p.Do(get); res.Content != "last" {
 		t.Fatalf("%v", res)
 	}

@@ -287,6 +287,24 @@ func TestClientKeepAlive(t *testing.T) {
 	w.wants("EOF")
 }
 
+// What waits to be written when an idle connection gives memory up is written all the same.
+func TestTrimKeepsWhatWaits(t *testing.T) {
+	b := newBackend(t)
+	u := newRig(t).call(b.addr(), Options{})
+	r := u.ask("GET", "/", nil)
+	w := b.accept()
+	w.wants("HEADERS 1")
+	w.headers(1, true, ":status=200")
+	if _, err := r.wait(t); err != nil {
+		t.Error(err)
+	}
+	u.on(func(*engine.Task) {
+		u.Client.Drain()
+		u.Client.conn.trim()
+	})
+	w.wants("GOAWAY 0 NO_ERROR", "EOF")
+}
+
 // Requests that cannot be written cost nothing but themselves.
 func TestRequestsThatCannotBeWritten(t *testing.T) {
 	b := newBackend(t)

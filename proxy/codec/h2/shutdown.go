@@ -137,6 +137,10 @@ func (c *conn) trim() {
 	if c.live > 0 {
 		return
 	}
+	if c.out.pending() { // A last word, or a PING, written in this very moment.
+		c.rest.Set(trimAfter)
+		return
+	}
 	c.table.trim()
 	c.resets = recent{}
 	c.out.bufs, c.out.spare = nil, nil
