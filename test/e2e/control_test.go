@@ -3,8 +3,9 @@
 package e2e
 
 import (
-	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -14,22 +15,26 @@ import (
 	"weir.dev/weir/test/weirtest"
 )
 
-// asks is the bootstrap of a proxy that asks a control plane.
-const asks = `{node: {id: edge-1, cluster: default/edge}, dynamic_resources: {
-  ads_config: {api_type: %s, transport_api_version: V3, grpc_services: [{google_grpc: {target_uri: "%s", stat_prefix: ads}}]},
-  cds_config: {ads: {}, resource_api_version: V3}, lds_config: {ads: {}, resource_api_version: V3}}}`
-
-// TestControl serves the quickstart's Gateway to a proxy of another process, by both protocols: a change arrives, traffic
-// goes on without the control plane, and changes go on when it is back.
+// TestControl serves the quickstart's Gateway to a proxy of another process, by both protocols, whose files are those of
+// examples/envoy/dynamic-control-plane: a change arrives, traffic goes on without the control plane, and changes go on
+// when it is back.
 func TestControl(t *testing.T) {
-	for _, protocol := range []string{"DELTA_GRPC", "GRPC"} {
+	for _, protocol := range []string{"deltas", "states"} {
 		t.Run(protocol, func(t *testing.T) {
+			asks, err := os.ReadFile(filepath.Join(moduleRoot, "examples/envoy/dynamic-control-plane/grpc", protocol+".yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
 			f := weirtest.Example(t, moduleRoot, "examples/quickstart")
 			c := weirtest.Start(t, "control", f.Path, "--listen", "127.0.0.1:0", "--health", "127.0.0.1:0")
 			at := regexp.MustCompile(`address=(127\.0\.0\.1:\d+)`)
 			c.WaitFor("listening for proxies")
 			address := at.FindStringSubmatch(c.Output())[1]
-			weirtest.Start(t, "proxy", "--config-yaml", fmt.Sprintf(asks, protocol, address))
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			weirtest.Start(t, "proxy", "--config-yaml", strings.ReplaceAll(string(asks), "port_value: 18000", "port_value: "+port))
 			listens(t, "127.0.0.1:"+f.Ports["8080"])
 			const moved = "curl -si http://127.0.0.1:8080/v1/orders"
 			until(t, f, moved, "301")
