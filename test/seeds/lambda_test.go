@@ -5,7 +5,6 @@ package seeds
 import (
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,10 +18,6 @@ import (
 // runtime that the document names. The proxy's role is what eksctl gives to a service
 // account: a token in a file, for which the Security Token Service gives keys.
 func TestLambda(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("python3 is not installed: apt-get install python3")
-	}
 	account := awstest.NewAccount()
 	iss := awstest.NewIssuer(t, account)
 	token := filepath.Join(t.TempDir(), "token")
@@ -36,16 +31,13 @@ func TestLambda(t *testing.T) {
 		t.Setenv(k, v)
 	}
 	api := awstest.NewLambda(t, account, true)
-	cmd := exec.Command(python, "bootstrap.py")
-	cmd.Dir = filepath.Join("testdata", "lambda")
-	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	api.Add("hello-envoy-lambda", awstest.Process(t, cmd))
+	api.Add("hello-envoy-lambda", awstest.Python(t, filepath.Join(examples, "000-envoy-lambda")))
 
 	_, port, err := net.SplitHostPort(api.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := proxytest.Start(t, seed(t, "v2-lambda.yaml",
+	p := proxytest.Start(t, seed(t, examples+"/000-envoy-lambda/envoy.yaml",
 		"address: 0.0.0.0\n        port_value: 10000", "address: 127.0.0.1\n        port_value: 0", "port_value: 9901", "port_value: 0",
 		"path: \"/dev/stdout\"", "path: \"{{log}}\"", "address: lambda.us-east-1.amazonaws.com\n                port_value: 443", "address: localhost\n                port_value: "+port,
 	), proxytest.Options{Extensions: all.Extensions()})

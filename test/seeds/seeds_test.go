@@ -2,8 +2,9 @@
 
 // Package seeds runs configuration as people have written it down for Envoy, of three
 // versions of its API, and expects what they say that it does. The files in testdata
-// have the keys and values of such documents; a test changes addresses in them alone,
-// to those of its own servers.
+// and in examples/seeds have the keys and values of such documents; a test changes
+// addresses in them alone, to those of its own servers. On Kubernetes test/kube/seeds
+// runs the latter without a change.
 package seeds
 
 import (
@@ -30,10 +31,16 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// seed reads a file and replaces each old text, which must be there, by the new one.
+// examples is the folder of the documents whose files are examples, too.
+const examples = "../../examples/seeds"
+
+// seed reads a file, of testdata if it is given by its name alone, and replaces each old text, which must be there, by the new one.
 func seed(t *testing.T, name string, replace ...string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if filepath.Base(name) == name {
+		name = filepath.Join("testdata", name)
+	}
+	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,9 +73,13 @@ func addr(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://
 
 // TestVerbatim loads every file as it stands, without a problem.
 func TestVerbatim(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.*")
-	if err != nil || len(files) < 3 {
-		t.Fatalf("%d files, %v", len(files), err)
+	var files []string
+	for _, pattern := range []string{"testdata/*.*", examples + "/*/envoy.yaml", examples + "/*/*/envoy.json"} {
+		some, err := filepath.Glob(pattern)
+		if err != nil || len(some) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(some), err)
+		}
+		files = append(files, some...)
 	}
 	for _, file := range files {
 		data, err := os.ReadFile(file)
@@ -86,7 +97,7 @@ func TestVerbatim(t *testing.T) {
 // TestConvertedServesTheSame starts the sidecar from what it is converted to.
 func TestConvertedServesTheSame(t *testing.T) {
 	app := hello(t, "app")
-	text := seed(t, "v1-sidecar.json", "tcp://0.0.0.0:80\"", "tcp://127.0.0.1:0\"", "tcp://0.0.0.0:8001", "tcp://127.0.0.1:0", "127.0.0.1:5000", addr(app))
+	text := seed(t, examples+"/004-envoy-v1/flask-app-envoy/envoy.json", "tcp://0.0.0.0:80\"", "tcp://127.0.0.1:0\"", "tcp://0.0.0.0:8001", "tcp://127.0.0.1:0", "127.0.0.1:5000", addr(app))
 	for _, format := range []load.Format{load.YAML, load.JSON} {
 		out, problems := load.Convert("envoy.json", []byte(text), &bootstrapv3.Bootstrap{}, format, load.Options{})
 		if len(problems) > 0 {
@@ -102,7 +113,7 @@ func TestConvertedServesTheSame(t *testing.T) {
 // TestSidecar is a proxy in front of one service, configured by the JSON of v1.
 func TestSidecar(t *testing.T) {
 	app := hello(t, "app")
-	p := proxytest.Start(t, seed(t, "v1-sidecar.json",
+	p := proxytest.Start(t, seed(t, examples+"/004-envoy-v1/flask-app-envoy/envoy.json",
 		"tcp://0.0.0.0:80\"", "tcp://127.0.0.1:0\"", "tcp://0.0.0.0:8001", "tcp://127.0.0.1:0", "127.0.0.1:5000", addr(app),
 	), proxytest.Options{Extensions: all.Extensions()})
 	if r := get(p, "foo.com"); r.StatusCode != 200 || r.Content != "Hello, World!" {
@@ -182,7 +193,7 @@ func TestEdge(t *testing.T) {
 	}
 	r, sds := newRegistry(t)
 	r.set(service, hosts...)
-	p := proxytest.Start(t, seed(t, "v1-edge.json",
+	p := proxytest.Start(t, seed(t, examples+"/004-envoy-v1/edge-envoy/envoy.json",
 		"tcp://0.0.0.0:80\"", "tcp://127.0.0.1:0\"", "tcp://0.0.0.0:8001", "tcp://127.0.0.1:0",
 		"tcp://kubernetes-envoy-sds.kube-system:80", "tcp://"+addr(sds), "\"path\": \"/dev/stdout\"", "\"path\": \"{{log}}\"",
 		"\"refresh_delay_ms\": 1000", "\"refresh_delay_ms\": 10",

@@ -4,8 +4,10 @@ package awstest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -31,7 +33,7 @@ type Issuer struct {
 	failing int
 	issued  int
 	asked   []string
-	token   string
+	judge   func(token string) error
 }
 
 // WebIdentityToken is what AssumeRoleWithWebIdentity takes, AgentToken what an agent.
@@ -40,14 +42,32 @@ const (
 	AgentToken       = "the-agent-token"
 )
 
-// NewIssuer starts an issuer whose keys live an hour.
+// NewIssuer starts an issuer whose keys live an hour, at an address of its own.
 func NewIssuer(t testing.TB, a *Account) *Issuer {
 	t.Helper()
-	i := &Issuer{account: a, life: time.Hour, token: WebIdentityToken}
-	s := httptest.NewServer(i)
+	return NewIssuerAt(t, a, "127.0.0.1:0")
+}
+
+// NewIssuerAt starts an issuer at an address.
+func NewIssuerAt(t testing.TB, a *Account, address string) *Issuer {
+	t.Helper()
+	i := &Issuer{account: a, life: time.Hour}
+	i.Rotate(WebIdentityToken)
+	s := serverAt(t, i, address)
+	s.Start()
 	t.Cleanup(s.Close)
 	i.URL = s.URL
 	return i
+}
+
+// serverAt returns a server that listens at an address, and waits for its start.
+func serverAt(t testing.TB, h http.Handler, address string) *httptest.Server {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &httptest.Server{Listener: l, Config: &http.Server{Handler: h}} //nolint:gosec // For tests.
 }
 
 // Life sets how long the keys live that are given out from now on.
@@ -66,9 +86,19 @@ func (i *Issuer) Fail(status int) {
 
 // Rotate sets the web identity token that is taken from now on.
 func (i *Issuer) Rotate(token string) {
+	i.Judge(func(got string) error {
+		if got != token {
+			return errors.New("the token is not known")
+		}
+		return nil
+	})
+}
+
+// Judge sets who says which web identity tokens are taken from now on, and why one is not.
+func (i *Issuer) Judge(judge func(token string) error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.token = token
+	i.judge = judge
 }
 
 // Asked tells what was asked for, in order: "AssumeRole arn:... session", "IMDS", "AGENT".
@@ -152,8 +182,8 @@ func (i *Issuer) sts(w http.ResponseWriter, r *http.Request) {
 		}
 		asked += " " + form.Get("ExternalId") + " " + form.Get("DurationSeconds")
 	case "AssumeRoleWithWebIdentity":
-		if form.Get("WebIdentityToken") != i.token {
-			i.refuse(w, "InvalidIdentityToken", "the token is not known")
+		if err := i.judge(form.Get("WebIdentityToken")); err != nil {
+			i.refuse(w, "InvalidIdentityToken", err.Error())
 			return
 		}
 	default:

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -57,11 +56,17 @@ type Call struct {
 	Event  string
 }
 
-// NewLambda starts the API without functions.
+// NewLambda starts the API without functions, at an address of its own.
 func NewLambda(t testing.TB, a *Account, secure bool) *Lambda {
 	t.Helper()
+	return NewLambdaAt(t, a, secure, "127.0.0.1:0")
+}
+
+// NewLambdaAt starts the API at an address.
+func NewLambdaAt(t testing.TB, a *Account, secure bool, address string) *Lambda {
+	t.Helper()
 	l := &Lambda{account: a, functions: map[string]Function{}}
-	s := httptest.NewUnstartedServer(l)
+	s := serverAt(t, l, address)
 	if secure {
 		s.TLS = &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 			l.mu.Lock()

@@ -4,10 +4,12 @@ package awstest
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -33,6 +35,23 @@ type event struct {
 type result struct {
 	body []byte
 	kind string
+}
+
+//go:embed bootstrap.py
+var bootstrap string
+
+// Python runs lambda_function.lambda_handler of a folder with the machine's Python, as Lambda's runtime of it does. Where
+// there is none, the test is skipped.
+func Python(t testing.TB, folder string) Function {
+	t.Helper()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("python3 is not installed: apt-get install python3")
+	}
+	cmd := exec.Command(python, "-c", bootstrap)
+	cmd.Dir = folder
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH=.")
+	return Process(t, cmd)
 }
 
 // Process runs a program as Lambda does, which finds the Runtime API in its environment,

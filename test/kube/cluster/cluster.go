@@ -11,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,6 +61,7 @@ type Options struct {
 	CoreDNS  string                   //
 	Images   map[string]kubelet.Image // by name
 	Manifest []string                 // YAML files, or folders of them, that are applied at the start
+	Names    map[string]netip.Addr    // that pods find by DNS besides those of Services
 	Log      *slog.Logger
 }
 
@@ -229,8 +232,8 @@ func (c *Cluster) writeConfiguration() error {
         kubeconfig %s
         ttl 1
     }
-}
-`, nodeAddress, domain, c.Kubeconfig())
+%s}
+`, nodeAddress, domain, c.Kubeconfig(), c.names())
 	// Settings of the kernel that only the machine's own network has are left alone.
 	proxy := fmt.Appendf(nil, `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
@@ -242,6 +245,18 @@ nftables: {minSyncPeriod: 20ms, syncPeriod: 30s}
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 `, c.Kubeconfig(), podPrefix)
 	return errors.Join(os.WriteFile(c.file("Corefile"), dns, 0o644), os.WriteFile(c.file("kube-proxy.yaml"), proxy, 0o644))
+}
+
+// names is what CoreDNS is told of the names that are not of the cluster.
+func (c *Cluster) names() string {
+	if len(c.Names) == 0 {
+		return ""
+	}
+	out := "    hosts {\n"
+	for _, name := range slices.Sorted(maps.Keys(c.Names)) {
+		out += fmt.Sprintf("        %s %s\n", c.Names[name], name)
+	}
+	return out + "    }\n"
 }
 
 func (c *Cluster) hasAccount(ctx context.Context) error {

@@ -37,6 +37,7 @@ const Port = 10250
 type Image struct {
 	Files      map[string]string // path within the container → file or folder of the machine
 	Entrypoint []string          // the command of a container that has none
+	Arguments  []string          // of Entrypoint, if the container has none of its own
 }
 
 // A Config is what a Kubelet is made from.

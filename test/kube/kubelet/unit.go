@@ -269,11 +269,14 @@ func (u *unit) describe() (container.Container, error) {
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		out.Env = append(out.Env, name+"="+env[name])
 	}
-	command := c.Command
+	command, args := c.Command, c.Args
 	if len(command) == 0 {
 		command = image.Entrypoint
+		if len(args) == 0 {
+			args = image.Arguments
+		}
 	}
-	for _, arg := range slices.Concat(command, c.Args) {
+	for _, arg := range slices.Concat(command, args) {
 		out.Command = append(out.Command, expand(arg, env))
 	}
 	return out, nil

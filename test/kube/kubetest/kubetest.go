@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,6 +107,7 @@ type Options struct {
 	Channel  string                   // of the Gateway API: "standard", "experimental", or "" for none
 	Manifest []string                 // YAML files, or folders of them, that are applied at the start
 	Images   map[string]kubelet.Image // besides those that every cluster has
+	Names    map[string]netip.Addr    // that pods find by DNS, besides those of Services: of cluster.Local, say
 }
 
 // A Cluster is one that runs, for one test.
@@ -135,7 +137,7 @@ func Start(t testing.TB, o Options) Cluster {
 	}
 	c, err := cluster.Start(t.Context(), cluster.Options{
 		Dir: dir, Kubeone: files["kubeone"], Podinit: files["podinit"], CoreDNS: files["coredns"],
-		Images: images, Manifest: manifest, Log: slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Images: images, Manifest: manifest, Names: o.Names, Log: slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatalf("start a cluster: %v", err)
@@ -189,8 +191,14 @@ func (c Cluster) Apply(t testing.TB, text string) {
 // Install applies what deploy has for a cluster: Weir's control plane, as its users install it.
 func (c Cluster) Install(t testing.TB) {
 	t.Helper()
-	for _, pattern := range []string{"crds/*.yaml", "rbac.yaml", "control.yaml"} {
-		files, err := filepath.Glob(filepath.Join(os.Getenv(rootVariable), "../../deploy", pattern))
+	c.ApplyFiles(t, "deploy/crds/*.yaml", "deploy/rbac.yaml", "deploy/control.yaml")
+}
+
+// ApplyFiles applies files of the repository.
+func (c Cluster) ApplyFiles(t testing.TB, patterns ...string) {
+	t.Helper()
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(Path(pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)
 		}
@@ -203,6 +211,9 @@ func (c Cluster) Install(t testing.TB) {
 		}
 	}
 }
+
+// Path returns where a file of the repository is that is named from its root.
+func Path(name string) string { return filepath.Join(os.Getenv(rootVariable), "../..", name) }
 
 // Delete deletes the objects that YAML names and waits until they are gone.
 func (c Cluster) Delete(t testing.TB, text string) {
