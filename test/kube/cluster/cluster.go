@@ -256,7 +256,7 @@ func (c *Cluster) names() string {
 	for _, name := range slices.Sorted(maps.Keys(c.Names)) {
 		out += fmt.Sprintf("        %s %s\n", c.Names[name], name)
 	}
-	return out + "    }\n"
+	return out + "        fallthrough\n    }\n"
 }
 
 func (c *Cluster) hasAccount(ctx context.Context) error {
