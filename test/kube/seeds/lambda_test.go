@@ -72,7 +72,7 @@ func testLambda(t *testing.T, c kubetest.Cluster) {
 	}
 	c.Until(t, "the access log", func(ctx context.Context) error {
 		text, err := c.Output(ctx, "default", pod, "envoy-lambda")
-		if err == nil && !strings.Contains(text, `"POST / HTTP/1.1" 200 - `) {
+		if err == nil && !strings.Contains(text, ` HTTP/1.1" 200 - `) {
 			err = errors.New(text)
 		}
 		return err
