@@ -224,7 +224,7 @@ func keysOf(c *memo.Ctx, name source.Name) *awslambdav3.Credentials {
 	if !ok {
 		return nil
 	}
-	of := func(key string) string { return cmp.Or(string(s.Data[key]), s.StringData[key]) } // In files nobody makes data of stringData.
+	of := func(key string) string { return string(s.Data[key]) }
 	out := &awslambdav3.Credentials{AccessKeyId: of("aws_access_key_id"), SecretAccessKey: of("aws_secret_access_key"), SessionToken: of("aws_session_token")}
 	if out.AccessKeyId == "" || out.SecretAccessKey == "" {
 		return nil

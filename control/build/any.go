@@ -58,6 +58,9 @@ func duration(d time.Duration) *durationpb.Duration { return durationpb.New(d) }
 
 func yes() *wrapperspb.BoolValue { return wrapperspb.Bool(true) }
 
+// Data is a text, or bytes, that stands where it is asked for.
+func Data(text string) *corev3.DataSource { return inline(text) }
+
 func inline(text string) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte(text)}}
 }

@@ -9,9 +9,11 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// authTimeout is how long a service that authorizes requests may take.
+// authTimeout is how long a service that authorizes requests may take, if nobody says.
 const authTimeout = 10 * time.Second
 
 // An Authorizer is a service that says whether requests may pass.
@@ -21,17 +23,44 @@ type Authorizer struct {
 	// Body is how much of a request's body it is told, in bytes; one that is longer is
 	// refused. 0 is nothing.
 	Body uint32
-	// What follows is of HTTP. Prefix goes before the path; Request are fields of the
-	// request that it is told, Upstream those of its answer that go on to the backend.
-	Prefix            string
+	// Timeout is how long it may take; 0 is ten seconds.
+	Timeout time.Duration
+	// Retry says when it is asked again; nil is never.
+	Retry *corev3.RetryPolicy
+	// What follows is of HTTP. Prefix goes before the path, Whole takes its place; Request
+	// are fields of the request that it is told, Upstream those of its answer that go on to
+	// the backend.
+	Prefix, Whole     string
 	Request, Upstream []string
 	AllUpstream       bool
+}
+
+// An AuthorizerFilter is a filter of an Authorizer of its own.
+type AuthorizerFilter struct {
+	Authorizer
+	// Told are the fields of requests that the service is told; none leaves it to its kind.
+	Told []string
+	// FailOpen lets requests through that nobody judged. Status (0 is 403) is what the
+	// others of these are answered.
+	FailOpen bool
+	Status   uint32
+	// Again has requests that may pass be routed anew, by what the service added.
+	Again bool
+	// Metadata are namespaces of the route's metadata that the service is told.
+	Metadata []string
+}
+
+func (a Authorizer) timeout() time.Duration {
+	if a.Timeout > 0 {
+		return a.Timeout
+	}
+	return authTimeout
 }
 
 func (a Authorizer) grpc() *corev3.GrpcService {
 	return &corev3.GrpcService{
 		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: a.Cluster}},
-		Timeout:         duration(authTimeout),
+		Timeout:         duration(a.timeout()), RetryPolicy: a.Retry,
 	}
 }
 
@@ -41,8 +70,10 @@ func (a Authorizer) http() *extauthzv3.HttpService {
 		upstream = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{Text(".+", true)}}
 	}
 	return &extauthzv3.HttpService{
-		ServerUri:            &corev3.HttpUri{Uri: "http://ext-authz", HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: a.Cluster}, Timeout: duration(authTimeout)},
+		ServerUri:            &corev3.HttpUri{Uri: "http://ext-authz", HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: a.Cluster}, Timeout: duration(a.timeout())},
 		PathPrefix:           a.Prefix,
+		PathOverride:         a.Whole,
+		RetryPolicy:          a.Retry,
 		AuthorizationRequest: &extauthzv3.AuthorizationRequest{AllowedHeaders: names(a.Request)}, //nolint:staticcheck // The filter's own is not of a route.
 		AuthorizationResponse: &extauthzv3.AuthorizationResponse{
 			AllowedUpstreamHeaders: upstream,
@@ -90,4 +121,21 @@ func (a Authorizer) Filter() *extauthzv3.ExtAuthz {
 		out.Services = &extauthzv3.ExtAuthz_HttpService{HttpService: a.http()}
 	}
 	return out
+}
+
+// Filter is the filter.
+func (a AuthorizerFilter) Filter() *extauthzv3.ExtAuthz {
+	out := a.Authorizer.Filter()
+	out.WithRequestBody = a.body()
+	out.FailureModeAllow, out.ClearRouteCache, out.RouteMetadataContextNamespaces = a.FailOpen, a.Again, a.Metadata
+	out.AllowedHeaders = names(a.Told)
+	if a.Status != 0 {
+		out.StatusOnError = &typev3.HttpStatus{Code: typev3.StatusCode(a.Status)}
+	}
+	return out
+}
+
+// Authorize has a route ask a filter's own service, and tell it more.
+func Authorize(more map[string]string) *anypb.Any {
+	return Any(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{CheckSettings: &extauthzv3.CheckSettings{ContextExtensions: more}}})
 }

@@ -15,6 +15,8 @@ import (
 
 // The names of HTTP filters, which routes configure them by.
 const (
+	HeaderMutation  = "envoy.filters.http.header_mutation"
+	HealthCheck     = "envoy.filters.http.health_check"
 	Fault           = "envoy.filters.http.fault"
 	CORS            = "envoy.filters.http.cors"
 	CSRF            = "envoy.filters.http.csrf"
@@ -33,13 +35,18 @@ const (
 	Router          = "envoy.filters.http.router"
 )
 
+// Instance is the name of a filter at another's place in the chain, beside it: for what
+// cannot be said by routes alone.
+func Instance(filter, name string) string { return filter + "/" + name }
+
 // The names of filters of listeners and connections.
 const (
-	ProxyProtocol = "envoy.filters.listener.proxy_protocol"
-	Inspector     = "envoy.filters.listener.tls_inspector"
-	NetworkRBAC   = "envoy.filters.network.rbac"
-	HTTPManager   = "envoy.filters.network.http_connection_manager"
-	TCPProxying   = "envoy.filters.network.tcp_proxy"
+	ProxyProtocol   = "envoy.filters.listener.proxy_protocol"
+	Inspector       = "envoy.filters.listener.tls_inspector"
+	ConnectionLimit = "envoy.filters.network.connection_limit"
+	NetworkRBAC     = "envoy.filters.network.rbac"
+	HTTPManager     = "envoy.filters.network.http_connection_manager"
+	TCPProxying     = "envoy.filters.network.tcp_proxy"
 )
 
 // CookieSession keeps a client at one host by a cookie. A lifetime of 0 is that of

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
@@ -25,6 +26,10 @@ import (
 // chain has them.
 func httpFilters() []httpFilter {
 	return []httpFilter{
+		// What it does to responses is the last that is done.
+		{name: build.HeaderMutation},
+		// Load balancers ask before anything may refuse.
+		{name: build.HealthCheck},
 		// Faults are those of a service, for clients of all kinds.
 		{name: build.Fault},
 		// A preflight has no credentials and no session.
@@ -71,33 +76,55 @@ func listenerFilters() []string {
 // networkFilters is the order of network filters before the one that ends a chain.
 func networkFilters() []string {
 	return []string{
-		// Who may connect at all comes first.
+		// How many, and who may connect at all, comes first.
+		build.ConnectionLimit,
 		build.NetworkRBAC,
 	}
 }
 
-// filtersOf returns the HTTP filters of a chain, in their order.
+// filtersOf returns the HTTP filters of a chain, in their order. Those of one place are
+// in that of their names.
 func filtersOf(ch *graph.Chain) []*hcmv3.HttpFilter {
 	var out []*hcmv3.HttpFilter
 	own, idle := 0, 0
 	for _, f := range httpFilters() {
-		m, disabled := f.always, false
-		if x := ch.Filters[f.name]; x != nil {
-			m = x
-			own++
-		}
-		if x := ch.Idle[f.name]; x != nil {
-			idle++
-			if m == nil {
-				m, disabled = x, true
+		for _, name := range instances(f, ch) {
+			m, disabled := f.always, false
+			if name != f.name {
+				m = nil
 			}
-		}
-		if m != nil {
-			out = append(out, &hcmv3.HttpFilter{Name: f.name, Disabled: disabled, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: build.Any(m)}})
+			if x := ch.Filters[name]; x != nil {
+				m = x
+				own++
+			}
+			if x := ch.Idle[name]; x != nil {
+				idle++
+				if m == nil {
+					m, disabled = x, true
+				}
+			}
+			if m != nil {
+				out = append(out, &hcmv3.HttpFilter{Name: name, Disabled: disabled, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: build.Any(m)}})
+			}
 		}
 	}
 	placed(own, ch.Filters)
 	placed(idle, ch.Idle)
+	return out
+}
+
+// instances are the names of a chain's filters at a place: its own, and those that have
+// more after a slash (build.Instance).
+func instances(f httpFilter, ch *graph.Chain) []string {
+	out := []string{f.name}
+	for _, list := range []map[string]proto.Message{ch.Filters, ch.Idle} {
+		for name := range list {
+			if strings.HasPrefix(name, f.name+"/") && !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 

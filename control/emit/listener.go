@@ -86,6 +86,7 @@ func chain(id graph.SocketID, ch *graph.Chain) *listenerv3.FilterChain {
 		attach.Apply(context, t.Overlay)
 		out.TransportSocket = build.TLSSocket(context)
 	}
+	attach.Apply(out, ch.Overlay)
 	out.Filters = networkOf(ch)
 	if ch.Table != nil {
 		m := build.Manager(id.Name(), ch.Table.Name())

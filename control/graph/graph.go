@@ -101,6 +101,8 @@ type Chain struct {
 	Backends []Backend
 	// Network are filters that come before: each is its configuration, by its name.
 	Network map[string]proto.Message
+	// Overlay is on the FilterChain.
+	Overlay Overlay
 	// Manager is on the HttpConnectionManager, if there is a Table, and otherwise on the
 	// TcpProxy.
 	Manager Overlay

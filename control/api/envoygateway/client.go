@@ -56,15 +56,62 @@ type CustomHeader struct {
 
 // ClientTLS is how TLS is terminated.
 type ClientTLS struct {
-	ClientValidation    map[string]any `json:"clientValidation,omitempty"`
-	MinVersion          *string        `json:"minVersion,omitempty"`
-	MaxVersion          *string        `json:"maxVersion,omitempty"`
-	Ciphers             []string       `json:"ciphers,omitempty"`
-	ECDHCurves          []string       `json:"ecdhCurves,omitempty"`
-	SignatureAlgorithms []string       `json:"signatureAlgorithms,omitempty"`
-	ALPNProtocols       []string       `json:"alpnProtocols,omitempty"`
-	Fingerprints        []string       `json:"fingerprints,omitempty"`
-	Session             map[string]any `json:"session,omitempty"`
+	ClientValidation    *ClientValidation `json:"clientValidation,omitempty"`
+	MinVersion          *string           `json:"minVersion,omitempty"`
+	MaxVersion          *string           `json:"maxVersion,omitempty"`
+	Ciphers             []string          `json:"ciphers,omitempty"`
+	ECDHCurves          []string          `json:"ecdhCurves,omitempty"`
+	SignatureAlgorithms []string          `json:"signatureAlgorithms,omitempty"`
+	ALPNProtocols       []string          `json:"alpnProtocols,omitempty"`
+	Fingerprints        []string          `json:"fingerprints,omitempty"`
+	Session             *TLSSession       `json:"session,omitempty"`
+}
+
+// ClientValidation says which clients' certificates are taken. Mode is Request,
+// RequireAny, VerifyIfGiven or RequireAndVerify.
+type ClientValidation struct {
+	// Optional is the earlier form of the mode VerifyIfGiven.
+	Optional                bool                            `json:"optional,omitempty"`
+	Mode                    *string                         `json:"mode,omitempty"`
+	CACertificateRefs       []gwapiv1.SecretObjectReference `json:"caCertificateRefs,omitempty"`
+	SPKIHashes              []string                        `json:"spkiHashes,omitempty"`
+	CertificateHashes       []string                        `json:"certificateHashes,omitempty"`
+	SubjectAltNames         *SubjectAltNames                `json:"subjectAltNames,omitempty"`
+	CRL                     *CRL                            `json:"crl,omitempty"`
+	AllowExpiredCertificate *bool                           `json:"allowExpiredCertificate,omitempty"`
+}
+
+// SubjectAltNames are those that certificates may have: one of them.
+type SubjectAltNames struct {
+	DNSNames       []StringMatch   `json:"dnsNames,omitempty"`
+	EmailAddresses []StringMatch   `json:"emailAddresses,omitempty"`
+	IPAddresses    []StringMatch   `json:"ipAddresses,omitempty"`
+	URIs           []StringMatch   `json:"uris,omitempty"`
+	OtherNames     []OtherSANMatch `json:"otherNames,omitempty"`
+}
+
+// OtherSANMatch matches a name of another kind.
+type OtherSANMatch struct {
+	OID   string  `json:"oid"`
+	Type  *string `json:"type,omitempty"`
+	Value string  `json:"value"`
+}
+
+// CRL are lists of certificates that are revoked, in Secrets and ConfigMaps.
+type CRL struct {
+	Refs                      []gwapiv1.SecretObjectReference `json:"refs"`
+	OnlyVerifyLeafCertificate *bool                           `json:"onlyVerifyLeafCertificate,omitempty"`
+}
+
+// TLSSession is about sessions of TLS.
+type TLSSession struct {
+	Resumption *TLSResumption `json:"resumption,omitempty"`
+}
+
+// TLSResumption says by what sessions are resumed.
+type TLSResumption struct {
+	Stateless map[string]any `json:"stateless,omitempty"`
+	Stateful  map[string]any `json:"stateful,omitempty"`
 }
 
 // PathSettings say what paths mean.
@@ -161,7 +208,7 @@ type HTTP10 struct {
 }
 
 // HTTP3 offers HTTP/3.
-type HTTP3 struct{}
+type HTTP3 map[string]any
 
 // GRPC is about gRPC.
 type GRPC struct {

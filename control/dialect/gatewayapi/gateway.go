@@ -151,7 +151,9 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 			sockets[id] = s
 			out.Sockets = append(out.Sockets, s)
 		}
+		before := len(s.Chains)
 		d.addChains(c, s, l)
+		d.addClient(c, s, l, s.Chains[before:])
 	}
 	out.Limits = policies.Limits
 	idle, clusters := policies.Idle, policies.Clusters
@@ -161,14 +163,15 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 	}
 	for _, s := range out.Sockets {
 		if g.proxy != nil && len(g.proxy.Logs) > 0 && !s.ID.UDP {
-			s.Overlay.Message = &listenerv3.Listener{AccessLog: g.proxy.Logs}
+			s.Overlay = attach.Merge(s.Overlay, graph.Overlay{Message: &listenerv3.Listener{AccessLog: g.proxy.Logs}})
 		}
 		for _, ch := range s.Chains {
 			if g.proxy != nil {
-				ch.Manager = g.proxy.TCP
+				low := g.proxy.TCP
 				if ch.Table != nil {
-					ch.Manager = g.proxy.Manager
+					low = g.proxy.Manager
 				}
+				ch.Manager = attach.Merge(low, ch.Manager)
 			}
 			if ch.Table != nil {
 				ch.Idle, ch.Clusters = idle, clusters

@@ -98,6 +98,8 @@ func (d *Dialect) attachedAt(c *memo.Ctx, key source.Key, o source.Object, ref a
 		refuse(gwapiv1.PolicyReasonTargetNotFound, "%s has no section called %s", ref.Key, ref.Section)
 	case winner != key.Name:
 		refuse(gwapiv1.PolicyReasonConflicted, "%s %s, which is older or first by name, has the same target", key.Kind.Kind, winner)
+	case key.Kind == source.ClientTrafficPolicy && d.clash(c, ref.Target) != "":
+		refuse(gwapiv1.PolicyReasonConflicted, "%s", d.clash(c, ref.Target))
 	default:
 		d.relate(c, key, o, &out)
 	}
@@ -128,7 +130,8 @@ func (d *Dialect) relate(c *memo.Ctx, key source.Key, o source.Object, out *atta
 				continue
 			}
 			for _, t := range d.policies.Targets(c, other.Kind, rival) {
-				wins := d.hasSection(c, t.Target) && d.policies.Winner(c, key.Kind, t.Target) == other.Name
+				wins := d.hasSection(c, t.Target) && d.policies.Winner(c, key.Kind, t.Target) == other.Name &&
+					(key.Kind != source.ClientTrafficPolicy || d.clash(c, t.Target) == "")
 				if text := t.Target.String(); wins && d.within(c, t.Target, out.ref.Target) && !slices.Contains(out.above, text) {
 					out.above = append(out.above, text)
 				}

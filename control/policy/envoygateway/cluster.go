@@ -49,17 +49,7 @@ func settingsOverlay(s *sheet, at string, from *api.ClusterSettings, useClient b
 
 func (x *settings) connection() {
 	if k := x.from.TCPKeepalive; k != nil {
-		out := &corev3.TcpKeepalive{}
-		if k.Probes != nil {
-			out.KeepaliveProbes = wrapperspb.UInt32(*k.Probes)
-		}
-		if d := x.duration(x.at+"tcpKeepalive.idleTime", k.IdleTime); d != nil {
-			out.KeepaliveTime = wrapperspb.UInt32(uint32(d.GetSeconds()))
-		}
-		if d := x.duration(x.at+"tcpKeepalive.interval", k.Interval); d != nil {
-			out.KeepaliveInterval = wrapperspb.UInt32(uint32(d.GetSeconds()))
-		}
-		x.to.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: out}
+		x.to.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: keepalive(x.sheet, x.at+"tcpKeepalive", k)}
 	}
 	if c := x.from.Connection; c != nil {
 		if c.BufferLimit != nil {

@@ -56,6 +56,7 @@ type Policies struct {
 	opts     Options
 	traffic  *traffic
 	security *security
+	client   *client
 	filters  *filters
 	proxy    *memo.Func[proxyStack, *Proxy]
 }
@@ -63,7 +64,7 @@ type Policies struct {
 // New returns Policies.
 func New(o Options) *Policies {
 	p := &Policies{opts: o}
-	p.traffic, p.security, p.filters = newTraffic(p), newSecurity(p), newFilters(p)
+	p.traffic, p.security, p.client, p.filters = newTraffic(p), newSecurity(p), newClient(p), newFilters(p)
 	p.proxy = memo.NewFunc(p.readProxy, sameProxy)
 	return p
 }

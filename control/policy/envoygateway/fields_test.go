@@ -17,6 +17,7 @@ var fields string
 func TestFields(t *testing.T) {
 	fieldstest.Run(t, fields, map[string][]string{
 		"gateway.envoyproxy.io.BackendTrafficPolicy": fieldstest.Spec(api.BackendTrafficPolicySpec{}),
+		"gateway.envoyproxy.io.ClientTrafficPolicy":  fieldstest.Spec(api.ClientTrafficPolicySpec{}),
 		"gateway.envoyproxy.io.SecurityPolicy":       fieldstest.Spec(api.SecurityPolicySpec{}),
 		"gateway.envoyproxy.io.HTTPRouteFilter":      fieldstest.Spec(api.HTTPRouteFilterSpec{}),
 		"gateway.envoyproxy.io.RateLimitFilter":      fieldstest.Spec(api.RateLimit{}),

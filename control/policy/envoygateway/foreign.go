@@ -19,6 +19,8 @@ type foreign struct {
 	kind    source.Kind
 	targets []source.Kind
 	why     string
+	// fields are those that ask for something, and why each is not done.
+	fields map[string]string
 	// closed kinds may be there to keep somebody out: requests are answered 500.
 	closed bool
 	// off kinds do nothing unless an install turns them on, which cannot be done here.
@@ -31,15 +33,16 @@ func (*Policies) Foreign() []attach.Policy {
 	return []attach.Policy{
 		&foreign{
 			kind: source.EnvoyExtensionPolicy, targets: routes, closed: true,
-			why: "EnvoyExtensionPolicy is not supported: there is no ext_proc, Lua or Wasm; requests are answered 500, since it may be there to keep somebody out",
+			why: "EnvoyExtensionPolicy is not supported: requests are answered 500, since it may be there to keep somebody out",
+			fields: map[string]string{
+				"wasm": "there is no Wasm", "extProc": "there is no external processing; extAuth of a SecurityPolicy asks a service", "lua": "there is no Lua",
+				"dynamicModule": "there are no dynamic modules",
+			},
 		},
 		&foreign{
 			kind: source.EnvoyPatchPolicy, targets: []source.Kind{source.Gateway, source.GatewayClass}, off: true,
-			why: "EnvoyPatchPolicy is disabled: Envoy's messages are as Weir makes them; say it by other policies",
-		},
-		&foreign{
-			kind: source.ClientTrafficPolicy, targets: routes[:2],
-			why: "ClientTrafficPolicy is not supported: clients are spoken to as they are without it",
+			why:    "EnvoyPatchPolicy is disabled: Envoy's messages are as Weir makes them; say it by other policies",
+			fields: map[string]string{"jsonPatches": "resources have other names and forms here than where the patches were written for"},
 		},
 	}
 }
@@ -50,23 +53,27 @@ func (f *foreign) Targets() []source.Kind { return f.targets }
 // Refs are what one is attached to.
 func (f *foreign) Refs(o source.Object) attach.Refs {
 	var t api.Targets
-	switch o := o.(type) {
-	case *api.ClientTrafficPolicy:
-		t = o.Spec.Targets
-	case *api.Foreign:
-		data, err := json.Marshal(o.Spec)
-		if err != nil {
-			panic("BUG: an object that was read cannot be written: " + err.Error())
-		}
-		_ = json.Unmarshal(data, &t) // What is not of the form names nothing.
+	data, err := json.Marshal(o.(*api.Foreign).Spec)
+	if err != nil {
+		panic("BUG: an object that was read cannot be written: " + err.Error())
 	}
+	_ = json.Unmarshal(data, &t) // What is not of the form names nothing.
 	return refsOf(o.GetNamespace(), &t, nil)
 }
 
-// Judge tells that it is not done.
-func (f *foreign) Judge(*memo.Ctx, source.Name) attach.Verdict {
-	p := graph.Problem{Path: "spec", Reason: string(gwapiv1.PolicyReasonInvalid), Message: f.why}
-	return attach.Verdict{Refused: []graph.Problem{p}, Disabled: f.off}
+// Judge tells that it is not done, and what of it that is.
+func (f *foreign) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
+	v := attach.Verdict{Refused: []graph.Problem{{Path: "spec", Reason: string(gwapiv1.PolicyReasonInvalid), Message: f.why}}, Disabled: f.off}
+	o, ok := source.Get[*api.Foreign](c, f.kind, name)
+	if !ok {
+		return v
+	}
+	for _, field := range sortedKeys(o.Spec) {
+		if why, known := f.fields[field]; known {
+			v.Refused = append(v.Refused, graph.Problem{Path: "spec." + field, Reason: string(gwapiv1.PolicyReasonInvalid), Message: "is not supported: " + why})
+		}
+	}
+	return v
 }
 
 // At lets nobody in, if that may be what it is for.

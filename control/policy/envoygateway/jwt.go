@@ -3,20 +3,16 @@
 package envoygateway
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"strconv"
 	"time"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
-	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -128,7 +124,9 @@ func (p *Policies) remoteKeys(c *memo.Ctx, s *sheet, at string, t *tokens, r *ap
 		return
 	}
 	t.clusters = append(t.clusters, id)
-	out.JwksSourceSpecifier = build.RemoteKeys(r.URI, id.Name(), span(s, at+".cacheDuration", r.CacheDuration), span(s, at+".failedRefetchDuration", r.FailedRefetchDuration))
+	keys := build.RemoteKeys(r.URI, id.Name(), span(s, at+".cacheDuration", r.CacheDuration), span(s, at+".failedRefetchDuration", r.FailedRefetchDuration))
+	keys.RemoteJwks.RetryPolicy = calls(s, at, &r.BackendCluster)
+	out.JwksSourceSpecifier = keys
 }
 
 func span(s *sheet, path string, d *gwapiv1.Duration) time.Duration {
@@ -136,43 +134,4 @@ func span(s *sheet, path string, d *gwapiv1.Duration) time.Duration {
 		return out.AsDuration()
 	}
 	return 0
-}
-
-// called returns the cluster that a filter calls.
-func (p *Policies) called(c *memo.Ctx, s *sheet, at string, owner source.Key, b *api.BackendCluster, u *url.URL) (graph.ClusterID, bool) {
-	if b.BackendSettings != nil {
-		s.note(at+".backendSettings", "is not supported: keys are fetched as seldom as cacheDuration says")
-	}
-	refs := b.BackendRefs
-	if b.BackendRef != nil && len(refs) == 0 {
-		refs = []api.BackendRef{{BackendObjectReference: *b.BackendRef}}
-	}
-	if len(refs) > 1 {
-		s.note(at+".backendRefs", "the first is used alone")
-	}
-	if len(refs) > 0 {
-		id, problem := p.opts.Backends.Resolve(c, backend.Ref{From: owner.Kind, Namespace: owner.Namespace, To: refs[0].BackendObjectReference})
-		if problem != nil {
-			s.bad(at+".backendRefs[0]", "%s", problem.Message)
-			return id, false
-		}
-		return id, true
-	}
-	port, _ := strconv.Atoi(cmp.Or(u.Port(), map[string]string{"https": "443", "http": "80"}[u.Scheme]))
-	id := backend.Named(u.Hostname(), int32(port), graph.HTTP)
-	if u.Scheme == "https" {
-		id.Variant = encrypted{u.Hostname()}
-	}
-	return id, true
-}
-
-// encrypted is a variant: TLS to a host that the system's authorities vouch for.
-type encrypted struct{ host string }
-
-// Name tells it from others.
-func (encrypted) Name() string { return "tls" }
-
-// Overlay is on the cluster.
-func (e encrypted) Overlay(*memo.Ctx, *clusterv3.Cluster) graph.Overlay {
-	return graph.Overlay{Message: &clusterv3.Cluster{TransportSocket: build.UpstreamTLS{ServerName: e.host}.TransportSocket()}}
 }

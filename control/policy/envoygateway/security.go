@@ -3,6 +3,7 @@
 package envoygateway
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -37,7 +38,11 @@ type compiledSecurity struct {
 
 	route   *routev3.Route
 	filters map[string]proto.Message
-	tokens  *tokens
+	// clusters are those that the filters call.
+	clusters []graph.ClusterID
+	tokens   *tokens
+	// tellRoute has routes say what they were made from.
+	tellRoute bool
 }
 
 func newSecurity(p *Policies) *security {
@@ -70,7 +75,7 @@ func (s *security) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 }
 
 // At is what one does at a place. One that cannot be done lets nobody in.
-func (s *security) At(c *memo.Ctx, own, parent source.Name, _ attach.Place) *attach.Effect {
+func (s *security) At(c *memo.Ctx, own, parent source.Name, at attach.Place) *attach.Effect {
 	x := s.compiled.Get(c, stack{own, parent})
 	switch {
 	case x == nil:
@@ -78,7 +83,11 @@ func (s *security) At(c *memo.Ctx, own, parent source.Name, _ attach.Place) *att
 	case len(x.refused) > 0:
 		return &attach.Effect{Refuse: true}
 	}
-	return &attach.Effect{Route: graph.Overlay{Message: x.route}}
+	e := &attach.Effect{Route: graph.Overlay{Message: x.route}}
+	if x.tellRoute {
+		e.Route = attach.Merge(e.Route, graph.Overlay{Message: routeMetadata(at)})
+	}
+	return e
 }
 
 // Chain has the filters that routes configure, with all tokens that they may ask for.
@@ -93,6 +102,7 @@ func (s *security) Chain(c *memo.Ctx, _ source.Name, names []source.Name) *attac
 		for name, m := range x.filters {
 			out.Idle[name] = m
 		}
+		out.Clusters = append(out.Clusters, x.clusters...)
 		x.tokens.add(jwt, out)
 	}
 	if len(jwt.Providers) > 0 {
@@ -106,15 +116,19 @@ func (s *security) compile(c *memo.Ctx, at stack) *compiledSecurity {
 	if !ok {
 		return nil
 	}
-	spec, owner := &o.Spec, at.own
-	if base, ok := source.Get[*api.SecurityPolicy](c, source.SecurityPolicy, at.parent); ok {
-		if o.Spec.JWT == nil {
-			owner = at.parent
+	// What refers to other objects is the policy's own or the parent's, never half of each.
+	spec, base := &o.Spec, &api.SecurityPolicySpec{}
+	if p, ok := source.Get[*api.SecurityPolicy](c, source.SecurityPolicy, at.parent); ok {
+		base = &p.Spec
+		spec = merge(&o.Spec, base, *o.Spec.MergeType)
+		spec.JWT, spec.ExtAuth = cmp.Or(o.Spec.JWT, base.JWT), cmp.Or(o.Spec.ExtAuth, base.ExtAuth)
+		spec.BasicAuth, spec.APIKeyAuth, spec.OIDC = cmp.Or(o.Spec.BasicAuth, base.BasicAuth), cmp.Or(o.Spec.APIKeyAuth, base.APIKeyAuth), cmp.Or(o.Spec.OIDC, base.OIDC)
+	}
+	owner := func(own bool) source.Name {
+		if own {
+			return at.own
 		}
-		spec = merge(&o.Spec, &base.Spec, *o.Spec.MergeType)
-		if o.Spec.JWT != nil {
-			spec.JWT = o.Spec.JWT // Tokens are one thing: half of what is asked for is another's.
-		}
+		return at.parent
 	}
 	x := &compiledSecurity{route: &routev3.Route{}, filters: map[string]proto.Message{}}
 	checkTargets(&x.sheet, &spec.Targets)
@@ -124,29 +138,20 @@ func (s *security) compile(c *memo.Ctx, at stack) *compiledSecurity {
 	x.cors(spec.CORS)
 	x.csrf(spec.CSRF)
 	if spec.JWT != nil {
-		x.tokens = s.of.readTokens(c, &x.sheet, "jwt.providers", source.Key{Kind: source.SecurityPolicy, Name: owner}, spec.JWT)
+		x.tokens = s.of.readTokens(c, &x.sheet, "jwt.providers", source.Key{Kind: source.SecurityPolicy, Name: owner(o.Spec.JWT != nil)}, spec.JWT)
 		perFilter(x.route, build.JWTAuthn, build.RequireJWT(x.tokens.name()))
 	}
 	if spec.Authorization != nil {
 		perFilter(x.route, build.RBAC, authorization(&x.sheet, spec.Authorization, spec.JWT))
 		x.filters[build.RBAC] = &httprbacv3.RBAC{}
 	}
-	x.missing(spec)
-	return x
-}
-
-// missing refuses what would have to keep somebody out, and cannot.
-func (x *compiledSecurity) missing(spec *api.SecurityPolicySpec) {
-	for _, f := range []struct {
-		name  string
-		given bool
-	}{
-		{"oidc", spec.OIDC != nil}, {"extAuth", spec.ExtAuth != nil}, {"basicAuth", spec.BasicAuth != nil}, {"apiKeyAuth", spec.APIKeyAuth != nil},
-	} {
-		if f.given {
-			x.bad(f.name, "is not supported: requests are answered 500, since nobody would be kept out; use jwt, or leave it out")
-		}
+	x.extAuth(c, s.of, owner(o.Spec.ExtAuth != nil), spec.ExtAuth)
+	x.basicAuth(c, owner(o.Spec.BasicAuth != nil), spec.BasicAuth)
+	x.apiKeyAuth(c, owner(o.Spec.APIKeyAuth != nil), spec.APIKeyAuth)
+	if spec.OIDC != nil {
+		x.bad("oidc", "is not supported: requests are answered 500, since nobody would be kept out; use jwt, or leave it out")
 	}
+	return x
 }
 
 // defaultMaxAge is how long a preflight holds, in seconds, if nobody says.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -77,10 +78,24 @@ func (d *decoder) decode(file string, doc document) (source.Object, source.Key, 
 	if o.GetGeneration() == 0 {
 		o.SetGeneration(1)
 	}
+	if s, ok := o.(*corev1.Secret); ok {
+		store(s)
+	}
 	if xds.HasErrors(problems) {
 		return nil, key, located(problems, key)
 	}
 	return o, key, located(problems, key)
+}
+
+// store makes stringData of a Secret data, as an apiserver does.
+func store(s *corev1.Secret) {
+	for k, v := range s.StringData {
+		if s.Data == nil {
+			s.Data = map[string][]byte{}
+		}
+		s.Data[k] = []byte(v)
+	}
+	s.StringData = nil
 }
 
 func located(problems []xds.Problem, key source.Key) []xds.Problem {

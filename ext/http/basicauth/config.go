@@ -11,6 +11,7 @@ import (
 	basicauthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/basic_auth/v3"
 	"google.golang.org/protobuf/proto"
 
+	"weir.dev/weir/internal/htpasswd"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/secret"
@@ -93,7 +94,7 @@ func settings(users *corev3.DataSource, realm string, s *extension.Services) (*S
 	if err != nil {
 		return nil, fmt.Errorf("users: %w", err)
 	}
-	list, err := secret.NewParsed(slot, func(v *secret.Value) (Users, error) { return ParseUsers(v.Generic[""]) }, s.Log("basic_auth"))
+	list, err := secret.NewParsed(slot, func(v *secret.Value) (htpasswd.Users, error) { return htpasswd.Parse(v.Generic[""]) }, s.Log("basic_auth"))
 	if err != nil {
 		return nil, fmt.Errorf("users: %w", err)
 	}

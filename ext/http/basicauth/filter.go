@@ -9,10 +9,10 @@ import (
 	"crypto/sha1" //nolint:gosec // It is what htpasswd -s writes, and all that Envoy takes.
 	"crypto/subtle"
 	"encoding/base64"
-	"fmt"
 	"net/http"
 	"strings"
 
+	"weir.dev/weir/internal/htpasswd"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
@@ -31,7 +31,7 @@ type Filter struct {
 
 // Settings are the users of the filter, or of a route.
 type Settings struct {
-	users *secret.Parsed[Users]
+	users *secret.Parsed[htpasswd.Users]
 	realm string
 }
 
@@ -39,36 +39,6 @@ type Settings struct {
 type Stats struct {
 	Allowed stats.Counter `stat:"allowed"`
 	Denied  stats.Counter `stat:"denied"`
-}
-
-// Users are the SHA-1 of passwords by the users' names.
-type Users map[string][sha1.Size]byte
-
-// ParseUsers reads lines of htpasswd(1) with passwords in {SHA}.
-func ParseUsers(text []byte) (Users, error) {
-	users := Users{}
-	number := 0
-	for line := range strings.Lines(string(text)) {
-		number++
-		line = strings.TrimRight(line, "\r\n")
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		name, password, ok := strings.Cut(line, ":")
-		if !ok || name == "" || password == "" {
-			return nil, fmt.Errorf("line %d is not NAME:PASSWORD", number)
-		}
-		if _, twice := users[name]; twice {
-			return nil, fmt.Errorf("line %d: the user %q is there already", number, name)
-		}
-		encoded, ok := strings.CutPrefix(password, "{SHA}")
-		sum, err := base64.StdEncoding.DecodeString(encoded)
-		if !ok || err != nil || len(sum) != sha1.Size {
-			return nil, fmt.Errorf("line %d: the password of %q is not {SHA} and 28 characters: make it by htpasswd -s", number, name)
-		}
-		users[name] = [sha1.Size]byte(sum)
-	}
-	return users, nil
 }
 
 // refusal is why credentials are not taken, and what access logs call it. The zero
@@ -95,7 +65,7 @@ func (f *Filter) Request(s *stream.Stream) error {
 	if !f.forward.IsZero() && f.forward != f.from {
 		h.Del(f.forward)
 	}
-	user, why := set.users.Load().check(h.Get(f.from))
+	user, why := check(set.users.Load(), h.Get(f.from))
 	switch {
 	case why == refusal{}:
 	case f.missing && why.noCredentials():
@@ -120,7 +90,7 @@ func (f *Filter) Request(s *stream.Stream) error {
 func (f *Filter) Response(*stream.Stream) error { return nil }
 
 // check returns the user whose credentials a field has.
-func (u Users) check(value []byte) (string, refusal) {
+func check(u htpasswd.Users, value []byte) (string, refusal) {
 	if len(value) == 0 {
 		return "", missing
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir.dev/weir/internal/htpasswd"
 	"weir.dev/weir/internal/leak"
 	"weir.dev/weir/proxy/stream/streamtest"
 	"weir.dev/weir/xds/ledger/ledgertest"
@@ -106,12 +107,12 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func FuzzParseUsers(f *testing.F) {
+func FuzzCheck(f *testing.F) {
 	f.Add([]byte(users))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		u, err := ParseUsers(text)
+		u, err := htpasswd.Parse(text)
 		if err == nil {
-			if _, why := u.check(text); why == (refusal{}) {
+			if _, why := check(u, text); why == (refusal{}) {
 				t.Fatal("a list of users is a password")
 			}
 		}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"slices"
+	"strings"
+
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/memo"
+)
+
+// What clients may be offered, by the names that OpenSSL has for it.
+func cipherNames() []string {
+	return []string{
+		"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-CHACHA20-POLY1305",
+		"ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES128-SHA",
+		"ECDHE-ECDSA-AES256-SHA", "ECDHE-RSA-AES256-SHA", "AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA",
+	}
+}
+
+func curveNames() []string {
+	return []string{"X25519", "P-256", "P-384", "P-521", "X25519MLKEM768"}
+}
+
+// tls says how TLS is terminated.
+func (x *Client) tls(c *memo.Ctx, namespace string, t *api.ClientTLS, to *tlsv3.DownstreamTlsContext) {
+	common := to.CommonTlsContext
+	params := &tlsv3.TlsParameters{
+		TlsMinimumProtocolVersion: x.version("tls.minVersion", t.MinVersion), TlsMaximumProtocolVersion: x.version("tls.maxVersion", t.MaxVersion),
+		CipherSuites: t.Ciphers, EcdhCurves: t.ECDHCurves,
+	}
+	if low, high := params.TlsMinimumProtocolVersion, params.TlsMaximumProtocolVersion; low != 0 && high != 0 && low > high {
+		x.bad("tls.minVersion", "is above maxVersion")
+	}
+	for i, list := range t.Ciphers { // One of several: [A|B].
+		for name := range strings.SplitSeq(strings.Trim(list, "[]"), "|") {
+			if !slices.Contains(cipherNames(), name) {
+				x.bad(fmt.Sprintf("tls.ciphers[%d]", i), "%q is not one of %s", name, strings.Join(cipherNames(), ", "))
+			}
+		}
+	}
+	for i, name := range t.ECDHCurves {
+		if !slices.Contains(curveNames(), name) {
+			x.bad(fmt.Sprintf("tls.ecdhCurves[%d]", i), "%q is not one of %s", name, strings.Join(curveNames(), ", "))
+		}
+	}
+	x.unsupported("tls.signatureAlgorithms", t.SignatureAlgorithms, "they cannot be chosen: all are on")
+	if !empty(params) {
+		common.TlsParams = params
+	}
+	common.AlpnProtocols = t.ALPNProtocols
+	if len(t.Fingerprints) > 0 {
+		f := &tlsinspectorv3.TlsInspector{}
+		for i, name := range t.Fingerprints {
+			switch name {
+			case "JA3":
+				f.EnableJa3Fingerprinting = wrapperspb.Bool(true)
+			case "JA4":
+				f.EnableJa4Fingerprinting = wrapperspb.Bool(true)
+			default:
+				x.bad(fmt.Sprintf("tls.fingerprints[%d]", i), "is %q: there are JA3 and JA4", name)
+			}
+		}
+		x.Listener[build.Inspector] = f
+	}
+	if s := t.Session; s != nil {
+		r := s.Resumption
+		if r == nil || r.Stateless == nil {
+			to.SessionTicketKeysType = &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true}
+		}
+		to.DisableStatefulSessionResumption = r == nil || r.Stateful == nil
+	}
+	if v := t.ClientValidation; v != nil {
+		x.restricts = true
+		x.validation(c, namespace, v, to)
+	}
+}
+
+func (x *Client) version(path string, v *string) tlsv3.TlsParameters_TlsProtocol {
+	versions := map[string]tlsv3.TlsParameters_TlsProtocol{
+		"Auto": tlsv3.TlsParameters_TLS_AUTO, "1.0": tlsv3.TlsParameters_TLSv1_0, "1.1": tlsv3.TlsParameters_TLSv1_1,
+		"1.2": tlsv3.TlsParameters_TLSv1_2, "1.3": tlsv3.TlsParameters_TLSv1_3,
+	}
+	out, ok := versions[deref(v, "Auto")]
+	if !ok {
+		x.bad(path, "is %q: there are Auto, 1.0, 1.1, 1.2 and 1.3", *v)
+	}
+	return out
+}
+
+// validation says which certificates of clients are taken.
+func (x *Client) validation(c *memo.Ctx, namespace string, v *api.ClientValidation, to *tlsv3.DownstreamTlsContext) {
+	const at = "tls.clientValidation"
+	out := &tlsv3.CertificateValidationContext{AllowExpiredCertificate: is(v.AllowExpiredCertificate), VerifyCertificateSpki: v.SPKIHashes, VerifyCertificateHash: v.CertificateHashes}
+	mode := "RequireAndVerify"
+	if v.Optional {
+		mode = "VerifyIfGiven"
+	}
+	mode = deref(v.Mode, mode)
+	switch mode {
+	case "RequireAndVerify", "VerifyIfGiven":
+		if len(v.CACertificateRefs) == 0 && len(v.SPKIHashes)+len(v.CertificateHashes) == 0 {
+			x.bad(at+".caCertificateRefs", "is empty: name the authorities that clients' certificates are signed by")
+		}
+	case "Request", "RequireAny":
+		out.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
+	default:
+		x.bad(at+".mode", "is %q: there are Request, RequireAny, VerifyIfGiven and RequireAndVerify", mode)
+	}
+	to.RequireClientCertificate = wrapperspb.Bool(strings.HasPrefix(mode, "Require"))
+	var all []string
+	for i, ref := range v.CACertificateRefs {
+		path := fmt.Sprintf("%s.caCertificateRefs[%d]", at, i)
+		if key, ok := x.granted(c, path, namespace, ref); ok {
+			text := x.keyOf(c, path, key.Namespace, inKey(key, caKey))
+			if text != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
+				x.bad(path, "the key %s of %s holds no certificate in PEM", caKey, key)
+			}
+			all = append(all, strings.TrimSpace(text)+"\n")
+		}
+	}
+	if len(all) > 0 {
+		out.TrustedCa = build.Data(strings.Join(all, ""))
+	}
+	for i, h := range v.SPKIHashes {
+		if sum, err := base64.StdEncoding.DecodeString(h); err != nil || len(sum) != 32 {
+			x.bad(fmt.Sprintf("%s.spkiHashes[%d]", at, i), "is not a SHA-256 in base64")
+		}
+	}
+	for i, h := range v.CertificateHashes {
+		if sum, err := hex.DecodeString(strings.ReplaceAll(h, ":", "")); err != nil || len(sum) != 32 {
+			x.bad(fmt.Sprintf("%s.certificateHashes[%d]", at, i), "is not a SHA-256 in hexadecimal")
+		}
+	}
+	x.names(v.SubjectAltNames, out)
+	if v.CRL != nil {
+		x.revoked(c, namespace, v.CRL, out)
+	}
+	to.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: out}
+}
+
+// names are those of which certificates have one.
+func (x *Client) names(n *api.SubjectAltNames, to *tlsv3.CertificateValidationContext) {
+	if n == nil {
+		return
+	}
+	const at = "tls.clientValidation.subjectAltNames."
+	add := func(path string, kind tlsv3.SubjectAltNameMatcher_SanType, oid string, m api.StringMatch) {
+		if match := stringMatch(&x.sheet, path, m); match != nil {
+			to.MatchTypedSubjectAltNames = append(to.MatchTypedSubjectAltNames, &tlsv3.SubjectAltNameMatcher{SanType: kind, Matcher: match, Oid: oid})
+		}
+	}
+	for _, list := range []struct {
+		field string
+		kind  tlsv3.SubjectAltNameMatcher_SanType
+		names []api.StringMatch
+	}{
+		{"dnsNames", tlsv3.SubjectAltNameMatcher_DNS, n.DNSNames}, {"emailAddresses", tlsv3.SubjectAltNameMatcher_EMAIL, n.EmailAddresses},
+		{"ipAddresses", tlsv3.SubjectAltNameMatcher_IP_ADDRESS, n.IPAddresses}, {"uris", tlsv3.SubjectAltNameMatcher_URI, n.URIs},
+	} {
+		for i, m := range list.names {
+			add(fmt.Sprintf("%s%s[%d]", at, list.field, i), list.kind, "", m)
+		}
+	}
+	for i, o := range n.OtherNames {
+		if o.OID == "" {
+			x.bad(fmt.Sprintf("%sotherNames[%d].oid", at, i), "is required")
+		}
+		add(fmt.Sprintf("%sotherNames[%d]", at, i), tlsv3.SubjectAltNameMatcher_OTHER_NAME, o.OID, api.StringMatch{Type: o.Type, Value: o.Value})
+	}
+}
+
+// Where a Secret or ConfigMap has authorities, and lists of what is revoked.
+const (
+	caKey  = "ca.crt"
+	crlKey = "ca.crl"
+)
+
+// inKey refers to what an object has under a name.
+func inKey(key source.Key, name string) api.ObjectKeyRef {
+	return api.ObjectKeyRef{
+		LocalObjectReference: gwapiv1.LocalObjectReference{Group: gwapiv1.Group(key.Group), Kind: gwapiv1.Kind(key.Kind.Kind), Name: gwapiv1.ObjectName(key.Name.Name)}, Key: name,
+	}
+}
+
+func (x *Client) revoked(c *memo.Ctx, namespace string, l *api.CRL, to *tlsv3.CertificateValidationContext) {
+	const at = "tls.clientValidation.crl.refs"
+	if len(l.Refs) == 0 {
+		x.bad(at, "is empty: name the Secrets that have the lists")
+	}
+	var all []string
+	for i, ref := range l.Refs {
+		path := fmt.Sprintf("%s[%d]", at, i)
+		key, ok := x.granted(c, path, namespace, ref)
+		if !ok {
+			continue
+		}
+		text := x.keyOf(c, path, key.Namespace, inKey(key, crlKey))
+		if block, _ := pem.Decode([]byte(text)); text != "" && (block == nil || block.Type != "X509 CRL") {
+			x.bad(path, "the key %s of %s holds no list of revoked certificates in PEM", crlKey, key)
+		}
+		all = append(all, strings.TrimSpace(text)+"\n")
+	}
+	if len(all) > 0 {
+		to.Crl = build.Data(strings.Join(all, ""))
+	}
+	to.OnlyVerifyLeafCertCrl = is(l.OnlyVerifyLeafCertificate)
+}
+
+// granted returns what a policy refers to, if it may.
+func (x *Client) granted(c *memo.Ctx, at, namespace string, ref gwapiv1.SecretObjectReference) (source.Key, bool) {
+	key := source.Key{
+		Kind: source.Kind{Group: string(deref(ref.Group, "")), Kind: string(deref(ref.Kind, "Secret"))},
+		Name: source.Name{Namespace: string(deref(ref.Namespace, gwapiv1.Namespace(namespace))), Name: string(ref.Name)},
+	}
+	if !attach.Granted(c, source.ClientTrafficPolicy, namespace, key) {
+		x.bad(at, "%s is in another namespace, and no ReferenceGrant in %s allows a ClientTrafficPolicy of %s to refer to it", key, key.Namespace, namespace)
+		return key, false
+	}
+	return key, true
+}
