@@ -166,6 +166,7 @@ func (p *Proxy) makeServices(checking bool) error {
 		Registry: p.opts.Extensions, Loops: p.loops, Stats: p.store, Clusters: p.clusters,
 		Runtime: p.runtime, Health: &p.health, Node: p.node(), Log: p.log,
 		Limiter: p.opts.Limiter, HasCluster: p.hasCluster, Checking: checking, Resources: p.resources,
+		Tracing: p.opts.Bootstrap.GetTracing().GetHttp(),
 	}
 	s.UpstreamTransport = p.upstreamTransport
 	s.AccessLogs = &accesslog.Context{

@@ -22,10 +22,10 @@ import (
 
 	"weir.dev/weir/proxy/accesslog/logfile"
 	"weir.dev/weir/proxy/admin"
+	"weir.dev/weir/proxy/batch"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/listener"
-	"weir.dev/weir/proxy/otlp"
 	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/runtime"
@@ -144,7 +144,7 @@ func (p *Proxy) start() error {
 		Runtime: p.runtime, OutlierEvents: events, NewConnection: p.overload.Point(overload.NewPoolConnection),
 	})
 	p.services.Clusters = p.clusters
-	p.services.Exporters = otlp.NewSet(call.New(p.loops, p.clusters))
+	p.services.Exporters = batch.NewSet(call.New(p.loops, p.clusters))
 	if err := p.startAdmin(); err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func Check(o Options) error {
 	}
 	p.clusters = upstream.NewManager(upstream.Options{Stats: p.store.Scope("")})
 	p.services.Clusters = p.clusters
-	p.services.Exporters = otlp.NewSet(call.New(p.loops, p.clusters))
+	p.services.Exporters = batch.NewSet(call.New(p.loops, p.clusters))
 	defer p.clusters.Close()
 	defer p.runtime.Close()
 	defer p.closeFiles()

@@ -87,6 +87,8 @@ import (
 	"weir.dev/weir/ext/retry/omithostmetadata"
 	"weir.dev/weir/ext/retry/previoushosts"
 	"weir.dev/weir/ext/retry/previouspriorities"
+	otracer "weir.dev/weir/ext/tracer/opentelemetry"
+	"weir.dev/weir/ext/tracer/zipkin"
 	"weir.dev/weir/ext/transport/proxyprotocol"
 	"weir.dev/weir/ext/transport/rawbuffer"
 	"weir.dev/weir/ext/transport/tls"
@@ -142,6 +144,10 @@ func Extensions() *extension.Registry {
 			{Name: opentelemetry.Name, Message: opentelemetry.Message, NewRemote: opentelemetry.New},
 			{Name: stdout.Name, Message: stdout.Message, New: stdout.New},
 			{Name: stderr.Name, Message: stderr.Message, New: stderr.New},
+		},
+		Tracers: []extension.Tracer{
+			otracer.Extension(),
+			zipkin.Extension(),
 		},
 		AccessLogFilter: []extension.AccessLogFilter{
 			{Name: cel.Name, Message: cel.Message, New: cel.New},

@@ -10,17 +10,18 @@ import (
 	"log/slog"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"weir.dev/weir/proxy/accesslog"
 	"weir.dev/weir/proxy/accesslog/logfile"
+	"weir.dev/weir/proxy/batch"
 	"weir.dev/weir/proxy/conn"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/listener"
 	"weir.dev/weir/proxy/match"
-	"weir.dev/weir/proxy/otlp"
 	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/ratelimit"
 	"weir.dev/weir/proxy/resource"
@@ -164,6 +165,8 @@ type Registry struct {
 	Monitors Plugins[overload.Maker]
 	// HealthCheckers are the ways of asking hosts whether they are well.
 	HealthCheckers []health.Factory
+	// Tracers tell of spans.
+	Tracers []Tracer
 }
 
 // Services are what a proxy offers to its extensions. It is complete before the
@@ -191,10 +194,12 @@ type Services struct {
 	// UpstreamTransport compiles a transport socket within another; raw_buffer
 	// is nil.
 	UpstreamTransport func(*corev3.TransportSocket) (upstream.Transport, error)
-	// Exporters send records to OpenTelemetry collectors.
-	Exporters *otlp.Set
+	// Exporters send records to collectors of logs and traces.
+	Exporters *batch.Set
 	// AccessLogs compiles access logs.
 	AccessLogs *accesslog.Context
+	// Tracing is the provider of connection managers that name none; nil if there is none.
+	Tracing *tracev3.Tracing_Http
 	// Log returns the logger of a component, such as "upstream".
 	Log func(component string) *slog.Logger
 }

@@ -59,7 +59,7 @@ func stream() *streaminfo.Stream {
 			HostNamesAttempted: []string{"", "backend.example:80"}, ConnectionIDsAttempted: []uint64{8, 9},
 		},
 		Request: req, Response: resp, ResponseTrailer: trailer,
-		TraceID: "abc", SpanID: "def", LocalReplyBody: []byte("no\nway"),
+		TraceID: []byte("abc"), SpanID: []byte("def"), LocalReplyBody: []byte("no\nway"),
 	}
 }
 

@@ -40,6 +40,15 @@ func text(get func(*streaminfo.Stream) string) Constructor {
 	return func(string, bool) (Operator, error) { return run, nil }
 }
 
+// view is text for bytes of the stream.
+func view(get func(*streaminfo.Stream) []byte) Constructor {
+	run := Operator{Text: func(dst []byte, c Context) ([]byte, bool) {
+		s := get(c.Stream)
+		return append(dst, s...), len(s) > 0
+	}}
+	return func(string, bool) (Operator, error) { return run, nil }
+}
+
 // always makes an operator that has a value even if it is empty.
 func always(run func(dst []byte, c Context) []byte) Constructor {
 	o := Operator{Text: func(dst []byte, c Context) ([]byte, bool) { return run(dst, c), true }}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/internal/leak"
+	"weir.dev/weir/internal/wire"
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/streaminfo"
 )
@@ -18,18 +19,21 @@ func TestMain(m *testing.M) { leak.Main(m) }
 
 func TestRecord(t *testing.T) {
 	r := Record{
-		Time: 1, Observed: 2, Body: &Value{Of: []byte("raw")}, TraceID: "0af7651916cd43dd8448eb211c80319c", SpanID: "b7ad6b7169203331",
+		Time: 1, Observed: 2, Body: &Value{Of: []byte("raw")}, TraceID: []byte("0af7651916cd43dd8448eb211c80319c"), SpanID: []byte("b7ad6b7169203331"),
 		Attributes: []Pair{{"long", Value{Of: strings.Repeat("x", 1<<20)}}, {"none", Value{}}}, Extra: []Pair{{"more", Value{Of: true}}},
 	}
 	batch := r.Append(nil, nil)
 	batch = r.Append(batch, nil)
 	m := &logsv1.LogsData{}
-	if err := proto.Unmarshal(request(nil, Resource([]Pair{{"a", Value{Of: "b"}}}), batch), m); err != nil {
+	if err := proto.Unmarshal(Export(nil, "", Resource([]Pair{{"a", Value{Of: "b"}}}), "weir", "1").Request(nil, batch), m); err != nil {
 		t.Fatal(err)
 	}
 	logs := m.GetResourceLogs()[0]
 	if got := logs.GetResource().GetAttributes()[0]; got.GetKey() != "a" || got.GetValue().GetStringValue() != "b" {
 		t.Errorf("resource %v", got)
+	}
+	if s := logs.GetScopeLogs()[0].GetScope(); s.GetName() != "weir" || s.GetVersion() != "1" {
+		t.Errorf("scope %v", s)
 	}
 	if n := len(logs.GetScopeLogs()[0].GetLogRecords()); n != 2 {
 		t.Fatalf("%d records", n)
@@ -43,7 +47,7 @@ func TestRecord(t *testing.T) {
 
 func TestWrongIDs(t *testing.T) {
 	for _, id := range []string{"x", strings.Repeat("a", 34), "abc"} {
-		if b := appendHex(nil, 9, id); len(b) != 0 {
+		if b := appendHex(nil, 9, []byte(id)); len(b) != 0 {
 			t.Errorf("%q is an ID: %x", id, b)
 		}
 	}
@@ -64,6 +68,6 @@ func TestNoAllocation(t *testing.T) {
 }
 
 func FuzzRejected(f *testing.F) {
-	f.Add([]byte{1<<3 | length, 2, 1 << 3, 5})
+	f.Add([]byte{1<<3 | wire.Length, 2, 1 << 3, 5})
 	f.Fuzz(func(_ *testing.T, b []byte) { rejected(b) })
 }

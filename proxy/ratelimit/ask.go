@@ -9,6 +9,7 @@ import (
 
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/trace"
 	"weir.dev/weir/proxy/upstream/call"
 	"weir.dev/weir/xds"
 )
@@ -81,14 +82,14 @@ type Service struct {
 var errLate = errors.New("the rate limiter of this process does not answer in time")
 
 // Ask asks the service and waits for its answer on t, which runs. info is what is known
-// of the stream, nil if there is none. The error is that of t, which has been
+// of the stream, nil if there is none; span its span, or nil. The error is that of t, which has been
 // interrupted; what is wrong with the service is in the Answer.
-func (s *Service) Ask(t *engine.Task, q *Question, info *streaminfo.Stream) error {
+func (s *Service) Ask(t *engine.Task, q *Question, info *streaminfo.Stream, span *trace.Span) error {
 	q.reset()
 	if s.local != nil {
 		return s.askLocal(t, q)
 	}
-	return s.askRemote(t, q, info)
+	return s.askRemote(t, q, info, span)
 }
 
 // pending is a question to a Limiter. It outlives who asks, if that does not wait.

@@ -14,16 +14,18 @@ import (
 
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/trace"
 	"weir.dev/weir/proxy/upstream/call"
 )
 
 // method is envoy.service.ratelimit.v3.RateLimitService's only one.
 const method = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
-func (s *Service) askRemote(t *engine.Task, q *Question, info *streaminfo.Stream) error {
+func (s *Service) askRemote(t *engine.Task, q *Question, info *streaminfo.Stream, span *trace.Span) error {
 	k := s.remote.BeginUnary(method)
 	defer k.End()
 	k.Tell(info)
+	k.Trace(span)
 	k.Body = appendRequest(k.Body, q)
 	data, err := k.Unary(t)
 	switch {

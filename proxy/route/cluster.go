@@ -162,6 +162,8 @@ type Mirror struct {
 	KeepHost bool
 	// HostRewrite, if set, is the host.
 	HostRewrite string
+	// Untraced tells that the mirrored request is not sampled (trace_sampled: false).
+	Untraced bool
 
 	mutations mutationList
 }

@@ -98,34 +98,6 @@ type Tracing struct {
 	Operation, UpstreamOperation Formatter
 }
 
-// TagSource is where a custom tag's value comes from.
-type TagSource uint8
-
-// Sources of tags. TagMetadata* name whose metadata holds the value.
-const (
-	TagLiteral TagSource = iota
-	TagRequestHeader
-	TagFormat
-	TagMetadataRequest
-	TagMetadataRoute
-	TagMetadataCluster
-	TagMetadataHost
-)
-
-// Tag is a custom tag of a trace's span.
-type Tag struct {
-	Name   string
-	Source TagSource
-	// Value is a literal's value, environment variables already read, or what
-	// is used if the header or metadata is missing; with "" the tag is left
-	// out.
-	Value     string
-	Header    header.Name
-	Namespace string
-	Path      []string
-	Format    Formatter
-}
-
 // FilterConfig returns the most specific compiled configuration that the
 // route, its virtual host and table have for the filter called name, or nil,
 // and whether the most specific level that says anything disables the filter.

@@ -24,7 +24,7 @@ type Branch struct {
 func (b *Branch) Begin(s *Stream, t *engine.Task) {
 	b.task, b.owner, b.parent = t, trunk{s}, s
 	b.route, b.routed = s.Route(), true
-	b.Random, b.Upgrade, b.kind = s.Random, s.Upgrade, s.kind
+	b.Random, b.Upgrade, b.kind, b.Span = s.Random, s.Upgrade, s.kind, s.Span
 	s.Request.Header.CopyTo(&b.head)
 	b.Request = s.Request
 	b.Request.Header = &b.head

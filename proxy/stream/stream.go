@@ -17,6 +17,7 @@ import (
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/trace"
 )
 
 // A Message is one direction of a stream.
@@ -64,6 +65,9 @@ type Stream struct {
 	Upgrade bool
 	// Destination is the host that a filter asks for (stateful sessions).
 	Destination Destination
+	// Span is that of the request; of a branch, that of the attempt. It is nil where
+	// nothing is traced.
+	Span *trace.Span
 
 	// Tunnel is set by the terminal filter where its response grants the upgrade.
 	Tunnel Tunnel
@@ -163,7 +167,7 @@ func (s *Stream) Wipe() {
 	s.Info = streaminfo.Stream{}
 	s.Info.Upstream.HostsAttempted = attempted
 	s.Random, s.Upgrade, s.Tunnel, s.Destination = 0, false, nil, Destination{}
-	s.task, s.owner, s.next = nil, nil, nil
+	s.task, s.owner, s.next, s.Span = nil, nil, nil, nil
 	s.kept.Reset()
 	s.route, s.routed, s.replied = nil, false, false
 	s.kind = 0
@@ -213,8 +217,8 @@ func (s *Stream) Renew() {
 	i := &s.Info
 	s.Info = streaminfo.Stream{
 		Conn: i.Conn, Protocol: i.Protocol, Remote: i.Remote, ID: i.ID, Internal: i.Internal, HealthCheck: i.HealthCheck,
-		TraceID: i.TraceID, SpanID: i.SpanID, TraceForced: i.TraceForced, FilterState: i.FilterState,
-		Request: s.Request.Header, RequestTrailer: s.Request.Trailer,
+		FilterState: i.FilterState,
+		Request:     s.Request.Header, RequestTrailer: s.Request.Trailer,
 		Upstream: streaminfo.Upstream{HostsAttempted: i.Upstream.HostsAttempted[:0]},
 	}
 	s.kept.Reset()

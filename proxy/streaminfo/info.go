@@ -185,8 +185,9 @@ type Stream struct {
 	Response        *header.Map
 	ResponseTrailer *header.Map
 
-	// TraceID and SpanID are those of the downstream span in hexadecimal, or "".
-	TraceID, SpanID string
+	// TraceID and SpanID are those of the downstream span in hexadecimal, or nil. They are
+	// valid until the stream ends.
+	TraceID, SpanID []byte
 	// TraceForced tells that the request is traced because the service forced
 	// it (x-envoy-force-trace).
 	TraceForced bool

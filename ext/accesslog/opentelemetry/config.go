@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"weir.dev/weir/proxy/accesslog"
+	"weir.dev/weir/proxy/batch"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/otlp"
@@ -55,22 +56,21 @@ func newSink(m *opentelemetryv3.OpenTelemetryAccessLogConfig, s *extension.Servi
 	if p := m.GetStatPrefix(); p != "" {
 		scope = scope.Scope(stats.Sanitize(p))
 	}
-	o := otlp.Options{
-		Size: int(m.GetBufferSizeBytes().GetValue()), Interval: m.GetBufferFlushInterval().AsDuration(),
-		Written: scope.Counter("logs_written"), Dropped: scope.Counter("logs_dropped"), Log: s.Log("access_log"),
-	}
-	var err error
-	if o.Service, o.Method, err = service(m, s); err != nil {
+	to, method, err := service(m, s)
+	if err != nil {
 		return nil, err
-	}
-	if c := m.GetCommonConfig(); c != nil {
-		o.Size, o.Interval = int(c.GetBufferSizeBytes().GetValue()), c.GetBufferFlushInterval().AsDuration()
 	}
 	resource, err := resource(m, s)
 	if err != nil {
 		return nil, err
 	}
-	o.Resource = otlp.Resource(resource)
+	o := otlp.Export(to, method, otlp.Resource(resource), "", "")
+	o.Size, o.Interval = int(m.GetBufferSizeBytes().GetValue()), m.GetBufferFlushInterval().AsDuration()
+	o.Stats = batch.Stats{Written: scope.Counter("logs_written"), Dropped: scope.Counter("logs_dropped")}
+	o.Log = s.Log("access_log")
+	if c := m.GetCommonConfig(); c != nil {
+		o.Size, o.Interval = int(c.GetBufferSizeBytes().GetValue()), c.GetBufferFlushInterval().AsDuration()
+	}
 	sink := &Sink{states: m.GetFilterStateObjectsToLog()}
 	if c := m.GetCommonConfig(); c != nil && len(sink.states) == 0 {
 		sink.states = c.GetFilterStateObjectsToLog()

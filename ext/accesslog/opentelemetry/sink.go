@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/accesslog"
+	"weir.dev/weir/proxy/batch"
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/otlp"
 	"weir.dev/weir/proxy/streaminfo"
@@ -20,7 +21,7 @@ type Sink struct {
 	body       *otlp.Value // nil: none
 	attributes []otlp.Pair
 	states     []string // filter states that are logged, too
-	exporter   *otlp.Exporter
+	exporter   *batch.Exporter
 	scratch    sync.Pool // of *[]byte
 }
 

@@ -33,6 +33,7 @@ func (g grpcService) ask(f *Filter, s *stream.Stream, q *question) (*decision, e
 	k := g.client.BeginUnary(checkMethod)
 	defer k.End()
 	k.Tell(&s.Info)
+	k.Trace(s.Span)
 	w := wire{k.Body}
 	f.own.check(&w, s, q)
 	k.Body = w.b

@@ -55,6 +55,7 @@ func (g *httpService) ask(f *Filter, s *stream.Stream, q *question) (*decision, 
 	k.Request.SetBytes(header.Authority, h.Get(header.Authority))
 	g.tell(f.own, &k.Request, h)
 	g.add.Apply(&k.Request, &s.Info)
+	k.Trace(s.Span)
 	if q.buffering.max > 0 {
 		k.Request.Set(partialBody, boolText(q.partial))
 	}

@@ -96,7 +96,7 @@ func (f *Filter) Request(s *stream.Stream) error {
 		return nil
 	}
 	stream.State[state](s, f.slot).asked = a
-	if err := f.service.Ask(s.Task(), &a.q, &s.Info); err != nil {
+	if err := f.service.Ask(s.Task(), &a.q, &s.Info, s.Span); err != nil {
 		return err
 	}
 	n := f.stats.of(cluster)
@@ -320,7 +320,7 @@ type report struct {
 
 // Run asks.
 func (r *report) Run(t *engine.Task) {
-	if err := r.f.service.Ask(t, &r.a.q, nil); err == nil {
+	if err := r.f.service.Ask(t, &r.a.q, nil, nil); err == nil {
 		r.f.put(r.a)
 	}
 }

@@ -35,6 +35,7 @@ func (t *try) enter() (out outcome, passed bool) {
 	}
 	t.branched, t.pinned = true, chain
 	t.branch.Begin(q.s, t.runner())
+	t.branch.Span = t.current()
 	err := chain.Enter(t.branch)
 	t.branch.Join()
 	if err != nil {

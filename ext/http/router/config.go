@@ -37,7 +37,7 @@ func New(p *routerv3.Router, c *extension.HTTP) (*Filter, error) {
 	}
 	f := &Filter{
 		slot: c.Slot, clusters: c.Clusters, runtime: c.Runtime, shed: c.Overload.Point(overload.FilterCheck),
-		suppress: p.GetSuppressEnvoyHeaders(), respectTimeout: p.GetRespectExpectedRqTimeout(),
+		suppress: p.GetSuppressEnvoyHeaders(), respectTimeout: p.GetRespectExpectedRqTimeout(), spawns: p.GetStartChildSpan(),
 		stats: stats.Register[Stats](c.Scope, len(c.Loops)),
 	}
 	if c.Own != nil {

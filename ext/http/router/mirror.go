@@ -3,16 +3,19 @@
 package router
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
 	"time"
 
+	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/trace"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/proxy/upstream/outlier"
@@ -33,6 +36,8 @@ type shadow struct {
 	timeout time.Duration
 	// protocol is the client's.
 	protocol streaminfo.Protocol
+	span     *trace.Span // nil: nothing is traced
+	status   int         // of the response; 0 if there is none
 }
 
 // mirror makes the copies that the route's policies ask for.
@@ -55,6 +60,13 @@ func (q *request) mirror() {
 		sh := &shadow{up: c.Worker(q.loop.ID()), timeout: q.limits.total, protocol: s.Info.Protocol}
 		s.Request.Header.CopyTo(&sh.header)
 		m.FinalizeRequest(&sh.header, &s.Info)
+		if s.Span != nil {
+			sh.span = new(trace.Span)
+			sh.span.Child(s.Span, "mirror")
+			sh.span.Sampled = sh.span.Sampled && !m.Untraced
+			sh.span.State = bytes.Clone(s.Span.State)
+			sh.span.Inject(&sh.header)
+		}
 		q.shadows = append(q.shadows, sh)
 	}
 }
@@ -105,6 +117,7 @@ func (sh *shadow) Run(t *engine.Task) {
 	}()
 	st := sh.up.Stats
 	host, _ := sh.up.Pick(&upstream.PickContext{Headers: &sh.header})
+	defer func() { sh.endSpan(host) }()
 	if host == nil {
 		st.CxNoneHealthy.Inc()
 		return
@@ -179,6 +192,18 @@ func (sh *shadow) blame(h *upstream.Host, err error) {
 	}
 }
 
+// endSpan ends the span of the copy.
+func (sh *shadow) endSpan(h *upstream.Host) {
+	if sh.span == nil {
+		return
+	}
+	var at address.Addr
+	if h != nil {
+		at = h.Address
+	}
+	sh.span.FinishCall(sh.up.Cluster().Name, at, sh.status, sh.status == 0 || sh.status >= http.StatusInternalServerError)
+}
+
 func (sh *shadow) exchange(c pool.Exchange, host *upstream.Host, req *stream.Message) error {
 	if err := c.Open(req, &codec.Request{}); err != nil {
 		return err
@@ -195,7 +220,8 @@ func (sh *shadow) exchange(c pool.Exchange, host *upstream.Host, req *stream.Mes
 	if err := codec.ReadFinal(c, &resp, &h); err != nil {
 		return err
 	}
-	sh.up.Stats.Response(c.Head().Status)
+	sh.status = c.Head().Status
+	sh.up.Stats.Response(sh.status)
 	host.Believe(sh.up.Loop(), c.Head().Status, &h, stream.IsGRPC(sh.header.Get(header.ContentType)))
 	for resp.Body != nil {
 		if _, err := resp.Body.Next(); err == io.EOF {

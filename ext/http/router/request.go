@@ -233,6 +233,7 @@ func (q *request) end() {
 	}
 	q.cast() // Of a request that failed before it could be sent.
 	q.settle()
+	q.endSpan(q.s.Info.Flags)
 	q.leave()
 	q.endBranch()
 	q.tried, q.cookies = q.tried[:0], q.cookies[:0]

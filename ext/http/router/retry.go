@@ -173,6 +173,7 @@ func (q *request) again(out *outcome) bool {
 	q.countRetried(q.try, out)
 	late := out.reset == resetTry
 	pause := q.pause(q.try, out)
+	q.endSpan(out.flags())
 	q.drain()
 	q.abandon()
 	if err := q.s.Task().Sleep(pause); err != nil {

@@ -35,6 +35,8 @@ type Filter struct {
 	// respectTimeout takes the expected time-out that a proxy in front has
 	// written.
 	respectTimeout bool
+	// spawns has every try have a span of its own.
+	spawns bool
 	// shed is how many requests are answered 503 instead of being sent on
 	// (http_downstream_filter_check).
 	shed    *overload.Level

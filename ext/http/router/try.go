@@ -11,6 +11,7 @@ import (
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/trace"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/outlier"
 	"weir.dev/weir/proxy/upstream/pool"
@@ -45,6 +46,10 @@ type try struct {
 	deferred bool        // whether it went well shows by the trailers
 	trailer  *header.Map // of the response, nil if it has none
 
+	span    trace.Span // of the try, if spanned
+	spanned bool
+	status  int // of the response; 0 if none has come
+
 	perTry   engine.Timer // per_try_timeout
 	duration engine.Timer // the stream's duration
 	silence  engine.Timer // per_try_idle_timeout
@@ -68,6 +73,7 @@ func (t *try) reset() {
 	t.host, t.reports, t.racer = nil, nil, racer{}
 	t.tunnel, t.passed, t.complete, t.cut = false, false, false, nil
 	t.deferred, t.trailer = false, nil
+	t.span.Reset()
 }
 
 func (t *try) releaseTimers() {
@@ -152,6 +158,7 @@ func (t *try) once() outcome {
 	if f := q.route.Forward; f.AutoHostRewrite && host.Hostname != "" {
 		q.route.RewriteHost(q.s.Request.Header, host.Hostname, !q.w.f.suppress)
 	}
+	t.trace()
 	if out, passed := t.enter(); !passed {
 		return out
 	}
@@ -171,6 +178,9 @@ func (t *try) once() outcome {
 	host.Local(q.up.Loop()).Stats.RqTotal.Inc()
 	host.Outlier.Outcome(q.up.Loop(), outlier.Connected, 0)
 	t.connected(fresh)
+	if len(q.hedge.racing) > 1 && !t.branched {
+		t.inject() // Another may have written its own into the same head.
+	}
 	if err := t.write(); err != nil {
 		return outcome{err: err, reset: t.resetBy(err)}
 	}
@@ -347,6 +357,7 @@ const maxInterim = 100
 
 func (t *try) received(status int) outcome {
 	q := t.q
+	t.status = status
 	q.s.Info.Timing.UpstreamFirstRx = max(q.loop.Now()-q.start, 1)
 	if t.reports != nil && t.reports.Report(t.host, &t.head) {
 		t.reports = nil // What the trailers may say is a second report.
@@ -448,7 +459,7 @@ func (t *try) abandon() {
 	t.leave()
 	t.endBranch()
 	t.stopLimits()
-	q.s.Info.Status, q.s.Info.StatusDetails = 0, ""
+	q.s.Info.Status, q.s.Info.StatusDetails, t.status = 0, "", 0
 	t.response, t.tunnel, t.cut, t.racer.blamed = stream.Message{}, false, nil, false
 	q.s.Tunnel = nil
 	q.replay.rewind()

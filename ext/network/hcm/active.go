@@ -15,6 +15,7 @@ import (
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/trace"
 )
 
 // active is a stream being served, with all the memory that takes: it belongs
@@ -53,6 +54,7 @@ type active struct {
 	lentKey   bool        // the request's sec-websocket-key is the proxy's
 	payload   stream.Body // what follows the head of a request that asks to leave HTTP
 	scratch   []byte
+	span      trace.Span
 }
 
 var (
@@ -286,6 +288,7 @@ func (a *active) finish() {
 	if i.Status > 0 && a.responded {
 		k.stats.count(i.Status)
 	}
+	a.endTrace()
 	a.log(accesslog.DownstreamEnd)
 }
 
@@ -296,12 +299,14 @@ func (a *active) Again(*stream.Stream) {
 	a.measure()
 	k.stats.RqTime.Record(uint64(a.Info.Duration.Milliseconds()))
 	k.stats.count(a.Info.Status)
+	a.endTrace()
 	a.log(accesslog.DownstreamEnd)
 	a.Renew()
 	a.begin()
 	a.idle.Stop()
 	a.total.Stop()
 	a.arm()
+	a.beginTrace()
 }
 
 // logProgress writes a record of a stream that goes on.

@@ -55,6 +55,12 @@ func server(t *testing.T, response []byte) string {
 	return ln.Addr().String()
 }
 
+const tracingCluster = "- {name: otel, type: STATIC, connect_timeout: 1s, load_assignment: {cluster_name: otel, endpoints: [{lb_endpoints: [{endpoint: {address: {{up}}}}]}]}}"
+
+func tracingTo(fields string) string {
+	return `tracing: {` + fields + `, provider: {name: otel, typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig, grpc_service: {envoy_grpc: {cluster_name: otel}}}}}`
+}
+
 // TestAllocations: a proxied request in steady state costs no allocation, from
 // the client's bytes to the access log. ALLOC_PROFILE names a file for a profile
 // of what does allocate; -memprofilerate 1 makes it exact.
@@ -78,6 +84,7 @@ func TestAllocations(t *testing.T) {
 		{"limits", proxytest.Edge{Manager: "stream_idle_timeout: 60s\nrequest_timeout: 60s\nrequest_headers_timeout: 60s\ncommon_http_protocol_options: {max_stream_duration: 60s}",
 			Routes: "- {match: {prefix: /}, route: {cluster: up, timeout: 30s, retry_policy: {retry_on: 5xx, per_try_timeout: 10s}}}"}, get("/"), 100, 0},
 		{"overload manager", proxytest.Edge{Bootstrap: managed()}, get("/"), 100, 0},
+		{"traced, not sampled", proxytest.Edge{Manager: tracingTo("random_sampling: {value: 0}, spawn_upstream_span: true"), Clusters: tracingCluster, AccessLog: "%TRACE_ID% %SPAN_ID%"}, get("/", "user-agent: x"), 100, 0},
 		{"local reply", proxytest.Edge{Routes: "- {match: {prefix: /}, direct_response: {status: 200, body: {inline_string: ok}}}"}, get("/"), 0, 2},
 		{"redirect", proxytest.Edge{Routes: "- {match: {prefix: /}, redirect: {path_redirect: /x}}"}, get("/"), 0, 3},
 	} {

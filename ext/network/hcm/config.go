@@ -79,7 +79,7 @@ func (b *builder) warn() func(path, reason string) {
 }
 
 func (b *builder) build() error {
-	for _, step := range []func() error{b.codec, b.times, b.addresses, b.paths, b.identity, b.upgradeTypes, b.replies, b.accessLogs, b.routes} {
+	for _, step := range []func() error{b.codec, b.times, b.addresses, b.paths, b.identity, b.upgradeTypes, b.replies, b.accessLogs, b.tracer, b.routes} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -237,11 +237,14 @@ func (b *builder) identity() error {
 	cfg.preserveID = p.GetPreserveExternalRequestId()
 	cfg.alwaysID = p.GetAlwaysSetRequestIdInResponse()
 	cfg.proxy100 = p.GetProxy_100Continue()
+	cfg.packReason, cfg.sampleByID = true, true
 	if r := p.GetRequestIdExtension(); r != nil {
 		var u uuidv3.UuidRequestIdConfig
 		if err := r.GetTypedConfig().UnmarshalTo(&u); err != nil {
 			return fmt.Errorf("request_id_extension: %s is not supported: use envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", r.GetTypedConfig().MessageName())
 		}
+		cfg.packReason = orBool(u.GetPackTraceReason(), true)
+		cfg.sampleByID = orBool(u.GetUseRequestIdForTraceSampling(), true)
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ import (
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
+	"weir.dev/weir/proxy/trace"
 )
 
 // Name is the filter's canonical name.
@@ -47,6 +48,7 @@ type Manager struct {
 	node    node
 	drain   func() bool // true once the whole listener drains
 	over    overloads
+	tracing *trace.Config // nil: nothing is traced
 }
 
 type node struct{ id, cluster string }
@@ -91,6 +93,8 @@ type config struct {
 	preserveID        bool
 	alwaysID          bool
 	proxy100          bool
+	packReason        bool // pack_trace_reason
+	sampleByID        bool // use_request_id_for_trace_sampling
 	normalizePath     bool
 	mergeSlashes      bool
 	escapedSlashes    escapedSlashes

@@ -35,6 +35,9 @@ func (a *active) finishHead() {
 			h.SetBytes(header.XRequestID, id)
 		}
 	}
+	if a.Span != nil {
+		a.Span.Respond(h)
+	}
 }
 
 func parseStatus(b []byte) int {

@@ -34,6 +34,7 @@ func (a *active) serve() ending {
 		ok = none.Answer(&a.Stream)
 	} else if a.prepare(hd) && a.admit(hd) {
 		a.arm()
+		a.beginTrace()
 		a.expect(hd)
 		if d := k.m.cfg.requestTimeout; d > 0 && a.Request.Body != nil && !a.upgrading {
 			a.request.Set(int64(d))

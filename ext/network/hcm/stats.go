@@ -55,6 +55,12 @@ type Stats struct {
 	RqWrongUpgrade stats.Counter   `stat:"downstream_rq_ws_on_non_ws_route"`
 	RqTooLarge     stats.Counter   `stat:"downstream_rq_too_large"`
 
+	TracedSampling    stats.Counter `stat:"tracing.random_sampling"`
+	TracedService     stats.Counter `stat:"tracing.service_forced"`
+	TracedClient      stats.Counter `stat:"tracing.client_enabled"`
+	TracedHealthCheck stats.Counter `stat:"tracing.health_check"`
+	NotTraceable      stats.Counter `stat:"tracing.not_traceable"`
+
 	UnderscoreDropped  stats.Counter `stat:"http1.dropped_headers_with_underscores"`
 	UnderscoreRejected stats.Counter `stat:"http1.requests_rejected_with_underscores_in_headers"`
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"weir.dev/weir/proxy/address"
 	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
@@ -60,6 +61,7 @@ func (k *Call) do(t *engine.Task, w *upstream.Worker) error {
 	}
 	began := t.Loop().Now()
 	err := k.tries(t, w)
+	k.endSpan(err)
 	took := time.Duration(t.Loop().Now() - began)
 	switch {
 	case err == nil:
@@ -72,6 +74,23 @@ func (k *Call) do(t *engine.Task, w *upstream.Worker) error {
 		return ErrTimeout // It is no interrupt of the stream's.
 	}
 	return err
+}
+
+// endSpan ends the span of the call.
+func (k *Call) endSpan(err error) {
+	if !k.spans {
+		return
+	}
+	k.spans = false
+	var at address.Addr
+	if k.host != nil {
+		at = k.host.Address
+	}
+	failed := err != nil || k.Status >= http.StatusInternalServerError
+	if !failed && stream.IsGRPC(k.Request.Get(header.ContentType)) {
+		failed = k.outcome() != nil
+	}
+	k.span.FinishCall(k.client.service.Cluster, at, k.Status, failed)
 }
 
 // late ends a call that takes too long. What has ended the stream goes first.

@@ -10,6 +10,7 @@ import (
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/trace"
 	"weir.dev/weir/proxy/upstream"
 )
 
@@ -52,14 +53,15 @@ func (s *Service) limit() int {
 
 // A Client makes calls to one service. It may be used from any goroutine.
 type Client struct {
-	service  *Service
-	clusters *upstream.Manager
-	free     sync.Pool // of *Call
+	operation string // of spans
+	service   *Service
+	clusters  *upstream.Manager
+	free      sync.Pool // of *Call
 }
 
 // NewClient returns a client of a service.
 func NewClient(s *Service, clusters *upstream.Manager) *Client {
-	return &Client{service: s, clusters: clusters}
+	return &Client{service: s, clusters: clusters, operation: "async " + s.Cluster + " egress"}
 }
 
 // Service returns where the calls go.
@@ -91,6 +93,8 @@ type Call struct {
 	task   *engine.Task // that the timer interrupts
 	expire func()
 	pick   upstream.PickContext
+	span   trace.Span // of the call, if spanned
+	spans  bool
 }
 
 // Begin readies a call of GET, POST and the like. What is appended to Body or added to
@@ -140,6 +144,17 @@ func (k *Call) Tell(info *streaminfo.Stream) {
 	k.client.service.Metadata.Apply(&k.Request, info)
 }
 
+// Trace has the call be part of the trace of a span, which is the stream's, or nil.
+func (k *Call) Trace(of *trace.Span) {
+	if of == nil {
+		return
+	}
+	k.spans = true
+	k.span.Reset()
+	k.span.Child(of, k.client.operation)
+	k.span.Inject(&k.Request)
+}
+
 // maxKept bounds the memory that is kept for the next call, in bytes, for each direction.
 const maxKept = 64 << 10
 
@@ -161,6 +176,6 @@ func (k *Call) End() {
 	k.pick = upstream.PickContext{Attempted: k.pick.Attempted[:0]}
 	k.secure = upstream.TransportOptions{VerifyNames: k.secure.VerifyNames[:0]}
 	c := k.client
-	k.client = nil
+	k.client, k.spans = nil, false
 	c.free.Put(k)
 }

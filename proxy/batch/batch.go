@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package otlp
+// Package batch sends records, such as those of a log or spans of traces, to a service of a
+// cluster, many at a time.
+//
+// Records are encoded where they are made; a batch is their bytes one after the other. An
+// [Exporter] collects them, and sends them when there are enough or after a while; what
+// does not fit is dropped and counted. It has no goroutine while there is nothing to send.
+package batch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -17,26 +24,45 @@ import (
 	"weir.dev/weir/proxy/upstream/call"
 )
 
-// Methods of the services of OTLP.
-const (
-	ExportLogs  = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
-	ExportSpans = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-)
-
 // Options are how an exporter sends.
 type Options struct {
-	// Service is where to; Method is that of gRPC, or "" for HTTP.
+	// Service is where to; Method is that of gRPC, or "" for HTTP: then Type is the
+	// content-type of a request.
 	Service *call.Service
 	Method  string
-	// Resource is encoded by [Resource].
-	Resource []byte
-	// A batch is sent when it has Size bytes (0: DefaultSize), or Interval after its first
-	// record (0: DefaultInterval).
+	Type    string
+	// Request appends the request that has the records of a batch.
+	Request func(dst, records []byte) []byte
+	// Rejected, if not nil, reads of the answer how many records the service did not take.
+	Rejected func(answer []byte) uint64
+	// A batch is sent when it has Size bytes (0: DefaultSize) or Count records (nil, or 0:
+	// any number), or Interval after its first record (0: DefaultInterval).
 	Size     int
+	Count    func() int
 	Interval time.Duration
-	// Written and Dropped count records.
-	Written, Dropped *stats.Counter
-	Log              *slog.Logger
+	// Waiting bounds how many records wait; 0: their bytes alone do.
+	Waiting int
+	// Stats are told of records; each may be nil.
+	Stats Stats
+	Log   *slog.Logger
+}
+
+// Stats are counters of an exporter. Each may be nil.
+type Stats struct {
+	// Written are records that were made, Sent those that the service has taken, Dropped
+	// those that it has not.
+	Written, Sent, Dropped *stats.Counter
+	// Timer are batches that were sent because their interval was over.
+	Timer *stats.Counter
+	// Reports are batches that the service has taken; Refused those that it has answered
+	// with an error; Failed those that it has not answered.
+	Reports, Refused, Failed *stats.Counter
+}
+
+func count(c *stats.Counter, n uint64) {
+	if c != nil && n > 0 {
+		c.Add(n)
+	}
 }
 
 // Defaults of Envoy's access loggers; Most bounds what waits to be sent, in bytes.
@@ -103,6 +129,7 @@ type Exporter struct {
 	count   uint64 // of records in pending
 	timer   *time.Timer
 	sending bool
+	full    bool // what is pending need not wait
 	spare   []byte
 }
 
@@ -126,24 +153,37 @@ func (s *Set) New(o Options) *Exporter {
 func (e *Exporter) Add(record []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.pending)+len(record) > Most {
-		e.o.Dropped.Inc()
+	if len(e.pending)+len(record) > Most || e.o.Waiting > 0 && e.count >= uint64(e.o.Waiting) {
+		count(e.o.Stats.Dropped, 1)
 		return
 	}
 	first := e.count == 0
 	if first && !e.sending {
 		if !e.set.hold(e) {
-			e.o.Dropped.Inc()
+			count(e.o.Stats.Dropped, 1)
 			return
 		}
 		e.timer = time.AfterFunc(e.o.Interval, e.flush)
 	}
 	e.pending = append(e.pending, record...)
 	e.count++
-	e.o.Written.Inc()
-	if len(e.pending) >= e.o.Size && !e.sending {
+	count(e.o.Stats.Written, 1)
+	if e.enough() && !e.sending {
+		e.full = true
 		e.timer.Reset(0)
 	}
+}
+
+// enough reports whether what is pending makes a batch.
+func (e *Exporter) enough() bool {
+	if len(e.pending) >= e.o.Size {
+		return true
+	}
+	if e.o.Count == nil {
+		return false
+	}
+	n := e.o.Count()
+	return n > 0 && e.count >= uint64(n)
 }
 
 // hold notes that an exporter has records; false means that the set is closed.
@@ -163,13 +203,14 @@ func (e *Exporter) hurry() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.count > 0 && !e.sending {
+		e.full = true
 		e.timer.Reset(0)
 	}
 }
 
 // drop gives up what is pending.
 func (e *Exporter) drop() {
-	e.o.Dropped.Add(e.count)
+	count(e.o.Stats.Dropped, e.count)
 	e.pending, e.count = e.pending[:0], 0
 }
 
@@ -180,21 +221,19 @@ func (e *Exporter) flush() {
 	if e.sending || e.count == 0 {
 		return
 	}
-	e.sending = true
+	if !e.full {
+		count(e.o.Stats.Timer, 1)
+	}
+	e.sending, e.full = true, false
 	for e.count > 0 && e.set.ctx.Err() == nil {
-		batch, count := e.pending, e.count
+		batch, records := e.pending, e.count
 		e.pending, e.count = e.spare[:0], 0
 		e.mu.Unlock()
-		refused, err := e.send(batch)
+		rejected, err := e.send(batch)
 		e.mu.Lock()
 		e.spare = batch
-		if err != nil {
-			e.o.Dropped.Add(count)
-			e.o.Log.Warn("records could not be sent to a collector", "cluster", e.o.Service.Cluster, "records", count, "reason", err)
-		} else {
-			e.o.Dropped.Add(min(refused, count))
-		}
-		if len(e.pending) < e.o.Size && !e.set.ends() {
+		e.told(records, rejected, err)
+		if !e.enough() && !e.set.ends() {
 			break
 		}
 	}
@@ -216,28 +255,60 @@ func (s *Set) release(e *Exporter) {
 	s.wg.Done()
 }
 
+// told counts what became of a batch.
+func (e *Exporter) told(records, rejected uint64, err error) {
+	st := &e.o.Stats
+	if err == nil {
+		rejected = min(rejected, records)
+		count(st.Sent, records-rejected)
+		count(st.Dropped, rejected)
+		count(st.Reports, 1)
+		return
+	}
+	count(st.Dropped, records)
+	if _, answered := errors.AsType[refusal](err); answered {
+		count(st.Refused, 1)
+	} else {
+		count(st.Failed, 1)
+	}
+	e.o.Log.Warn("records could not be sent to a collector", "cluster", e.o.Service.Cluster, "records", records, "reason", err)
+}
+
+// refusal is the status of an answer that is none of success.
+type refusal int
+
+// Error names the status.
+func (r refusal) Error() string { return fmt.Sprintf("the response has status %d", int(r)) }
+
 // send sends a batch, and returns how many of its records the service did not take.
-func (e *Exporter) send(batch []byte) (refused uint64, err error) {
+func (e *Exporter) send(batch []byte) (rejected uint64, err error) {
 	ctx, cancel := context.WithTimeout(e.set.ctx, e.o.Service.Timeout+time.Second)
 	defer cancel()
 	if e.o.Method != "" {
 		k := e.client.BeginUnary(e.o.Method)
 		defer k.End()
 		k.Tell(nil)
-		k.Body = request(k.Body, e.o.Resource, batch)
+		k.Body = e.o.Request(k.Body, batch)
 		answer, err := e.set.caller.Unary(ctx, k)
-		return rejected(answer), err
+		return e.rejected(answer), err
 	}
 	k := e.client.Begin(http.MethodPost, []byte(e.o.Service.Path))
 	defer k.End()
+	k.Request.Set(header.ContentType, e.o.Type)
 	k.Tell(nil)
-	k.Request.Set(header.ContentType, "application/x-protobuf")
-	k.Body = request(k.Room(), e.o.Resource, batch)
+	k.Body = e.o.Request(k.Room(), batch)
 	if err := e.set.caller.Do(ctx, k); err != nil {
 		return 0, err
 	}
 	if k.Status/100 != 2 {
-		return 0, fmt.Errorf("the response has status %d", k.Status)
+		return 0, refusal(k.Status)
 	}
-	return rejected(k.Content), nil
+	return e.rejected(k.Content), nil
+}
+
+func (e *Exporter) rejected(answer []byte) uint64 {
+	if e.o.Rejected == nil {
+		return 0
+	}
+	return e.o.Rejected(answer)
 }

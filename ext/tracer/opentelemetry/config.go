@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package opentelemetry
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
+	samplersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/samplers/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+
+	"weir.dev/weir/proxy/batch"
+	"weir.dev/weir/proxy/extension"
+	"weir.dev/weir/proxy/otlp"
+	"weir.dev/weir/proxy/trace"
+	"weir.dev/weir/proxy/upstream/call"
+	"weir.dev/weir/xds/ledger"
+)
+
+// Name is Envoy's name of the extension.
+const Name = "envoy.tracers.opentelemetry"
+
+//go:embed fields.txt
+var fields string
+
+var supported = ledger.MustParse(fields)
+
+// Extension describes the tracer.
+func Extension() extension.Tracer {
+	return extension.Tracer{
+		Name: Name, Config: &tracev3.OpenTelemetryConfig{},
+		New: func(cfg proto.Message, s *extension.Services) (trace.Tracer, error) {
+			return New(cfg.(*tracev3.OpenTelemetryConfig), s)
+		},
+	}
+}
+
+// Keys of the runtime that say when spans are sent.
+const (
+	minFlushSpans = "tracing.opentelemetry.min_flush_spans"
+	flushInterval = "tracing.opentelemetry.flush_interval_ms"
+)
+
+// defaultCache is max_cache_size by default.
+const defaultCache = 1024
+
+// New compiles a tracer.
+func New(m *tracev3.OpenTelemetryConfig, s *extension.Services) (*Tracer, error) {
+	if err := supported.Apply(m, "", s.Warn("OpenTelemetry tracer")); err != nil {
+		return nil, err
+	}
+	if err := m.ValidateAll(); err != nil {
+		return nil, err
+	}
+	t := &Tracer{}
+	var err error
+	if m.GetSampler() != nil {
+		if t.sampler, err = newSampler(m.GetSampler()); err != nil {
+			return nil, fmt.Errorf("sampler%w", err)
+		}
+	}
+	to, method, err := service(m, s)
+	if err != nil || to == nil {
+		return t, err
+	}
+	resource, err := resource(m)
+	if err != nil {
+		return nil, err
+	}
+	scope := "weir"
+	if v := m.GetSetInstrumentationScope(); v != nil && !v.GetValue() {
+		scope = ""
+	}
+	o := otlp.Export(to, method, otlp.Resource(resource), scope, "")
+	o.Waiting = defaultCache
+	if n := m.GetMaxCacheSize(); n.GetValue() > 0 {
+		o.Waiting = int(n.GetValue())
+	}
+	if rt := s.Runtime; rt != nil {
+		o.Count = func() int {
+			n, _ := rt.Int(minFlushSpans)
+			return int(n)
+		}
+		if ms, ok := rt.Int(flushInterval); ok && ms > 0 {
+			o.Interval = time.Duration(min(ms, int64(time.Hour/time.Millisecond))) * time.Millisecond
+		}
+	}
+	st := s.Stats.Scope("tracing.opentelemetry")
+	o.Stats = batch.Stats{Sent: st.Counter("spans_sent"), Dropped: st.Counter("spans_dropped"), Timer: st.Counter("timer_flushed")}
+	o.Log = s.Log("tracing")
+	if s.Exporters == nil {
+		return nil, errors.New("service: spans are not sent elsewhere from here: remove it")
+	}
+	t.exporter = s.Exporters.New(o)
+	return t, nil
+}
+
+// service is where the spans go; nil is nowhere.
+func service(m *tracev3.OpenTelemetryConfig, s *extension.Services) (*call.Service, string, error) {
+	switch {
+	case m.GetGrpcService() != nil && m.GetHttpService() != nil:
+		return nil, "", errors.New("http_service: grpc_service is set, too: set one")
+	case m.GetGrpcService() != nil:
+		out, err := call.Compile(m.GetGrpcService(), call.Context{Warn: s.Warn("OpenTelemetry tracer"), Hostname: s.Node.Hostname})
+		if err != nil {
+			return nil, "", fmt.Errorf("grpc_service.%w", err)
+		}
+		return out, otlp.ExportSpans, nil
+	case m.GetHttpService() != nil:
+		out, err := otlp.CompileHTTP(m.GetHttpService(), s.Node.Hostname)
+		if err != nil {
+			return nil, "", fmt.Errorf("http_service.%w", err)
+		}
+		return out, "", nil
+	}
+	return nil, "", nil
+}
+
+// resource is the attributes of the proxy.
+func resource(m *tracev3.OpenTelemetryConfig) ([]otlp.Pair, error) {
+	var out []otlp.Pair
+	if v := m.GetSetServiceNameResourceAttribute(); v == nil || v.GetValue() {
+		name := m.GetServiceName()
+		if name == "" {
+			name = "unknown_service:envoy" // As Envoy's, whose name others look for.
+		}
+		out = append(out, otlp.Pair{Key: "service.name", Value: otlp.Value{Of: name}})
+	}
+	if v := m.GetSetTelemetrySdkResourceAttributes(); v == nil || v.GetValue() {
+		for _, p := range [][2]string{{"telemetry.sdk.language", "go"}, {"telemetry.sdk.name", "weir"}} {
+			out = append(out, otlp.Pair{Key: p[0], Value: otlp.Value{Of: p[1]}})
+		}
+	}
+	found, err := otlp.Detect(m.GetResourceDetectors())
+	if err != nil {
+		return nil, fmt.Errorf("resource_detectors%w", err)
+	}
+	return append(out, found...), nil
+}
+
+func newSampler(e *corev3.TypedExtensionConfig) (sampler, error) {
+	if e.GetTypedConfig() == nil {
+		return nil, errors.New(".typed_config: is missing: configure always_on, trace_id_ratio_based or parent_based")
+	}
+	m, err := e.GetTypedConfig().UnmarshalNew()
+	if err != nil {
+		return nil, fmt.Errorf(".typed_config: %w", err)
+	}
+	switch x := m.(type) {
+	case *samplersv3.AlwaysOnSamplerConfig:
+		return always{}, nil
+	case *samplersv3.TraceIdRatioBasedSamplerConfig:
+		return newRatio(share(x.GetSamplingPercentage())), nil
+	case *samplersv3.ParentBasedSamplerConfig:
+		if x.GetWrappedSampler() == nil {
+			return nil, errors.New(".typed_config.wrapped_sampler: is missing: say who decides for a trace that begins here")
+		}
+		root, err := newSampler(x.GetWrappedSampler())
+		if err != nil {
+			return nil, fmt.Errorf(".typed_config.wrapped_sampler%w", err)
+		}
+		return parentBased{root}, nil
+	}
+	return nil, fmt.Errorf(".typed_config: the sampler %s is not supported: use always_on, trace_id_ratio_based or parent_based", e.GetTypedConfig().MessageName())
+}
+
+// share is a fraction between 0 and 1; none is all, as Envoy has it.
+func share(p *typev3.FractionalPercent) float64 {
+	if p == nil {
+		return 1
+	}
+	of := map[typev3.FractionalPercent_DenominatorType]float64{
+		typev3.FractionalPercent_HUNDRED: 100, typev3.FractionalPercent_TEN_THOUSAND: 10_000, typev3.FractionalPercent_MILLION: 1_000_000,
+	}[p.GetDenominator()]
+	if of == 0 {
+		of = 100
+	}
+	return float64(p.GetNumerator()) / of
+}
