@@ -74,6 +74,12 @@ spec: {selector: {app: app}, ports: [{port: 80, targetPort: 3000}]}
 
 	// A Service that somebody removes comes back, and everything goes with the Gateway.
 	c.Delete(t, `{apiVersion: v1, kind: Service, metadata: {name: edge-weir, namespace: default}}`)
+	c.Until(t, "the Gateway to have another address", func(context.Context) error {
+		if now := programmed(t, c); now == address { // The status is still that of before.
+			return fmt.Errorf("it is at %s", now)
+		}
+		return nil
+	})
 	answers(t, c, "http://"+programmed(t, c)+"/app", 200)
 	c.Delete(t, `{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: edge, namespace: default}}`)
 	for _, kind := range []string{"apps/v1, kind: Deployment", "v1, kind: Service", "v1, kind: ConfigMap", "v1, kind: ServiceAccount"} {

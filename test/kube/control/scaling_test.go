@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"weir.dev/weir/test/kube/kubetest"
+)
+
+// TestScaling asks for an autoscaler and a disruption budget, as the apiserver takes them, and for other ones, and for
+// none. The number of proxies that an autoscaler has chosen is left alone.
+func TestScaling(t *testing.T) {
+	c := kubetest.Start(t, kubetest.Options{Channel: "experimental"})
+	c.Install(t)
+	parameters := func(spec string) {
+		t.Helper()
+		c.Apply(t, fmt.Sprintf("{apiVersion: weir.dev/v1alpha1, kind: GatewayParameters, metadata: {name: three, namespace: default}, spec: %s}", spec))
+	}
+	c.Apply(t, objects)
+	c.Apply(t, gatewayOf(80))
+	const (
+		deployment = `{apiVersion: apps/v1, kind: Deployment, metadata: {name: edge-weir, namespace: default}}`
+		scaler     = `{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: edge-weir, namespace: default}}`
+		budget     = `{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: edge-weir, namespace: default}}`
+	)
+	number := func(object string, want int64, path ...string) {
+		t.Helper()
+		c.Until(t, fmt.Sprint(path, " to be ", want), func(ctx context.Context) error {
+			o, err := c.Cluster.Get(ctx, object)
+			if err != nil {
+				return err
+			}
+			if got, _, _ := unstructured.NestedInt64(o.Object, path...); got != want {
+				return fmt.Errorf("it is %d", got)
+			}
+			return nil
+		})
+	}
+	number(deployment, 3, "spec", "replicas")
+	parameters(`{autoscaling: {minReplicas: 2, maxReplicas: 4}, disruptionBudget: {maxUnavailable: 1}}`)
+	number(scaler, 2, "spec", "minReplicas")
+	number(scaler, 4, "spec", "maxReplicas")
+	number(budget, 1, "spec", "maxUnavailable")
+	if err := c.Patch(t.Context(), deployment, []byte(`{"spec": {"replicas": 2}}`)); err != nil { // As an autoscaler does.
+		t.Fatal(err)
+	}
+	parameters(`{autoscaling: {minReplicas: 1, maxReplicas: 5}, disruptionBudget: {maxUnavailable: 2}}`)
+	number(scaler, 5, "spec", "maxReplicas")
+	number(budget, 2, "spec", "maxUnavailable")
+	number(deployment, 2, "spec", "replicas")
+	parameters(`{replicas: 1}`)
+	absent(t, c, scaler)
+	absent(t, c, budget)
+	number(deployment, 1, "spec", "replicas")
+}
