@@ -26,6 +26,7 @@ import (
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/policy/backendtls"
 	"weir.dev/weir/control/policy/envoygateway"
+	"weir.dev/weir/control/policy/xtraffic"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/memo"
@@ -71,11 +72,12 @@ type Translator struct {
 // NewTranslator returns a Translator with an empty View.
 func NewTranslator(o Options) *Translator {
 	policies := backendtls.New()
-	backends := backend.New(backend.Options{ExternalName: o.ExternalName, TLS: policies})
-	ds := newDialects(o, backends, policies)
+	traffic := xtraffic.New()
+	backends := backend.New(backend.Options{ExternalName: o.ExternalName, TLS: policies, Traffic: traffic})
+	ds := newDialects(o, backends, policies, traffic)
 	t := &Translator{
 		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends), planner: infra.NewPlanner(ds),
-		view: source.NewView(append(ds.indexes(), policies.Index(), backends.Index())...),
+		view: source.NewView(append(ds.indexes(), policies.Index(), traffic.Index(), backends.Index())...),
 		all:  memo.NewFunc(func(c *memo.Ctx, _ struct{}) []source.Name { return ds.Gateways(c) }, slices.Equal[[]source.Name]),
 	}
 	t.db.Change(t.view)

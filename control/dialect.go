@@ -14,6 +14,7 @@ import (
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/backendtls"
 	"weir.dev/weir/control/policy/envoygateway"
+	"weir.dev/weir/control/policy/xtraffic"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/memo"
@@ -53,11 +54,11 @@ func attached(e *envoygateway.Policies) *attach.Policies {
 // serve the same port of one proxy: see docs/guide/dialects.md.
 type dialects []Dialect
 
-func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies) dialects {
+func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies, traffic *xtraffic.Policies) dialects {
 	own := istio.New(istio.Options{Backends: b})
 	e := envoygateway.New(envoygateway.Options{Backends: b, Limits: o.Limits, Proxy: o.Proxy})
 	return dialects{
-		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Policies: attached(e), Proxies: e, Provisions: o.Provision}),
+		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Traffic: traffic, Policies: attached(e), Proxies: e, Provisions: o.Provision}),
 		emissary.New(emissary.Options{IDs: o.AmbassadorIDs, Backends: b}),
 		own,
 		ingress.New(ingress.Options{Backends: b, Istio: func(c *memo.Ctx, to ingress.To) ([]*graph.Route, *graph.Problem) {

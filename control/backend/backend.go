@@ -8,6 +8,7 @@ package backend
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -22,6 +23,7 @@ import (
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/backendtls"
+	"weir.dev/weir/control/policy/xtraffic"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
@@ -33,6 +35,8 @@ type Options struct {
 	ExternalName bool
 	// TLS has the policies by which backends are spoken to in TLS.
 	TLS *backendtls.Policies
+	// Traffic has the policies of how many retries backends get; nil is none.
+	Traffic *xtraffic.Policies
 }
 
 // Backends resolves references in a View.
@@ -42,6 +46,8 @@ type Backends struct {
 	port      *memo.Func[portID, port]
 	cluster   *memo.Func[graph.ClusterID, *clusterv3.Cluster]
 	endpoints *memo.Func[endpointsID, *endpointv3.ClusterLoadAssignment]
+	own       *memo.Func[source.Key, *own]
+	dynamic   *memo.Func[struct{}, bool]
 }
 
 // portID is a port of a backend.
@@ -74,7 +80,6 @@ type port struct {
 	protocol corev1.Protocol
 	app      string // what is spoken, as appProtocol says
 	external string // host name of an ExternalName Service
-	fqdn     bool   // the endpoints are host names
 	refused  string // why the backend as a whole cannot be used
 }
 
@@ -84,6 +89,8 @@ func New(o Options) *Backends {
 	b.port = memo.NewFunc(b.readPort, memo.Equal[port])
 	b.cluster = memo.NewFunc(b.makeCluster, sameMessage[*clusterv3.Cluster])
 	b.endpoints = memo.NewFunc(b.readEndpoints, sameMessage[*endpointv3.ClusterLoadAssignment])
+	b.own = memo.NewFunc(b.readOwn, func(x, y *own) bool { return reflect.DeepEqual(x, y) })
+	b.dynamic = memo.NewFunc(b.readDynamic, memo.Equal[bool])
 	return b
 }
 
@@ -115,6 +122,17 @@ type Ref struct {
 	UDP bool
 	// OwnTLS tells that the reference says itself whether TLS is spoken.
 	OwnTLS bool
+	// Resolves tells that the hosts of requests are looked up there: see AnyDynamic.
+	Resolves bool
+}
+
+// HTTP reports whether what is forwarded is HTTP.
+func (r Ref) HTTP() bool {
+	switch r.From {
+	case source.TCPRoute, source.TLSRoute, source.UDPRoute:
+		return false
+	}
+	return r.Mode != graph.Bytes
 }
 
 // Named returns the cluster of a host that is looked up by its name, or is an address.
@@ -145,7 +163,7 @@ func (b *Backends) Resolve(c *memo.Ctx, r Ref) (graph.ClusterID, *graph.Problem)
 		return graph.ClusterID{}, &graph.Problem{Reason: string(reason), Message: fmt.Sprintf(format, args...)}
 	}
 	switch key.Kind {
-	case source.Service, source.ServiceImport, source.Backend, source.EnvoyBackend, source.Function:
+	case source.Service, source.ServiceImport, source.Backend, source.EnvoyBackend, source.XBackend, source.Function:
 	default:
 		return bad(gwapiv1.RouteReasonInvalidKind, "a %s cannot be a backend: refer to a Service, a %s, a %s or a %s", key.Kind, source.ServiceImport, source.Backend, source.Function)
 	}
@@ -173,46 +191,37 @@ func (b *Backends) Resolve(c *memo.Ctx, r Ref) (graph.ClusterID, *graph.Problem)
 	case r.UDP != (p.protocol == corev1.ProtocolUDP) && p.protocol != "":
 		return bad(gwapiv1.RouteReasonUnsupportedProtocol, "port %d of %s is of protocol %s, which a %s cannot forward to", id.port, key, p.protocol, r.From.Kind)
 	}
-	if r.Mode != graph.Bytes && !r.UDP && !r.OwnTLS {
-		if problem := b.checkTLS(c, key, p); problem != nil {
+	out := graph.ClusterID{Backend: key, Port: id.port, Mode: b.mode(c, key, p, r.Mode)}
+	if o := b.ownOf(c, key); o != nil {
+		if problem := o.whyNot(r, key); problem != nil {
 			return graph.ClusterID{}, problem
 		}
 	}
-	return graph.ClusterID{Backend: key, Port: id.port, Mode: b.mode(c, key, p, r.Mode)}, nil
-}
-
-// checkTLS finds backends that speak TLS with nobody to say whom to trust, and those
-// whose policy is not valid.
-func (b *Backends) checkTLS(c *memo.Ctx, key source.Key, p port) *graph.Problem {
-	policy := b.opts.TLS.For(c, key, p.name)
-	if policy == nil {
-		if app := strings.ToLower(p.app); app == "https" || app == "kubernetes.io/wss" || app == "tls" {
-			return &graph.Problem{
-				Reason:  string(gwapiv1.RouteReasonUnsupportedProtocol),
-				Message: fmt.Sprintf("the port of %s speaks TLS (appProtocol %s), but no BackendTLSPolicy says whom to trust: make one for it", key, p.app),
-			}
+	if r.Mode != graph.Bytes && !r.UDP && !r.OwnTLS {
+		tls, problem := b.tlsOf(c, key, p)
+		if problem != nil {
+			return graph.ClusterID{}, problem
 		}
-		return nil
+		if tls != nil {
+			out.Certificate = tls.Certificate
+		}
 	}
-	if policy.Valid {
-		return nil
-	}
-	return &graph.Problem{
-		Reason:  string(gwapiv1.RouteReasonUnsupportedValue),
-		Message: fmt.Sprintf("BackendTLSPolicy %s of %s trusts nobody that can be found, so it is not spoken to: see its status", policy.Name, key),
-	}
+	return out, nil
 }
 
 // mode returns asked, or HTTP if the port is spoken to the same way then.
 func (b *Backends) mode(c *memo.Ctx, key source.Key, p port, asked graph.Mode) graph.Mode {
 	switch {
-	case asked == graph.GRPC && http2(p.app), asked == graph.Bytes && b.opts.TLS.For(c, key, p.name) == nil && !http2(p.app):
+	case asked == graph.GRPC && http2(p.app), asked == graph.Bytes && !b.secure(c, key, p) && !http2(p.app):
 		return graph.HTTP
 	}
 	return asked
 }
 
-func http2(app string) bool { return app == "kubernetes.io/h2c" || strings.EqualFold(app, "grpc") }
+// appH2C is the appProtocol of HTTP/2.
+const appH2C = "kubernetes.io/h2c"
+
+func http2(app string) bool { return app == appH2C || strings.EqualFold(app, "grpc") }
 
 // TLS reports whether a cluster is spoken to in TLS, so that a certificate of the
 // gateway's own makes a difference.
@@ -220,7 +229,15 @@ func (b *Backends) TLS(c *memo.Ctx, id graph.ClusterID) bool {
 	if id.Backend.Kind == source.Function {
 		return b.functionTLS(c, id)
 	}
-	return id.Mode != graph.Bytes && b.opts.TLS.For(c, id.Backend, b.port.Get(c, portID{id.Backend, id.Port}).name) != nil
+	return id.Mode != graph.Bytes && b.secure(c, id.Backend, b.port.Get(c, portID{id.Backend, id.Port}))
+}
+
+// secure reports whether a backend is spoken to in TLS.
+func (b *Backends) secure(c *memo.Ctx, key source.Key, p port) bool {
+	if o := b.ownOf(c, key); o != nil && o.tls != nil {
+		return true
+	}
+	return b.opts.TLS.For(c, key, p.name) != nil
 }
 
 // Cluster returns the cluster called id, or nil if there is nothing for it any more.
@@ -236,36 +253,64 @@ func (b *Backends) Endpoints(c *memo.Ctx, id graph.ClusterID) (string, *endpoint
 }
 
 func (b *Backends) makeCluster(c *memo.Ctx, id graph.ClusterID) *clusterv3.Cluster {
-	if id.Backend.Kind == source.Function {
+	switch id.Backend.Kind {
+	case source.Function:
 		return b.makeFunction(c, id)
+	case source.Failover:
+		return build.Failover(id.Name(), failoverMembers(id))
 	}
 	pid := portID{id.Backend, id.Port}
 	p := b.port.Get(c, pid)
 	if !p.has {
 		return nil
 	}
-	var out *clusterv3.Cluster
-	switch {
-	case p.external != "":
-		hosts := build.Endpoints(id.Name(), []build.Endpoint{{Address: build.Address(p.external, id.Port, false)}})
-		out = build.NamedHosts(id.Name(), hosts)
-	case p.fqdn:
-		o, _ := own(c, id.Backend)
-		out = build.NamedHosts(id.Name(), build.Endpoints(id.Name(), ownEndpoints(o)))
-	default:
-		out = build.Cluster(id.Name(), endpointsOf(id).Name())
+	out := b.bareCluster(c, id, p)
+	if policy := b.traffic(c, id.Backend); policy != nil && policy.Budget != nil {
+		policy.Budget.On(out)
 	}
 	two := http2(p.app) || id.Mode == graph.GRPC
-	if two && id.Mode != graph.Bytes {
-		build.HTTP2(out)
+	if id.Mode == graph.Bytes {
+		return out
 	}
-	if policy := b.opts.TLS.For(c, id.Backend, p.name); policy != nil && id.Mode != graph.Bytes {
-		tls := policy.TLS
+	tls, _ := b.tlsOf(c, id.Backend, p)
+	protocol := protocolOf(tls, two)
+	protocol.On(out)
+	if tls != nil {
 		tls.Certificate = id.Certificate
-		if two {
-			tls.Protocols = []string{"h2"}
+		if protocol.Two {
+			tls.Protocols = []string{protocolH2}
 		}
 		out.TransportSocket = tls.TransportSocket()
 	}
 	return out
+}
+
+func (b *Backends) traffic(c *memo.Ctx, key source.Key) *xtraffic.Policy {
+	if b.opts.Traffic == nil {
+		return nil
+	}
+	return b.opts.Traffic.For(c, key)
+}
+
+// Session returns how clients of a backend stay at one of its endpoints, or nil.
+func (b *Backends) Session(c *memo.Ctx, id graph.ClusterID) *gwapiv1.SessionPersistence {
+	if policy := b.traffic(c, id.Backend); policy != nil {
+		return policy.Session
+	}
+	return nil
+}
+
+// bareCluster returns a cluster with its hosts, or with where they are found.
+func (b *Backends) bareCluster(c *memo.Ctx, id graph.ClusterID, p port) *clusterv3.Cluster {
+	o := b.ownOf(c, id.Backend)
+	switch {
+	case p.external != "":
+		hosts := build.Endpoints(id.Name(), []build.Endpoint{{Address: build.Address(p.external, id.Port, false)}})
+		return build.NamedHosts(id.Name(), hosts)
+	case o != nil && o.dynamic:
+		return build.DynamicHosts(id.Name())
+	case o != nil && o.names:
+		return build.NamedHosts(id.Name(), build.Endpoints(id.Name(), o.endpoints))
+	}
+	return build.Cluster(id.Name(), endpointsOf(id).Name())
 }

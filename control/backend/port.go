@@ -3,7 +3,6 @@
 package backend
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -37,16 +36,12 @@ func (b *Backends) readPort(c *memo.Ctx, id portID) port {
 			}
 		}
 		return port{found: true}
-	case source.Backend, source.EnvoyBackend:
-		o, refused := own(c, id.of)
+	case source.Backend, source.EnvoyBackend, source.XBackend:
+		o := b.own.Get(c, id.of)
 		if o == nil {
 			return port{}
 		}
-		out := backendPort(o)
-		if refused != "" {
-			out.refused = refused
-		}
-		return out
+		return port{found: true, has: true, app: o.app}
 	case source.Hostname:
 		return port{found: true, has: true, external: id.of.Name.Name}
 	}
@@ -87,50 +82,20 @@ func text(p *string) string {
 	return *p
 }
 
-func backendPort(o *v1alpha1.Backend) port {
-	out := port{found: true, has: true, app: text(o.Spec.AppProtocol)}
-	names := 0
-	for i, e := range o.Spec.Endpoints {
-		n := 0
-		for _, set := range []bool{e.FQDN != nil, e.IP != nil, e.Unix != nil} {
-			if set {
-				n++
-			}
-		}
-		if n != 1 {
-			out.refused = fmt.Sprintf("has in spec.endpoints[%d] not exactly one of fqdn, ip and unix", i)
-		}
-		if e.IP != nil {
-			if _, err := netip.ParseAddr(e.IP.Address); err != nil {
-				out.refused = fmt.Sprintf("has in spec.endpoints[%d].ip.address %q, which is not an IP address", i, e.IP.Address)
-			}
-		}
-		if e.FQDN != nil {
-			names++
-		}
-	}
-	switch {
-	case len(o.Spec.Endpoints) == 0:
-		out.refused = "has no endpoints"
-	case names > 0 && names < len(o.Spec.Endpoints):
-		out.refused = "has both host names and addresses as endpoints: make two Backends of it"
-	}
-	out.fqdn = names > 0
-	return out
-}
-
 // readEndpoints finds the endpoints of a port; nil if its cluster has them itself.
 func (b *Backends) readEndpoints(c *memo.Ctx, id endpointsID) *endpointv3.ClusterLoadAssignment {
 	if id.of.Kind == source.Function {
 		return b.functionEndpoints(c, id)
 	}
 	p := b.port.Get(c, id.portID)
-	switch {
-	case !p.has || p.fqdn || p.external != "":
+	if !p.has || p.external != "" {
 		return nil
-	case isBackend(id.of.Kind):
-		o, _ := own(c, id.of)
-		return build.Endpoints(id.Name(), ownEndpoints(o))
+	}
+	if o := b.ownOf(c, id.of); o != nil {
+		if o.names || o.dynamic {
+			return nil
+		}
+		return build.Endpoints(id.Name(), o.endpoints)
 	}
 	label := discoveryv1.LabelServiceName
 	if id.of.Kind == source.ServiceImport {
@@ -138,27 +103,6 @@ func (b *Backends) readEndpoints(c *memo.Ctx, id endpointsID) *endpointv3.Cluste
 	}
 	list := source.Find[*discoveryv1.EndpointSlice](c, b.slices, id.of.Name)
 	return build.Endpoints(id.Name(), fromSlices(list, label, id.of.Name.Name, p, within(c, id.subset)))
-}
-
-// ownEndpoints are those that a Backend lists.
-func ownEndpoints(o *v1alpha1.Backend) []build.Endpoint {
-	var out []build.Endpoint
-	if o == nil {
-		return nil
-	}
-	for _, e := range o.Spec.Endpoints {
-		at := build.Endpoint{Zone: text(e.Zone)}
-		switch {
-		case e.FQDN != nil:
-			at.Address = build.Address(e.FQDN.Hostname, e.FQDN.Port, false)
-		case e.IP != nil:
-			at.Address = build.Address(e.IP.Address, e.IP.Port, false)
-		default:
-			at.Address = build.Pipe(e.Unix.Path)
-		}
-		out = append(out, at)
-	}
-	return out
 }
 
 // fromSlices returns the endpoints of a Service's port: those that are ready or, if

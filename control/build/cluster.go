@@ -9,7 +9,12 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	dfpclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
+	dfpcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
+	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -51,26 +56,78 @@ func bare(name string) *clusterv3.Cluster {
 	}
 }
 
+// DynamicHosts returns a cluster whose hosts are those that requests name, once the
+// filter DynamicForwardProxy has found them.
+func DynamicHosts(name string) *clusterv3.Cluster {
+	return provided(name, "envoy.clusters.dynamic_forward_proxy", &dfpclusterv3.ClusterConfig{
+		ClusterImplementationSpecifier: &dfpclusterv3.ClusterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache()},
+		AllowInsecureClusterOptions:    true, // Whose names TLS asks for is the Backend's to say.
+	})
+}
+
+// DynamicFilter looks up the hosts of DynamicHosts.
+func DynamicFilter() *dfpv3.FilterConfig {
+	return &dfpv3.FilterConfig{ImplementationSpecifier: &dfpv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache()}}
+}
+
+// dnsCache is the one that filters and clusters share: by its name, and they have to
+// say the same of it.
+func dnsCache() *dfpcommonv3.DnsCacheConfig { return &dfpcommonv3.DnsCacheConfig{Name: "weir"} }
+
+// Failover returns a cluster that is the first of others that has a healthy host.
+func Failover(name string, clusters []string) *clusterv3.Cluster {
+	return provided(name, "envoy.clusters.aggregate", &aggregatev3.ClusterConfig{Clusters: clusters})
+}
+
+// provided returns a cluster of an extension that chooses hosts itself.
+func provided(name, extension string, config proto.Message) *clusterv3.Cluster {
+	c := bare(name)
+	c.LbPolicy = clusterv3.Cluster_CLUSTER_PROVIDED
+	c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{Name: extension, TypedConfig: Any(config)}}
+	return c
+}
+
 // HTTPOptions is where a cluster's version of HTTP is said.
 const HTTPOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 // HTTP2 has a cluster spoken to in HTTP/2.
-func HTTP2(c *clusterv3.Cluster) {
-	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{HTTPOptions: Any(&httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
-				},
-			},
-		},
-	})}
+func HTTP2(c *clusterv3.Cluster) { Protocol{Two: true}.On(c) }
+
+// A Protocol is how a cluster is spoken to in HTTP. The zero Protocol is HTTP/1.1.
+type Protocol struct {
+	// Two is HTTP/2. Negotiated is it or HTTP/1.1, as the host chooses by ALPN.
+	Two, Negotiated bool
+	// RequestNames has TLS ask for the host that a request is for, and Verify it.
+	RequestNames, Verify bool
+}
+
+// On sets how a cluster is spoken to.
+func (p Protocol) On(c *clusterv3.Cluster) {
+	out := &httpv3.HttpProtocolOptions{}
+	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{}
+	out.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
+	switch {
+	case p.Negotiated:
+		out.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{}}
+	case p.Two:
+		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{}}
+	case p == Protocol{}:
+		return
+	default:
+		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}}
+	}
+	if p.RequestNames {
+		out.UpstreamHttpProtocolOptions = &corev3.UpstreamHttpProtocolOptions{AutoSni: true, AutoSanValidation: p.Verify}
+	}
+	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{HTTPOptions: Any(out)}
 }
 
 // An Endpoint is one address of a cluster.
 type Endpoint struct {
 	Address *corev3.Address
 	Zone    string
+	// Hostname is what the endpoint is called, where its address is not enough.
+	Hostname string
 }
 
 // ByWeight has a cluster spread over its localities by their weights.
@@ -97,7 +154,7 @@ func Endpoints(name string, endpoints []Endpoint) *endpointv3.ClusterLoadAssignm
 			out.Endpoints = append(out.Endpoints, z)
 		}
 		z.LbEndpoints = append(z.LbEndpoints, &endpointv3.LbEndpoint{
-			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: e.Address}},
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: e.Address, Hostname: e.Hostname}},
 		})
 	}
 	return out

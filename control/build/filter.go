@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	statefulsessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
 	cookiev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/cookie/v3"
 	headerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/header/v3"
@@ -32,7 +33,9 @@ const (
 	GRPCStats       = "envoy.filters.http.grpc_stats"
 	Buffer          = "envoy.filters.http.buffer"
 	StatefulSession = "envoy.filters.http.stateful_session"
-	Router          = "envoy.filters.http.router"
+	// DynamicForwardProxy looks up the hosts that requests name.
+	DynamicForwardProxy = "envoy.filters.http.dynamic_forward_proxy"
+	Router              = "envoy.filters.http.router"
 )
 
 // Instance is the name of a filter at another's place in the chain, beside it: for what
@@ -48,6 +51,19 @@ const (
 	HTTPManager     = "envoy.filters.network.http_connection_manager"
 	TCPProxying     = "envoy.filters.network.tcp_proxy"
 )
+
+// Dynamic has a route's hosts looked up: those that requests name, or as the route
+// rewrites it to a text, or to a header.
+func Dynamic(host, fromHeader string) *anypb.Any {
+	out := &dfpv3.PerRouteConfig{}
+	switch {
+	case host != "":
+		out.HostRewriteSpecifier = &dfpv3.PerRouteConfig_HostRewriteLiteral{HostRewriteLiteral: host}
+	case fromHeader != "":
+		out.HostRewriteSpecifier = &dfpv3.PerRouteConfig_HostRewriteHeader{HostRewriteHeader: fromHeader}
+	}
+	return Any(out)
+}
 
 // CookieSession keeps a client at one host by a cookie. A lifetime of 0 is that of
 // the browser's session.

@@ -73,10 +73,33 @@ type UpstreamTLS struct {
 	Certificate string
 	// Protocols are offered by ALPN.
 	Protocols []string
+	// SkipVerify takes any certificate.
+	SkipVerify bool
+	// HostNames asks for the name of the host that is connected to, and verifies it,
+	// where there is no ServerName. Without both, the name is left to the cluster.
+	HostNames bool
+	// Versions, Ciphers and Curves that may be used; nothing is what the proxy takes by
+	// itself.
+	MinVersion, MaxVersion tlsv3.TlsParameters_TlsProtocol
+	Ciphers, Curves        []string
 }
 
-// TransportSocket returns the socket that speaks TLS.
-func (u UpstreamTLS) TransportSocket() *corev3.TransportSocket {
+// parameters returns what may be negotiated; nil is anything.
+func (u UpstreamTLS) parameters() *tlsv3.TlsParameters {
+	out := &tlsv3.TlsParameters{
+		TlsMinimumProtocolVersion: u.MinVersion, TlsMaximumProtocolVersion: u.MaxVersion, CipherSuites: u.Ciphers, EcdhCurves: u.Curves,
+	}
+	if proto.Size(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// validation says whom to trust; nil is everybody.
+func (u UpstreamTLS) validation() *tlsv3.CertificateValidationContext {
+	if u.SkipVerify {
+		return nil
+	}
 	validation := &tlsv3.CertificateValidationContext{}
 	if u.CA != "" {
 		validation.TrustedCa = inline(u.CA)
@@ -84,7 +107,7 @@ func (u UpstreamTLS) TransportSocket() *corev3.TransportSocket {
 		validation.SystemRootCerts = &tlsv3.CertificateValidationContext_SystemRootCerts{}
 	}
 	hosts := u.Hostnames
-	if len(hosts)+len(u.URIs) == 0 {
+	if len(hosts)+len(u.URIs) == 0 && u.ServerName != "" {
 		hosts = []string{u.ServerName}
 	}
 	match := func(kind tlsv3.SubjectAltNameMatcher_SanType, names []string) {
@@ -96,12 +119,18 @@ func (u UpstreamTLS) TransportSocket() *corev3.TransportSocket {
 	}
 	match(tlsv3.SubjectAltNameMatcher_DNS, hosts)
 	match(tlsv3.SubjectAltNameMatcher_URI, u.URIs)
+	return validation
+}
+
+// TransportSocket returns the socket that speaks TLS.
+func (u UpstreamTLS) TransportSocket() *corev3.TransportSocket {
 	context := &tlsv3.UpstreamTlsContext{
-		Sni: u.ServerName,
-		CommonTlsContext: &tlsv3.CommonTlsContext{
-			AlpnProtocols:         u.Protocols,
-			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: validation},
-		},
+		Sni: u.ServerName, AutoHostSni: u.HostNames && u.ServerName == "",
+		CommonTlsContext: &tlsv3.CommonTlsContext{AlpnProtocols: u.Protocols, TlsParams: u.parameters()},
+	}
+	if v := u.validation(); v != nil {
+		context.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
+		context.AutoSniSanValidation = context.AutoHostSni
 	}
 	if u.Certificate != "" {
 		context.CommonTlsContext.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{SecretConfig(u.Certificate)}

@@ -53,6 +53,8 @@ func httpFilters() []httpFilter {
 		{name: build.Buffer},
 		// After all that may refuse a request.
 		{name: build.StatefulSession, always: &statefulsessionv3.StatefulSession{}},
+		// Nobody has names looked up who is not let in.
+		{name: build.DynamicForwardProxy},
 		// It ends the chain.
 		{name: build.Router, always: &routerv3.Router{}},
 	}

@@ -26,6 +26,7 @@ var (
 	UDPRoute              = Kind{gwapiv1.GroupName, "UDPRoute"}
 	BackendTLSPolicy      = Kind{gwapiv1.GroupName, "BackendTLSPolicy"}
 	ReferenceGrant        = Kind{gwapiv1.GroupName, "ReferenceGrant"}
+	XBackend              = Kind{experimental, "XBackend"}
 	XBackendTrafficPolicy = Kind{experimental, "XBackendTrafficPolicy"}
 	Service               = Kind{"", "Service"}
 	Secret                = Kind{"", "Secret"}
@@ -42,6 +43,10 @@ var (
 
 // Hostname is the kind of a backend that is a host name, or an address, and no object.
 var Hostname = Kind{"weir.dev", "Hostname"}
+
+// Failover is the kind of clusters that are no object, but the first of several that has
+// a healthy host.
+var Failover = Kind{"weir.dev", "Failover"}
 
 const experimental = gwxv1alpha1.GroupName
 
@@ -97,6 +102,9 @@ func Types() []Type {
 	sets := gw("ListenerSet", "listenersets", func() Object { return &gwapiv1.ListenerSet{} })
 	sets.Former = []Former{{Kind{experimental, "XListenerSet"}, []string{"v1alpha1"}}}
 	optional := func(t Type) Type { t.Optional = true; return t }
+	x := func(kind, resource string, create func() Object) Type {
+		return Type{Kind: Kind{experimental, kind}, Versions: []string{"v1alpha1"}, Resource: resource, Namespaced: true, Optional: true, New: create}
+	}
 	core := func(kind, resource string, create func() Object) Type {
 		return Type{Kind: Kind{"", kind}, Versions: []string{"v1"}, Resource: resource, Namespaced: kind != "Namespace", New: create}
 	}
@@ -111,6 +119,8 @@ func Types() []Type {
 		optional(gw("TCPRoute", "tcproutes", func() Object { return &gwapiv1.TCPRoute{} }, "v1alpha2")),
 		optional(gw("UDPRoute", "udproutes", func() Object { return &gwapiv1.UDPRoute{} }, "v1alpha2")),
 		optional(gw("BackendTLSPolicy", "backendtlspolicies", func() Object { return &gwapiv1.BackendTLSPolicy{} }, "v1alpha3")),
+		x("XBackend", "xbackends", func() Object { return &gwxv1alpha1.XBackend{} }),
+		x("XBackendTrafficPolicy", "xbackendtrafficpolicies", func() Object { return &gwxv1alpha1.XBackendTrafficPolicy{} }),
 		core("Service", "services", func() Object { return &corev1.Service{} }),
 		core("Secret", "secrets", func() Object { return &corev1.Secret{} }),
 		core("ConfigMap", "configmaps", func() Object { return &corev1.ConfigMap{} }),

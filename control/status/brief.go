@@ -10,9 +10,11 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
 	istiov1 "weir.dev/weir/control/api/istio/v1"
+	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/graph"
 )
 
@@ -42,6 +44,12 @@ func Brief(u *Update) string {
 		for _, a := range s.Ancestors {
 			conditions(b, 1, "at "+parent(a.AncestorRef)+": ", a.Conditions)
 		}
+	case *gwxv1alpha1.BackendStatus:
+		for _, a := range s.Ancestors {
+			conditions(b, 1, "at "+parent(a.AncestorRef)+": ", a.Conditions)
+		}
+	case *v1alpha1.BackendStatus:
+		conditions(b, 1, "", s.Conditions)
 	case *emissaryv3.MappingStatus:
 		state(b, s.State, s.Reason)
 	case *emissaryv3.HostStatus:

@@ -5,10 +5,12 @@ package status
 import (
 	networkingv1 "k8s.io/api/networking/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"weir.dev/weir/control/api/envoygateway"
 	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
 	istiov1 "weir.dev/weir/control/api/istio/v1"
+	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/source"
 )
 
@@ -33,6 +35,14 @@ func Of(o source.Object) any {
 	case *gwapiv1.UDPRoute:
 		return &o.Status.RouteStatus
 	case *gwapiv1.BackendTLSPolicy:
+		return &o.Status
+	case *gwxv1alpha1.XBackend:
+		return &o.Status
+	case *gwxv1alpha1.XBackendTrafficPolicy:
+		return &o.Status
+	case *v1alpha1.Backend:
+		return &o.Status
+	case *envoygateway.Backend:
 		return &o.Status
 	case *envoygateway.BackendTrafficPolicy:
 		return &o.Status
@@ -104,6 +114,20 @@ func Ours(o source.Object, controller string) any {
 			return s
 		}
 	case *gwapiv1.ListenerSetStatus:
+		if len(s.Conditions) > 0 {
+			return s
+		}
+	case *gwxv1alpha1.BackendStatus:
+		out := &gwxv1alpha1.BackendStatus{}
+		for _, a := range s.Ancestors {
+			if string(a.ControllerName) == controller {
+				out.Ancestors = append(out.Ancestors, a)
+			}
+		}
+		if len(out.Ancestors) > 0 {
+			return out
+		}
+	case *v1alpha1.BackendStatus:
 		if len(s.Conditions) > 0 {
 			return s
 		}

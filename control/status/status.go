@@ -24,7 +24,7 @@ type Update struct {
 	Key source.Key
 	// Status is a *GatewayClassStatus, *GatewayStatus, *ListenerSetStatus, *RouteStatus,
 	// *PolicyStatus, *IngressStatus or, of Emissary-ingress, a *MappingStatus or *HostStatus,
-	// or of Istio, a *Status, or a *Leaving; nil if the
+	// of Istio, a *Status, or of backends, a *BackendStatus of either API, or a *Leaving; nil if the
 	// kind has none, and there are only problems to tell. A RouteStatus or PolicyStatus has only the parents and ancestors
 	// that are ours.
 	Status any

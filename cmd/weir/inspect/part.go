@@ -27,13 +27,13 @@ func Part(s *xds.Snapshot, key source.Key, o source.Object) *xds.Snapshot {
 		p.gateway(key.Name.String() + "/")
 	case source.HTTPRoute, source.GRPCRoute:
 		p.route(strings.ToLower(key.Kind.Kind) + "/" + key.Name.String() + "/")
-	case source.Service, source.ServiceImport, source.Backend, source.EnvoyBackend, source.Function:
+	case source.Service, source.ServiceImport, source.Backend, source.EnvoyBackend, source.XBackend, source.Function:
 		p.backend(strings.TrimSuffix(graph.ClusterID{Backend: key}.Name(), "/0")) // all ports
 	}
 	for _, ref := range backendsOf(o) {
 		to := backend.Ref{Namespace: key.Namespace, To: ref.BackendObjectReference}.Key()
 		id := graph.ClusterID{Backend: to}
-		if ref.Port != nil && to.Kind != source.Backend && to.Kind != source.EnvoyBackend && to.Kind != source.Function {
+		if ref.Port != nil && !slices.Contains(backend.Kinds(), to.Kind) && to.Kind != source.Function {
 			id.Port = int32(*ref.Port)
 		}
 		p.backend(id.Name())

@@ -204,6 +204,10 @@ func (d *dumped) objects() {
 			kind, parts = source.Function, parts[1:]
 		case "envoybackend":
 			kind, parts = source.EnvoyBackend, parts[1:]
+		case "xbackend":
+			kind, parts = source.XBackend, parts[1:]
+		case "failover":
+			continue // It is several of the others.
 		case "serviceimport":
 			kind, parts = source.ServiceImport, parts[1:]
 		}

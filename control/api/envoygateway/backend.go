@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"weir.dev/weir/control/api/deep"
+	"weir.dev/weir/control/api/v1alpha1"
 )
 
 // A Backend is a set of endpoints outside of Kubernetes' Services, to which routes can
@@ -15,44 +16,25 @@ type Backend struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec BackendSpec `json:"spec"`
+	Spec   BackendSpec            `json:"spec"`
+	Status v1alpha1.BackendStatus `json:"status,omitzero"`
 }
 
 // DeepCopyObject returns a copy that shares nothing.
 func (o *Backend) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
-// BackendSpec says where a Backend's endpoints are. Type is Endpoints, the default, or
-// DynamicResolver: whatever host a request names.
+// BackendSpec says where a Backend's endpoints are, as one of Weir's own does.
 type BackendSpec struct {
-	Type         *string           `json:"type,omitempty"`
-	Endpoints    []BackendEndpoint `json:"endpoints,omitempty"`
-	AppProtocols []string          `json:"appProtocols,omitempty"`
-	Fallback     *bool             `json:"fallback,omitempty"`
-	TLS          map[string]any    `json:"tls,omitempty"`
+	Type         *string                    `json:"type,omitempty"`
+	Endpoints    []v1alpha1.BackendEndpoint `json:"endpoints,omitempty"`
+	AppProtocols []string                   `json:"appProtocols,omitempty"`
+	Fallback     *bool                      `json:"fallback,omitempty"`
+	TLS          *BackendTLS                `json:"tls,omitempty"`
 }
 
-// A BackendEndpoint has exactly one of fqdn, ip and unix.
-type BackendEndpoint struct {
-	Hostname *string       `json:"hostname,omitempty"`
-	FQDN     *FQDNEndpoint `json:"fqdn,omitempty"`
-	IP       *IPEndpoint   `json:"ip,omitempty"`
-	Unix     *UnixSocket   `json:"unix,omitempty"`
-	Zone     *string       `json:"zone,omitempty"`
-}
-
-// FQDNEndpoint is a host name and a port.
-type FQDNEndpoint struct {
-	Hostname string `json:"hostname"`
-	Port     int32  `json:"port"`
-}
-
-// IPEndpoint is an address and a port.
-type IPEndpoint struct {
-	Address string `json:"address"`
-	Port    int32  `json:"port"`
-}
-
-// UnixSocket is a socket on the proxy's own machine.
-type UnixSocket struct {
-	Path string `json:"path"`
+// BackendTLS has besides what Weir's own has.
+type BackendTLS struct {
+	v1alpha1.BackendTLS `json:",inline"`
+	SignatureAlgorithms []string `json:"signatureAlgorithms,omitempty"`
+	Fingerprints        []string `json:"fingerprints,omitempty"`
 }

@@ -24,6 +24,7 @@ import (
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/backendtls"
 	"weir.dev/weir/control/policy/envoygateway"
+	"weir.dev/weir/control/policy/xtraffic"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/memo"
@@ -39,6 +40,8 @@ type Options struct {
 	Controller string
 	Backends   *backend.Backends
 	TLS        *backendtls.Policies
+	// Traffic are the policies of what backends get.
+	Traffic *xtraffic.Policies
 	// Policies are those that are attached to Gateways, listeners, routes and rules.
 	Policies *attach.Policies
 	// Proxies reads EnvoyProxies.
@@ -53,6 +56,7 @@ type Dialect struct {
 	provisions bool
 	backends   *backend.Backends
 	tls        *backendtls.Policies
+	traffic    *xtraffic.Policies
 	policies   *attach.Policies
 	proxies    *envoygateway.Policies
 
@@ -88,6 +92,8 @@ type Dialect struct {
 	policyStatus  *memo.Func[source.Name, *status.Update]
 	attachStatus  *memo.Func[source.Key, *status.Update]
 	proxyStatus   *memo.Func[source.Name, *status.Update]
+	trafficStatus *memo.Func[source.Name, *status.Update]
+	backendStatus *memo.Func[source.Key, *status.Update]
 }
 
 // New returns a Dialect.
@@ -96,7 +102,7 @@ func New(o Options) *Dialect {
 		o.Controller = DefaultController
 	}
 	d := &Dialect{
-		controller: gwapiv1.GatewayController(o.Controller), provisions: o.Provisions, backends: o.Backends, tls: o.TLS, policies: o.Policies, proxies: o.Proxies,
+		controller: gwapiv1.GatewayController(o.Controller), provisions: o.Provisions, backends: o.Backends, tls: o.TLS, traffic: o.Traffic, policies: o.Policies, proxies: o.Proxies,
 		setsOf:     &source.Index{Kind: source.ListenerSet, Keys: parentOfSet},
 		authorized: &source.Index{Kind: source.HTTPRoute, Keys: authorized},
 		routesOf:   map[source.Kind]*source.Index{},
@@ -125,6 +131,8 @@ func New(o Options) *Dialect {
 	d.routeStatus = memo.NewFunc(d.statusOfRoute, alike[*status.Update])
 	d.policyStatus = memo.NewFunc(d.statusOfPolicy, alike[*status.Update])
 	d.proxyStatus = memo.NewFunc(d.statusOfProxy, alike[*status.Update])
+	d.trafficStatus = memo.NewFunc(d.statusOfTraffic, alike[*status.Update])
+	d.backendStatus = memo.NewFunc(d.statusOfBackend, alike[*status.Update])
 	d.attachStatus = memo.NewFunc(d.statusOfAttached, alike[*status.Update])
 	return d
 }
@@ -160,8 +168,12 @@ func (d *Dialect) Change(db *memo.DB, key source.Key, is, was bool) {
 		watch(db, d.setStatus, key.Name, is, was)
 	case key.Kind == source.BackendTLSPolicy:
 		watch(db, d.policyStatus, key.Name, is, was)
+	case key.Kind == source.XBackendTrafficPolicy:
+		watch(db, d.trafficStatus, key.Name, is, was)
 	case key.Kind == source.EnvoyProxy:
 		watch(db, d.proxyStatus, key.Name, is, was)
+	case slices.Contains(backend.Kinds(), key.Kind):
+		watch(db, d.backendStatus, key, is, was)
 	case d.policies.Of(key.Kind) != nil:
 		if is && !was {
 			d.governing.Add(db, key)
@@ -200,12 +212,15 @@ func (d *Dialect) Status(ch memo.Change) (key source.Key, u *status.Update, ok b
 	if key, u, ok = d.attachStatus.Watched(ch); ok {
 		return key, u, true
 	}
+	if key, u, ok = d.backendStatus.Watched(ch); ok {
+		return key, u, true
+	}
 	if name, u, ok := d.classStatus.Watched(ch); ok {
 		return source.Key{Kind: source.GatewayClass, Name: source.Name{Name: name}}, u, true
 	}
 	for kind, f := range map[source.Kind]*memo.Func[source.Name, *status.Update]{
 		source.Gateway: d.gatewayStatus, source.ListenerSet: d.setStatus, source.BackendTLSPolicy: d.policyStatus,
-		source.EnvoyProxy: d.proxyStatus,
+		source.EnvoyProxy: d.proxyStatus, source.XBackendTrafficPolicy: d.trafficStatus,
 	} {
 		if name, u, ok := f.Watched(ch); ok {
 			return source.Key{Kind: kind, Name: name}, u, true

@@ -161,6 +161,10 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 		idle, clusters = maps.Clone(idle), append(slices.Clip(clusters), cluster)
 		idle[build.ExtAuthz] = m
 	}
+	if d.backends.AnyDynamic(c) {
+		idle = maps.Clone(idle)
+		idle[build.DynamicForwardProxy] = build.DynamicFilter()
+	}
 	for _, s := range out.Sockets {
 		if g.proxy != nil && len(g.proxy.Logs) > 0 && !s.ID.UDP {
 			s.Overlay = attach.Merge(s.Overlay, graph.Overlay{Message: &listenerv3.Listener{AccessLog: g.proxy.Logs}})
@@ -201,12 +205,12 @@ func (d *Dialect) addChains(c *memo.Ctx, s *graph.Socket, l *listener) {
 		for _, host := range d.domains.Members(c, l.id) {
 			own := *chain
 			own.Name, own.Hostname, own.Inspect = host, host, true
-			own.Backends = d.firstRoute(c, l, host)
+			own.Backends, own.Clusters = d.firstRoute(c, l, host)
 			s.Chains = append(s.Chains, &own)
 		}
 	default:
 		chain.Name = "bytes"
-		chain.Backends = d.firstRoute(c, l, l.host)
+		chain.Backends, chain.Clusters = d.firstRoute(c, l, l.host)
 		s.Chains = append(s.Chains, chain)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -241,8 +242,8 @@ func (d *Dialect) readRules(c *memo.Ctx, id ruleID) []*graph.Route {
 }
 
 // firstRoute returns the backends of the oldest route of a listener for a host name:
-// connections are not shared between routes.
-func (d *Dialect) firstRoute(c *memo.Ctx, l *listener, domain string) []graph.Backend {
+// connections are not shared between routes. members are clusters that those stand for.
+func (d *Dialect) firstRoute(c *memo.Ctx, l *listener, domain string) (backends []graph.Backend, members []graph.ClusterID) {
 	var first source.Object
 	var key source.Key
 	for _, k := range d.members.Members(c, hostID{l.id, domain}) {
@@ -252,17 +253,16 @@ func (d *Dialect) firstRoute(c *memo.Ctx, l *listener, domain string) []graph.Ba
 		}
 	}
 	if first == nil {
-		return nil
+		return nil, nil
 	}
 	g := d.gateway.Get(c, l.gateway)
-	var out []graph.Backend
 	references(first, func(ref reference) {
 		to := d.ref(key, ref.to)
 		if l.tls != nil {
 			to.Mode = graph.HTTP // The bytes are no longer TLS.
 		}
 		id, problem := d.backends.Resolve(c, to)
-		if problem == nil && d.backends.TLS(c, id) {
+		if problem == nil && id.Certificate == "" && d.backends.TLS(c, id) {
 			id.Certificate = g.certificate
 		}
 		for _, e := range d.policies.At(c, attach.Place{Gateway: l.gateway, Listener: l.id.target(), Route: key}) {
@@ -270,7 +270,7 @@ func (d *Dialect) firstRoute(c *memo.Ctx, l *listener, domain string) []graph.Ba
 				id.Variant = e.Variant
 			}
 		}
-		out = append(out, graph.Backend{Cluster: id, Valid: problem == nil, Weight: ref.weight})
+		backends = append(backends, graph.Backend{Cluster: id, Valid: problem == nil, Weight: ref.weight})
 	})
-	return out
+	return backend.FailOver(backends, func(id graph.ClusterID) bool { return d.backends.Fallback(c, id) })
 }

@@ -15,6 +15,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -38,6 +39,12 @@ type share struct {
 	effects  *effects
 	cluster  *graph.ClusterID // nil answers broken
 	mirrored []graph.ClusterID
+	// dynamic tells that the hosts of the cluster are those that requests name.
+	dynamic bool
+	// session keeps clients at an endpoint of the backend, where the rule says nothing.
+	session *anypb.Any
+	// members are clusters that the cluster stands for.
+	members []graph.ClusterID
 }
 
 // The status with which the share of a backend that is not valid is answered. What
@@ -202,7 +209,7 @@ func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, 
 	whole := t.effects(r.path, r.filters, prefix, t.place(r))
 	whole.broken = whole.broken || refused(r.effects)
 	name := fmt.Sprintf("%s/%s/rule/%d/match/%d", strings.ToLower(t.id.route.Kind.Kind), t.id.route.Name, r.index, match)
-	add := func(out *graph.Route, own *effects) {
+	add := func(out *graph.Route, own *effects, dynamic bool) {
 		r.applyPolicies(out)
 		for _, e := range []*effects{whole, own} {
 			if e == nil || whole.broken || e.broken {
@@ -212,10 +219,13 @@ func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, 
 				x.On(out)
 			}
 		}
+		if dynamic {
+			lookUp(out)
+		}
 		t.out = append(t.out, out)
 	}
 	emit := func(m *routev3.RouteMatch, suffix string, s *share) {
-		add(t.route(r, name+suffix, rank, m, whole, s), s.effects)
+		add(t.route(r, name+suffix, rank, m, whole, s), s.effects, s.dynamic)
 	}
 	shares := t.shares(r, prefix)
 	switch {
@@ -226,7 +236,7 @@ func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, 
 		emit(m, "", &share{weight: 1})
 		return
 	case simple(shares):
-		add(t.weighted(r, name, rank, m, whole, shares), shareEffects(shares))
+		add(t.weighted(r, name, rank, m, whole, shares), shareEffects(shares), false)
 		return
 	}
 	total, sum := uint64(0), uint64(0)
@@ -247,26 +257,55 @@ func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, 
 // no weight.
 func (t *ruler) shares(r *rule, prefix string) []*share {
 	var out []*share
-	for _, a := range r.aims {
-		b := t.backing.at[a.path]
+	aims, backends, members := t.failOver(r)
+	for i, a := range aims {
+		b := backends[i]
 		if b.Weight == 0 {
 			continue
 		}
 		s := &share{weight: b.Weight, effects: t.effects(a.path, a.filters, prefix, t.place(r))}
 		if b.Valid {
-			id := t.shown(b.Cluster)
-			id.Variant = variantOf(r.effects, id.Variant)
-			s.cluster = &id
+			s.cluster, s.members = &b.Cluster, members
+			s.session = sessionOf(t.d.backends.Session(t.c, t.backing.at[a.path].Cluster))
+			s.dynamic = t.d.backends.Dynamic(t.c, b.Cluster)
 		}
 		out = append(out, s)
 	}
 	return out
 }
 
+// failOver returns the aims of a rule that have a share of its requests, their backends,
+// and the clusters that those stand for.
+func (t *ruler) failOver(r *rule) (aims []aim, backends []graph.Backend, members []graph.ClusterID) {
+	all := make([]graph.Backend, len(r.aims))
+	fallback := map[graph.ClusterID]bool{}
+	for i, a := range r.aims {
+		b := t.backing.at[a.path]
+		if b.Valid {
+			b.Cluster = t.shown(b.Cluster)
+			b.Cluster.Variant = variantOf(r.effects, b.Cluster.Variant)
+			fallback[b.Cluster] = t.d.backends.Fallback(t.c, b.Cluster)
+		}
+		all[i] = b
+	}
+	backends, members = backend.FailOver(all, func(id graph.ClusterID) bool { return fallback[id] })
+	kept := 0
+	for i, a := range r.aims {
+		if len(members) == 0 || !all[i].Valid || all[i].Weight == 0 || !fallback[all[i].Cluster] {
+			if all[i].Valid && t.d.backends.Dynamic(t.c, all[i].Cluster) {
+				backends[kept] = all[i] // It has no hosts before a request names one: others cannot stand in for them.
+			}
+			aims = append(aims, a)
+			kept++
+		}
+	}
+	return aims, backends, members
+}
+
 // shown returns a cluster as the gateway calls it: with its certificate, if the
 // backend is spoken to in TLS.
 func (t *ruler) shown(id graph.ClusterID) graph.ClusterID {
-	if t.certificate != "" && t.d.backends.TLS(t.c, id) {
+	if t.certificate != "" && id.Certificate == "" && t.d.backends.TLS(t.c, id) {
 		id.Certificate = t.certificate
 	}
 	return id
@@ -283,7 +322,7 @@ func shareEffects(shares []*share) *effects {
 // simple reports whether one route can have all shares, as clusters with weights.
 func simple(shares []*share) bool {
 	for _, s := range shares {
-		if s.cluster == nil || !s.effects.headersOnly() {
+		if s.cluster == nil || s.dynamic || !s.effects.headersOnly() {
 			return false
 		}
 	}
@@ -316,8 +355,11 @@ func (t *ruler) route(r *rule, name string, rank graph.Rank, m *routev3.RouteMat
 	default:
 		a := t.forward(r, out, whole, own)
 		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: s.cluster.Name()}
-		out.Clusters = append(out.Clusters, *s.cluster)
+		out.Clusters = append(append(out.Clusters, *s.cluster), s.members...)
 		t.perFilter(r, out, whole, own)
+		if a := s.session; a != nil && r.session == nil {
+			setFilter(out.Message, build.StatefulSession, a)
+		}
 	}
 	return out
 }
@@ -335,8 +377,11 @@ func (t *ruler) weighted(r *rule, name string, rank graph.Rank, m *routev3.Route
 		w := &routev3.WeightedCluster_ClusterWeight{Name: s.cluster.Name(), Weight: wrapperspb.UInt32(s.weight)}
 		w.RequestHeadersToAdd, w.RequestHeadersToRemove = s.effects.request.add, s.effects.request.remove
 		w.ResponseHeadersToAdd, w.ResponseHeadersToRemove = s.effects.response.add, s.effects.response.remove
+		if s.session != nil && r.session == nil {
+			w.TypedPerFilterConfig = map[string]*anypb.Any{build.StatefulSession: s.session}
+		}
 		clusters.Clusters = append(clusters.Clusters, w)
-		out.Clusters = append(out.Clusters, *s.cluster)
+		out.Clusters = append(append(out.Clusters, *s.cluster), s.members...)
 	}
 	a.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: clusters}
 	t.perFilter(r, out, whole, &effects{})
@@ -358,12 +403,7 @@ func (t *ruler) forward(r *rule, out *graph.Route, whole, own *effects) *routev3
 
 // perFilter sets what filters do for a route.
 func (t *ruler) perFilter(r *rule, out *graph.Route, whole, own *effects) {
-	set := func(name string, m *anypb.Any) {
-		if out.Message.TypedPerFilterConfig == nil {
-			out.Message.TypedPerFilterConfig = map[string]*anypb.Any{}
-		}
-		out.Message.TypedPerFilterConfig[name] = m
-	}
+	set := func(name string, m *anypb.Any) { setFilter(out.Message, name, m) }
 	for _, e := range []*effects{whole, own} {
 		if e.cors != nil {
 			set(build.CORS, e.cors)
@@ -376,6 +416,27 @@ func (t *ruler) perFilter(r *rule, out *graph.Route, whole, own *effects) {
 	if s := sessionOf(r.session); s != nil {
 		set(build.StatefulSession, s)
 	}
+}
+
+// lookUp has the hosts of requests looked up: as they are after what the route does to
+// them.
+func lookUp(out *graph.Route) {
+	host, header := "", ""
+	from := func(m proto.Message) {
+		if r, ok := m.(*routev3.Route); ok && r.GetRoute().GetHostRewriteSpecifier() != nil {
+			host, header = r.GetRoute().GetHostRewriteLiteral(), r.GetRoute().GetHostRewriteHeader()
+		}
+	}
+	from(out.Message)
+	from(out.Overlay.Message)
+	setFilter(out.Message, build.DynamicForwardProxy, build.Dynamic(host, header))
+}
+
+func setFilter(r *routev3.Route, name string, m *anypb.Any) {
+	if r.TypedPerFilterConfig == nil {
+		r.TypedPerFilterConfig = map[string]*anypb.Any{}
+	}
+	r.TypedPerFilterConfig[name] = m
 }
 
 // retryOn is what is tried again besides the status codes that a rule names: that no

@@ -62,6 +62,8 @@ type reference struct {
 	to     gwapiv1.BackendObjectReference
 	weight uint32
 	mode   graph.Mode // in which the reference itself asks to be spoken to
+	// forwards tells that it is where a rule forwards to, and not what a filter asks.
+	forwards bool
 }
 
 // references yields all of a route's, those of filters too.
@@ -79,7 +81,7 @@ func references(o source.Object, yield func(reference)) {
 			authsOf(path, rule.Filters, yield)
 			for j, b := range rule.BackendRefs {
 				at := fmt.Sprintf("%s.backendRefs[%d]", path, j)
-				yield(reference{path: at, to: b.BackendObjectReference, weight: weightOf(b.Weight)})
+				yield(reference{path: at, to: b.BackendObjectReference, weight: weightOf(b.Weight), forwards: true})
 				mirrorsOf(at, b.Filters, yield)
 				authsOf(at, b.Filters, yield)
 			}
@@ -90,7 +92,7 @@ func references(o source.Object, yield func(reference)) {
 			mirrorsOf(path, fromGRPC(rule.Filters), yield)
 			for j, b := range rule.BackendRefs {
 				at := fmt.Sprintf("%s.backendRefs[%d]", path, j)
-				yield(reference{path: at, to: b.BackendObjectReference, weight: weightOf(b.Weight)})
+				yield(reference{path: at, to: b.BackendObjectReference, weight: weightOf(b.Weight), forwards: true})
 				mirrorsOf(at, fromGRPC(b.Filters), yield)
 			}
 		}
@@ -151,6 +153,7 @@ func (d *Dialect) resolve(c *memo.Ctx, key source.Key) *backing {
 		if ref.mode == graph.GRPC {
 			to.Mode = ref.mode
 		}
+		to.Resolves = ref.forwards
 		id, problem := d.backends.Resolve(c, to)
 		if problem != nil {
 			problem.Path = ref.path

@@ -9,8 +9,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/xtraffic"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/memo"
@@ -203,33 +205,47 @@ func (d *Dialect) statusOfPolicy(c *memo.Ctx, name source.Name) *status.Update {
 		})
 	}
 	u.Problems = slices.Concat(refused, p.Refs)
-	var gateways []source.Name
+	var targets []source.Key
 	for _, ref := range o.Spec.TargetRefs {
-		target := source.Key{
+		targets = append(targets, source.Key{
 			Kind: source.Kind{Group: string(ref.Group), Kind: string(ref.Kind)},
 			Name: source.Name{Namespace: name.Namespace, Name: string(ref.Name)},
-		}
-		for _, r := range d.byBackend.Members(c, target) {
-			for _, at := range d.attachment.Get(c, r).parents {
-				if len(at.refused) == 0 && !slices.Contains(gateways, at.gateway) {
-					gateways = append(gateways, at.gateway)
-				}
-			}
-		}
-	}
-	slices.SortFunc(gateways, source.Compare)
-	for i, g := range gateways {
-		if i == maxAncestors {
-			break
-		}
-		s.Ancestors = append(s.Ancestors, gwapiv1.PolicyAncestorStatus{
-			AncestorRef: gatewayRef(g), ControllerName: d.controller,
-			Conditions: []metav1.Condition{
-				status.Judge(gwapiv1.PolicyConditionAccepted, refused, gwapiv1.PolicyReasonAccepted, "the backends are spoken to in TLS", o.Generation),
-				status.Judge(gwapiv1.BackendTLSPolicyConditionResolvedRefs, p.Refs, gwapiv1.BackendTLSPolicyReasonResolvedRefs, "all references lead somewhere", o.Generation),
-			},
 		})
 	}
+	gateways := d.gatewaysOf(c, targets)
+	s.Ancestors = d.ancestorsAt(gateways,
+		status.Judge(gwapiv1.PolicyConditionAccepted, refused, gwapiv1.PolicyReasonAccepted, "the backends are spoken to in TLS", o.Generation),
+		status.Judge(gwapiv1.BackendTLSPolicyConditionResolvedRefs, p.Refs, gwapiv1.BackendTLSPolicyReasonResolvedRefs, "all references lead somewhere", o.Generation))
+	return u
+}
+
+// ancestorsAt returns the same conditions at several Gateways.
+func (d *Dialect) ancestorsAt(gateways []source.Name, conditions ...metav1.Condition) []gwapiv1.PolicyAncestorStatus {
+	out := []gwapiv1.PolicyAncestorStatus{}
+	for _, g := range gateways[:min(len(gateways), maxAncestors)] {
+		out = append(out, gwapiv1.PolicyAncestorStatus{AncestorRef: gatewayRef(g), ControllerName: d.controller, Conditions: conditions})
+	}
+	return out
+}
+
+// statusOfTraffic returns the status of an XBackendTrafficPolicy at the Gateways of ours
+// whose routes lead to its targets.
+func (d *Dialect) statusOfTraffic(c *memo.Ctx, name source.Name) *status.Update {
+	s := &gwapiv1.PolicyStatus{Ancestors: []gwapiv1.PolicyAncestorStatus{}}
+	u := &status.Update{Key: source.Key{Kind: source.XBackendTrafficPolicy, Name: name}, Status: s}
+	o, ok := source.Get[*gwxv1alpha1.XBackendTrafficPolicy](c, source.XBackendTrafficPolicy, name)
+	if !ok {
+		return u
+	}
+	u.Problems = d.traffic.Judge(c, o)
+	if p := o.Spec.SessionPersistence; p != nil {
+		if problem := checkSession(p); problem != nil {
+			problem.Path, problem.Reason = "spec.sessionPersistence"+problem.Path, string(gwapiv1.PolicyReasonInvalid)
+			u.Problems = append(u.Problems, *problem)
+		}
+	}
+	s.Ancestors = d.ancestorsAt(d.gatewaysOf(c, xtraffic.Targets(o)),
+		status.Judge(gwapiv1.PolicyConditionAccepted, u.Problems, gwapiv1.PolicyReasonAccepted, "requests get to the backends so", o.Generation))
 	return u
 }
 

@@ -128,8 +128,21 @@ func read(c *memo.Ctx, name source.Name) *Policy {
 	if !ok {
 		return nil
 	}
-	v := &o.Spec.Validation
-	p := &Policy{Name: name, TLS: build.UpstreamTLS{ServerName: string(v.Hostname)}}
+	p := Read(c, name.Namespace, "spec.validation", &o.Spec.Validation)
+	p.Name = name
+	for key := range o.Spec.Options {
+		p.Valid = false
+		p.Refused = append(p.Refused, graph.Problem{
+			Path: "spec.options", Reason: string(gwapiv1.PolicyReasonInvalid),
+			Message: fmt.Sprintf("option %s is not known, so the backends are not spoken to: leave it out", key),
+		})
+	}
+	return p
+}
+
+// Read reads whom to trust, and whom to ask for, from objects of a namespace.
+func Read(c *memo.Ctx, namespace, path string, v *gwapiv1.BackendTLSPolicyValidation) *Policy {
+	p := &Policy{TLS: build.UpstreamTLS{ServerName: string(v.Hostname)}}
 	for _, san := range v.SubjectAltNames {
 		if san.Type == gwapiv1.URISubjectAltNameType {
 			p.TLS.URIs = append(p.TLS.URIs, string(san.URI))
@@ -139,9 +152,9 @@ func read(c *memo.Ctx, name source.Name) *Policy {
 	}
 	var certificates []string
 	for i, ref := range v.CACertificateRefs {
-		pem, problem := CA(c, source.Kind{Group: string(ref.Group), Kind: string(ref.Kind)}, source.Name{Namespace: name.Namespace, Name: string(ref.Name)})
+		pem, problem := CA(c, source.Kind{Group: string(ref.Group), Kind: string(ref.Kind)}, source.Name{Namespace: namespace, Name: string(ref.Name)})
 		if problem != nil {
-			problem.Path = fmt.Sprintf("spec.validation.caCertificateRefs[%d]", i)
+			problem.Path = fmt.Sprintf("%s.caCertificateRefs[%d]", path, i)
 			p.Refs = append(p.Refs, *problem)
 			continue
 		}
@@ -150,16 +163,9 @@ func read(c *memo.Ctx, name source.Name) *Policy {
 	p.TLS.CA = strings.Join(certificates, "\n")
 	wellKnown := v.WellKnownCACertificates != nil && *v.WellKnownCACertificates == gwapiv1.WellKnownCACertificatesSystem
 	p.Valid = len(certificates) > 0 || wellKnown && len(v.CACertificateRefs) == 0
-	for key := range o.Spec.Options {
-		p.Valid = false
-		p.Refused = append(p.Refused, graph.Problem{
-			Path: "spec.options", Reason: string(gwapiv1.PolicyReasonInvalid),
-			Message: fmt.Sprintf("option %s is not known, so the backends are not spoken to: leave it out", key),
-		})
-	}
-	if !p.Valid && len(p.Refs)+len(p.Refused) == 0 {
+	if !p.Valid && len(p.Refs) == 0 {
 		p.Refs = append(p.Refs, graph.Problem{
-			Path: "spec.validation", Reason: string(gwapiv1.BackendTLSPolicyReasonInvalidCACertificateRef),
+			Path: path, Reason: string(gwapiv1.BackendTLSPolicyReasonInvalidCACertificateRef),
 			Message: "nobody is trusted: name caCertificateRefs, or set wellKnownCACertificates to System",
 		})
 	}

@@ -22,8 +22,8 @@ const maxTable = 5_000_011
 // balancer chooses hosts.
 func (x *settings) balancer() {
 	l := x.from.LoadBalancer
-	if l == nil {
-		return
+	if l == nil || x.base.GetLbPolicy() == clusterv3.Cluster_CLUSTER_PROVIDED {
+		return // Of hosts that requests name, none is chosen.
 	}
 	at := x.at + "loadBalancer"
 	slow := time.Duration(0)

@@ -209,6 +209,7 @@ func (x *settings) protocol(useClient bool) {
 		}
 	}
 	explicit := was.GetExplicitHttpConfig()
+	x.http.UpstreamHttpProtocolOptions = was.GetUpstreamHttpProtocolOptions()
 	switch {
 	case useClient:
 		client := &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: two}
@@ -216,13 +217,15 @@ func (x *settings) protocol(useClient bool) {
 			client.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{}
 		}
 		x.http.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{UseDownstreamProtocolConfig: client}
+	case was.GetAutoConfig() != nil:
+		x.http.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{Http2ProtocolOptions: two}}
 	case two != nil && explicit.GetHttp2ProtocolOptions() != nil:
 		x.http.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: two},
 			},
 		}
-	case x.http.CommonHttpProtocolOptions != nil && explicit == nil:
+	case x.http.CommonHttpProtocolOptions != nil && explicit.GetHttp2ProtocolOptions() == nil:
 		x.http.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},

@@ -20,9 +20,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
 	istiov1 "weir.dev/weir/control/api/istio/v1"
+	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 )
@@ -261,6 +263,8 @@ func emptied(fresh any) []string {
 		return []string{"addresses", "listeners"}
 	case *emissaryv3.MappingStatus:
 		return []string{"reason"}
+	case *gwxv1alpha1.BackendStatus:
+		return []string{"parents"}
 	case *istiov1.Status:
 		return []string{"validationMessages"}
 	case *emissaryv3.HostStatus:
@@ -309,6 +313,15 @@ func (w *StatusWriter) merged(o source.Object, u *status.Update) (old, fresh any
 		return was, &gwapiv1.PolicyStatus{Ancestors: w.ancestors(was.Ancestors, s.Ancestors, now)}
 	}
 	switch s := u.Status.(type) {
+	case *v1alpha1.BackendStatus:
+		was, ok := status.Of(o).(*v1alpha1.BackendStatus)
+		if !ok {
+			return nil, nil
+		}
+		return was, &v1alpha1.BackendStatus{Conditions: status.Merge(was.Conditions, s.Conditions, now)}
+	case *gwxv1alpha1.BackendStatus:
+		was := &o.(*gwxv1alpha1.XBackend).Status
+		return was, &gwxv1alpha1.BackendStatus{Ancestors: fromAncestors(w.ancestors(toAncestors(was.Ancestors), toAncestors(s.Ancestors), now))}
 	case *istiov1.Status:
 		was, ok := status.Of(o).(*istiov1.Status)
 		if !ok {
@@ -327,6 +340,24 @@ func (w *StatusWriter) merged(o source.Object, u *status.Update) (old, fresh any
 		return &o.(*emissaryv3.Host).Status, s
 	}
 	panic(fmt.Sprintf("BUG: a status of type %T", u.Status))
+}
+
+// toAncestors returns the ancestors of an XBackend as those of a policy, which have the
+// same fields under other names in JSON.
+func toAncestors(list []gwxv1alpha1.BackendAncestorStatus) []gwapiv1.PolicyAncestorStatus {
+	var out []gwapiv1.PolicyAncestorStatus
+	for _, a := range list {
+		out = append(out, gwapiv1.PolicyAncestorStatus{ControllerName: a.ControllerName, AncestorRef: a.AncestorRef, Conditions: a.Conditions})
+	}
+	return out
+}
+
+func fromAncestors(list []gwapiv1.PolicyAncestorStatus) []gwxv1alpha1.BackendAncestorStatus {
+	var out []gwxv1alpha1.BackendAncestorStatus
+	for _, a := range list {
+		out = append(out, gwxv1alpha1.BackendAncestorStatus{ControllerName: a.ControllerName, AncestorRef: a.AncestorRef, Conditions: a.Conditions})
+	}
+	return out
 }
 
 func conditionsOf[T any](list []T, of func(T) (bool, []metav1.Condition)) []metav1.Condition {

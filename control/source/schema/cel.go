@@ -5,6 +5,7 @@ package schema
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -25,6 +26,9 @@ type Validation struct {
 	err     error
 }
 
+// label is RFC 1123's, as Kubernetes has it.
+var label = regexp.MustCompile("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+
 // env is what rules are compiled in.
 type env struct{ *cel.Env }
 
@@ -36,6 +40,16 @@ func newEnv() (*env, error) {
 			cel.UnaryBinding(func(v ref.Val) ref.Val {
 				_, err := netip.ParseAddr(fmt.Sprint(v.Value()))
 				return types.Bool(err == nil)
+			}))),
+		// Of Kubernetes' library of formats, the one that CRDs ask for: what is wrong, or null.
+		cel.Function("format.dns1123Label", cel.Overload("format_dns1123_label", nil, cel.DynType,
+			cel.FunctionBinding(func(...ref.Val) ref.Val { return types.String("dns1123Label") }))),
+		cel.Function("validate", cel.MemberOverload("format_validate", []*cel.Type{cel.DynType, cel.StringType}, cel.DynType,
+			cel.BinaryBinding(func(_, v ref.Val) ref.Val {
+				if len(fmt.Sprint(v.Value())) <= 63 && label.MatchString(fmt.Sprint(v.Value())) {
+					return types.NullValue
+				}
+				return types.String("is not a label")
 			}))),
 	)
 	if err != nil {

@@ -4,7 +4,6 @@ package dynamicforwardproxy
 
 import (
 	_ "embed"
-	"errors"
 
 	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	"google.golang.org/protobuf/proto"
@@ -59,5 +58,5 @@ func newRoute(cfg proto.Message, _ *extension.Services) (any, error) {
 		}
 		return &rewrite{header: header.NewName(r.HostRewriteHeader)}, nil
 	}
-	return nil, errors.New("says nothing: set host_rewrite_literal or host_rewrite_header")
+	return &rewrite{}, nil // It only turns the filter on, where that is off.
 }
