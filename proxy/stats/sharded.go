@@ -78,6 +78,19 @@ func (s *Sharded[T]) make(i int) *T {
 // counted later is lost. A second Close does nothing.
 func (s *Sharded[T]) Close() { s.source.close() }
 
+// Attach puts the fields of one T under their names in the scope, for what no loop writes often; see [Register]. The
+// names are there until detach is called, which does what [Sharded.Close] does.
+func Attach[T any](s *Scope, v *T) (detach func()) {
+	source := &shardSource{
+		scope:  s.prefix,
+		store:  s.store,
+		layout: s.store.layout(reflect.TypeFor[T]()),
+		shards: func(visit func(unsafe.Pointer)) { visit(unsafe.Pointer(v)) },
+	}
+	s.store.add(source)
+	return source.close
+}
+
 // shardSource is a Sharded without its type.
 type shardSource struct {
 	scope  string

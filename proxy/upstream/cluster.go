@@ -5,7 +5,6 @@ package upstream
 import (
 	"cmp"
 	"fmt"
-	"math/rand/v2"
 	"reflect"
 	"slices"
 	"sync"
@@ -27,7 +26,7 @@ import (
 // hosts change. Its methods may be called from any goroutine unless they say
 // otherwise.
 type Cluster struct {
-	Settings
+	*Settings
 	// Codec is how HTTP/1 is spoken; how HTTP/2 is stands in HTTP.HTTP2.
 	Codec h1.Options
 	// SNIHeader is HTTP.SNIHeader, the zero Name if there is none.
@@ -36,18 +35,18 @@ type Cluster struct {
 	MaintenanceKey string
 
 	resources [2]*breaker.Set
-	workers   []*Worker
 	loops     []Loop
 	policy    Policy
 	discovery Discovery
 	stats     *stats.Sharded[Stats]
-	members   *stats.Sharded[memberStats]
+	members   memberStats
+	detach    func()                   // of members
 	streams   *stats.Sharded[h2.Stats] // nil unless HTTP/2 may be spoken
 	tracked   trackedStats
 	tls       *conn.TLSCounters
 	outlier   *outlier.Detector // nil without
 	checks    HealthChecks      // nil without
-	scopes    []*stats.Scope
+	scope     *stats.Scope
 	config    *Config
 	manager   *Manager
 	shed      *overload.Level // of connections to be opened
@@ -70,11 +69,9 @@ type Cluster struct {
 	closing    sync.WaitGroup
 
 	newest     atomic.Pointer[PrioritySet] // set, for who may not lock
-	backingOff atomic.Int32                // hosts that back off
+	staff      staff
+	backingOff atomic.Int32 // hosts that back off
 }
-
-// Worker returns the view of one loop.
-func (c *Cluster) Worker(loop int) *Worker { return c.workers[loop] }
 
 // Resources returns the circuit breakers of a routing priority.
 func (c *Cluster) Resources(p breaker.Priority) *breaker.Set { return c.resources[p] }
@@ -199,7 +196,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
 	}
 	c := &Cluster{
-		Settings: cfg.Settings, MaintenanceKey: "upstream.maintenance_mode." + cfg.Name, config: cfg, policy: cfg.policy, discovery: d,
+		Settings: &cfg.Settings, MaintenanceKey: "upstream.maintenance_mode." + cfg.Name, config: cfg, policy: cfg.policy, discovery: d,
 		manager: o.manager, loops: o.Loops, shed: o.NewConnection, seeds: o.seed, warm: make(chan struct{}), active: make(chan struct{}),
 	}
 	c.Codec = c.HTTP.codec()
@@ -208,7 +205,7 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		c.tls = conn.NewTLSCounters(scope, len(o.Loops))
 	}
 	c.stats = stats.Register[Stats](scope, len(o.Loops))
-	c.members = stats.Register[memberStats](scope, 1)
+	c.detach = stats.Attach(scope, &c.members)
 	if cfg.checks != nil {
 		c.checks = cfg.checks(c, scope, c.firstChecked)
 	}
@@ -223,29 +220,21 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 	if c.HTTP.Version != UseHTTP1 {
 		c.streams = stats.Register[h2.Stats](scope.Scope("http2."), len(o.Loops))
 	}
-	c.tracked = newTrackedStats(&c.Settings, scope, len(o.Loops))
+	c.tracked = newTrackedStats(c.Settings, scope, len(o.Loops))
 	for p := range c.resources {
 		at := scope.Scope("circuit_breakers." + breaker.Priority(p).String())
-		c.scopes = append(c.scopes, at)
 		c.resources[p] = breaker.New(&breaker.Options{
 			Thresholds: c.Thresholds[p], Scope: at,
 			Runtime: o.Runtime, Prefix: "circuit_breakers." + c.Name + "." + breaker.Priority(p).String() + ".",
 		})
 	}
-	c.scopes = append(c.scopes, scope)
+	c.scope = scope
 	c.sets = c.HostSets
 	c.set = NewPrioritySet(nil, c.sets)
 	c.newest.Store(c.set)
 	c.table = c.policy.Build(c.set)
-	for i := range o.Loops {
-		w := &Worker{cluster: c, loop: i, Stats: c.stats.At(i), rand: rand.New(rand.NewPCG(c.seeds(), 0))}
-		if c.streams != nil {
-			w.HTTP2 = c.streams.At(i)
-		}
-		c.tracked.give(w)
-		w.next.Store(&view{set: c.set, balancer: c.table.Balancer(&Env{Loop: i, Loops: len(o.Loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats})})
-		c.workers = append(c.workers, w)
-	}
+	c.staff.workers = make([]atomic.Pointer[Worker], len(o.Loops))
+	c.staff.show(c)
 	return c, nil
 }
 
@@ -272,13 +261,13 @@ func (c *Cluster) update(endpoints []Endpoint, err error) {
 		return
 	}
 	if len(endpoints) == 0 {
-		c.members.At(0).UpdateEmpty.Inc()
+		c.members.UpdateEmpty.Inc()
 	}
 	c.merge(endpoints)
 }
 
 func (c *Cluster) count(err error) {
-	m := c.members.At(0)
+	m := &c.members
 	m.UpdateAttempt.Inc()
 	if err != nil {
 		m.UpdateFailure.Inc()
@@ -303,7 +292,7 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 		h := c.set.find(e)
 		switch {
 		case h == nil:
-			h = NewHost(*e, c, len(c.workers))
+			h = NewHost(*e, c, len(c.loops))
 			came = true
 		case !sameEndpoint(&h.Endpoint, e):
 			old := &h.Endpoint
@@ -337,12 +326,12 @@ func (c *Cluster) merge(endpoints []Endpoint) {
 		c.sets.AssignmentPolicy = p
 	}
 	if !left && !changed && c.set.Version > 0 {
-		c.members.At(0).UpdateNoRebuild.Inc()
+		c.members.UpdateNoRebuild.Inc()
 		return
 	}
 	if left {
 		c.membership++
-		c.members.At(0).Change.Inc()
+		c.members.Change.Inc()
 	}
 	c.watch(hosts)
 	c.publish(hosts)
@@ -376,12 +365,10 @@ func (c *Cluster) publish(hosts []*Host) {
 		m.Measure(c.table, c)
 	}
 	c.table = table
-	for i, w := range c.workers {
-		env := &Env{Loop: i, Loops: len(c.loops), Cluster: c, Seed: c.seeds(), Stats: w.Stats}
-		w.next.Store(&view{set: set, balancer: table.Balancer(env), membership: c.membership})
-		c.loops[i].Post(func() { w.adopt() })
+	for _, w := range c.staff.show(c) {
+		c.loops[w.loop].Post(func() { w.adopt() })
 	}
-	m := c.members.At(0)
+	m := &c.members
 	total, healthy, degraded, excluded := set.Counts()
 	m.Total.Set(int64(total))
 	m.Healthy.Set(int64(healthy))
@@ -397,10 +384,10 @@ func (c *Cluster) publish(hosts []*Host) {
 }
 
 // Gauge implements Meter. It is called with mu held.
-func (c *Cluster) Gauge(name string, v int64) { c.scopes[len(c.scopes)-1].Gauge(name).Set(v) }
+func (c *Cluster) Gauge(name string, v int64) { c.scope.Gauge(name).Set(v) }
 
 // Count implements Meter. It is called with mu held.
-func (c *Cluster) Count(name string, n uint64) { c.scopes[len(c.scopes)-1].Counter(name).Add(n) }
+func (c *Cluster) Count(name string, n uint64) { c.scope.Counter(name).Add(n) }
 
 // leavePools drains the pools of a host that has become unhealthy on every loop, as
 // Envoy does: what took the host down may be the way to it, which new connections go
@@ -447,8 +434,8 @@ func (c *Cluster) close(end bool) {
 	var busy atomic.Int32
 	busy.Store(int32(len(c.loops)))
 	for i, l := range c.loops {
-		w := c.workers[i]
 		l.Post(func() {
+			w := c.Worker(i)
 			w.adopt()
 			for _, h := range hosts {
 				if p := h.local[i].Load(); end && p != nil && p.Pool != nil {
@@ -472,10 +459,11 @@ func (c *Cluster) close(end bool) {
 	if end {
 		c.closeStats()
 	}
-	c.members.Close()
-	for _, s := range c.scopes {
-		s.Close()
+	c.detach()
+	for _, r := range c.resources {
+		r.Close()
 	}
+	c.scope.Close()
 }
 
 // closeStats takes away what the loops count.
@@ -514,8 +502,7 @@ func sameEndpoint(a, b *Endpoint) bool {
 // Dropped is how many requests were dropped: as the load assignment asks, and by circuit
 // breakers.
 func (c *Cluster) Dropped() (overload, overflow uint64) {
-	for i := range c.workers {
-		s := c.stats.At(i)
+	for s := range c.counted() {
 		overload += s.RqDropOverload.Value()
 		overflow += s.RqPendingOverflow.Value()
 	}

@@ -430,6 +430,7 @@ func TestHostSetChangeDrainsAllPools(t *testing.T) {
 	<-done
 	r.run()
 	c, p := r.Get("c"), &fakePool{}
+	c.Worker(0)
 	c.Set().Hosts[0].Local(0).Pool = p
 	c.SetHealth(c.Set().Hosts[0], upstream.DegradedActiveHC, 0)
 	r.run()
@@ -440,5 +441,41 @@ func TestHostSetChangeDrainsAllPools(t *testing.T) {
 	r.run()
 	if p.drained != 1 {
 		t.Errorf("drained %d times", p.drained)
+	}
+}
+
+// Of many clusters a loop uses few: the others cost it nothing, and what they count is shown all the same.
+func TestWorkersComeWhenAsked(t *testing.T) {
+	r, hd := newRig(t, 2), &hand{}
+	done := update(t, r, dnsCluster(t, hd, ""))
+	hd.tell(0, at(1))
+	<-done
+	c := r.Get("c")
+	if c.Carried() {
+		t.Error("a cluster that nobody used carried something")
+	}
+	shown := func(name string) (n uint64, ok bool) {
+		r.store.Visit(func(m stats.Metric) {
+			if m.Name == name {
+				n, ok = m.Count, true
+			}
+		})
+		return n, ok
+	}
+	if n, ok := shown("cluster.c.upstream_rq_total"); n != 0 || !ok {
+		t.Errorf("upstream_rq_total is %d, shown: %v", n, ok)
+	}
+	hd.tell(0, at(2))
+	w := c.Worker(1)
+	if w != c.Worker(1) {
+		t.Error("a loop has two workers")
+	}
+	if h, _ := w.Pick(&upstream.PickContext{}); h == nil || h.Address != at(2).Address {
+		t.Errorf("a late worker picked %v", h)
+	}
+	w.Stats.RqTotal.Inc()
+	w.Stats.CxTotal.Inc()
+	if n, _ := shown("cluster.c.upstream_rq_total"); n != 1 || !c.Carried() {
+		t.Errorf("upstream_rq_total is %d, carried: %v", n, c.Carried())
 	}
 }

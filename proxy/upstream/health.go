@@ -77,7 +77,7 @@ func (c *Cluster) drop(h *Host) {
 	}
 	h.leave()
 	c.membership++
-	c.members.At(0).Change.Inc()
+	c.members.Change.Inc()
 	c.watch(hosts)
 	c.publish(hosts)
 }

@@ -120,6 +120,7 @@ func TestClusterFollowsItsName(t *testing.T) {
 	}
 	<-done
 	cluster := m.Get("shop")
+	cluster.Worker(0) // Only a loop that uses the cluster is told of its hosts.
 	hosts := func() (out []string) {
 		for _, h := range cluster.Set().Hosts {
 			out = append(out, h.Address.String())

@@ -78,9 +78,28 @@ type Set struct {
 	Connections, Pending, Requests, Retries, ConnectionPools Limit
 
 	options Options
-	keys    [kinds]string
 	now     atomic.Pointer[limits]
 	begun   *window // of requests; nil unless a budget asks for it
+	open    openStats
+	detach  []func()
+}
+
+// openStats tell which limits are reached.
+type openStats struct {
+	Connections     stats.Gauge `stat:"cx_open"`
+	Pending         stats.Gauge `stat:"rq_pending_open"`
+	Requests        stats.Gauge `stat:"rq_open"`
+	Retries         stats.Gauge `stat:"rq_retry_open"`
+	ConnectionPools stats.Gauge `stat:"cx_pool_open"`
+}
+
+// remainingStats tell how far away they are.
+type remainingStats struct {
+	Connections     stats.Gauge `stat:"remaining_cx"`
+	Pending         stats.Gauge `stat:"remaining_pending"`
+	Requests        stats.Gauge `stat:"remaining_rq"`
+	Retries         stats.Gauge `stat:"remaining_retries"`
+	ConnectionPools stats.Gauge `stat:"remaining_cx_pools"`
 }
 
 // kind is the place of a limit in a Set.
@@ -94,6 +113,15 @@ const (
 	pools
 	kinds
 )
+
+// keys are the runtime's names of limits, after the prefix.
+var keys = [kinds]string{
+	connections: "max_connections",
+	pending:     "max_pending_requests",
+	requests:    "max_requests",
+	retries:     "max_retries",
+	pools:       "max_connection_pools",
+}
 
 // limits are those of a Set in force at one generation of the runtime.
 type limits struct {
@@ -195,24 +223,20 @@ func (l *Limit) show() {
 	}
 }
 
-// New makes a Set and puts its gauges into o.Scope.
+// New makes a Set and puts its gauges into o.Scope, until it is closed.
 func New(o *Options) *Set {
 	s := &Set{options: *o}
-	for i, x := range [kinds]struct {
-		of                   *Limit
-		open, remaining, key string
-	}{
-		connections: {&s.Connections, "cx_open", "remaining_cx", "max_connections"},
-		pending:     {&s.Pending, "rq_pending_open", "remaining_pending", "max_pending_requests"},
-		requests:    {&s.Requests, "rq_open", "remaining_rq", "max_requests"},
-		retries:     {&s.Retries, "rq_retry_open", "remaining_retries", "max_retries"},
-		pools:       {&s.ConnectionPools, "cx_pool_open", "remaining_cx_pools", "max_connection_pools"},
-	} {
-		x.of.of, x.of.kind, x.of.open = s, kind(i), o.Scope.Gauge(x.open)
-		if o.TrackRemaining {
-			x.of.remaining = o.Scope.Gauge(x.remaining)
-		}
-		s.keys[i] = o.Prefix + x.key
+	s.detach = append(s.detach, stats.Attach(o.Scope, &s.open))
+	s.Connections = Limit{of: s, kind: connections, open: &s.open.Connections}
+	s.Pending = Limit{of: s, kind: pending, open: &s.open.Pending}
+	s.Requests = Limit{of: s, kind: requests, open: &s.open.Requests}
+	s.Retries = Limit{of: s, kind: retries, open: &s.open.Retries}
+	s.ConnectionPools = Limit{of: s, kind: pools, open: &s.open.ConnectionPools}
+	if o.TrackRemaining {
+		r := new(remainingStats)
+		s.detach = append(s.detach, stats.Attach(o.Scope, r))
+		s.Connections.remaining, s.Pending.remaining, s.Requests.remaining = &r.Connections, &r.Pending, &r.Requests
+		s.Retries.remaining, s.ConnectionPools.remaining = &r.Retries, &r.ConnectionPools
 	}
 	if o.Budget != nil && o.Budget.Interval > 0 {
 		s.begun = newWindow(o.Budget.Interval)
@@ -222,6 +246,13 @@ func New(o *Options) *Set {
 		l.show()
 	}
 	return s
+}
+
+// Close takes the gauges away. What is counted goes on.
+func (s *Set) Close() {
+	for _, detach := range s.detach {
+		detach()
+	}
 }
 
 // inForce returns the limits as the runtime has them now.
@@ -245,8 +276,8 @@ func (s *Set) refresh() *limits {
 	}
 	if rt := o.Runtime; rt != nil {
 		in.generation = rt.Generation() // Before the values: one that changes meanwhile is read again.
-		for i, key := range s.keys {
-			if v, ok := rt.Int(key); ok {
+		for i, key := range keys {
+			if v, ok := rt.Int(o.Prefix + key); ok {
 				in.most[i] = uint64(v)
 			}
 		}

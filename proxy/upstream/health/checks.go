@@ -207,12 +207,9 @@ func (k *Checks) traffic() bool {
 	if k.used.Load() {
 		return true
 	}
-	for i := range k.o.Loops {
-		// Of datagrams there are no connections.
-		if st := k.cluster.Worker(i).Stats; st.CxTotal.Value()+st.CxTxBytesTotal.Value()+st.CxRxBytesTotal.Value() > 0 {
-			k.used.Store(true)
-			return true
-		}
+	if k.cluster.Carried() {
+		k.used.Store(true)
+		return true
 	}
 	return false
 }
