@@ -246,8 +246,12 @@ func (a *active) standing() {
 	}
 }
 
-// Match finds the stream's route.
+// Match finds the stream's route. A request that could not be read has no head, and
+// so no route: filters see its answer all the same, and may ask.
 func (a *active) Match(s *stream.Stream) *route.Route {
+	if s.Request.Header == nil {
+		return nil
+	}
 	a.enterScope(s.Request.Header)
 	if a.table == nil {
 		return nil
