@@ -173,12 +173,15 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 			if g.proxy != nil {
 				low := g.proxy.TCP
 				if ch.Table != nil {
-					low = g.proxy.Manager
+					low = g.proxy.ManagerOf(name)
 				}
 				ch.Manager = attach.Merge(low, ch.Manager)
 			}
 			if ch.Table != nil {
 				ch.Idle, ch.Clusters = idle, clusters
+			}
+			if g.proxy != nil {
+				ch.Clusters = append(slices.Clip(ch.Clusters), g.proxy.Clusters...)
 			}
 		}
 	}

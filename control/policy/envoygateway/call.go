@@ -155,6 +155,8 @@ func backendsOf(o source.Object) map[string]*api.BackendCluster {
 		}
 	}
 	switch o := o.(type) {
+	case *api.EnvoyProxy:
+		collectorsOf(o, out)
 	case *api.AuthenticationFilter:
 		keys("jwtProviders", o.Spec.JWTProviders)
 	case *api.SecurityPolicy:
@@ -172,6 +174,27 @@ func backendsOf(o source.Object) map[string]*api.BackendCluster {
 		}
 	}
 	return out
+}
+
+// collectorsOf adds those that an EnvoyProxy names.
+func collectorsOf(o *api.EnvoyProxy, to map[string]*api.BackendCluster) {
+	t := o.Spec.Telemetry
+	if t == nil {
+		return
+	}
+	if t.Tracing != nil {
+		to["telemetry.tracing.provider"] = &t.Tracing.Provider.BackendCluster
+	}
+	if t.AccessLog == nil {
+		return
+	}
+	for i, s := range t.AccessLog.Settings {
+		for j := range s.Sinks {
+			if l := s.Sinks[j].OpenTelemetry; l != nil {
+				to[fmt.Sprintf("telemetry.accessLog.settings[%d].sinks[%d].openTelemetry", i, j)] = &l.BackendCluster
+			}
+		}
+	}
 }
 
 // encrypted is a variant: TLS to a host that the system's authorities vouch for.

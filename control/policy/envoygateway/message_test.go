@@ -9,6 +9,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
+	opentelemetryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	connectionlimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/connection_limit/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -142,4 +144,64 @@ func TestClientTLSMessages(t *testing.T) {
 	if d := cmp.Diff(want, context, protocmp.Transform()); d != "" {
 		t.Errorf("the context (-want +got):\n%s", d)
 	}
+}
+
+// TestTracingMessages holds what EnvoyProxies have connection managers tell, and to whom.
+func TestTracingMessages(t *testing.T) {
+	manager := func(listener string) *hcmv3.HttpConnectionManager {
+		l := listenerOf(t, "testdata/telemetry.txtar", listener)
+		return unpack(t, l.GetFilterChains()[0].GetFilters()[0].GetTypedConfig(), &hcmv3.HttpConnectionManager{})
+	}
+	compare := func(name, want string, got proto.Message) {
+		t.Helper()
+		w := got.ProtoReflect().New().Interface()
+		if d := cmp.Diff(parse(t, want, w), got, protocmp.Transform()); d != "" {
+			t.Errorf("%s:\n%s", name, d)
+		}
+	}
+	m := manager("default/otel/80")
+	compare("spans", `client_sampling {value: 100} random_sampling {value: 12.5} overall_sampling {value: 100} spawn_upstream_span {value: true}
+		operation: "%REQ(:METHOD)% in" upstream_operation: "%UPSTREAM_CLUSTER%"
+		custom_tags {tag: "env" literal {value: "prod"}} custom_tags {tag: "pod" environment {name: "POD" default_value: "?"}}
+		custom_tags {tag: "who" request_header {name: "x-who"}} custom_tags {tag: "both" value: "%REQ(:METHOD)%"}`, withoutProvider(m.GetTracing()))
+	otel := &tracev3.OpenTelemetryConfig{}
+	unpack(t, m.GetTracing().GetProvider().GetTypedConfig(), otel)
+	if c := otel.GetGrpcService().GetEnvoyGrpc().GetClusterName(); !strings.HasPrefix(c, "default/collector/4317") {
+		t.Errorf("spans are sent to %q", c)
+	}
+	otel.GetGrpcService().GetEnvoyGrpc().ClusterName = ""
+	compare("collector", `service_name: "otel.default" grpc_service {envoy_grpc {} initial_metadata {key: "authorization" value: "secret"}}
+		resource_detectors {name: "envoy.tracers.opentelemetry.resource_detectors.static_config" typed_config {
+			[type.googleapis.com/envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig] {attributes {key: "team" value: "shop"}}}}`, otel)
+	logs := m.GetAccessLog()
+	if len(logs) != 1 {
+		t.Fatalf("%d access logs", len(logs))
+	}
+	log := unpack(t, logs[0].GetTypedConfig(), &opentelemetryv3.OpenTelemetryAccessLogConfig{})
+	log.GetCommonConfig().GetGrpcService().GetEnvoyGrpc().ClusterName = "" //nolint:staticcheck // As it is sent.
+	compare("log", `common_config {log_name: "otel_envoy_accesslog" transport_api_version: V3 grpc_service {envoy_grpc {authority: "logs.example"}}}
+		resource_attributes {values {key: "team" value {string_value: "shop"}}} attributes {values {key: "code" value {string_value: "%RESPONSE_CODE%"}}}`, log)
+
+	sampled := unpack(t, manager("default/sampled/81").GetTracing().GetProvider().GetTypedConfig(), &tracev3.OpenTelemetryConfig{})
+	compare("sampler", `name: "envoy.tracers.opentelemetry.samplers.parent_based" typed_config {[type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig] {
+		wrapped_sampler {name: "envoy.tracers.opentelemetry.samplers.trace_id_ratio_based" typed_config {
+			[type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig] {sampling_percentage {numerator: 250000 denominator: MILLION}}}}}}`, sampled.GetSampler())
+	if r := manager("default/sampled/81").GetTracing().GetRandomSampling().GetValue(); r != 100 || sampled.GetServiceName() != "front" {
+		t.Errorf("%g %% of %q are sampled", r, sampled.GetServiceName())
+	}
+	zipkin := unpack(t, manager("default/zipkin/82").GetTracing().GetProvider().GetTypedConfig(), &tracev3.ZipkinConfig{})
+	zipkin.CollectorCluster = ""
+	compare("zipkin", `collector_endpoint: "/api/v2/spans" collector_endpoint_version: HTTP_JSON collector_hostname: "zipkin.example"
+		trace_id_128bit: true shared_span_context {value: false}`, zipkin)
+	for _, listener := range []string{"default/lost/83", "default/dog/84"} {
+		if m := manager(listener); m.GetTracing() != nil {
+			t.Errorf("%s traces to %v", listener, m.GetTracing())
+		}
+	}
+}
+
+func withoutProvider(t *hcmv3.HttpConnectionManager_Tracing) *hcmv3.HttpConnectionManager_Tracing {
+	out := proto.CloneOf(t)
+	out.Provider = nil
+	return out
 }

@@ -27,6 +27,10 @@ type Proxy struct {
 	// Manager is on the HttpConnectionManager of chains with routes, TCP on the TcpProxy of
 	// others.
 	Manager, TCP graph.Overlay
+	// Tracing is of requests; nil is none. See ManagerOf.
+	Tracing *build.Tracing
+	// Clusters are those of who is told.
+	Clusters []graph.ClusterID
 	// Logs are of each listener: of connections that no chain takes.
 	Logs []*accesslogv3.AccessLog
 	// Merges has it merged over that of the class.
@@ -49,14 +53,18 @@ func (p *Policies) readProxy(c *memo.Ctx, at proxyStack) *Proxy {
 	if spec == nil {
 		return nil
 	}
+	owner := at.own
 	merges := spec.MergeType != nil && *spec.MergeType != "Replace"
 	if base := p.proxySpec(c, at.base); base != nil && merges && at.base != (source.Name{}) {
+		if spec.Telemetry == nil {
+			owner = at.base // What it names is in its namespace.
+		}
 		spec = merge(spec, base, *spec.MergeType)
 	}
 	if d := p.opts.Proxy; d != nil && at.own != (source.Name{}) {
 		spec = merge(spec, d, "StrategicMerge")
 	}
-	x := &proxyReader{out: &Proxy{Merges: merges}}
+	x := &proxyReader{policies: p, ctx: c, owner: source.Key{Kind: source.EnvoyProxy, Name: owner}, out: &Proxy{Merges: merges}}
 	if v := spec.Provider; v != nil {
 		x.provider(v)
 	}
@@ -92,7 +100,10 @@ func (p *Policies) proxySpec(c *memo.Ctx, name source.Name) *api.EnvoyProxySpec 
 type proxyReader struct {
 	sheet
 
-	out *Proxy
+	policies *Policies
+	ctx      *memo.Ctx
+	owner    source.Key
+	out      *Proxy
 }
 
 // rest notes what is not honoured.
@@ -263,7 +274,7 @@ func (x *proxyReader) telemetry(t *api.ProxyTelemetry) {
 		x.unsupported("telemetry.metrics.clusterStatName", m.ClusterStatName, "clusters are counted by their names")
 	}
 	if t.Tracing != nil {
-		x.note("telemetry.tracing", "is not supported: requests are not traced; traceparent of clients is passed on")
+		x.tracing(t.Tracing)
 	}
 	x.unsupported("telemetry.requestID", t.RequestID, "requests have ids as Envoy gives them")
 	x.unsupported("telemetry.healthCheckLog", t.HealthCheckLog, "what checks come to is in the statistics")
@@ -303,21 +314,13 @@ func (x *proxyReader) accessLog(list []api.AccessLogSetting) {
 		}
 		for j, sink := range s.Sinks {
 			path := fmt.Sprintf("%s.sinks[%d]", at, j)
+			l := x.sink(path, &sink, format, s.Matches)
 			switch {
-			case sink.Type == "File" && sink.File != nil && sink.File.Path != "":
-				l := build.FileLog(sink.File.Path, format, s.Matches)
-				if kind != "Listener" {
-					routes = append(routes, l)
-				}
-				if kind == "Listener" {
-					x.out.Logs = append(x.out.Logs, l)
-				}
-			case sink.Type == "File":
-				x.bad(path+".file.path", "is required")
-			case sink.Type == "ALS", sink.Type == "OpenTelemetry":
-				x.note(path, "sinks of type %s are not supported: records are written to files", sink.Type)
+			case l == nil:
+			case kind == "Listener":
+				x.out.Logs = append(x.out.Logs, l)
 			default:
-				x.bad(path+".type", "is %q: there are File, ALS and OpenTelemetry", sink.Type)
+				routes = append(routes, l)
 			}
 		}
 	}
@@ -325,6 +328,37 @@ func (x *proxyReader) accessLog(list []api.AccessLogSetting) {
 		x.out.Manager.Message = &hcmv3.HttpConnectionManager{AccessLog: routes}
 		x.out.TCP.Message = &tcpproxyv3.TcpProxy{AccessLog: routes}
 	}
+}
+
+// sink is where records go; nil if that cannot be.
+func (x *proxyReader) sink(at string, s *api.AccessLogSink, format build.LogFormat, matches []string) *accesslogv3.AccessLog {
+	switch {
+	case s.Type == "File" && s.File != nil && s.File.Path != "":
+		return build.FileLog(s.File.Path, format, matches)
+	case s.Type == "File":
+		x.bad(at+".file.path", "is required")
+	case s.Type == "OpenTelemetry" && s.OpenTelemetry != nil:
+		o := s.OpenTelemetry
+		c, found := x.collector(at+".openTelemetry", &o.BackendCluster, o.Host, o.Port, graph.GRPC)
+		if !found {
+			return nil
+		}
+		if format.Text == "" && len(format.Fields) == 0 {
+			format.Fields = defaultFields()
+		}
+		c.Headers, c.Resource = sent(o.Headers), o.ResourceAttributes
+		if len(c.Resource) == 0 {
+			c.Resource = o.Resources
+		}
+		return c.Log(format, matches)
+	case s.Type == "OpenTelemetry":
+		x.bad(at+".openTelemetry", "is required")
+	case s.Type == "ALS":
+		x.note(at, "sinks of type ALS are not supported: records are written to files or sent to an OpenTelemetry collector")
+	default:
+		x.bad(at+".type", "is %q: there are File, ALS and OpenTelemetry", s.Type)
+	}
+	return nil
 }
 
 func (x *proxyReader) format(at string, f *api.AccessLogFormat) build.LogFormat {
