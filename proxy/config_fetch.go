@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -146,6 +147,7 @@ func (p *Proxy) fetchResources() {
 		}
 		p.fetchAll(xds.KindCluster)
 		p.fetchAll(xds.KindListener)
+		p.awaitListeners()
 		p.live()
 	})
 }
@@ -190,12 +192,29 @@ func (p *Proxy) fetchAll(kind xds.Kind) {
 	}
 }
 
+// awaitListeners waits until the listeners that there are serve, which have routes, secrets
+// or filters to fetch before.
+func (p *Proxy) awaitListeners() {
+	p.mu.Lock()
+	all := slices.Collect(maps.Values(p.pending))
+	p.mu.Unlock()
+	for _, n := range all {
+		select {
+		case <-n.over:
+		case <-p.flushStop:
+			return
+		}
+	}
+}
+
 // Live is closed once the proxy has had the first answers of the management servers that
-// its bootstrap names, or has waited for them as long as that says.
+// its bootstrap names and serves the listeners among them, or has waited for that as long
+// as the bootstrap and they say.
 func (p *Proxy) Live() <-chan struct{} { return p.isLive }
 
 func (p *Proxy) live() {
 	close(p.isLive)
+	p.health.Start(false)
 	p.state.CompareAndSwap(int32(admin.Initializing), int32(admin.Live))
 	p.server.At(0).Live.Set(1)
 }

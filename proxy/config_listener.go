@@ -65,6 +65,7 @@ type pending struct {
 	c     *compiledListener
 	made  server // nil if the listener that there is takes the configuration
 	stop  chan struct{}
+	over  chan struct{} // closed once it serves, or never will
 	stamp stamp
 }
 
@@ -80,7 +81,7 @@ func (p *Proxy) updateListener(name string, l *listenerv3.Listener, origin strin
 	if err != nil {
 		return err
 	}
-	n := &pending{name: name, proto: l, c: c, stop: make(chan struct{}), stamp: p.stampOf(xds.KindListener, name)}
+	n := &pending{name: name, proto: l, c: c, stop: make(chan struct{}), over: make(chan struct{}), stamp: p.stampOf(xds.KindListener, name)}
 	if old == nil || !sameSockets(old.proto, l) {
 		if n.made, err = p.newListener(c); err != nil {
 			c.close(nil)
@@ -111,6 +112,7 @@ func (n *pending) ready() bool {
 
 // awaitResources installs a listener once all that it needs is there.
 func (p *Proxy) awaitResources(n *pending) {
+	defer close(n.over)
 	for _, w := range n.c.awaited {
 		select {
 		case <-w.Ready():

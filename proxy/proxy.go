@@ -150,6 +150,7 @@ func (p *Proxy) start() error {
 	}
 	p.startFetching()
 	p.startOverload()
+	p.health.Start(true)
 	if problems := p.Apply(p.snapshot()); xds.HasErrors(problems) {
 		return xds.Err(problems)
 	}

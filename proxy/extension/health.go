@@ -8,6 +8,7 @@ import "sync/atomic"
 // answers, and what the admin's /healthcheck/fail and /healthcheck/ok set.
 type Health struct {
 	failed   atomic.Bool
+	starting atomic.Bool
 	draining atomic.Bool
 }
 
@@ -16,6 +17,13 @@ func (h *Health) Fail(on bool) { h.failed.Store(on) }
 
 // Failed reports whether health checks are to fail.
 func (h *Health) Failed() bool { return h.failed.Load() || h.draining.Load() }
+
+// Start tells that the proxy waits for its first configuration, or has it.
+func (h *Health) Start(waits bool) { h.starting.Store(waits) }
+
+// Starting reports whether the proxy waits for its first configuration: a health check
+// is not to send anybody its way.
+func (h *Health) Starting() bool { return h.starting.Load() }
 
 // Drain tells that the proxy is ending.
 func (h *Health) Drain() { h.draining.Store(true) }

@@ -57,7 +57,7 @@ func (f *Filter) Request(s *stream.Stream) error {
 	st := stream.State[state](s, f.slot)
 	st.check = true
 	s.Info.HealthCheck = true
-	failed := f.health.Failed()
+	failed := f.health.Failed() || f.health.Starting()
 	var a *answer
 	if f.cacheFor > 0 {
 		if a = f.cached.Load(); a != nil && s.Task().Loop().Now() >= a.until {
