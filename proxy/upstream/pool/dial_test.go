@@ -4,6 +4,7 @@ package pool_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -172,10 +173,8 @@ func TestSourceAddress(t *testing.T) {
 
 // TestSourcePort: a port of a source is used, so only one connection can be.
 func TestSourcePort(t *testing.T) {
-	_, port, err := net.SplitHostPort(reserve.TCP(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	// Nobody else has this address of the loopback, so any port will do.
+	port := strconv.Itoa(20000 + rand.IntN(10000))
 	u := proxytest.NewUpstream(t, func(s *proxytest.Session) {
 		if _, err := s.Request(); err == nil {
 			_, from, _ := net.SplitHostPort(s.Conn().RemoteAddr().String())
@@ -183,7 +182,7 @@ func TestSourcePort(t *testing.T) {
 			_ = s.Gone()
 		}
 	})
-	p := start(t, proxytest.Edge{Cluster: "upstream_bind_config: {source_address: {address: 127.0.0.1, port_value: " + port + "}}"}, map[string]string{"up": u.Addr()})
+	p := start(t, proxytest.Edge{Cluster: "upstream_bind_config: {source_address: {address: 127.0.0.177, port_value: " + port + "}}"}, map[string]string{"up": u.Addr()})
 	if res := p.Do(get); res.Content != port {
 		t.Errorf("%v, want port %s", res, port)
 	}
