@@ -10,6 +10,7 @@ package ondemand
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stream"
@@ -57,7 +58,8 @@ func (f *Filter) Request(s *stream.Stream) error {
 	if name == "" || f.clusters.Get(name) != nil {
 		return nil
 	}
-	return f.await(s, d, name)
+	// One that a header gives lies in the connection's memory, and is asked for beyond the request.
+	return f.await(s, d, strings.Clone(name))
 }
 
 // await waits for a cluster.
