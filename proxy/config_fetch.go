@@ -213,10 +213,10 @@ func (p *Proxy) awaitListeners() {
 func (p *Proxy) Live() <-chan struct{} { return p.isLive }
 
 func (p *Proxy) live() {
-	close(p.isLive)
 	p.health.Start(false)
 	p.state.CompareAndSwap(int32(admin.Initializing), int32(admin.Live))
 	p.server.At(0).Live.Set(1)
+	close(p.isLive) // Whoever waited finds all this.
 }
 
 func (p *Proxy) stopFetching() {
