@@ -270,7 +270,7 @@ type TracingProvider struct {
 	Host          *string        `json:"host,omitempty"`
 	Port          *int32         `json:"port,omitempty"`
 	ServiceName   *string        `json:"serviceName,omitempty"`
-	Zipkin        map[string]any `json:"zipkin,omitempty"`
+	Zipkin        *TracingZipkin `json:"zipkin,omitempty"`
 	OpenTelemetry *TracingOTel   `json:"openTelemetry,omitempty"`
 }
 
@@ -278,7 +278,20 @@ type TracingProvider struct {
 type TracingOTel struct {
 	Headers            []gwapiv1.HTTPHeader `json:"headers,omitempty"`
 	ResourceAttributes map[string]string    `json:"resourceAttributes,omitempty"`
-	Sampler            map[string]any       `json:"sampler,omitempty"`
+	Sampler            *TracingSampler      `json:"sampler,omitempty"`
+}
+
+// TracingSampler decides which traces are told. Type is AlwaysOn, AlwaysOff, TraceIdRatio,
+// or one of these after ParentBased.
+type TracingSampler struct {
+	Type               string            `json:"type"`
+	SamplingPercentage *gwapiv1.Fraction `json:"samplingPercentage,omitempty"`
+}
+
+// TracingZipkin is how spans are told to Zipkin's collector.
+type TracingZipkin struct {
+	Enable128BitTraceID      *bool `json:"enable128BitTraceId,omitempty"`
+	DisableSharedSpanContext *bool `json:"disableSharedSpanContext,omitempty"`
 }
 
 // ProxyMetrics is what proxies count, and who is told.

@@ -3,9 +3,6 @@
 package envoygateway
 
 import (
-	"fmt"
-	"strconv"
-
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
@@ -97,7 +94,10 @@ func (x *proxyReader) tracing(t *api.ProxyTracing) {
 		x.unsupported(provider+".zipkin", t.Provider.Zipkin, "the type of the provider is OpenTelemetry")
 	case "Zipkin":
 		mode = graph.HTTP
-		out.Zipkin = x.zipkin(provider+".zipkin", t.Provider.Zipkin)
+		out.Zipkin = &build.Zipkin{}
+		if z := t.Provider.Zipkin; z != nil {
+			out.Zipkin.Long, out.Zipkin.Split = is(z.Enable128BitTraceID), is(z.DisableSharedSpanContext)
+		}
 		x.unsupported(provider+".openTelemetry", t.Provider.OpenTelemetry, "the type of the provider is Zipkin")
 		x.unsupported(provider+".serviceName", t.Provider.ServiceName, "Zipkin's spans are of the proxy's cluster, which is called after the Gateway")
 		if s := t.Provider.BackendSettings; s != nil {
@@ -163,24 +163,7 @@ func (x *proxyReader) tags(at string, custom map[string]api.CustomTag, tags map[
 	return out
 }
 
-// zipkin reads what is kept as it came, as nothing else needs it.
-func (x *proxyReader) zipkin(at string, from map[string]any) *build.Zipkin {
-	out := &build.Zipkin{}
-	for _, key := range sortedKeys(from) {
-		v, ok := from[key].(bool)
-		switch {
-		case key == "enable128BitTraceId" && ok:
-			out.Long = v
-		case key == "disableSharedSpanContext" && ok:
-			out.Split = v
-		default:
-			x.bad(at+"."+key, "there are enable128BitTraceId and disableSharedSpanContext, which are true or false")
-		}
-	}
-	return out
-}
-
-// samplers are Envoy Gateway's, by their names.
+// samplers are Envoy Gateway's, by their names; those with a Share below 0 have it given.
 func samplers() map[string]build.Sampler {
 	return map[string]build.Sampler{
 		"AlwaysOn": {Share: 1}, "AlwaysOff": {}, "TraceIdRatio": {Share: -1},
@@ -188,40 +171,17 @@ func samplers() map[string]build.Sampler {
 	}
 }
 
-func (x *proxyReader) sampler(at string, from map[string]any) *build.Sampler {
-	if len(from) == 0 {
+func (x *proxyReader) sampler(at string, from *api.TracingSampler) *build.Sampler {
+	if from == nil {
 		return nil
 	}
-	kind, _ := from["type"].(string)
-	out, ok := samplers()[kind]
+	out, ok := samplers()[from.Type]
 	if !ok {
-		x.bad(at+".type", "is %q: there are %v", kind, sortedKeys(samplers()))
+		x.bad(at+".type", "is %q: there are %v", from.Type, sortedKeys(samplers()))
 		return nil
 	}
 	if out.Share < 0 {
-		out.Share = x.ratio(at+".samplingPercentage", from["samplingPercentage"])
+		out.Share = x.share(at+".samplingPercentage", from.SamplingPercentage, 100) / 100
 	}
 	return &out
-}
-
-// ratio reads a fraction that is kept as it came; none is all.
-func (x *proxyReader) ratio(at string, from any) float64 {
-	m, ok := from.(map[string]any)
-	if from == nil {
-		return 1
-	}
-	number := func(key string, otherwise float64) float64 {
-		if m[key] == nil {
-			return otherwise
-		}
-		v, err := strconv.ParseFloat(fmt.Sprint(m[key]), 64)
-		ok = ok && err == nil
-		return v
-	}
-	n, of := number("numerator", 0), number("denominator", 100)
-	if !ok || n < 0 || of < 1 || n > of {
-		x.bad(at, "is not a fraction from 0 to 1: give numerator and denominator")
-		return 1
-	}
-	return n / of
 }
