@@ -3,6 +3,7 @@
 package awsrequestsigning_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"weir.dev/weir/internal/leak"
 	"weir.dev/weir/proxy/aws/awstest"
 	"weir.dev/weir/proxy/proxytest"
+	"weir.dev/weir/proxy/tls/tlstest"
 	"weir.dev/weir/xds/ledger/ledgertest"
 )
 
@@ -101,6 +103,22 @@ func TestForms(t *testing.T) {
 				t.Errorf("%v\n%+v", res, s.Requests())
 			}
 		})
+	}
+}
+
+// TestRolesAnywhere signs with keys that a certificate was exchanged for.
+func TestRolesAnywhere(t *testing.T) {
+	account := awstest.NewAccount()
+	issuer, service := awstest.NewIssuer(t, account), awstest.NewService(t, account, "execute-api")
+	ca := tlstest.NewCA(t, "ca")
+	issuer.Trust(ca.Pool())
+	leaf := ca.Issue(t, tlstest.Leaf{})
+	t.Setenv("AWS_ENDPOINT_URL_ROLESANYWHERE", issuer.URL)
+	p := proxytest.Start(t, proxytest.Edge{Filters: filter(fmt.Sprintf("service_name: execute-api, region: us-east-1, credential_provider: {custom_credential_provider_chain: true, "+
+		"iam_roles_anywhere_credential_provider: {role_arn: r, profile_arn: p, trust_anchor_arn: 'arn:aws:rolesanywhere:us-east-1:1:trust-anchor/a', certificate: {inline_string: %q}, private_key: {inline_string: %q}}}",
+		leaf.CertPEM, leaf.KeyPEM))}.YAML(), proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": service.Addr}})
+	if res := p.Do(post); res.Content != "ANYWHERE1 is hello" {
+		t.Errorf("%v", res)
 	}
 }
 

@@ -3,6 +3,7 @@
 package awstest
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,12 +19,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// An Issuer gives out temporary keys of an account, as four services do: the Security
-// Token Service, the metadata service of EC2, and the agents of ECS and of EKS. Its
-// key ids tell which: "STS1", "IMDS2", "AGENT3" ...
+// An Issuer gives out temporary keys of an account, as five services do: the Security
+// Token Service, IAM Roles Anywhere, the metadata service of EC2, and the agents of ECS
+// and of EKS. Its key ids tell which: "STS1", "ANYWHERE2", "IMDS3", "AGENT4" ...
 type Issuer struct {
 	// URL is where all of them are served: for AWS_ENDPOINT_URL_STS,
-	// AWS_EC2_METADATA_SERVICE_ENDPOINT and, with /agent, for
+	// AWS_ENDPOINT_URL_ROLESANYWHERE, AWS_EC2_METADATA_SERVICE_ENDPOINT and, with /agent, for
 	// AWS_CONTAINER_CREDENTIALS_FULL_URI.
 	URL string
 
@@ -34,6 +35,7 @@ type Issuer struct {
 	issued  int
 	asked   []string
 	judge   func(token string) error
+	trusted *x509.CertPool
 }
 
 // WebIdentityToken is what AssumeRoleWithWebIdentity takes, AgentToken what an agent.
@@ -148,6 +150,8 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		i.json(w, i.issue("AGENT", "AGENT"))
 	case "POST /":
 		i.sts(w, r)
+	case "POST /sessions":
+		i.anywhere(w, r)
 	default:
 		http.NotFound(w, r)
 	}

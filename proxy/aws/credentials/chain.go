@@ -3,6 +3,7 @@
 package credentials
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,6 +148,9 @@ func (c *Config) chain(e *Environment) []step {
 	if c.role != nil {
 		base := &finder{steps: c.role.base.chain(e)}
 		add(true, "assume role", security, func(ctx context.Context) (*found, error) { return c.role.find(ctx, e, c.region, base) })
+	}
+	if a := c.anywhere; a != nil {
+		add(true, "IAM Roles Anywhere", strings.ReplaceAll(a.host(), ".", "_"), func(ctx context.Context) (*found, error) { return a.find(ctx, e) })
 	}
 	if c.web != nil {
 		add(true, "web identity", security, func(ctx context.Context) (*found, error) { return c.web.find(ctx, e, c.region) })
@@ -302,13 +306,15 @@ func (e *Environment) sts(region string, with aws.CredentialsProvider) *sts.Clie
 		region = "aws-global"
 	}
 	o := sts.Options{Region: region, Credentials: with, HTTPClient: client(true), Retryer: retryer()}
-	for _, name := range []string{"AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"} {
-		if v := e.get(name); v != "" {
-			o.BaseEndpoint = &v
-			break
-		}
+	if v := e.endpoint("STS"); v != "" {
+		o.BaseEndpoint = &v
 	}
 	return sts.New(o)
+}
+
+// endpoint is the URL that the environment names for a service, "" if it names none.
+func (e *Environment) endpoint(service string) string {
+	return cmp.Or(e.get("AWS_ENDPOINT_URL_"+service), e.get("AWS_ENDPOINT_URL"))
 }
 
 // source is a DataSource: one of its fields is set.

@@ -208,12 +208,13 @@ func compile(config string, warn func(path, reason string)) (*Config, error) {
 
 func TestRefused(t *testing.T) {
 	for config, want := range map[string]string{
-		`{"custom_credential_provider_chain":true}`:                                                                                 "no provider is set: set at least one",
-		`{"inline_credential":{"access_key_id":"a"}}`:                                                                               "InlineCredential",
-		`{"iam_roles_anywhere_credential_provider":{"role_arn":"arn:x"}}`:                                                           "aws_signing_helper",
-		`{"config_credential_provider":{}}`:                                                                                         "use credentials_file_provider",
-		`{"custom_credential_provider_chain":true,"assume_role_credential_provider":{"role_arn":"x"}}`:                              `role_arn: "x" is not an ARN`,
-		`{"custom_credential_provider_chain":true,"assume_role_credential_provider":{"role_arn":"arn:x","session_duration":"60s"}}`: "[15m0s, 12h0m0s]",
+		`{"custom_credential_provider_chain":true}`:                       "no provider is set: set at least one",
+		`{"inline_credential":{"access_key_id":"a"}}`:                     "InlineCredential",
+		`{"iam_roles_anywhere_credential_provider":{"role_arn":"arn:x"}}`: "IamRolesAnywhereCredentialProvider",
+		`{"iam_roles_anywhere_credential_provider":{"role_arn":"a","profile_arn":"b","trust_anchor_arn":"arn:aws:rolesanywhere:evil.example/:1:x","certificate":{"inline_string":"c"},"private_key":{"inline_string":"k"}}}`: "iam_roles_anywhere_credential_provider.trust_anchor_arn: ",
+		`{"config_credential_provider":{}}`: "use credentials_file_provider",
+		`{"custom_credential_provider_chain":true,"assume_role_credential_provider":{"role_arn":"x"}}`:                                                                                                                            `role_arn: "x" is not an ARN`,
+		`{"custom_credential_provider_chain":true,"assume_role_credential_provider":{"role_arn":"arn:x","session_duration":"60s"}}`:                                                                                               "[15m0s, 12h0m0s]",
 		`{"custom_credential_provider_chain":true,"assume_role_credential_provider":{"role_arn":"arn:x","credential_provider":{"custom_credential_provider_chain":true,"assume_role_credential_provider":{"role_arn":"arn:y"}}}}`: "leave it out",
 	} {
 		if _, err := compile(config, nil); err == nil || !strings.Contains(err.Error(), want) {

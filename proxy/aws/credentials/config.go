@@ -31,6 +31,7 @@ type Config struct {
 	environment bool
 	file        *profileFile
 	role        *assumeRole
+	anywhere    *anywhere
 	web         *webIdentity
 	container   bool
 	instance    bool
@@ -97,13 +98,14 @@ func (c *Config) custom(m *awsv3.AwsCredentialProvider) error {
 			return fmt.Errorf("assume_role_credential_provider.%w", err)
 		}
 	}
-	if !c.environment && !c.container && !c.instance && c.file == nil && c.web == nil && c.role == nil {
+	if !c.environment && !c.container && !c.instance && c.file == nil && c.web == nil && c.role == nil && m.GetIamRolesAnywhereCredentialProvider() == nil {
 		return errors.New("custom_credential_provider_chain is true and no provider is set: set at least one")
 	}
 	return c.fill(m)
 }
 
-// fill sets the file and the web identity from their messages, if they are there.
+// fill sets the file, the web identity and IAM Roles Anywhere from their messages, if
+// they are there.
 func (c *Config) fill(m *awsv3.AwsCredentialProvider) error {
 	if f := m.GetCredentialsFileProvider(); f != nil {
 		from, err := dataSource(f.GetCredentialsDataSource())
@@ -119,7 +121,45 @@ func (c *Config) fill(m *awsv3.AwsCredentialProvider) error {
 		}
 		c.web.token, c.web.role, c.web.session = token, w.GetRoleArn(), w.GetRoleSessionName()
 	}
+	if m.GetIamRolesAnywhereCredentialProvider() == nil {
+		return nil
+	}
+	var err error
+	if c.anywhere, err = rolesAnywhere(m.GetIamRolesAnywhereCredentialProvider()); err != nil {
+		return fmt.Errorf("iam_roles_anywhere_credential_provider.%w", err)
+	}
 	return nil
+}
+
+// rolesAnywhere compiles the settings of IAM Roles Anywhere. The region is that of the
+// trust anchor.
+func rolesAnywhere(m *awsv3.IAMRolesAnywhereCredentialProvider) (*anywhere, error) {
+	a := &anywhere{role: m.GetRoleArn(), profile: m.GetProfileArn(), anchor: m.GetTrustAnchorArn(), session: m.GetRoleSessionName(), duration: m.GetSessionDuration().AsDuration()}
+	parts := strings.SplitN(a.anchor, ":", 6)
+	if len(parts) < 6 || parts[0] != "arn" || parts[2] != "rolesanywhere" || !label(parts[3]) {
+		return nil, fmt.Errorf("trust_anchor_arn: %q names no trust anchor: write it as arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID", a.anchor)
+	}
+	a.partition, a.region = parts[1], parts[3]
+	for _, f := range []struct {
+		name string
+		from *corev3.DataSource
+		to   **source
+	}{
+		{"certificate", m.GetCertificate(), &a.certificate},
+		{"private_key", m.GetPrivateKey(), &a.key},
+		{"certificate_chain", m.GetCertificateChain(), &a.chain},
+	} {
+		var err error
+		if *f.to, err = dataSource(f.from); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
+	return a, nil
+}
+
+// label tells whether a region can be part of a host's name.
+func label(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') })
 }
 
 func (c *Config) assume(r *awsv3.AssumeRoleCredentialProvider) error {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package credentials keeps AWS credentials at hand: found along Envoy's chain
-// (configuration, environment, files, AssumeRole, web identity, container, instance),
+// (configuration, environment, files, AssumeRole, IAM Roles Anywhere, web identity,
+// container, instance),
 // renewed before they expire, and kept while they are good though a renewal fails.
 //
 // A [Provider] renews on a goroutine of its own, which its [Set] owns; a request reads
