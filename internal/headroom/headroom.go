@@ -6,7 +6,8 @@
 // times a second as soon as something allocates at each request (a TLS handshake makes tens of kilobytes of garbage),
 // and a high one has what is long dead stay resident. So the room follows the garbage: as much as is made in a quarter
 // of a second, no more than a bound, and no less than a low percentage, to which the heap returns, and gives its memory
-// back, when calm returns. The bound is what it costs in resident memory at most.
+// back, when calm returns. The bound is what it costs in resident memory at most. Pages of the program go then, too, until they
+// are run again.
 //
 // A limit on memory (GOMEMLIMIT, [debug.SetMemoryLimit]) is obeyed as ever: near it the runtime collects sooner.
 package headroom
@@ -27,6 +28,10 @@ const (
 	look = 250 * time.Millisecond
 	// calmLooks is how many looks in a row have to find less garbage before room is taken away.
 	calmLooks = 2
+	// settled is how long a heap without room to spare is left alone after a collection, until what it keeps for nothing
+	// goes back, if that is worth a collection of its own.
+	settled    = time.Second
+	worthwhile = 4 << 20
 	// minHeap is the least base of the runtime's percentage (its GOGC/100 × 4 MiB).
 	minHeap = 4 << 20
 )
@@ -59,7 +64,7 @@ type keeper struct {
 	stopped bool
 	percent int
 	last    reading
-	timer   *time.Timer // runs while percent is above lean
+	timer   *time.Timer // runs while percent is above lean, and once after a collection at lean
 	calm    int         // looks in a row that found less garbage
 }
 
@@ -75,18 +80,20 @@ type reading struct {
 	at    time.Time
 	made  uint64 // bytes allocated since the process began
 	marks uint64 // what the percentage is of: the live heap, stacks and globals
+	spare uint64 // what the heap has in memory and the last collection found no use for
+	cycle uint64 // how many collections have begun by themselves
 }
 
 func sample() reading {
 	s := [...]metrics.Sample{
-		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
+		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/cycles/automatic:gc-cycles"},
+		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
 	}
 	metrics.Read(s[:])
-	r := reading{at: time.Now(), made: s[0].Value.Uint64()}
-	for _, m := range s[1:] {
-		r.marks += m.Value.Uint64()
-	}
-	return r
+	at := func(i int) uint64 { return s[i].Value.Uint64() }
+	live, has := at(2), at(5)+at(6)+at(7)
+	return reading{at: time.Now(), made: at(0), cycle: at(1), marks: live + at(3) + at(4), spare: has - min(has, live)}
 }
 
 // wanted is the percentage that gives room for what was made between two readings.
@@ -120,12 +127,16 @@ func (k *keeper) collected() {
 	}
 	k.arm()
 	now := sample()
+	if now.cycle == k.last.cycle {
+		return // It was asked for, by giveBack as a rule.
+	}
 	if want := k.wanted(k.last, now); want > k.percent {
 		k.set(want)
 	}
 	k.calm = 0
 	if k.percent == k.lean {
 		k.last = now // Otherwise look does it: its intervals are long enough to be told from a burst.
+		k.timer.Reset(settled)
 	}
 }
 
@@ -133,10 +144,16 @@ func (k *keeper) collected() {
 func (k *keeper) look() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.stopped || k.percent == k.lean {
+	if k.stopped {
 		return
 	}
 	now := sample()
+	if k.percent == k.lean {
+		if now.spare >= worthwhile {
+			k.giveBack()
+		}
+		return
+	}
 	want := k.wanted(k.last, now)
 	k.last = now
 	if want*2 > k.percent {
@@ -145,13 +162,19 @@ func (k *keeper) look() {
 		k.calm = 0
 		k.set(want)
 		if want == k.lean {
-			// What was made in the room that there is no longer has to go, and nothing may come that would have it go.
-			debug.FreeOSMemory()
-			k.last = sample()
+			k.giveBack()
 			return
 		}
 	}
 	k.timer.Reset(look)
+}
+
+// giveBack has go what was made in the room that there is no longer: nothing may come that would have it go. What made it
+// is often a start or a change of configuration, whose code goes with it.
+func (k *keeper) giveBack() {
+	debug.FreeOSMemory()
+	releaseProgram()
+	k.last = sample()
 }
 
 // set sets the percentage, and looks again if it is above lean.
