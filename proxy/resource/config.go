@@ -76,7 +76,7 @@ type topic struct {
 	held bool
 
 	mu      sync.Mutex // held while watches are told
-	message proto.Message
+	message xds.Packed
 	version string
 	updated time.Time
 	refused *Refused // the newest message, if it was
@@ -85,18 +85,27 @@ type topic struct {
 
 	// members are those of a group; merging is held while they change.
 	merging sync.Mutex
-	members map[string]proto.Message // guarded by mu, too; nil if none have come
-	begun   bool                     // it is known what there is
+	members map[string]xds.Packed // guarded by mu, too; nil if none have come
+	begun   bool                  // it is known what there is
 }
 
 // known tells that there is a value. It is called with mu.
-func (t *topic) known() bool { return t.message != nil || t.members != nil }
+func (t *topic) known() bool { return !t.message.IsZero() || t.members != nil }
+
+// keep is how a message of the resource or group is kept, once it has been decoded. Of endpoints and virtual hosts there
+// are thousands; but those of a snapshot are kept by that.
+func (t *topic) keep(m proto.Message) xds.Packed {
+	if t.id.Source != Snapshot && (t.id.Kind == xds.KindEndpoints || t.id.Kind == xds.KindVirtualHost) {
+		return xds.Pack(m)
+	}
+	return xds.Keep(m)
+}
 
 // content is the message of a resource or group; nil if there is none. It is called with
 // mu.
 func (t *topic) content() proto.Message {
 	if t.members == nil {
-		return t.message
+		return t.message.Message()
 	}
 	return container(t.id, inOrder(t.members))
 }
@@ -209,7 +218,7 @@ func (d *Directory) watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o
 	t.watches[w] = struct{}{}
 	d.serve(w, cs)
 	if t.members == nil && key == Snapshot && grouped(kind) {
-		t.members = map[string]proto.Message{} // What a snapshot does not have does not come later.
+		t.members = map[string]xds.Packed{} // What a snapshot does not have does not come later.
 	}
 	if !t.known() {
 		w.limit(cs)
@@ -219,7 +228,7 @@ func (d *Directory) watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o
 		if t.members != nil {
 			return w.decodeGroup(t.id, inOrder(t.members), t.values[o.Share])
 		}
-		return w.decode(t.message, t.values)
+		return w.decode(t.message.Message(), t.values)
 	})
 	if err != nil {
 		w.refuse(err)
@@ -301,7 +310,7 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 	d.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.message != nil && xds.Equal(t.message, m) {
+	if t.message.Equal(m) {
 		t.version, t.refused = version, nil
 		t.each(func(w *Watch) {
 			w.o.Stats.Accepted(version, 0)
@@ -317,7 +326,7 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 		t.refused = &Refused{m, version, began, err}
 		return err
 	}
-	t.message, t.version, t.updated, t.refused = m, version, began, nil
+	t.message, t.version, t.updated, t.refused = t.keep(m), version, began, nil
 	return nil
 }
 
@@ -364,7 +373,7 @@ func (d *Directory) Remove(id ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	had := t.known()
-	t.message, t.members, t.version, t.refused = nil, nil, "", nil
+	t.message, t.members, t.version, t.refused = xds.Packed{}, nil, "", nil
 	clear(t.values)
 	t.each(func(w *Watch) {
 		if had && w.o.Gone != nil {

@@ -62,7 +62,7 @@ func (d *Directory) Merge(id ID, put []Member, gone []string, version string) ma
 
 // there are those of some names that are members. It is called with merging.
 func (t *topic) there(names []string) []string {
-	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return t.members[n] == nil })
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return t.members[n].IsZero() })
 }
 
 func (t *topic) mergeSome(put []Member, gone []string, version string, refused *map[string]error) {
@@ -119,13 +119,13 @@ func (t *topic) merge(put []Member, gone []string, version string) error {
 		return err
 	}
 	if t.members == nil {
-		t.members = map[string]proto.Message{}
+		t.members = map[string]xds.Packed{}
 	}
 	for _, n := range gone {
 		delete(t.members, n)
 	}
 	for _, m := range put {
-		t.members[m.Name] = m.Message
+		t.members[m.Name] = t.keep(m.Message)
 	}
 	t.version, t.updated, t.refused = version, began, nil
 	return nil
@@ -135,8 +135,8 @@ func (t *topic) merge(put []Member, gone []string, version string) error {
 type merge struct {
 	put     []Member
 	gone    []string
-	members map[string]proto.Message // before
-	whole   []Member                 // after, in the order of their names; nil if nobody needs it
+	members map[string]xds.Packed // before
+	whole   []Member              // after, in the order of their names; nil if nobody needs it
 }
 
 // decode makes the value of the group as it then is for a watch.
@@ -152,13 +152,13 @@ func (m *merge) decode(w *Watch, id ID, before map[any]any) (any, error) {
 }
 
 func (m *merge) all() []Member {
-	all := make(map[string]proto.Message, len(m.members)+len(m.put))
+	all := make(map[string]xds.Packed, len(m.members)+len(m.put))
 	maps.Copy(all, m.members)
 	for _, n := range m.gone {
 		delete(all, n)
 	}
 	for _, p := range m.put {
-		all[p.Name] = p.Message
+		all[p.Name] = xds.Keep(p.Message)
 	}
 	return inOrder(all)
 }
@@ -175,10 +175,10 @@ func (w *Watch) decodeGroup(id ID, all []Member, before any) (any, error) {
 }
 
 // inOrder is the members of a group in the order of their names.
-func inOrder(members map[string]proto.Message) []Member {
+func inOrder(members map[string]xds.Packed) []Member {
 	out := make([]Member, 0, len(members))
 	for n, m := range members {
-		out = append(out, Member{n, m})
+		out = append(out, Member{n, m.Message()})
 	}
 	slices.SortFunc(out, byName)
 	return out

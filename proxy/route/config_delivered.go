@@ -4,6 +4,7 @@ package route
 
 import (
 	"slices"
+	"weak"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 )
@@ -21,7 +22,8 @@ type Delivery struct {
 
 // delivered is what became of one.
 type delivered struct {
-	message *routev3.VirtualHost
+	message weak.Pointer[routev3.VirtualHost] // to know it again; who delivers it keeps it, or does not
+	domains []string
 	sum     sum
 	host    *VirtualHost
 }
@@ -76,7 +78,7 @@ func (t *Table) takeOut(by *edit, name string) {
 		return
 	}
 	t.delivered.drop(by, name)
-	for _, domain := range d.message.GetDomains() {
+	for _, domain := range d.domains {
 		t.hosts.drop(by, domain)
 	}
 }
@@ -87,10 +89,10 @@ func (c *compiler) deliver(t *Table, p Delivery) *delivered {
 	if b := c.ctx.Before; b != nil && b.common == t.common {
 		before = append(before, b)
 	}
-	d := &delivered{message: p.Host}
+	d := &delivered{message: weak.Make(p.Host), domains: p.Host.GetDomains()}
 	for _, t := range before {
 		old, ok := t.delivered.get(p.Name)
-		if ok && old.message == p.Host {
+		if ok && old.message == d.message {
 			return old
 		}
 		if d.sum == (sum{}) {
