@@ -5,6 +5,7 @@ package admin
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -54,6 +55,8 @@ type answer struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+	// stream, if not nil, writes what is too much to be gathered, after body. Its error means that the client has gone.
+	stream func(io.Writer) error
 }
 
 func (w *answer) text(format string, args ...any) { fmt.Fprintf(&w.body, format, args...) }
@@ -84,8 +87,10 @@ func (a *Admin) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		}
 	}
 	rw.WriteHeader(w.status)
-	// An error here means that the client has gone.
-	_, _ = rw.Write(w.body.Bytes())
+	if _, err := rw.Write(w.body.Bytes()); err != nil || w.stream == nil {
+		return // The client has gone, or has all.
+	}
+	_ = w.stream(rw)
 }
 
 // admit refuses what must not reach an endpoint.

@@ -3,6 +3,7 @@
 package admin
 
 import (
+	"io"
 	"net/http"
 	"regexp"
 
@@ -18,22 +19,18 @@ func (a *Admin) serveStats(w *answer, r *http.Request) {
 		return
 	}
 	store := a.server.Stats()
-	var err error
 	switch format := r.URL.Query().Get("format"); format {
 	case "", "text":
-		err = store.WriteText(&w.body, o)
+		w.stream = func(to io.Writer) error { return store.WriteText(to, o) }
 	case "json":
 		w.header.Set("Content-Type", "application/json")
-		err = store.WriteJSON(&w.body, o)
+		w.stream = func(to io.Writer) error { return store.WriteJSON(to, o) }
 	case "prometheus":
 		a.writePrometheus(w, r, o)
 	case "html", "active-html":
 		w.fail(http.StatusBadRequest, "HTML output is not built in; use format=text, json or prometheus\n")
 	default:
 		w.fail(http.StatusBadRequest, "usage: /stats?format=(json|prometheus|text)\n\n")
-	}
-	if err != nil {
-		w.fail(http.StatusInternalServerError, "write stats: %v\n", err)
 	}
 }
 
@@ -50,9 +47,7 @@ func (a *Admin) writePrometheus(w *answer, _ *http.Request, o stats.Options) {
 		return
 	}
 	w.header.Set("Content-Type", prometheusType)
-	if err := a.server.Stats().WritePrometheus(&w.body, o); err != nil {
-		w.fail(http.StatusInternalServerError, "write stats: %v\n", err)
-	}
+	w.stream = func(to io.Writer) error { return a.server.Stats().WritePrometheus(to, o) }
 }
 
 // statsOptions reads the query parameters of /stats.

@@ -3,6 +3,7 @@
 package stats
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -14,28 +15,54 @@ import (
 // prefix envoy_ and its tags as labels; counters, gauges, text readouts if asked for, histograms, each by name.
 func (s *Store) WritePrometheus(w io.Writer, o Options) error {
 	o.Only = nil
-	families := map[Kind]map[string][]Metric{}
-	for _, m := range s.snapshot(true, o.accept) {
-		if families[m.Kind] == nil {
-			families[m.Kind] = map[string][]Metric{}
-		}
-		name := "envoy_" + promName(m.Extracted)
-		families[m.Kind][name] = append(families[m.Kind][name], m)
-	}
-	var b []byte
+	rules := s.config()
 	for _, kind := range []Kind{KindCounter, KindGauge, KindText, KindHistogram} {
 		if kind == KindText && !o.TextReadouts {
 			continue
 		}
-		for _, name := range slices.Sorted(maps.Keys(families[kind])) {
-			b = appendFamily(b, name, kind, families[kind][name], o.Histograms)
+		families := map[string]*family{}
+		err := s.metrics(rules, func(k Kind) bool { return k == kind }, o, func(m *Metric) error {
+			m.Extracted, m.Tags = rules.extract(m.Name)
+			f := families[m.Extracted]
+			if f == nil {
+				f = &family{name: "envoy_" + promName(m.Extracted)}
+				families[m.Extracted] = f
+			}
+			f.add(m, o.Histograms)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := writeFamilies(w, slices.SortedFunc(maps.Values(families), byName), kind, o.Histograms); err != nil {
+			return err
 		}
 	}
-	_, err := w.Write(b)
-	return err
+	return nil
 }
 
-func appendFamily(b []byte, name string, kind Kind, list []Metric, mode HistogramMode) []byte {
+// A family is the series of one name, as they are written.
+type family struct {
+	name  string
+	parts [][]byte // so that a large one is never copied
+}
+
+func byName(a, b *family) int { return strings.Compare(a.name, b.name) }
+
+func (f *family) add(m *Metric, mode HistogramMode) {
+	var b []byte
+	last := len(f.parts) - 1
+	if last >= 0 && len(f.parts[last]) < cap(f.parts[last])*7/8 {
+		b, f.parts = f.parts[last], f.parts[:last]
+	} else if last >= 0 {
+		b = make([]byte, 0, gathered/4)
+	}
+	f.parts = append(f.parts, m.appendSeries(b, f.name, mode))
+}
+
+// writeFamilies writes families in the order of their names. Names that differ only in what Prometheus does not allow are
+// one.
+func writeFamilies(w io.Writer, list []*family, kind Kind, mode HistogramMode) error {
 	what := kind.String()
 	switch {
 	case kind == KindText:
@@ -43,25 +70,36 @@ func appendFamily(b []byte, name string, kind Kind, list []Metric, mode Histogra
 	case kind == KindHistogram && mode == Summary:
 		what = "summary"
 	}
-	b = append(append(append(b, "# TYPE "...), name...), ' ')
-	b = append(append(b, what...), '\n')
-	for i := range list {
-		m := &list[i]
-		labels := promLabels(m.Tags)
-		switch kind {
-		case KindCounter:
-			b = strconv.AppendUint(appendSeries(b, name, "", labels), m.Count, 10)
-		case KindGauge:
-			b = strconv.AppendInt(appendSeries(b, name, "", labels), m.Level, 10)
-		case KindText:
-			b = append(appendSeries(b, name, "", promLabels(append(slices.Clip(m.Tags), Tag{"text_value", m.Text}))), '0')
-		case KindHistogram:
-			b = m.appendPrometheus(b, name, labels, mode)
-			continue
+	for i, f := range list {
+		if i == 0 || list[i-1].name != f.name {
+			if _, err := fmt.Fprintf(w, "# TYPE %s %s\n", f.name, what); err != nil {
+				return err
+			}
 		}
-		b = append(b, '\n')
+		for _, part := range f.parts {
+			if _, err := w.Write(part); err != nil {
+				return err
+			}
+		}
+		f.parts = nil
 	}
-	return b
+	return nil
+}
+
+// appendSeries writes the lines of a metric.
+func (m *Metric) appendSeries(b []byte, name string, mode HistogramMode) []byte {
+	labels := promLabels(m.Tags)
+	switch m.Kind {
+	case KindCounter:
+		b = strconv.AppendUint(appendSeries(b, name, "", labels), m.Count, 10)
+	case KindGauge:
+		b = strconv.AppendInt(appendSeries(b, name, "", labels), m.Level, 10)
+	case KindText:
+		b = append(appendSeries(b, name, "", promLabels(append(slices.Clip(m.Tags), Tag{"text_value", m.Text}))), '0')
+	case KindHistogram:
+		return m.appendPrometheus(b, name, labels, mode)
+	}
+	return append(b, '\n')
 }
 
 // appendPrometheus writes a histogram's lines; a summary's are those of the last interval, as in Envoy.
@@ -122,9 +160,10 @@ func promName(s string) string {
 	return s
 }
 
+var promEscape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
 // promLabels writes tags as labels, without braces.
 func promLabels(tags []Tag) string {
-	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 	var b strings.Builder
 	for i, t := range tags {
 		if i > 0 {
@@ -136,7 +175,7 @@ func promLabels(tags []Tag) string {
 		}
 		b.WriteString(name)
 		b.WriteString(`="`)
-		b.WriteString(strings.ToValidUTF8(escape.Replace(t.Value), "\uFFFD"))
+		b.WriteString(strings.ToValidUTF8(promEscape.Replace(t.Value), "\uFFFD"))
 		b.WriteByte('"')
 	}
 	return b.String()

@@ -44,48 +44,60 @@ const (
 	Summary
 )
 
-func (o Options) accept(name string, v sample) bool {
+func (o *Options) accept(name string, v *sample) bool {
 	return (!o.UsedOnly || v.used) && (o.Filter == nil || o.Filter.MatchString(name)) && (o.Only == nil || *o.Only == v.kind)
 }
 
-// sorted is what a text or JSON answer shows, in Envoy's order: text readouts, then counters and gauges, then histograms,
-// each by name.
-func (s *Store) sorted(o Options) (plain, histograms []Metric) {
-	var numbers []Metric
-	for _, m := range s.snapshot(false, o.accept) {
-		switch m.Kind {
-		case KindText:
-			plain = append(plain, m)
-		case KindHistogram:
-			histograms = append(histograms, m)
-		case KindCounter, KindGauge:
-			numbers = append(numbers, m)
+// inOrder calls yield for what a text or JSON answer shows, in Envoy's order: text readouts, then counters and gauges, then
+// histograms, each by name.
+func (s *Store) inOrder(o Options, yield func(*Metric) error) error {
+	rules := s.config()
+	for _, pass := range []func(Kind) bool{
+		func(k Kind) bool { return k == KindText },
+		func(k Kind) bool { return k == KindCounter || k == KindGauge },
+		func(k Kind) bool { return k == KindHistogram },
+	} {
+		if err := s.metrics(rules, pass, o, yield); err != nil {
+			return err
 		}
 	}
-	return append(plain, numbers...), histograms
+	return nil
 }
 
-// WriteText writes the answer of Envoy's /stats: one "name: value" a line.
-func (s *Store) WriteText(w io.Writer, o Options) error {
-	plain, histograms := s.sorted(o)
-	var b []byte
-	for _, m := range plain {
-		b = append(append(b, m.Name...), ": "...)
-		switch m.Kind {
-		case KindText:
-			b = append(append(append(b, '"'), m.Text...), '"')
-		case KindCounter:
-			b = strconv.AppendUint(b, m.Count, 10)
-		case KindGauge, KindHistogram:
-			b = strconv.AppendInt(b, m.Level, 10)
-		}
-		b = append(b, '\n')
-	}
-	for _, m := range histograms {
-		b = append(b, m.Name...)
-		b = append(m.appendText(b, o.Histograms), '\n')
+// gathered is how much of an answer is written at once.
+const gathered = 64 << 10
+
+// flush writes b if it is large enough, and returns what is left of it.
+func flush(w io.Writer, b []byte) ([]byte, error) {
+	if len(b) < gathered {
+		return b, nil
 	}
 	_, err := w.Write(b)
+	return b[:0], err
+}
+
+// WriteText writes the answer of Envoy's /stats: one "name: value" a line. It has little of it in memory at once.
+func (s *Store) WriteText(w io.Writer, o Options) error {
+	var b []byte
+	err := s.inOrder(o, func(m *Metric) (err error) {
+		b = append(b, m.Name...)
+		switch m.Kind {
+		case KindText:
+			b = append(append(append(b, `: "`...), m.Text...), '"')
+		case KindCounter:
+			b = strconv.AppendUint(append(b, ": "...), m.Count, 10)
+		case KindGauge:
+			b = strconv.AppendInt(append(b, ": "...), m.Level, 10)
+		case KindHistogram:
+			b = m.appendText(b, o.Histograms)
+		}
+		b, err = flush(w, append(b, '\n'))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
 	return err
 }
 
@@ -163,70 +175,69 @@ func appendFloat(b []byte, v float64) []byte {
 // appendShort writes six digits, as C's %g.
 func appendShort(b []byte, v float64) []byte { return strconv.AppendFloat(b, v, 'g', 6, 64) }
 
-// WriteJSON writes the answer of Envoy's /stats?format=json.
+// WriteJSON writes the answer of Envoy's /stats?format=json. It has little of it in memory at once.
 func (s *Store) WriteJSON(w io.Writer, o Options) error {
-	plain, histograms := s.sorted(o)
 	b := []byte(`{"stats":[`)
-	for i, m := range plain {
-		if i > 0 {
+	begin, end := histogramsObject(o.Histograms)
+	first, histograms := true, false
+	err := s.inOrder(o, func(m *Metric) (err error) {
+		if !first {
 			b = append(b, ',')
 		}
-		b = append(appendQuoted(append(b, `{"name":`...), m.Name), `,"value":`...)
+		if m.Kind == KindHistogram && !histograms {
+			b, histograms = append(b, begin...), true
+		}
+		first = false
+		b = appendQuoted(append(b, `{"name":`...), m.Name)
 		switch m.Kind {
 		case KindText:
-			b = appendQuoted(b, m.Text)
+			b = appendQuoted(append(b, `,"value":`...), m.Text)
 		case KindCounter:
-			b = strconv.AppendUint(b, m.Count, 10)
-		case KindGauge, KindHistogram:
-			b = strconv.AppendInt(b, m.Level, 10)
+			b = strconv.AppendUint(append(b, `,"value":`...), m.Count, 10)
+		case KindGauge:
+			b = strconv.AppendInt(append(b, `,"value":`...), m.Level, 10)
+		case KindHistogram:
+			b = m.appendObject(b, o.Histograms)
 		}
-		b = append(b, '}')
+		b, err = flush(w, append(b, '}'))
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	if len(histograms) > 0 {
-		if len(plain) > 0 {
-			b = append(b, ',')
-		}
-		b = appendHistograms(b, histograms, o.Histograms)
+	if histograms {
+		b = append(b, end...)
 	}
-	_, err := w.Write(append(b, "]}"...))
+	_, err = w.Write(append(b, "]}"...))
 	return err
 }
 
-// appendHistograms writes all histograms as one object, as Envoy does.
-func appendHistograms(b []byte, list []Metric, mode HistogramMode) []byte {
-	b = append(b, `{"histograms":`...)
-	end := "]}"
+// histogramsObject is what stands around all histograms, which are one object, as in Envoy.
+func histogramsObject(mode HistogramMode) (begin, end string) {
 	switch mode {
 	case Cumulative, Disjoint:
-		b = append(b, '[')
+		return `{"histograms":[`, "]}"
 	case Detailed:
-		b = append(appendPercentiles(append(b, `{"supported_percentiles":`...)), `,"details":[`...)
-		end = "]}}"
+		return `{"histograms":` + string(append(appendPercentiles([]byte(`{"supported_percentiles":`)), `,"details":[`...)), "]}}"
 	case Quantiles, Summary:
-		b = append(appendPercentiles(append(b, `{"supported_quantiles":`...)), `,"computed_quantiles":[`...)
-		end = "]}}"
 	}
-	for i := range list {
-		m := &list[i]
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendQuoted(append(b, `{"name":`...), m.Name)
-		switch mode {
-		case Cumulative:
-			b = m.appendBucketObjects(b, Buckets.cumulative)
-		case Disjoint:
-			b = m.appendBucketObjects(b, Buckets.disjoint)
-		case Detailed:
-			b = appendDetailObjects(append(b, `,"totals":`...), m.Cumulative)
-			b = appendDetailObjects(append(b, `,"intervals":`...), m.Interval)
-			b = m.appendQuantileObjects(append(b, `,"percentiles":`...))
-		case Quantiles, Summary:
-			b = m.appendQuantileObjects(append(b, `,"values":`...))
-		}
-		b = append(b, '}')
+	return `{"histograms":` + string(append(appendPercentiles([]byte(`{"supported_quantiles":`)), `,"computed_quantiles":[`...)), "]}}"
+}
+
+// appendObject writes a histogram after its name.
+func (m *Metric) appendObject(b []byte, mode HistogramMode) []byte {
+	switch mode {
+	case Cumulative:
+		return m.appendBucketObjects(b, Buckets.cumulative)
+	case Disjoint:
+		return m.appendBucketObjects(b, Buckets.disjoint)
+	case Detailed:
+		b = appendDetailObjects(append(b, `,"totals":`...), m.Cumulative)
+		b = appendDetailObjects(append(b, `,"intervals":`...), m.Interval)
+		return m.appendQuantileObjects(append(b, `,"percentiles":`...))
+	case Quantiles, Summary:
 	}
-	return append(b, end...)
+	return m.appendQuantileObjects(append(b, `,"values":`...))
 }
 
 func appendPercentiles(b []byte) []byte {

@@ -3,7 +3,6 @@
 package stats
 
 import (
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,7 +18,6 @@ type Store struct {
 	layouts map[reflect.Type]*layout
 	sources map[string][]source // by prefix
 	kept    map[string]*kept    // what outlives a source or a reset, by name
-	meta    map[string]*meta    // tags and verdicts, made when asked for
 }
 
 // A source shows some names below one prefix.
@@ -55,15 +53,6 @@ type kept struct {
 	interval Buckets // what came between the last two Flushes
 }
 
-// meta is what the configuration makes of a name.
-type meta struct {
-	shown     bool
-	tagged    bool // extracted and tags are known
-	extracted string
-	tags      []Tag
-	bounds    []float64
-}
-
 // NewStore is an empty store with Envoy's default tags, no filter and the default buckets.
 func NewStore() *Store {
 	return &Store{
@@ -71,7 +60,6 @@ func NewStore() *Store {
 		layouts: map[reflect.Type]*layout{},
 		sources: map[string][]source{},
 		kept:    map[string]*kept{},
-		meta:    map[string]*meta{},
 	}
 }
 
@@ -84,7 +72,6 @@ func (s *Store) Configure(c *Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rules = c
-	clear(s.meta)
 }
 
 // Scope is a scope of the given prefix, sanitized; "" is the root. Each call makes a new scope: two of one prefix share
@@ -139,11 +126,8 @@ func (s *Store) remove(src source) {
 	})
 	src.names(func(name string) {
 		name = p + name
-		_, kept := s.kept[name]
-		_, known := s.meta[name]
-		if (kept || known) && !s.held(name) {
+		if s.kept[name] != nil && !s.held(name) {
 			delete(s.kept, name)
-			delete(s.meta, name)
 		}
 	})
 }
@@ -172,33 +156,6 @@ func (s *Store) keep(name string) *kept {
 		s.kept[name] = k
 	}
 	return k
-}
-
-// gather adds up all sources of each name. The caller holds the lock.
-func (s *Store) gather() map[string]sample {
-	all := map[string]sample{}
-	for p, list := range s.sources {
-		for _, src := range list {
-			src.visit(func(name string, v sample) {
-				name = p + name
-				if old, ok := all[name]; ok {
-					v = old.plus(v)
-				}
-				all[name] = v
-			})
-		}
-	}
-	for name, k := range s.kept {
-		if v, ok := all[name]; ok {
-			v.used = v.used || k.used
-			v.count += k.count
-			v.buckets = v.buckets.merge(k.buckets)
-			all[name] = v
-		} else if k.used && k.count > 0 {
-			all[name] = sample{kind: KindCounter, used: true, count: k.count}
-		}
-	}
-	return all
 }
 
 // plus adds two samples of one name. If they are of different kinds, which a correct program never does, the first stays.
@@ -280,53 +237,41 @@ type Metric struct {
 	Tags      []Tag
 }
 
-// Visit calls yield for each statistic that stats_matcher lets through, in the order of names. It works on a copy: yield
+// Visit calls yield for each statistic that stats_matcher lets through, in the order of names. It holds no lock then: yield
 // may call the store.
 func (s *Store) Visit(yield func(Metric)) {
-	for _, m := range s.snapshot(true, nil) {
-		yield(m)
-	}
+	rules := s.config()
+	_ = s.metrics(rules, anyKind, Options{}, func(m *Metric) error {
+		m.Extracted, m.Tags = rules.extract(m.Name)
+		yield(*m)
+		return nil
+	})
 }
 
-// snapshot is all metrics that pass accept, by name, with tags only if they are asked for, as these cost most.
-func (s *Store) snapshot(tags bool, accept func(name string, v sample) bool) []Metric {
+func anyKind(Kind) bool { return true }
+
+func (s *Store) config() *Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.gather()
-	out := make([]Metric, 0, len(all))
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		v := all[name]
-		if accept != nil && !accept(name, v) {
-			continue
-		}
-		m := s.metaOf(name, tags)
-		if !m.shown {
-			continue
-		}
-		metric := Metric{
-			Name: name, Kind: v.kind, Unit: v.unit, Used: v.used, Count: v.count, Level: v.level, Text: v.text,
-			Cumulative: v.buckets, Extracted: m.extracted, Tags: m.tags,
-		}
-		if v.kind == KindHistogram {
-			metric.Bounds = m.bounds
-			if k, ok := s.kept[name]; ok {
-				metric.Interval = k.interval
-			}
-		}
-		out = append(out, metric)
-	}
-	return out
+	return s.rules
 }
 
-func (s *Store) metaOf(name string, tags bool) *meta {
-	m, ok := s.meta[name]
-	if !ok {
-		m = &meta{shown: !s.rules.hidden(name), bounds: s.rules.bounds(name)}
-		s.meta[name] = m
-	}
-	if tags && !m.tagged {
-		m.extracted, m.tags = s.rules.extract(name)
-		m.tagged = true
-	}
-	return m
+// metrics calls yield for each statistic of the kinds in pass that the options and stats_matcher let through, in the order
+// of names, until it returns an error. The metric is without its tags, as these cost most, and is yield's until it returns.
+func (s *Store) metrics(rules *Config, pass func(Kind) bool, o Options, yield func(*Metric) error) error {
+	var m Metric
+	return s.walk(pass, func(w *shown) error {
+		v := &w.sample
+		if !o.accept(w.name, v) || rules.hidden(w.name) {
+			return nil
+		}
+		m = Metric{
+			Name: w.name, Kind: v.kind, Unit: v.unit, Used: v.used, Count: v.count, Level: v.level, Text: v.text,
+			Cumulative: v.buckets, Interval: w.interval,
+		}
+		if v.kind == KindHistogram {
+			m.Bounds = rules.bounds(w.name)
+		}
+		return yield(&m)
+	})
 }

@@ -107,8 +107,8 @@ func TestSameNameTwice(t *testing.T) {
 
 	next.Close()
 	wantValues(t, s, map[string]string{})
-	if len(s.kept) != 0 || len(s.meta) != 0 || len(s.sources) != 0 {
-		t.Errorf("left behind: %d kept, %d meta, %d sources", len(s.kept), len(s.meta), len(s.sources))
+	if len(s.kept) != 0 || len(s.sources) != 0 {
+		t.Errorf("left behind: %d kept, %d sources", len(s.kept), len(s.sources))
 	}
 }
 
