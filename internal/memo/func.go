@@ -5,17 +5,25 @@ package memo
 // A Func is a pure function whose results a DB remembers by key. It holds none
 // itself, and may be used with several DBs.
 type Func[K comparable, V any] struct {
-	f    func(*Ctx, K) V
-	same func(a, b any) bool
+	f     func(*Ctx, K) V
+	alike func(a, b V) bool // nil if two never are
 }
 
 // NewFunc returns a Func. same tells whether two results are alike, so that what
 // depends on them need not be computed anew; nil is that they never are.
 func NewFunc[K comparable, V any](f func(*Ctx, K) V, same func(a, b V) bool) *Func[K, V] {
-	out := &Func[K, V]{f: f, same: func(_, _ any) bool { return false }}
-	if same != nil {
-		out.same = func(a, b any) bool { return same(a.(V), b.(V)) }
-	}
+	return &Func[K, V]{f, same}
+}
+
+func (f *Func[K, V]) run(c *Ctx, key any) any { return f.f(c, key.(K)) }
+
+func (f *Func[K, V]) same(a, b any) bool {
+	return f.alike != nil && f.alike(as[V](a), as[V](b))
+}
+
+// as is a value that was held as any: a nil interface value is V's zero.
+func as[V any](v any) V {
+	out, _ := v.(V)
 	return out
 }
 
@@ -26,7 +34,7 @@ func (f *Func[K, V]) node(db *DB, key K) *node {
 	id := nodeKey{f, key}
 	n := db.nodes[id]
 	if n == nil {
-		n = &node{id: id, same: f.same, run: func(c *Ctx) any { return f.f(c, key) }}
+		n = &node{id: id}
 		db.nodes[id] = n
 	}
 	return n
@@ -40,8 +48,7 @@ func (f *Func[K, V]) Get(c *Ctx, key K) V {
 	if c.of == nil {
 		c.db.loosen(n)
 	}
-	v, _ := n.value.(V) // A nil interface value is V's zero.
-	return v
+	return as[V](n.value)
 }
 
 // Watch has Settle keep the result for key up to date and report it.
@@ -71,9 +78,7 @@ func (f *Func[K, V]) Watched(ch Change) (key K, value V, ok bool) {
 	if ch.of != any(f) {
 		return key, value, false
 	}
-	key = ch.key.(K)
-	value, _ = ch.value.(V)
-	return key, value, true
+	return ch.key.(K), as[V](ch.value), true
 }
 
 // A Change is a watched result that became another. Func.Watched reads it.

@@ -27,8 +27,8 @@ type Index[K, B, M comparable] struct {
 
 type bucket[M comparable] struct {
 	members []M            // sorted; never changed in place
-	changed map[M]struct{} // members that came or went since
-	count   map[M]int      // members, and how many keys put each in
+	changed map[M]struct{} // members that came or went since; nil if none have
+	count   tally[M]       // members, and how many keys put each in
 }
 
 // sorted returns the members in order.
@@ -36,7 +36,7 @@ func (b *bucket[M]) sorted(order func(a, b M) int) []M {
 	if len(b.changed) == 0 {
 		return b.members
 	}
-	out := make([]M, 0, len(b.count))
+	out := make([]M, 0, b.count.len())
 	rest := b.members
 	for _, m := range slices.SortedFunc(maps.Keys(b.changed), order) {
 		at, found := slices.BinarySearchFunc(rest, m, order)
@@ -45,13 +45,21 @@ func (b *bucket[M]) sorted(order func(a, b M) int) []M {
 		if found {
 			rest = rest[1:]
 		}
-		if b.count[m] > 0 {
+		if b.count.of(m) > 0 {
 			out = append(out, m)
 		}
 	}
 	b.members = append(out, rest...)
-	clear(b.changed)
+	b.changed = nil
 	return b.members
+}
+
+// change notes that a member has come or gone.
+func (b *bucket[M]) change(m M) {
+	if b.changed == nil {
+		b.changed = map[M]struct{}{}
+	}
+	b.changed[m] = struct{}{}
 }
 
 // bucketKey is what a reader of a bucket depends on.
@@ -107,7 +115,7 @@ func (x *Index[K, B, M]) Members(c *Ctx, b B) []M {
 func (x *Index[K, B, M]) Count(c *Ctx, b B) int {
 	c.Read(bucketKey{x, b})
 	if held := x.buckets[b]; held != nil {
-		return len(held.count)
+		return held.count.len()
 	}
 	return 0
 }
@@ -153,11 +161,11 @@ func (x *Index[K, B, M]) replace(db *DB, n *node, pairs []Pair[B, M]) {
 func (x *Index[K, B, M]) in(p Pair[B, M], touched map[B]bool) {
 	b := x.buckets[p.Bucket]
 	if b == nil {
-		b = &bucket[M]{count: map[M]int{}, changed: map[M]struct{}{}}
+		b = &bucket[M]{}
 		x.buckets[p.Bucket] = b
 	}
-	if b.count[p.Member]++; b.count[p.Member] == 1 {
-		b.changed[p.Member] = struct{}{}
+	if b.count.add(p.Member, 1) == 1 {
+		b.change(p.Member)
 		touched[p.Bucket] = true
 		x.note(p, true)
 	}
@@ -165,14 +173,13 @@ func (x *Index[K, B, M]) in(p Pair[B, M], touched map[B]bool) {
 
 func (x *Index[K, B, M]) out(p Pair[B, M], touched map[B]bool) {
 	b := x.buckets[p.Bucket]
-	if b.count[p.Member]--; b.count[p.Member] > 0 {
+	if b.count.add(p.Member, -1) > 0 {
 		return
 	}
-	delete(b.count, p.Member)
-	b.changed[p.Member] = struct{}{}
+	b.change(p.Member)
 	touched[p.Bucket] = true
 	x.note(p, false)
-	if len(b.count) == 0 {
+	if b.count.len() == 0 {
 		delete(x.buckets, p.Bucket)
 	}
 }
@@ -185,7 +192,7 @@ func (x *Index[K, B, M]) Follow(db *DB, b B) {
 	}
 	all := map[M]bool{}
 	if held := x.buckets[b]; held != nil {
-		for m := range held.count {
+		for m := range held.count.all {
 			all[m] = true
 		}
 	}

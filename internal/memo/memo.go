@@ -32,20 +32,24 @@ type DB struct {
 	telling map[updater]struct{} // indexes that have something to tell
 }
 
+// function is a Func as the DB knows it.
+type function interface {
+	run(c *Ctx, key any) any
+	same(a, b any) bool
+}
+
 // nodeKey tells a result: the function, and its key.
 type nodeKey struct {
-	of  any
+	of  function
 	key any
 }
 
 // node is a result, or an input if of is nil.
 type node struct {
 	id       nodeKey
-	run      func(*Ctx) any
-	same     func(a, b any) bool
 	value    any
 	deps     []*node
-	users    map[*node]struct{}
+	users    users
 	verified uint64 // revision in which the value was last known to be right; 0 is never
 	changed  uint64 // revision in which it last became another
 	stamp    uint64 // run that recorded it last
@@ -81,7 +85,7 @@ func (db *DB) invalidate(n *node) {
 		last := len(db.stack) - 1
 		n := db.stack[last]
 		db.stack = db.stack[:last]
-		for u := range n.users {
+		for u := range n.users.all {
 			if u.stale {
 				continue
 			}
@@ -151,7 +155,7 @@ func (db *DB) fresh(n *node) {
 // outdated reports whether something that n read has changed since.
 func (db *DB) outdated(n *node) bool {
 	for _, d := range n.deps {
-		if d.run != nil {
+		if d.id.of != nil {
 			db.fresh(d)
 		}
 		if d.changed > n.verified {
@@ -165,13 +169,13 @@ func (db *DB) compute(n *node) {
 	db.rev++
 	c := &Ctx{db: db, of: n, id: db.rev, deps: make([]*node, 0, len(n.deps))}
 	n.running = true
-	value := n.run(c)
+	value := n.id.of.run(c, n.id.key)
 	n.running = false
-	if n.verified == 0 || !n.same(n.value, value) {
+	if n.verified == 0 || !n.id.of.same(n.value, value) {
 		n.value, n.changed = value, db.rev
 	}
 	n.stale, n.verified = false, db.rev
-	db.relink(n, c.deps)
+	db.relink(n, append(make([]*node, 0, len(c.deps)), c.deps...)) // in no more memory than they need: they stay
 }
 
 // relink replaces what n depends on.
@@ -181,14 +185,11 @@ func (db *DB) relink(n *node, deps []*node) {
 	db.rev++
 	for _, d := range deps {
 		d.stamp = db.rev
-		if d.users == nil {
-			d.users = map[*node]struct{}{}
-		}
-		d.users[n] = struct{}{}
+		d.users.add(n)
 	}
 	for _, d := range old {
 		if d.stamp != db.rev {
-			delete(d.users, n)
+			d.users.remove(n)
 			db.loosen(d)
 		}
 	}
@@ -196,7 +197,7 @@ func (db *DB) relink(n *node, deps []*node) {
 
 // loosen notes that n may not be needed any more.
 func (db *DB) loosen(n *node) {
-	if len(n.users) == 0 && n.watchers == 0 {
+	if n.users.none() && n.watchers == 0 {
 		db.loose = append(db.loose, n)
 	}
 }
@@ -207,10 +208,10 @@ func (db *DB) sweep() {
 		last := len(db.loose) - 1
 		n := db.loose[last]
 		db.loose = db.loose[:last]
-		if len(n.users) > 0 || n.watchers > 0 {
+		if !n.users.none() || n.watchers > 0 {
 			continue
 		}
-		if n.run == nil {
+		if n.id.of == nil {
 			if db.leaves[n.id.key] == n {
 				delete(db.leaves, n.id.key)
 			}
@@ -221,7 +222,7 @@ func (db *DB) sweep() {
 		}
 		delete(db.nodes, n.id)
 		for _, d := range n.deps {
-			delete(d.users, n)
+			d.users.remove(n)
 			db.loosen(d)
 		}
 		n.deps = nil
