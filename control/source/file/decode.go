@@ -21,8 +21,7 @@ import (
 // field stands.
 type document struct {
 	value map[string]any
-	line  int
-	lines map[string]int
+	*places
 }
 
 // maxDepth bounds how deep values may be nested.
@@ -33,6 +32,7 @@ const maxDepth = 100
 func documents(name string, data []byte) ([]document, []xds.Problem) {
 	var out []document
 	var problems []xds.Problem
+	paths := map[string]string{}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	for {
 		var root yaml.Node
@@ -48,13 +48,11 @@ func documents(name string, data []byte) ([]document, []xds.Problem) {
 			continue
 		}
 		n := root.Content[0]
-		d := document{line: n.Line, lines: map[string]int{}}
-		r := &reader{file: name, lines: d.lines}
+		r := &reader{file: name, lines: map[string]int{}}
 		v := r.value(n, "", 0)
 		problems = append(problems, r.problems...)
 		if m, ok := v.(map[string]any); ok {
-			d.value = m
-			out = append(out, d)
+			out = append(out, document{m, newPlaces(n.Line, r.lines, paths)})
 		} else if len(r.problems) == 0 {
 			problems = append(problems, xds.Problem{File: name, Line: n.Line, Reason: "a document is an object with apiVersion and kind, not " + describe(n)})
 		}
@@ -173,21 +171,6 @@ func describe(n *yaml.Node) string {
 		return "fields"
 	}
 	return strconv.Quote(n.Value)
-}
-
-// at returns the line of a field, or of what is nearest around it.
-func (d *document) at(path string) int {
-	for path = "." + strings.TrimPrefix(path, "."); path != ""; {
-		if line, ok := d.lines[path]; ok {
-			return line
-		}
-		i := strings.LastIndexAny(path, ".[")
-		if i < 0 {
-			break
-		}
-		path = path[:i]
-	}
-	return d.line
 }
 
 // reencode puts a value into a type of Go.

@@ -52,6 +52,7 @@ type Object struct {
 func (r *Reader) Parse(name string, data []byte) ([]Object, []xds.Problem) {
 	docs, problems := documents(name, data)
 	var out []Object
+	lines := map[source.Key]int{}
 	for _, d := range docs {
 		for _, doc := range items(d) {
 			o, key, more := r.decode(name, doc)
@@ -59,13 +60,14 @@ func (r *Reader) Parse(name string, data []byte) ([]Object, []xds.Problem) {
 			if o == nil {
 				continue
 			}
-			if i := slices.IndexFunc(out, func(p Object) bool { return p.Key == key }); i >= 0 {
+			if line, twice := lines[key]; twice {
 				problems = append(problems, xds.Problem{
 					Kind: xds.Kind(key.Kind.Kind), Name: key.Name.String(), File: name, Line: doc.line,
-					Reason: fmt.Sprintf("stands twice: it is on line %d already", out[i].Place.Line),
+					Reason: fmt.Sprintf("stands twice: it is on line %d already", line),
 				})
 				continue
 			}
+			lines[key] = doc.line
 			out = append(out, Object{key, o, source.Place{File: name, Line: doc.line, Lines: doc.at}})
 		}
 	}
@@ -82,14 +84,7 @@ func items(d document) []document {
 	var out []document
 	for i, v := range list {
 		if m, ok := v.(map[string]any); ok {
-			prefix := fmt.Sprintf(".items[%d]", i)
-			own := document{value: m, line: d.at(prefix), lines: map[string]int{}}
-			for path, line := range d.lines {
-				if rest, ok := strings.CutPrefix(path, prefix); ok {
-					own.lines[rest] = line
-				}
-			}
-			out = append(out, own)
+			out = append(out, document{m, d.below(fmt.Sprintf(".items[%d]", i))})
 		}
 	}
 	return out
