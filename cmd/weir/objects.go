@@ -42,7 +42,7 @@ const defaultAdmin = "127.0.0.1:9901"
 
 // Serve starts a proxy that serves what objects say.
 func (p *proxies) Serve(o objects, f *flags.Proxy, log *slog.Logger) (engine, error) {
-	p.keepHeap()
+	keepHeap()
 	bootstrap, err := bare(o.admin)
 	if err != nil {
 		return nil, err

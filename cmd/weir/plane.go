@@ -63,6 +63,7 @@ func (p *plane) own() bool {
 
 // start opens the sockets and reads the objects.
 func (p *plane) start(ctx context.Context, log *slog.Logger) (g *gateway.Gateway, closeAll func(), err error) {
+	keepHeap()
 	var cluster *kube.Cluster
 	if len(p.paths) == 0 {
 		if cluster, err = kube.Connect(ctx, p.kubeconfig, p.context); err != nil {

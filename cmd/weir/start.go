@@ -15,7 +15,7 @@ import (
 )
 
 // proxies is the starter of real proxies.
-type proxies struct{ heap sync.Once }
+type proxies struct{}
 
 // options loads the bootstrap and says what the flags make of it.
 func (*proxies) options(pieces []document, o *flags.Proxy, log *slog.Logger) (proxy.Options, error) {
@@ -44,19 +44,19 @@ const (
 	garbageRoom = 32 << 20
 )
 
-// keepHeap makes the heap keep little in reserve. The request path allocates nothing,
-// so collecting often costs no time, and idle connections cost less memory. A GOGC in
-// the environment is obeyed instead. It is done once for all proxies of the process.
-func (p *proxies) keepHeap() {
-	p.heap.Do(func() {
-		if os.Getenv("GOGC") == "" {
-			headroom.Keep(leanPercent, garbageRoom)
-		}
-	})
-}
+// keepHeap makes the heap keep little in reserve, for proxies and control planes alike.
+// The request path allocates nothing, so collecting often costs no time, and idle
+// connections cost less memory; a control plane makes garbage as objects change, and
+// is at rest otherwise. A GOGC in the environment is obeyed instead. It is done once
+// for the process.
+var keepHeap = sync.OnceFunc(func() {
+	if os.Getenv("GOGC") == "" {
+		headroom.Keep(leanPercent, garbageRoom)
+	}
+})
 
 func (p *proxies) Start(pieces []document, o *flags.Proxy, log *slog.Logger) (engine, error) {
-	p.keepHeap()
+	keepHeap()
 	options, err := p.options(pieces, o, log)
 	if err != nil {
 		return nil, err
