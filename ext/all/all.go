@@ -28,6 +28,7 @@ import (
 	"weir.dev/weir/ext/http/awsrequestsigning"
 	"weir.dev/weir/ext/http/basicauth"
 	"weir.dev/weir/ext/http/buffer"
+	"weir.dev/weir/ext/http/compressor"
 	"weir.dev/weir/ext/http/cors"
 	"weir.dev/weir/ext/http/csrf"
 	"weir.dev/weir/ext/http/dynamicforwardproxy"
@@ -213,6 +214,7 @@ func httpFilters(aws *credentials.Set, caches *dnscache.Set) []extension.HTTPFil
 		awsrequestsigning.Extension(aws),
 		basicauth.Extension(),
 		buffer.Extension(),
+		compressor.Extension(),
 		cors.Extension(),
 		csrf.Extension(),
 		dynamicforwardproxy.Extension(caches),
