@@ -2,13 +2,146 @@
 
 package infra
 
-import "fmt"
+import (
+	encoding "encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"k8s.io/apimachinery/pkg/util/json"
+
+	"weir.dev/weir/control/api/v1alpha1"
+	"weir.dev/weir/xds"
+	"weir.dev/weir/xds/load"
+)
 
 // bootstrap is what a proxy starts from: where it asks for its configuration, and where it
-// says that it is ready, which is once it has some. It is for Weir; what a proxy of Envoy
-// needs besides, an account to be shown by other means, is in docs/guide/kubernetes.md.
-func (w *writer) bootstrap() string {
-	return fmt.Sprintf(bootstrap, w.plan.Gateway.String(), w.o.Server, configDir+"/ca.crt", tokenDir+"/token", adminPort, readyPort)
+// says that it is ready, which is once it has some; and what parameters add. It is for
+// Weir; what a proxy of Envoy needs besides, an account to be shown by other means, is in
+// docs/guide/kubernetes.md.
+func (w *writer) bootstrap() (string, error) {
+	own := fmt.Sprintf(bootstrap, w.plan.Gateway.String(), w.o.Server, configDir+"/ca.crt", tokenDir+"/token", adminPort, readyPort)
+	b := w.plan.Parameters.Bootstrap
+	if b == nil {
+		return own, nil
+	}
+	before, err := readYAML(own)
+	if err != nil {
+		panic("BUG: the bootstrap cannot be read: " + err.Error())
+	}
+	after, err := changed(before, b)
+	if err != nil {
+		return own, err
+	}
+	for _, path := range [][]string{{"node", "cluster"}, {"dynamic_resources"}, {"admin", "address"}} {
+		if !reflect.DeepEqual(at(before, path), at(after, path)) {
+			return own, fmt.Errorf("%s has to stay: by it the control plane reaches its proxies", strings.Join(path, "."))
+		}
+	}
+	data, err := encoding.MarshalIndent(after, "", "  ")
+	if err != nil {
+		return own, err
+	}
+	_, _, problems := load.Bootstraps([]load.Document{{Data: data}}, load.Options{})
+	for _, p := range problems {
+		if p.Severity == xds.Error {
+			p.Line = 0 // Of a text that nobody has but here.
+			return own, p
+		}
+	}
+	return string(data), nil
+}
+
+// changed returns a bootstrap as parameters would have it.
+func changed(own fields, b *v1alpha1.BootstrapParameters) (fields, error) {
+	kind := value(b.Type, "Merge")
+	if kind == "JSONPatch" {
+		return operated(own, b.JSONPatches)
+	}
+	given, err := readYAML(value(b.Value, ""))
+	if err != nil {
+		return nil, err
+	}
+	switch kind {
+	case "Merge":
+		return joined(own, given).(fields), nil
+	case "Replace":
+		for _, name := range []string{"node", "dynamic_resources", "admin"} {
+			delete(given, name)
+		}
+		without(given, "clusters", "xds_cluster", "wasm_cluster", "prometheus_stats")
+		without(given, "listeners", "envoy-gateway-proxy-")
+		return joined(own, given).(fields), nil
+	}
+	return nil, fmt.Errorf("the type %q is not known: there are Merge, Replace and JSONPatch", kind)
+}
+
+// without removes from the static resources those that are Envoy Gateway's, not the
+// user's: their names begin with one of prefixes.
+func without(b fields, resources string, prefixes ...string) {
+	static, _ := b["static_resources"].(fields)
+	all, ok := static[resources].([]any)
+	if !ok {
+		return
+	}
+	static[resources] = slices.DeleteFunc(all, func(r any) bool {
+		name, _ := at(r, []string{"name"}).(string)
+		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+	})
+}
+
+// joined merges maps, and puts lists after each other, as messages are merged.
+func joined(to, from any) any {
+	switch f := from.(type) {
+	case fields:
+		t, ok := to.(fields)
+		if !ok {
+			return from
+		}
+		out := maps.Clone(t)
+		for k, v := range f {
+			out[k] = joined(t[k], v)
+		}
+		return out
+	case []any:
+		t, _ := to.([]any)
+		return slices.Concat(t, f)
+	}
+	return from
+}
+
+// operated applies operations of RFC 6902.
+func operated(own fields, operations []v1alpha1.JSONPatchOperation) (fields, error) {
+	data, err := json.Marshal(operations)
+	if err != nil {
+		return nil, err
+	}
+	patch, err := jsonpatch.DecodePatch(data)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := json.Marshal(own)
+	if err == nil {
+		doc, err = patch.Apply(doc)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out fields
+	return out, json.Unmarshal(doc, &out)
+}
+
+// readYAML reads a map.
+func readYAML(text string) (fields, error) {
+	var out fields
+	if err := yaml.Unmarshal([]byte(text), &out); err != nil {
+		return nil, err
+	}
+	return generic(out)
 }
 
 const bootstrap = `node: {cluster: %q}

@@ -93,22 +93,32 @@ func plans(t *testing.T, text string) []*infra.Plan {
 	return control.NewTranslator(control.Options{Provision: true}).Apply(changes).Plans
 }
 
+// made returns the objects of a Plan.
+func made(t *testing.T, p *infra.Plan, o infra.Options) []infra.Object {
+	t.Helper()
+	out, err := p.Objects(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // A Gateway's parameters win over its class's, field by field, and all of it is in the objects.
 func TestObjects(t *testing.T) {
 	all := plans(t, objects)
 	if len(all) != 1 {
 		t.Fatalf("there are %d plans", len(all))
 	}
-	made := map[string]map[string]any{}
-	for _, o := range all[0].Objects(infra.Options{Image: "weir", Server: "weir-control.weir-system.svc:18000", CA: "PEM"}) {
+	bodies := map[string]map[string]any{}
+	for _, o := range made(t, all[0], infra.Options{Image: "weir", Server: "weir-control.weir-system.svc:18000", CA: "PEM"}) {
 		if o.Name != "edge-weir" || o.Namespace != "default" {
 			t.Errorf("%s is %s/%s", o.Resource, o.Namespace, o.Name)
 		}
-		made[o.Resource] = o.Body
+		bodies[o.Resource] = o.Body
 	}
 	has := func(resource string, wants ...string) {
 		t.Helper()
-		text := fmt.Sprint(made[resource])
+		text := fmt.Sprint(bodies[resource])
 		for _, want := range wants {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s lacks %s:\n%s", resource, want, text)
@@ -123,17 +133,17 @@ func TestObjects(t *testing.T) {
 	has("services", owner, "type:LoadBalancer", "externalTrafficPolicy:Local", "cloud:internal", "note:x", "loadBalancerIP:192.0.2.7",
 		"map[name:udp-53 port:53 protocol:UDP targetPort:8053]", "map[name:tcp-80 port:80 protocol:TCP targetPort:8080]")
 	has("poddisruptionbudgets", owner, "maxUnavailable:1")
-	if made["horizontalpodautoscalers"] != nil {
+	if bodies["horizontalpodautoscalers"] != nil {
 		t.Error("a Gateway whose parameters have replicas is scaled by its class's")
 	}
 
 	scaled := plans(t, strings.Replace(objects, "replicas: 3, ", "", 1))[0]
-	clear(made)
-	for _, o := range scaled.Objects(infra.Options{}) {
-		made[o.Resource] = o.Body
+	clear(bodies)
+	for _, o := range made(t, scaled, infra.Options{}) {
+		bodies[o.Resource] = o.Body
 	}
 	has("horizontalpodautoscalers", owner, "minReplicas:2", "maxReplicas:5", "averageUtilization:80")
-	if strings.Contains(fmt.Sprint(made["deployments"]["spec"]), "replicas:") {
+	if strings.Contains(fmt.Sprint(bodies["deployments"]["spec"]), "replicas:") {
 		t.Error("the Deployment of proxies that are scaled has a number of its own")
 	}
 }
@@ -141,7 +151,7 @@ func TestObjects(t *testing.T) {
 // In a namespace of the system, what belongs to Gateways of all namespaces is told apart, and
 // owned by none.
 func TestSystemNamespace(t *testing.T) {
-	for _, o := range plans(t, objects)[0].Objects(infra.Options{Namespace: "system"}) {
+	for _, o := range made(t, plans(t, objects)[0], infra.Options{Namespace: "system"}) {
 		at := infra.Place(source.Name{Namespace: "default", Name: "edge"}, "weir", "system")
 		if o.Namespace != "system" || o.Name != at.Name || !strings.HasPrefix(o.Name, "default-edge-weir-") {
 			t.Errorf("%s is %s/%s", o.Resource, o.Namespace, o.Name)
@@ -163,7 +173,7 @@ func TestSystemNamespace(t *testing.T) {
 
 // What proxies start from is a bootstrap that can be read.
 func TestBootstrap(t *testing.T) {
-	for _, o := range plans(t, objects)[0].Objects(infra.Options{Server: "x:1"}) {
+	for _, o := range made(t, plans(t, objects)[0], infra.Options{Server: "x:1"}) {
 		if o.Resource != "configmaps" {
 			continue
 		}
@@ -334,7 +344,7 @@ func TestKinds(t *testing.T) {
 		want = append(want, o.Group+"/"+o.Version+"/"+o.Resource)
 	}
 	var got []string
-	for _, o := range plans(t, objects)[0].Objects(infra.Options{}) {
+	for _, o := range made(t, plans(t, objects)[0], infra.Options{}) {
 		got = append(got, o.Group+"/"+o.Version+"/"+o.Resource)
 	}
 	if !slices.Equal(got, want) {

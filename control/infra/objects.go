@@ -34,22 +34,25 @@ const Audience = "weir-control"
 
 // Ports and places within a proxy's Pod.
 const (
-	adminPort  = 19000
-	readyPort  = 19001
-	configDir  = "/etc/weir"
-	tokenDir   = "/var/run/secrets/weir.dev"
-	nobody     = 65532 // The user of the image.
-	preStop    = 5     // Seconds that the cluster has to send no new connections to a Pod that ends.
-	drain      = 60
-	tokenLives = 3600
+	adminPort = 19000
+	readyPort = 19001
+	configDir = "/etc/weir"
+	// Others may add volumes, of names as people choose them.
+	configVolume = "weir-config"
+	tokenVolume  = "weir-token"
+	tokenDir     = "/var/run/secrets/weir.dev"
+	nobody       = 65532 // The user of the image.
+	preStop      = 5     // Seconds that the cluster has to send no new connections to a Pod that ends.
+	drain        = 60
+	tokenLives   = 3600
 )
 
 // An Object is one to apply, or to remove if it has no Body.
 type Object struct {
-	// Group, Version and Resource name its kind in paths of the API.
-	Group, Version, Resource string
-	Namespace, Name          string
-	Body                     map[string]any
+	// Group, Version and Resource name its Kind in paths of the API.
+	Group, Version, Resource, Kind string
+	Namespace, Name                string
+	Body                           map[string]any
 	// Of one that has been applied, Gateway is whose it is. UID, if it is not "", is that of
 	// the object to remove: another of the name stays.
 	Gateway source.Name
@@ -74,32 +77,83 @@ const (
 // Kinds returns what the proxies of a Gateway may have, each as an Object without a name.
 func Kinds() []Object {
 	return []Object{
-		{Version: "v1", Resource: "serviceaccounts"}, {Version: "v1", Resource: "configmaps"}, {Group: "apps", Version: "v1", Resource: "deployments"},
-		{Version: "v1", Resource: "services"}, {Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"},
-		{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
+		{Version: "v1", Resource: "serviceaccounts", Kind: ServiceAccount}, {Version: "v1", Resource: "configmaps", Kind: configMap},
+		{Group: "apps", Version: "v1", Resource: "deployments", Kind: Deployment}, {Group: "apps", Version: "v1", Resource: "daemonsets", Kind: DaemonSet},
+		{Version: "v1", Resource: "services", Kind: Service}, {Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers", Kind: Autoscaler},
+		{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets", Kind: Budget},
 	}
 }
+
+const configMap = "ConfigMap"
 
 type (
 	fields = map[string]any
 	list   = []any
 )
 
-// Objects returns what makes the proxies, in the order to apply it.
-func (p *Plan) Objects(o Options) []Object {
+// Objects returns what makes the proxies, in the order to apply it. It fails if the
+// parameters ask for what cannot be: see Check.
+func (p *Plan) Objects(o Options) ([]Object, error) {
+	out, problems := p.make(o)
+	if len(problems) > 0 {
+		return nil, &problems[0]
+	}
+	return out, nil
+}
+
+func (p *Plan) make(o Options) (out []Object, problems []Problem) {
 	at := Place(p.Gateway, p.Class, o.Namespace)
 	w := &writer{plan: p, o: o, namespace: at.Namespace, name: at.Name}
-	bootstrap := w.bootstrap()
-	sum := sha256.Sum256([]byte(bootstrap + o.CA))
-	return []Object{
-		w.object("", "v1", "serviceaccounts", "ServiceAccount", nil, fields{"automountServiceAccountToken": false}),
-		w.object("", "v1", "configmaps", "ConfigMap", nil, fields{"data": fields{"bootstrap.yaml": bootstrap, "ca.crt": o.CA}}),
-		w.object("apps", "v1", "deployments", "Deployment", nil, fields{"spec": w.deployment(hex.EncodeToString(sum[:8]))}),
-		w.service(),
-		w.autoscaler(),
-		w.budget(),
+	bootstrap, err := w.bootstrap()
+	if err != nil {
+		problems = append(problems, Problem{"", err.Error()})
 	}
+	sum := sha256.Sum256([]byte(bootstrap + o.CA))
+	mark := hex.EncodeToString(sum[:8])
+	for _, kind := range Kinds() {
+		o := kind
+		o.Namespace, o.Name = w.namespace, w.called(kind.Kind)
+		if body, annotations := w.body(kind.Kind, bootstrap, mark); body != nil {
+			w.finish(&o, annotations, body)
+		}
+		o, problem := w.patched(o)
+		if problem != nil {
+			problems = append(problems, *problem)
+		}
+		out = append(out, o)
+	}
+	return out, problems
 }
+
+// called is the name of the object of a kind.
+func (w *writer) called(kind string) string {
+	if n := w.plan.Parameters.Names[kind]; n != "" && kind != ServiceAccount && kind != configMap {
+		return n
+	}
+	return w.name
+}
+
+// body is what an object of a kind says besides its metadata; nil if there is to be none.
+func (w *writer) body(kind, bootstrap, mark string) (body fields, annotations map[string]string) {
+	switch kind {
+	case ServiceAccount:
+		return fields{"automountServiceAccountToken": false}, nil
+	case configMap:
+		return fields{"data": fields{"bootstrap.yaml": bootstrap, "ca.crt": w.o.CA}}, nil
+	case w.workload():
+		return fields{"spec": w.proxies(kind, mark)}, nil
+	case Service:
+		return w.service()
+	case Autoscaler:
+		return w.autoscaler(), nil
+	case Budget:
+		return w.budget(), nil
+	}
+	return nil, nil
+}
+
+// workload is the kind that the Pods are of.
+func (w *writer) workload() string { return value(w.plan.Parameters.Workload, Deployment) }
 
 type writer struct {
 	plan            *Plan
@@ -107,8 +161,9 @@ type writer struct {
 	namespace, name string
 }
 
-// object is one with the Gateway for its owner, which is in the same namespace or cannot be.
-func (w *writer) object(group, version, resource, kind string, annotations map[string]string, body fields) Object {
+// finish gives an object its body and metadata. Its owner is the Gateway, which is in the
+// same namespace or cannot be.
+func (w *writer) finish(o *Object, annotations map[string]string, body fields) {
 	p := w.plan
 	all := maps.Clone(annotations)
 	if all == nil {
@@ -116,19 +171,18 @@ func (w *writer) object(group, version, resource, kind string, annotations map[s
 	}
 	maps.Copy(all, p.Annotations)
 	all[GatewayAnnotation], all[ControllerAnnotation] = p.Gateway.String(), w.o.Controller
-	body["apiVersion"], body["kind"] = version, kind
-	if group != "" {
-		body["apiVersion"] = group + "/" + version
+	body["apiVersion"], body["kind"] = o.Version, o.Kind
+	if o.Group != "" {
+		body["apiVersion"] = o.Group + "/" + o.Version
 	}
-	meta := fields{"name": w.name, "namespace": w.namespace, "labels": w.labels(), "annotations": all}
+	meta := fields{"name": o.Name, "namespace": o.Namespace, "labels": w.labels(), "annotations": all}
 	if w.namespace == p.Gateway.Namespace {
 		meta["ownerReferences"] = list{fields{
 			"apiVersion": gwapiv1.GroupVersion.String(), "kind": "Gateway", "name": p.Gateway.Name, "uid": string(p.UID),
 			"controller": true,
 		}}
 	}
-	body["metadata"] = meta
-	return Object{Group: group, Version: version, Resource: resource, Namespace: w.namespace, Name: w.name, Body: body}
+	body["metadata"], o.Body = meta, body
 }
 
 // labels are the Gateway's, and ours, which win.
@@ -150,14 +204,16 @@ func (w *writer) selector() map[string]string {
 	return out
 }
 
-func (w *writer) deployment(bootstrap string) fields {
+// proxies is the workload that the Pods are of.
+func (w *writer) proxies(kind, bootstrap string) fields {
 	s := w.plan.Parameters
-	out := fields{
-		"selector": fields{"matchLabels": w.selector()},
+	out := fields{"selector": fields{"matchLabels": w.selector()}}
+	if kind == Deployment {
 		// One that serves is there before another goes.
-		"strategy": fields{"type": "RollingUpdate", "rollingUpdate": fields{"maxUnavailable": 0, "maxSurge": 1}},
+		out["strategy"] = fields{"type": "RollingUpdate", "rollingUpdate": fields{"maxUnavailable": 0, "maxSurge": 1}}
 	}
 	switch {
+	case kind == DaemonSet: // Nodes have the number.
 	case s.Autoscaling != nil: // It has the number.
 	case s.Replicas != nil:
 		out["replicas"] = *s.Replicas
@@ -175,8 +231,8 @@ func (w *writer) deployment(bootstrap string) fields {
 		},
 		"containers": list{w.container(seconds)},
 		"volumes": list{
-			fields{"name": "config", "configMap": fields{"name": w.name}},
-			fields{"name": "token", "projected": fields{"sources": list{
+			fields{"name": configVolume, "configMap": fields{"name": w.name}},
+			fields{"name": tokenVolume, "projected": fields{"sources": list{
 				fields{"serviceAccountToken": fields{"path": "token", "audience": Audience, "expirationSeconds": tokenLives}},
 			}}},
 		},
@@ -190,20 +246,24 @@ func (w *writer) deployment(bootstrap string) fields {
 
 func (w *writer) container(drainSeconds int32) fields {
 	s := w.plan.Parameters
+	args := list{
+		"proxy", "-c", configDir + "/bootstrap.yaml", "--service-node", "$(POD_NAME)", "--log-level", value(s.LogLevel, "info"),
+		"--drain-time-s", fmt.Sprint(drainSeconds),
+	}
+	for _, a := range s.Args {
+		args = append(args, a)
+	}
 	out := fields{
-		"name":  "proxy",
-		"image": value(s.Image, w.o.Image),
-		"args": list{
-			"proxy", "-c", configDir + "/bootstrap.yaml", "--service-node", "$(POD_NAME)", "--log-level", value(s.LogLevel, "info"),
-			"--drain-time-s", fmt.Sprint(drainSeconds),
-		},
+		"name":            Container,
+		"image":           value(s.Image, w.o.Image),
+		"args":            args,
 		"env":             list{fields{"name": "POD_NAME", "valueFrom": fields{"fieldRef": fields{"fieldPath": "metadata.name"}}}},
 		"ports":           list{fields{"name": "ready", "containerPort": readyPort, "protocol": "TCP"}},
 		"readinessProbe":  fields{"httpGet": fields{"path": "/ready", "port": readyPort}, "periodSeconds": 1, "failureThreshold": 3},
 		"lifecycle":       fields{"preStop": fields{"sleep": fields{"seconds": preStop}}},
 		"securityContext": fields{"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": fields{"drop": list{"ALL"}}},
 		"volumeMounts": list{
-			fields{"name": "config", "mountPath": configDir, "readOnly": true}, fields{"name": "token", "mountPath": tokenDir, "readOnly": true},
+			fields{"name": configVolume, "mountPath": configDir, "readOnly": true}, fields{"name": tokenVolume, "mountPath": tokenDir, "readOnly": true},
 		},
 	}
 	if r := s.Resources; r != nil {
@@ -219,14 +279,15 @@ func (w *writer) container(drainSeconds int32) fields {
 	return out
 }
 
-func (w *writer) service() Object {
+func (w *writer) service() (body fields, annotations map[string]string) {
 	spec := fields{"selector": w.selector(), "type": "LoadBalancer"}
-	var annotations map[string]string
 	if s := w.plan.Parameters.Service; s != nil {
 		annotations = s.Annotations
 		spec["type"] = value(s.Type, "LoadBalancer")
 		if spec["type"] == "LoadBalancer" {
 			put(spec, "loadBalancerClass", s.LoadBalancerClass)
+		}
+		if spec["type"] != "ClusterIP" {
 			put(spec, "externalTrafficPolicy", s.ExternalTrafficPolicy)
 		}
 	}
@@ -242,37 +303,31 @@ func (w *writer) service() Object {
 		ports = append(ports, fields{"name": name, "port": p.Number, "targetPort": p.Bound, "protocol": protocol})
 	}
 	spec["ports"] = ports
-	return w.object("", "v1", "services", "Service", annotations, fields{"spec": spec})
+	return fields{"spec": spec}, annotations
 }
 
 // autoscaler has the number of proxies follow their load, if that is asked for.
-func (w *writer) autoscaler() Object {
+func (w *writer) autoscaler() fields {
 	a := w.plan.Parameters.Autoscaling
 	if a == nil {
-		return w.none("autoscaling", "v2", "horizontalpodautoscalers")
+		return nil
 	}
-	return w.object("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", nil, fields{"spec": fields{
-		"scaleTargetRef": fields{"apiVersion": "apps/v1", "kind": "Deployment", "name": w.name},
+	return fields{"spec": fields{
+		"scaleTargetRef": fields{"apiVersion": "apps/v1", "kind": Deployment, "name": w.called(Deployment)},
 		"minReplicas":    value(a.MinReplicas, 1), "maxReplicas": a.MaxReplicas,
 		"metrics": list{fields{"type": "Resource", "resource": fields{
 			"name": "cpu", "target": fields{"type": "Utilization", "averageUtilization": value(a.CPUPercent, 80)},
 		}}},
-	}})
+	}}
 }
 
 // budget bounds how many proxies may be taken away on purpose, if that is asked for.
-func (w *writer) budget() Object {
+func (w *writer) budget() fields {
 	b := w.plan.Parameters.DisruptionBudget
 	if b == nil {
-		return w.none("policy", "v1", "poddisruptionbudgets")
+		return nil
 	}
-	return w.object("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", nil, fields{"spec": fields{
-		"selector": fields{"matchLabels": w.selector()}, "maxUnavailable": b.MaxUnavailable,
-	}})
-}
-
-func (w *writer) none(group, version, resource string) Object {
-	return Object{Group: group, Version: version, Resource: resource, Namespace: w.namespace, Name: w.name}
+	return fields{"spec": fields{"selector": fields{"matchLabels": w.selector()}, "maxUnavailable": b.MaxUnavailable}}
 }
 
 func value[T any](p *T, otherwise T) T { return *cmp.Or(p, &otherwise) }

@@ -4,7 +4,10 @@ package infra
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,7 +75,7 @@ func (p *Provisioner) Provision(plans []*Plan, there []source.Name) {
 		}
 	}
 	for _, plan := range plans {
-		if old := p.plans[plan.Gateway]; old != nil && p.at(old) != p.at(plan) {
+		if old := p.plans[plan.Gateway]; old != nil && (p.at(old) != p.at(plan) || !maps.Equal(old.Parameters.Names, plan.Parameters.Names)) {
 			p.sweeping = true
 		}
 		p.plans[plan.Gateway], p.pending[plan.Gateway] = plan, true
@@ -127,7 +130,29 @@ func (p *Provisioner) all() {
 	p.sweeping = true
 }
 
-// at is where a Plan's objects are.
+// called is where a Plan's object of a kind is.
+func (p *Provisioner) called(plan *Plan, kind string) source.Name {
+	at := p.at(plan)
+	w := &writer{plan: plan, name: at.Name}
+	return source.Name{Namespace: at.Namespace, Name: w.called(kind)}
+}
+
+// taken tells of an object that is another Gateway's, too: parameters that both refer to
+// name it. It is of the first by name.
+func (p *Provisioner) taken(plan *Plan) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, kind := range slices.Sorted(maps.Keys(plan.Parameters.Names)) {
+		for _, other := range p.plans {
+			if source.Compare(other.Gateway, plan.Gateway) < 0 && p.called(other, kind) == p.called(plan, kind) {
+				return fmt.Errorf("the %s %s is that of Gateway %s: give each Gateway parameters with names of its own", kind, p.called(plan, kind), other.Gateway)
+			}
+		}
+	}
+	return nil
+}
+
+// at is where a Plan's objects are, but for those that have names of their own.
 func (p *Provisioner) at(plan *Plan) source.Name {
 	return Place(plan.Gateway, plan.Class, p.options.Namespace)
 }
@@ -173,7 +198,7 @@ func (p *Provisioner) stray(o Object) bool {
 		return true
 	}
 	plan := p.plans[o.Gateway]
-	return plan != nil && p.applied[o.Gateway] == plan && p.at(plan) != source.Name{Namespace: o.Namespace, Name: o.Name}
+	return plan != nil && p.applied[o.Gateway] == plan && p.called(plan, o.Kind) != source.Name{Namespace: o.Namespace, Name: o.Name}
 }
 
 // drain applies all that is pending, and has what fails tried again.
@@ -225,7 +250,14 @@ func (p *Provisioner) next() *Plan {
 }
 
 func (p *Provisioner) apply(ctx context.Context, plan *Plan) error {
-	for _, o := range plan.Objects(p.options) {
+	if err := p.taken(plan); err != nil {
+		return err
+	}
+	objects, err := plan.Objects(p.options)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
 		if err := p.cluster.Apply(ctx, o); err != nil {
 			return err
 		}

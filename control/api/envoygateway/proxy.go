@@ -42,12 +42,12 @@ type ProxyProvider struct {
 // KubernetesProvider runs them in a cluster.
 type KubernetesProvider struct {
 	EnvoyDeployment                *DeploymentSpec `json:"envoyDeployment,omitempty"`
-	EnvoyDaemonSet                 map[string]any  `json:"envoyDaemonSet,omitempty"`
+	EnvoyDaemonSet                 *DaemonSetSpec  `json:"envoyDaemonSet,omitempty"`
 	EnvoyService                   *ServiceSpec    `json:"envoyService,omitempty"`
 	EnvoyHpa                       *HpaSpec        `json:"envoyHpa,omitempty"`
 	UseListenerPortAsContainerPort *bool           `json:"useListenerPortAsContainerPort,omitempty"`
 	EnvoyPDB                       *PDBSpec        `json:"envoyPDB,omitempty"`
-	EnvoyServiceAccount            map[string]any  `json:"envoyServiceAccount,omitempty"`
+	EnvoyServiceAccount            *AccountSpec    `json:"envoyServiceAccount,omitempty"`
 }
 
 // DeploymentSpec is of the proxies' Deployment.
@@ -59,6 +59,20 @@ type DeploymentSpec struct {
 	Container      *ContainerSpec   `json:"container,omitempty"`
 	InitContainers []map[string]any `json:"initContainers,omitempty"`
 	Name           *string          `json:"name,omitempty"`
+}
+
+// DaemonSetSpec is of the proxies' DaemonSet.
+type DaemonSetSpec struct {
+	Patch     *Patch         `json:"patch,omitempty"`
+	Strategy  map[string]any `json:"strategy,omitempty"`
+	Pod       *PodSpec       `json:"pod,omitempty"`
+	Container *ContainerSpec `json:"container,omitempty"`
+	Name      *string        `json:"name,omitempty"`
+}
+
+// AccountSpec is of the proxies' service account.
+type AccountSpec struct {
+	Name *string `json:"name,omitempty"`
 }
 
 // PodSpec is of the proxies' Pods.
@@ -92,16 +106,21 @@ type Resources struct {
 	Claims   []map[string]any    `json:"claims,omitempty"`
 }
 
-// A Quantity is a text or a number, such as 500m or 1.
-type Quantity string
+// A Quantity is a text or a number, such as 500m or 1. It is a struct, as of a kind of text
+// the conversion of objects takes no number.
+type Quantity struct{ text string }
+
+// String is the text, or the number as one.
+func (q Quantity) String() string { return q.text }
+
+// MarshalJSON writes a text.
+func (q Quantity) MarshalJSON() ([]byte, error) { return json.Marshal(q.text) }
 
 // UnmarshalJSON reads either form.
 func (q *Quantity) UnmarshalJSON(data []byte) error {
-	var text string
-	if json.Unmarshal(data, &text) != nil {
-		text = string(bytes.TrimSpace(data))
+	if json.Unmarshal(data, &q.text) != nil {
+		q.text = string(bytes.TrimSpace(data))
 	}
-	*q = Quantity(text)
 	return nil
 }
 
@@ -148,11 +167,21 @@ type ProxyLogging struct {
 	Level map[string]string `json:"level,omitempty"`
 }
 
-// ProxyBootstrap changes what proxies start with: its value, or until v0.5 a text.
+// ProxyBootstrap changes what proxies start with: its value, or until v0.5 a text. Type is
+// Replace, the default, Merge or JSONPatch.
 type ProxyBootstrap struct {
-	Type        *string          `json:"type,omitempty"`
-	Value       *string          `json:"value,omitempty"`
-	JSONPatches []map[string]any `json:"jsonPatches,omitempty"`
+	Type        *string     `json:"type,omitempty"`
+	Value       *string     `json:"value,omitempty"`
+	JSONPatches []JSONPatch `json:"jsonPatches,omitempty"`
+}
+
+// A JSONPatch is an operation of RFC 6902, at Path or at what JSONPath finds.
+type JSONPatch struct {
+	Op       string  `json:"op"`
+	Path     *string `json:"path,omitempty"`
+	JSONPath *string `json:"jsonPath,omitempty"`
+	From     *string `json:"from,omitempty"`
+	Value    any     `json:"value,omitempty"`
 }
 
 // UnmarshalJSON reads either form.

@@ -4,10 +4,11 @@ package v1alpha1
 
 import (
 	"cmp"
-	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"weir.dev/weir/control/api/deep"
 )
 
 // GatewayParameters say how the proxies of Gateways are run that a control plane
@@ -40,6 +41,51 @@ type GatewayParametersSpec struct {
 	Autoscaling *AutoscalingParameters `json:"autoscaling,omitempty"`
 	// DisruptionBudget bounds how many proxies may be taken away at a time on purpose.
 	DisruptionBudget *DisruptionBudgetParameters `json:"disruptionBudget,omitempty"`
+	// Workload is what the proxies' Pods are of: Deployment, the default, or DaemonSet, which
+	// has one on each node and excludes Replicas and Autoscaling.
+	Workload *string `json:"workload,omitempty"`
+	// Args follow Weir's own on the proxies' command line: see weir proxy --help.
+	Args []string `json:"args,omitempty"`
+	// Bootstrap changes what proxies start from.
+	Bootstrap *BootstrapParameters `json:"bootstrap,omitempty"`
+	// Names of objects by kind, such as Service: edge; by default all are called after the
+	// Gateway and its class. That of the ServiceAccount is how the control plane knows
+	// proxies, and stays.
+	Names map[string]string `json:"names,omitempty"`
+	// Patches of objects, each applied to what those before it made.
+	Patches []ObjectPatch `json:"patches,omitempty"`
+}
+
+// BootstrapParameters change what proxies start from, which is in terms of Envoy's
+// bootstrap. How they reach the control plane, and where their admin is, stays.
+type BootstrapParameters struct {
+	// Type is Merge, the default, which merges Value over Weir's: lists have both; Replace,
+	// which takes Value in its place; or JSONPatch.
+	Type *string `json:"type,omitempty"`
+	// Value is YAML.
+	Value *string `json:"value,omitempty"`
+	// JSONPatches are operations of RFC 6902.
+	JSONPatches []JSONPatchOperation `json:"jsonPatches,omitempty"`
+}
+
+// A JSONPatchOperation is one of RFC 6902.
+type JSONPatchOperation struct {
+	Op   string  `json:"op"`
+	Path string  `json:"path"`
+	From *string `json:"from,omitempty"`
+	// Value is any JSON.
+	Value any `json:"value,omitempty"`
+}
+
+// An ObjectPatch changes one of the objects that the proxies of a Gateway are.
+type ObjectPatch struct {
+	// Kind is Deployment, DaemonSet, Service, ServiceAccount, HorizontalPodAutoscaler or
+	// PodDisruptionBudget.
+	Kind string `json:"kind"`
+	// Type is StrategicMerge, the default, as kubectl patch has it, or JSONMerge (RFC 7386).
+	Type *string `json:"type,omitempty"`
+	// Value is a part of the object. The proxy's container is called proxy.
+	Value map[string]any `json:"value"`
 }
 
 // Resources are a container's, as quantities: cpu: 500m.
@@ -50,7 +96,7 @@ type Resources struct {
 
 // ServiceParameters say what leads to the proxies.
 type ServiceParameters struct {
-	// Type is LoadBalancer, the default, or ClusterIP.
+	// Type is LoadBalancer, the default, NodePort or ClusterIP.
 	Type *string `json:"type,omitempty"`
 	// Annotations, for who gives addresses; those of the Gateway win.
 	Annotations map[string]string `json:"annotations,omitempty"`
@@ -87,26 +133,22 @@ func (s GatewayParametersSpec) Over(base GatewayParametersSpec) GatewayParameter
 	s.Resources = cmp.Or(s.Resources, base.Resources)
 	s.Service = cmp.Or(s.Service, base.Service)
 	s.DisruptionBudget = cmp.Or(s.DisruptionBudget, base.DisruptionBudget)
+	s.Workload = cmp.Or(s.Workload, base.Workload)
+	s.Bootstrap = cmp.Or(s.Bootstrap, base.Bootstrap)
 	if s.NodeSelector == nil {
 		s.NodeSelector = base.NodeSelector
+	}
+	if s.Args == nil {
+		s.Args = base.Args
+	}
+	if s.Names == nil {
+		s.Names = base.Names
+	}
+	if s.Patches == nil {
+		s.Patches = base.Patches
 	}
 	return s
 }
 
 // DeepCopyObject returns a copy that shares nothing.
-func (p *GatewayParameters) DeepCopyObject() runtime.Object {
-	out := &GatewayParameters{TypeMeta: p.TypeMeta, ObjectMeta: *p.ObjectMeta.DeepCopy(), Spec: p.Spec}
-	s := &out.Spec
-	s.Replicas, s.Image, s.LogLevel, s.DrainSeconds = clone(s.Replicas), clone(s.Image), clone(s.LogLevel), clone(s.DrainSeconds)
-	s.NodeSelector, s.DisruptionBudget = maps.Clone(s.NodeSelector), clone(s.DisruptionBudget)
-	if s.Resources != nil {
-		s.Resources = &Resources{maps.Clone(s.Resources.Requests), maps.Clone(s.Resources.Limits)}
-	}
-	if v := s.Service; v != nil {
-		s.Service = &ServiceParameters{clone(v.Type), maps.Clone(v.Annotations), clone(v.LoadBalancerClass), clone(v.ExternalTrafficPolicy)}
-	}
-	if a := s.Autoscaling; a != nil {
-		s.Autoscaling = &AutoscalingParameters{clone(a.MinReplicas), a.MaxReplicas, clone(a.CPUPercent)}
-	}
-	return out
-}
+func (p *GatewayParameters) DeepCopyObject() runtime.Object { return deep.Copy(p) }

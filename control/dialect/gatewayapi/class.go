@@ -12,6 +12,7 @@ import (
 
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/memo"
@@ -96,6 +97,9 @@ func parameters(c *memo.Ctx, kind source.Kind, name source.Name) (spec v1alpha1.
 	o, ok := source.Get[*v1alpha1.GatewayParameters](c, source.GatewayParameters, name)
 	if !ok {
 		return spec, fmt.Sprintf("there is no %s %s", source.GatewayParameters.Kind, name)
+	}
+	if problems := infra.Check(&o.Spec); len(problems) > 0 {
+		return spec, fmt.Sprintf("%s %s: %v", source.GatewayParameters.Kind, name, &problems[0])
 	}
 	return o.Spec, ""
 }

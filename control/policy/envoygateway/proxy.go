@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
-	"k8s.io/apimachinery/pkg/api/resource"
-
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/build"
@@ -68,21 +65,12 @@ func (p *Policies) readProxy(c *memo.Ctx, at proxyStack) *Proxy {
 	if v := spec.Provider; v != nil {
 		x.provider(v)
 	}
-	if l := spec.Logging; l != nil {
-		x.logging(l.Level)
-	}
 	if t := spec.Telemetry; t != nil {
 		x.telemetry(t)
 	}
-	if s := spec.Shutdown; s != nil {
-		if d := x.duration("shutdown.drainTimeout", s.DrainTimeout); d != nil {
-			seconds := int32(d.GetSeconds())
-			x.out.Parameters.DrainSeconds = &seconds
-		}
-		x.unsupported("shutdown.minDrainDuration", s.MinDrainDuration, "a proxy ends when nothing is left to do")
-		x.unsupported("shutdown.healthCheckFailureDelay", s.HealthCheckFailureDelay, "a proxy tells at once that it ends")
-	}
+	x.process(spec)
 	x.rest(spec)
+	x.check()
 	x.out.Refused, x.out.Notes = x.refused, x.notes
 	return x.out
 }
@@ -108,9 +96,6 @@ type proxyReader struct {
 
 // rest notes what is not honoured.
 func (x *proxyReader) rest(s *api.EnvoyProxySpec) {
-	x.unsupported("bootstrap", s.Bootstrap, "proxies are Weir's, and start with what the control plane gives them")
-	x.unsupported("concurrency", s.Concurrency, "a proxy has a loop for each core that it may use")
-	x.unsupported("extraArgs", s.ExtraArgs, "proxies are Weir's: see weir proxy --help")
 	x.unsupported("mergeGateways", s.MergeGateways, "each Gateway has proxies of its own; weir run serves all in one")
 	x.unsupported("mergeBackends", s.MergeBackends, "routes to one port of a backend always share its cluster")
 	x.unsupported("filterOrder", s.FilterOrder, "the order of filters is the same everywhere")
@@ -126,131 +111,6 @@ func (x *proxyReader) rest(s *api.EnvoyProxySpec) {
 	}
 	if m := deref(s.MergeType, "Replace"); m != "Replace" && m != "StrategicMerge" && m != "JSONMerge" {
 		x.bad("mergeType", "is %q: there are Replace, StrategicMerge and JSONMerge", m)
-	}
-}
-
-// provider says how proxies are run in a cluster.
-func (x *proxyReader) provider(p *api.ProxyProvider) {
-	x.unsupported("provider.host", p.Host, "proxies of a host are those of weir run")
-	k := p.Kubernetes
-	if k == nil {
-		return
-	}
-	const at = "provider.kubernetes"
-	to := &x.out.Parameters
-	if d := k.EnvoyDeployment; d != nil {
-		x.deployment(at+".envoyDeployment", d)
-	}
-	if s := k.EnvoyService; s != nil {
-		x.service(at+".envoyService", s)
-	}
-	if h := k.EnvoyHpa; h != nil {
-		if h.MaxReplicas == nil {
-			x.bad(at+".envoyHpa.maxReplicas", "is required")
-		}
-		to.Autoscaling, to.Replicas = &v1alpha1.AutoscalingParameters{MinReplicas: h.MinReplicas, MaxReplicas: deref(h.MaxReplicas, 1)}, nil
-		x.unsupported(at+".envoyHpa.metrics", h.Metrics, "the number of proxies follows their CPU: 80% of what is requested")
-		x.unsupported(at+".envoyHpa.behavior", h.Behavior, "use Kubernetes' own")
-		x.unsupported(at+".envoyHpa.patch", h.Patch, "objects are as Weir makes them")
-		x.unsupported(at+".envoyHpa.name", h.Name, "objects are called after their Gateway and its class")
-	}
-	if b := k.EnvoyPDB; b != nil {
-		if n, err := strconv.Atoi(string(deref(b.MaxUnavailable, ""))); err == nil {
-			to.DisruptionBudget = &v1alpha1.DisruptionBudgetParameters{MaxUnavailable: int32(n)}
-		} else {
-			x.unsupported(at+".envoyPDB.maxUnavailable", b.MaxUnavailable, "give a number")
-		}
-		x.unsupported(at+".envoyPDB.minAvailable", b.MinAvailable, "give maxUnavailable")
-		x.unsupported(at+".envoyPDB.patch", b.Patch, "objects are as Weir makes them")
-		x.unsupported(at+".envoyPDB.name", b.Name, "objects are called after their Gateway and its class")
-	}
-	x.unsupported(at+".envoyDaemonSet", k.EnvoyDaemonSet, "proxies are a Deployment")
-	x.unsupported(at+".useListenerPortAsContainerPort", k.UseListenerPortAsContainerPort, "ports below 1024 are bound at others")
-	x.unsupported(at+".envoyServiceAccount", k.EnvoyServiceAccount, "objects are called after their Gateway and its class")
-}
-
-func (x *proxyReader) deployment(at string, d *api.DeploymentSpec) {
-	to := &x.out.Parameters
-	to.Replicas = d.Replicas
-	x.unsupported(at+".patch", d.Patch, "objects are as Weir makes them")
-	x.unsupported(at+".strategy", d.Strategy, "proxies are replaced one by one")
-	x.unsupported(at+".initContainers", d.InitContainers, "proxies need none")
-	x.unsupported(at+".name", d.Name, "objects are called after their Gateway and its class")
-	if p := d.Pod; p != nil {
-		to.NodeSelector = p.NodeSelector
-		x.unsupported(at+".pod.annotations", p.Annotations, "set spec.infrastructure.annotations of the Gateway")
-		x.unsupported(at+".pod.labels", p.Labels, "set spec.infrastructure.labels of the Gateway")
-		x.unsupported(at+".pod.securityContext", p.SecurityContext, "Pods have as few rights as can be")
-		x.unsupported(at+".pod.affinity", p.Affinity, "choose nodes by nodeSelector")
-		x.unsupported(at+".pod.tolerations", p.Tolerations, "choose nodes by nodeSelector")
-		x.unsupported(at+".pod.volumes", p.Volumes, "proxies need none")
-		x.unsupported(at+".pod.imagePullSecrets", p.ImagePullSecrets, "give them to the service account")
-		x.unsupported(at+".pod.topologySpreadConstraints", p.TopologySpreadConstraints, "use the cluster's own")
-		x.unsupported(at+".pod.priorityClassName", p.PriorityClassName, "use the cluster's own")
-	}
-	if c := d.Container; c != nil {
-		x.unsupported(at+".container.image", c.Image, "proxies are Weir's: give weir control --proxy-image")
-		x.unsupported(at+".container.imageRepository", c.ImageRepository, "proxies are Weir's: give weir control --proxy-image")
-		x.unsupported(at+".container.env", c.Env, "proxies read no variables")
-		x.unsupported(at+".container.securityContext", c.SecurityContext, "containers have as few rights as can be")
-		x.unsupported(at+".container.volumeMounts", c.VolumeMounts, "proxies need none")
-		if r := c.Resources; r != nil {
-			to.Resources = &v1alpha1.Resources{Requests: x.quantities(at+".container.resources.requests", r.Requests), Limits: x.quantities(at+".container.resources.limits", r.Limits)}
-			x.unsupported(at+".container.resources.claims", r.Claims, "proxies need no devices")
-		}
-	}
-}
-
-func (x *proxyReader) quantities(at string, from map[string]api.Quantity) map[string]string {
-	if len(from) == 0 {
-		return nil
-	}
-	out := map[string]string{}
-	for _, name := range sortedKeys(from) {
-		if _, err := resource.ParseQuantity(string(from[name])); err != nil {
-			x.bad(at+"."+name, "%q is not a quantity, such as 500m or 1Gi", from[name])
-			continue
-		}
-		out[name] = string(from[name])
-	}
-	return out
-}
-
-func (x *proxyReader) service(at string, s *api.ServiceSpec) {
-	out := &v1alpha1.ServiceParameters{Annotations: s.Annotations, LoadBalancerClass: s.LoadBalancerClass, ExternalTrafficPolicy: s.ExternalTrafficPolicy}
-	switch deref(s.Type, "LoadBalancer") {
-	case "LoadBalancer", "ClusterIP":
-		out.Type = s.Type
-	case "NodePort":
-		x.note(at+".type", "NodePort is not supported: the Service is a LoadBalancer, which has ports on nodes, too")
-	default:
-		x.bad(at+".type", "is %q: there are ClusterIP, LoadBalancer and NodePort", *s.Type)
-	}
-	if deref(s.Type, "") == "ClusterIP" {
-		out.ExternalTrafficPolicy = nil
-	}
-	x.out.Parameters.Service = out
-	x.unsupported(at+".labels", s.Labels, "set spec.infrastructure.labels of the Gateway")
-	x.unsupported(at+".allocateLoadBalancerNodePorts", s.AllocateLoadBalancerNodePorts, "they are allocated")
-	x.unsupported(at+".loadBalancerSourceRanges", s.LoadBalancerSourceRanges, "let clients in by authorization of a SecurityPolicy")
-	x.unsupported(at+".loadBalancerIP", s.LoadBalancerIP, "ask for it in spec.addresses of the Gateway")
-	x.unsupported(at+".patch", s.Patch, "objects are as Weir makes them")
-	x.unsupported(at+".name", s.Name, "objects are called after their Gateway and its class")
-}
-
-// logging is how much proxies tell of themselves: as the component "default" says.
-func (x *proxyReader) logging(levels map[string]string) {
-	known := map[string]string{"trace": "debug", "debug": "debug", "info": "info", "warn": "warn", "error": "error", "critical": "error", "off": "error"}
-	for _, component := range sortedKeys(levels) {
-		level, ok := known[levels[component]]
-		switch {
-		case !ok:
-			x.bad("logging.level."+component, "is %q: there are debug, info, warn and error", levels[component])
-		case component == "default":
-			x.out.Parameters.LogLevel = &level
-		default:
-			x.note("logging.level."+component, "is not supported: all components have the level of default")
-		}
 	}
 }
 

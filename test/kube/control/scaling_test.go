@@ -13,7 +13,7 @@ import (
 )
 
 // TestScaling asks for an autoscaler and a disruption budget, as the apiserver takes them, and for other ones, and for
-// none. The number of proxies that an autoscaler has chosen is left alone.
+// none; and for a DaemonSet and patches. The number of proxies that an autoscaler has chosen is left alone.
 func TestScaling(t *testing.T) {
 	c := kubetest.Start(t, kubetest.Options{Channel: "experimental"})
 	c.Install(t)
@@ -57,4 +57,13 @@ func TestScaling(t *testing.T) {
 	absent(t, c, scaler)
 	absent(t, c, budget)
 	number(deployment, 1, "spec", "replicas")
+
+	// Objects of another kind and name take the place of those before them, with what patches add.
+	parameters(`{workload: DaemonSet, names: {Service: front}, args: [--concurrency, "1"], patches: [
+		{kind: DaemonSet, value: {spec: {minReadySeconds: 3, template: {spec: {tolerations: [{operator: Exists}]}}}}},
+		{kind: Service, type: JSONMerge, value: {spec: {sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}, sessionAffinity: ClientIP}}}]}`)
+	number(`{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: edge-weir, namespace: default}}`, 3, "spec", "minReadySeconds")
+	number(`{apiVersion: v1, kind: Service, metadata: {name: front, namespace: default}}`, 60, "spec", "sessionAffinityConfig", "clientIP", "timeoutSeconds")
+	absent(t, c, deployment)
+	absent(t, c, `{apiVersion: v1, kind: Service, metadata: {name: edge-weir, namespace: default}}`)
 }
