@@ -53,6 +53,10 @@ func httpFilters() []httpFilter {
 		{name: build.Buffer},
 		// After all that may refuse a request.
 		{name: build.StatefulSession, always: &statefulsessionv3.StatefulSession{}},
+		// What hosts come to is judged before anything is made of it.
+		{name: build.AdmissionControl},
+		// What hosts send is compressed first, so that all others see what clients get.
+		{name: build.Compressor},
 		// Nobody has names looked up who is not let in.
 		{name: build.DynamicForwardProxy},
 		// It ends the chain.

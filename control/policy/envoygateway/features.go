@@ -29,18 +29,18 @@ func (x *compiledTraffic) features(r *routev3.Route) {
 		if m := t.Metrics; m != nil && m.RouteStatName != nil {
 			x.statName(r, *m.RouteStatName)
 		}
-		x.unsupported("telemetry.tracing", t.Tracing, "requests of single routes are traced as those of their Gateway; set telemetry.tracing of its EnvoyProxy")
+		if t.Tracing != nil {
+			r.Tracing = routeTracing(&x.sheet, "telemetry.tracing", t.Tracing)
+		}
 	}
 	if b := spec.BandwidthLimit; b != nil {
 		x.note("bandwidthLimit", "is not supported: bytes are not limited")
 	}
-	if len(spec.Compression)+len(spec.Compressor) > 0 {
-		x.note("compressor", "is not supported: responses are sent as backends sent them; compress there")
-	}
+	x.compressors(r)
+	x.admission(r)
 	if len(spec.ResponseOverride) > 0 {
 		x.note("responseOverride", "is not supported: responses are sent as they are")
 	}
-	x.unsupported("admissionControl", spec.AdmissionControl, "requests are not refused for what others came to")
 	if deref(spec.RoutingType, "Endpoint") != "Endpoint" {
 		x.note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
 	}

@@ -3,9 +3,13 @@
 package envoygateway
 
 import (
+	"math"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
@@ -124,8 +128,29 @@ func (x *proxyReader) tracing(t *api.ProxyTracing) {
 	x.out.Tracing = out
 }
 
+// routeTracing is how requests of a route are traced, where their Gateway has them traced.
+func routeTracing(x *sheet, at string, t *api.Tracing) *routev3.Tracing {
+	part := func(name string, f *gwapiv1.Fraction) *typev3.FractionalPercent {
+		if f == nil {
+			return nil // As the Gateway says.
+		}
+		const perPercent = 10_000
+		return &typev3.FractionalPercent{
+			Numerator: uint32(math.Round(x.share(at+"."+name, f, 100) * perPercent)), Denominator: typev3.FractionalPercent_MILLION,
+		}
+	}
+	out := &routev3.Tracing{
+		ClientSampling: part("clientSamplingFraction", t.ClientSamplingFraction), RandomSampling: part("samplingFraction", t.SamplingFraction),
+		OverallSampling: part("overallSamplingFraction", t.OverallSamplingFraction), CustomTags: x.tags(at, t.CustomTags, t.Tags),
+	}
+	if s := t.SpanName; s != nil {
+		out.Operation, out.UpstreamOperation = s.Client, s.Server
+	}
+	return out
+}
+
 // share reads a fraction, in percent.
-func (x *proxyReader) share(at string, f *gwapiv1.Fraction, otherwise float64) float64 {
+func (x *sheet) share(at string, f *gwapiv1.Fraction, otherwise float64) float64 {
 	if f == nil {
 		return otherwise
 	}
@@ -137,7 +162,7 @@ func (x *proxyReader) share(at string, f *gwapiv1.Fraction, otherwise float64) f
 	return 100 * float64(f.Numerator) / float64(of)
 }
 
-func (x *proxyReader) tags(at string, custom map[string]api.CustomTag, tags map[string]string) []*tracingv3.CustomTag {
+func (x *sheet) tags(at string, custom map[string]api.CustomTag, tags map[string]string) []*tracingv3.CustomTag {
 	var out []*tracingv3.CustomTag
 	for _, name := range sortedKeys(custom) {
 		if _, ok := tags[name]; ok {
