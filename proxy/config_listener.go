@@ -449,20 +449,27 @@ func (p *Proxy) all() []*running {
 
 // check compiles a snapshot and makes nothing of it.
 func (p *Proxy) check(s *xds.Snapshot) []xds.Problem {
-	for _, c := range p.changes(s) {
-		switch c.Kind {
+	changes := p.changes(s)
+	for i := range changes { // What clusters may name.
+		switch c := &changes[i]; c.Kind {
 		case xds.KindSecret:
-			p.changeSecret(&c)
+			p.changeSecret(c)
 		case xds.KindCluster:
 			p.known.set(c.Name, true)
-			cfg, problems := p.compileCluster(c.Message.(*clusterv3.Cluster), c.Origin.Field)
-			if cfg != nil {
-				cfg.Close()
-			}
-			p.refuse(&c, problems...)
 		default:
 			// Listeners come last; a bootstrap has nothing else.
 		}
+	}
+	for i := range changes {
+		c := &changes[i]
+		if c.Kind != xds.KindCluster {
+			continue
+		}
+		cfg, problems := p.compileCluster(c.Message.(*clusterv3.Cluster), c.Origin.Field)
+		if cfg != nil {
+			cfg.Close()
+		}
+		p.refuse(c, problems...)
 	}
 	problems := append(p.problems(), p.checkListeners(s)...)
 	xds.Sort(problems)
