@@ -94,7 +94,8 @@ func TestSeparate(t *testing.T) {
 		"--concurrency 4|--config-path /etc/envoy.json|--mode serve": "--concurrency|4|--config-path|/etc/envoy.json|--mode|serve",
 		"-c /etc/envoy.json|-l  debug":                               "-c|/etc/envoy.json|-l|debug",
 		"-c|a b.yaml|--config-yaml|node: {id: a}":                    "-c|a b.yaml|--config-yaml|node: {id: a}",
-		"--log-format|-x %v|--nothing 4|--|-c x":                     "--log-format|-x %v|--nothing 4|--|-c x",
+		"--log-format|-x %v|--nothing 4|--|-c x":                     "--log-format|-x %v|--nothing 4",
+		"-c|a.yaml|--ignore_rest|--run-id|1":                         "-c|a.yaml",
 		"--config-yaml=node: {}":                                     "--config-yaml=node: {}",
 	} {
 		if got := strings.Join(Separate(strings.Split(args, "|")), "|"); got != want {

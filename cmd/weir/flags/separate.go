@@ -10,15 +10,19 @@ import (
 )
 
 // Separate takes the arguments apart that are a flag of Envoy's and its value in one, such as
-// "--concurrency 4": Envoy reads them so, and manifests have them. Others stay as they are.
+// "--concurrency 4": Envoy reads them so, and manifests have them. Others stay as they are, but
+// for what follows "--" or "--ignore_rest", which tells others about the process: Envoy does not
+// read it.
 func Separate(args []string) []string {
 	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
 	Add(fs)
-	end := slices.Index(args, "--")
+	if end := slices.IndexFunc(args, func(a string) bool { return a == "--" || a == "--ignore_rest" }); end >= 0 {
+		args = args[:end]
+	}
 	var out []string
-	for i, arg := range args {
+	for _, arg := range args {
 		name, value, both := strings.Cut(arg, " ")
-		if both && (end < 0 || i < end) && isFlag(fs, name) {
+		if both && isFlag(fs, name) {
 			out = append(out, name, strings.TrimLeft(value, " "))
 			continue
 		}
