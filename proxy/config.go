@@ -24,6 +24,7 @@ import (
 	"weir.dev/weir/proxy/format"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/proxy/match/cel"
 	"weir.dev/weir/proxy/ratelimit"
 	"weir.dev/weir/proxy/resource"
 	"weir.dev/weir/proxy/route"
@@ -180,7 +181,8 @@ func (p *Proxy) makeServices(checking bool) error {
 		CompileValue: compileValue,
 		Runtime:      accessLogRuntime{p.runtime},
 	}
-	loader := &format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
+	s.Operators = cel.Operators()
+	loader := &format.Loader{Options: format.Options{Hostname: s.Node.Hostname, Operators: s.Operators}}
 	s.AccessLogs.Extensions = p.opts.Extensions.Filters()
 	s.AccessLogs.Sinks = p.opts.Extensions.Sinks(s, p.files, loader)
 	p.services = s

@@ -196,6 +196,8 @@ type Services struct {
 	UpstreamTransport func(*corev3.TransportSocket) (upstream.Transport, error)
 	// Exporters send records to collectors of logs and traces.
 	Exporters *batch.Set
+	// Operators are those of formats besides the ones that package format has.
+	Operators map[string]format.Constructor
 	// AccessLogs compiles access logs.
 	AccessLogs *accesslog.Context
 	// Tracing is the provider of connection managers that name none; nil if there is none.

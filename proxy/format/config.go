@@ -9,6 +9,7 @@ import (
 	"os"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/cel/v3"
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/metadata/v3"
 	reqwithoutqueryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/req_without_query/v3"
 	"google.golang.org/protobuf/proto"
@@ -23,7 +24,8 @@ type Loader struct {
 	// Formatters makes the operators of a formatter extension (the field
 	// formatters), by the full name of its message, such as
 	// "envoy.extensions.formatter.cel.v3.Cel". The extensions metadata and
-	// req_without_query need no entry: their operators are built in.
+	// req_without_query need no entry, nor does cel if Options has its operators: they
+	// are built in.
 	Formatters map[string]func(config *anypb.Any) (map[string]Constructor, error)
 	// Open opens a file that a message names; nil is [os.Open].
 	Open func(path string) (io.ReadCloser, error)
@@ -119,6 +121,16 @@ func (l *Loader) formatter(e *corev3.TypedExtensionConfig) (map[string]Construct
 	name := config.MessageName()
 	if mk, ok := l.Formatters[string(name)]; ok {
 		return mk(config)
+	}
+	if l.Options.Operators["CEL"] != nil && config.MessageIs(&celv3.Cel{}) {
+		m := &celv3.Cel{}
+		if err := config.UnmarshalTo(m); err != nil {
+			return nil, err
+		}
+		if m.GetCelConfig() != nil {
+			return nil, errors.New("typed_config.cel_config: CEL expressions take no options here: remove it")
+		}
+		return nil, nil
 	}
 	for _, builtin := range []proto.Message{&metadatav3.Metadata{}, &reqwithoutqueryv3.ReqWithoutQuery{}} {
 		if builtin.ProtoReflect().Descriptor().FullName() == name {

@@ -178,7 +178,7 @@ func TestErrors(t *testing.T) {
 		{"%COMMON_DURATION(a:b:c)%", "precisions"},
 		{"%METADATA(ROUTES:a)%", "the nearest is ROUTE"},
 		{"%PATH(XX)%", "none of WQ, NQ"},
-		{"%CEL(true)%", "formatter extension"},
+		{"%CEL(true)%", "is not available here"},
 		{"%FILTER_STATE(a:FIELD)%", "FIELD"},
 		{"%FILTER_STATE(a:OTHER)%", "none of PLAIN"},
 		{`%COALESCE({"operators": ["COALESCE"]})%`, "COALESCE within COALESCE"},

@@ -79,7 +79,7 @@ func Names() []string {
 func unknown(name string, o *Options) error {
 	switch name {
 	case "CEL", "TYPED_CEL", "FILE_CONTENT", "SECRET":
-		return fmt.Errorf("%s is not available here; it comes with its formatter extension", name)
+		return fmt.Errorf("%s is not available here", name)
 	}
 	names := slices.AppendSeq(Names(), maps.Keys(o.Operators))
 	return fmt.Errorf("there is no operator %.64s; the nearest is %s", name, nearest(name, names))

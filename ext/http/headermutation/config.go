@@ -64,7 +64,7 @@ func newRoute(cfg proto.Message, s *extension.Services) (any, error) {
 }
 
 func compile(m *headermutationv3.Mutations, s *extension.Services) (*Mutations, error) {
-	l := loader{formatters: m.GetFormatters(), hostname: s.Node.Hostname}
+	l := loader{formatters: m.GetFormatters(), options: format.Options{Hostname: s.Node.Hostname, Operators: s.Operators}}
 	out := &Mutations{}
 	if _, err := l.load(""); err != nil {
 		return nil, err // Of formatters, even if no value asks them.
@@ -97,12 +97,12 @@ func compile(m *headermutationv3.Mutations, s *extension.Services) (*Mutations, 
 
 type loader struct {
 	formatters []*corev3.TypedExtensionConfig
-	hostname   string
+	options    format.Options
 }
 
 // load compiles a format; a missing operand is nothing, not "-".
 func (l *loader) load(text string) (*format.Format, error) {
-	return (&format.Loader{Options: format.Options{Hostname: l.hostname}}).Load(&corev3.SubstitutionFormatString{
+	return (&format.Loader{Options: l.options}).Load(&corev3.SubstitutionFormatString{
 		Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
 			Specifier: &corev3.DataSource_InlineString{InlineString: text},
 		}},
