@@ -79,7 +79,7 @@ func (b *builder) warn() func(path, reason string) {
 }
 
 func (b *builder) build() error {
-	for _, step := range []func() error{b.codec, b.times, b.addresses, b.paths, b.identity, b.upgradeTypes, b.replies, b.accessLogs, b.tracer, b.routes} {
+	for _, step := range []func() error{b.codec, b.times, b.addresses, b.early, b.paths, b.identity, b.upgradeTypes, b.replies, b.accessLogs, b.tracer, b.routes} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	customheaderv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/custom_header/v3"
 	xffv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/xff/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -43,7 +44,7 @@ func compileRoutes(rc *routev3.RouteConfiguration, before *route.Table, s *exten
 
 // routeContext is what route configurations are compiled with.
 func routeContext(s *extension.Services, static bool) route.Context {
-	loader := format.Loader{Options: format.Options{Hostname: s.Node.Hostname}}
+	loader := format.Loader{Options: format.Options{Hostname: s.Node.Hostname, Operators: s.Operators}}
 	return route.Context{
 		Runtime: s.Runtime,
 		Static:  static,
@@ -124,6 +125,25 @@ func newDetector(e *corev3.TypedExtensionConfig) (detector, error) {
 	return nil, fmt.Errorf("%s is not supported: use envoy.http.original_ip_detection.xff or custom_header", e.GetTypedConfig().MessageName())
 }
 
+// early compiles what is done to a request's head before anything is made of it.
+func (b *builder) early() error {
+	for i, e := range b.proto.GetEarlyHeaderMutationExtensions() {
+		m := &earlyv3.HeaderMutation{}
+		if !e.GetTypedConfig().MessageIs(m) {
+			return fmt.Errorf("early_header_mutation_extensions[%d]: %s is not supported: use envoy.http.early_header_mutation.header_mutation", i, e.GetTypedConfig().MessageName())
+		}
+		if err := e.GetTypedConfig().UnmarshalTo(m); err != nil {
+			return fmt.Errorf("early_header_mutation_extensions[%d].typed_config: %w", i, err)
+		}
+		l, err := route.CompileMutations("mutations", m.GetMutations(), routeContext(b.in.Services, true))
+		if err != nil {
+			return fmt.Errorf("early_header_mutation_extensions[%d].typed_config.%w", i, err)
+		}
+		b.cfg.early = append(b.cfg.early, l)
+	}
+	return nil
+}
+
 func (b *builder) replies() error {
 	p := b.proto.GetLocalReplyConfig()
 	if p == nil {
@@ -149,7 +169,7 @@ func (b *builder) bodyFormat(f *corev3.SubstitutionFormatString) (*format.Format
 	if f == nil {
 		return nil, nil
 	}
-	l := format.Loader{Options: format.Options{Hostname: b.in.Node.Hostname, Multiline: true}}
+	l := format.Loader{Options: format.Options{Hostname: b.in.Node.Hostname, Operators: b.in.Operators, Multiline: true}}
 	return l.Load(f)
 }
 
@@ -169,7 +189,7 @@ func (b *builder) mapper(m *hcmv3.ResponseMapper) (*replyMapper, error) {
 	if c.format, err = b.bodyFormat(m.GetBodyFormatOverride()); err != nil {
 		return nil, fmt.Errorf("body_format_override: %w", err)
 	}
-	o := format.Options{OmitEmpty: true, Hostname: b.in.Node.Hostname}
+	o := format.Options{OmitEmpty: true, Hostname: b.in.Node.Hostname, Operators: b.in.Operators}
 	c.headers, err = route.CompileHeaders("headers_to_add", m.GetHeadersToAdd(), route.Context{
 		CompileFormat: func(s string) (route.Formatter, error) { return format.Compile(s, o) },
 	})

@@ -86,6 +86,7 @@ type config struct {
 	mapV4             bool
 	appendPort        bool
 	detect            []detector
+	early             []route.Mutations
 	internal          internalAddresses
 	via               string
 	userAgent         string

@@ -11,6 +11,8 @@ import (
 	"weir.dev/weir/proxy/proxytest"
 )
 
+const early = `early_header_mutation_extensions: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation, mutations: `
+
 // headerRules are what the connection manager does to a request's head: YAML of
 // the manager, what the client sends, and fields as the upstream gets them; "-"
 // is a field that is not there.
@@ -28,6 +30,10 @@ var headerRules = []struct {
 	{"edge overwrites proto", "use_remote_address: true", []string{"x-forwarded-proto: https"}, []string{"x-forwarded-proto: http"}},
 	{"edge skips", "use_remote_address: true\nskip_xff_append: true", []string{"x-forwarded-for: 1.2.3.4"}, []string{"x-forwarded-for: 1.2.3.4"}},
 	{"edge skips without", "use_remote_address: true\nskip_xff_append: true", nil, []string{"x-forwarded-for: -"}},
+	{"early mutation", early + `[{append: {header: {key: x-early, value: "%REQ(x-name)%"}}}, {remove: x-name}]}}]`,
+		[]string{"x-name: n"}, []string{"x-early: n", "x-name: -"}},
+	{"early mutation is before built-in changes", "use_remote_address: true\n" + early + `[{append: {header: {key: x-envoy-force-trace, value: "1"}}}, {remove: x-forwarded-for}]}}]`,
+		[]string{"x-forwarded-for: 1.2.3.4"}, []string{"x-envoy-force-trace: -", "x-forwarded-for: 127.0.0.1"}},
 	{"edge behind one", "use_remote_address: true\nxff_num_trusted_hops: 1", []string{"x-forwarded-for: 9.9.9.9, 1.2.3.4", "x-forwarded-proto: https"},
 		[]string{"x-forwarded-for: 9.9.9.9, 1.2.3.4,127.0.0.1", "x-forwarded-proto: https", "x-envoy-external-address: 1.2.3.4"}},
 	{"edge behind two", "use_remote_address: true\nxff_num_trusted_hops: 2", []string{"x-forwarded-for: 9.9.9.9, 1.2.3.4"}, []string{"x-envoy-external-address: 9.9.9.9"}},

@@ -199,7 +199,8 @@ func TestRefusedConfigurations(t *testing.T) {
 		{xff + "xff_num_trusted_hops: 1, xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}}]", "original_ip_detection_extensions[0]"},
 		{"internal_address_config: {cidr_ranges: [{address_prefix: x, prefix_len: 8}]}", "cidr_ranges[0]"},
 		{"http_protocol_options: {" + strings.Replace(preserve, "PreserveCaseFormatterConfig", "PreserveCaseFormatterConfig, forward_reason_phrase: true", 1) + "}", "forward_reason_phrase"},
-		{"early_header_mutation_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation}}]", "early_header_mutation_extensions"},
+		{"early_header_mutation_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation, mutations: [{remove: host}]}}]", "early_header_mutation_extensions[0].typed_config.mutations[0]"},
+		{"early_header_mutation_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig}}]", "early_header_mutation_extensions[0]"},
 		{"path_normalization_options: {}", "path_normalization_options"},
 		{"proxy_status_config: {}", "proxy_status_config"},
 	} {

@@ -33,6 +33,9 @@ func (a *active) prepare(hd *codec.Head) bool {
 	if hd.Absolute {
 		a.conn.stats.RqNonRelative.Inc()
 	}
+	for i := range cfg.early {
+		cfg.early[i].Apply(h, &a.Info)
+	}
 	h.Del(header.XEnvoyInternal)
 	client, trusted, ok := a.client(h)
 	if !ok {
