@@ -168,7 +168,7 @@ func TestInitialFetchTimeout(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if !ready(w) || o.Stats.counts.At(0).InitTimeout.Value() != 1 {
+		if !ready(w) || o.Stats.counts.InitTimeout.Value() != 1 {
 			t.Error("not ready after the time is over")
 		}
 		time.Sleep(time.Hour)

@@ -41,7 +41,7 @@ func TestStreamsAreCounted(t *testing.T) {
 	d.Connected(key, xds.KindRoutes, true, "server-1")
 	late, ads := watch(own, xds.KindRoutes, "late"), watch(forever, xds.KindRoutes, "ads")
 	for name, want := range map[*Stats]int64{early: 1, late: 1, other: 0} {
-		if got := name.Server().counts.At(0).Connected.Value(); got != want {
+		if got := name.Server().counts.Connected.Value(); got != want {
 			t.Errorf("connected_state is %d, want %d", got, want)
 		}
 	}
@@ -52,13 +52,13 @@ func TestStreamsAreCounted(t *testing.T) {
 		t.Errorf("identifier is %q", got)
 	}
 	d.Throttled(key, xds.KindRoutes, true)
-	if c := early.Server().counts.At(0); c.Pending.Value() != 1 || c.Limited.Value() != 1 {
+	if c := &early.Server().counts; c.Pending.Value() != 1 || c.Limited.Value() != 1 {
 		t.Errorf("pending_requests is %d, rate_limit_enforced %d", c.Pending.Value(), c.Limited.Value())
 	}
 	d.Throttled(key, xds.KindRoutes, false)
 	d.Connected(key, "", false, "")
 	d.Connected(key, xds.KindRoutes, false, "")
-	if c := early.Server().counts.At(0); c.Pending.Value() != 0 || c.Connected.Value() != 0 {
+	if c := &early.Server().counts; c.Pending.Value() != 0 || c.Connected.Value() != 0 {
 		t.Errorf("pending_requests is %d, connected_state %d", c.Pending.Value(), c.Connected.Value())
 	}
 	if err := d.Set(ID{key, xds.KindRoutes, "late"}, &routev3.RouteConfiguration{}, "1"); err != nil {

@@ -24,7 +24,8 @@ type counts struct {
 // Stats are the statistics of one subscription, by Envoy's names (update_attempt and its
 // kin, version, version_text).
 type Stats struct {
-	counts *stats.Sharded[counts]
+	counts counts
+	detach func() // of counts
 	text   *stats.Text
 	scope  *stats.Scope
 	server *ServerStats // nil if no stream is for the subscription alone
@@ -32,14 +33,16 @@ type Stats struct {
 
 // NewStats puts the statistics of a subscription into a scope, which is for them alone.
 func NewStats(s *stats.Scope) *Stats {
-	return &Stats{counts: stats.Register[counts](s, 1), text: s.Text("version_text"), scope: s}
+	out := &Stats{text: s.Text("version_text"), scope: s}
+	out.detach = stats.Attach(s, &out.counts)
+	return out
 }
 
 // Close takes the names away.
 func (s *Stats) Close() {
 	if s != nil {
 		s.server.Close()
-		s.counts.Close()
+		s.detach()
 		s.scope.Close()
 	}
 }
@@ -69,20 +72,23 @@ type serverCounts struct {
 // ServerStats are the statistics of a stream to a management server, by Envoy's names
 // (control_plane.connected_state and its kin). Those of nil are not counted.
 type ServerStats struct {
-	counts *stats.Sharded[serverCounts]
+	counts serverCounts
+	detach func() // of counts
 	text   *stats.Text
 	scope  *stats.Scope
 }
 
 // NewServerStats puts the statistics of a stream into a scope, which is for them alone.
 func NewServerStats(s *stats.Scope) *ServerStats {
-	return &ServerStats{counts: stats.Register[serverCounts](s, 1), text: s.Text("identifier"), scope: s}
+	out := &ServerStats{text: s.Text("identifier"), scope: s}
+	out.detach = stats.Attach(s, &out.counts)
+	return out
 }
 
 // Close takes the names away.
 func (s *ServerStats) Close() {
 	if s != nil {
-		s.counts.Close()
+		s.detach()
 		s.scope.Close()
 	}
 }
@@ -92,9 +98,9 @@ func (s *ServerStats) Connected(up bool, identifier string) {
 	switch {
 	case s == nil:
 	case !up:
-		s.counts.At(0).Connected.Set(0)
+		s.counts.Connected.Set(0)
 	default:
-		s.counts.At(0).Connected.Set(1)
+		s.counts.Connected.Set(1)
 		s.text.Set(identifier)
 	}
 }
@@ -104,10 +110,10 @@ func (s *ServerStats) Throttled(waits bool) {
 	switch {
 	case s == nil:
 	case !waits:
-		s.counts.At(0).Pending.Set(0)
+		s.counts.Pending.Set(0)
 	default:
-		s.counts.At(0).Pending.Set(1)
-		s.counts.At(0).Limited.Inc()
+		s.counts.Pending.Set(1)
+		s.counts.Limited.Inc()
 	}
 }
 
@@ -116,7 +122,7 @@ func (s *Stats) Accepted(version string, took time.Duration) {
 	if s == nil {
 		return
 	}
-	c := s.counts.At(0)
+	c := &s.counts
 	c.Attempt.Inc()
 	c.Success.Inc()
 	c.Duration.Record(uint64(max(0, took.Milliseconds())))
@@ -128,23 +134,23 @@ func (s *Stats) Accepted(version string, took time.Duration) {
 // Rejected counts an update that was not taken.
 func (s *Stats) Rejected() {
 	if s != nil {
-		s.counts.At(0).Attempt.Inc()
-		s.counts.At(0).Rejected.Inc()
+		s.counts.Attempt.Inc()
+		s.counts.Rejected.Inc()
 	}
 }
 
 // Failed counts that nobody could be asked.
 func (s *Stats) Failed() {
 	if s != nil {
-		s.counts.At(0).Attempt.Inc()
-		s.counts.At(0).Failure.Inc()
+		s.counts.Attempt.Inc()
+		s.counts.Failure.Inc()
 	}
 }
 
 // Late counts that the first update has not come in time.
 func (s *Stats) Late() {
 	if s != nil {
-		s.counts.At(0).InitTimeout.Inc()
+		s.counts.InitTimeout.Inc()
 	}
 }
 

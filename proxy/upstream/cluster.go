@@ -18,7 +18,6 @@ import (
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/overload"
 	"weir.dev/weir/proxy/stats"
-	"weir.dev/weir/proxy/upstream/breaker"
 	"weir.dev/weir/proxy/upstream/outlier"
 )
 
@@ -34,7 +33,7 @@ type Cluster struct {
 	// MaintenanceKey is the key of the runtime that takes the cluster out of service.
 	MaintenanceKey string
 
-	resources [2]*breaker.Set
+	resources resources
 	loops     []Loop
 	policy    Policy
 	discovery Discovery
@@ -72,9 +71,6 @@ type Cluster struct {
 	staff      staff
 	backingOff atomic.Int32 // hosts that back off
 }
-
-// Resources returns the circuit breakers of a routing priority.
-func (c *Cluster) Resources(p breaker.Priority) *breaker.Set { return c.resources[p] }
 
 // Warm is closed when the cluster's discovery has given its first answer or failed.
 func (c *Cluster) Warm() <-chan struct{} { return c.warm }
@@ -221,14 +217,8 @@ func newCluster(cfg *Config, o *Options) (*Cluster, error) {
 		c.streams = stats.Register[h2.Stats](scope.Scope("http2."), len(o.Loops))
 	}
 	c.tracked = newTrackedStats(c.Settings, scope, len(o.Loops))
-	for p := range c.resources {
-		at := scope.Scope("circuit_breakers." + breaker.Priority(p).String())
-		c.resources[p] = breaker.New(&breaker.Options{
-			Thresholds: c.Thresholds[p], Scope: at,
-			Runtime: o.Runtime, Prefix: "circuit_breakers." + c.Name + "." + breaker.Priority(p).String() + ".",
-		})
-	}
 	c.scope = scope
+	c.resources.begin(c, o.Runtime)
 	c.sets = c.HostSets
 	c.set = NewPrioritySet(nil, c.sets)
 	c.newest.Store(c.set)
@@ -460,9 +450,7 @@ func (c *Cluster) close(end bool) {
 		c.closeStats()
 	}
 	c.detach()
-	for _, r := range c.resources {
-		r.Close()
-	}
+	c.resources.close()
 	c.scope.Close()
 }
 

@@ -56,3 +56,33 @@ func TestPickAllocatesNothing(t *testing.T) {
 		t.Errorf("a pick allocates %v times", n)
 	}
 }
+
+// Breakers that nobody has asked for show that nothing is in use.
+func TestIdleBreakers(t *testing.T) {
+	r := newRig(t, 1)
+	<-update(t, r, compile(t, `{"name":"c","circuit_breakers":{"thresholds":[{"max_requests":1},{"priority":"HIGH","max_retries":0}]},`+endpoint("10.0.0.1")+`}`))
+	c := r.Get("c")
+	for name, want := range map[string]float64{"default.rq_open": 0, "default.cx_open": 0, "high.rq_open": 0, "high.rq_retry_open": 1} {
+		if v, ok := r.shown("circuit_breakers." + name); v != want || !ok {
+			t.Errorf("%s is %v, shown: %v; want %v", name, v, ok, want)
+		}
+	}
+	requests := &c.Resources(breaker.Default).Requests
+	if !requests.TryAcquire() || requests.TryAcquire() {
+		t.Error("the limit of one request does not hold")
+	}
+	if requests != &c.Resources(breaker.Default).Requests {
+		t.Error("asked again, the breakers are others")
+	}
+	if v, ok := r.shown("circuit_breakers.default.rq_open"); v != 1 || !ok {
+		t.Errorf("with the limit reached rq_open is %v, shown: %v", v, ok)
+	}
+	r.Remove("c")
+	r.Close() // It waits for what the cluster still does.
+	c.Resources(breaker.High).Requests.Acquire()
+	for _, name := range []string{"default.rq_open", "high.rq_open"} {
+		if _, ok := r.shown("circuit_breakers." + name); ok {
+			t.Errorf("%s is shown of a cluster that is gone", name)
+		}
+	}
+}

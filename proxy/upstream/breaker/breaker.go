@@ -223,6 +223,20 @@ func (l *Limit) show() {
 	}
 }
 
+// Shows tells whether the gauges of a Set say anything before it is used: the remaining_*
+// gauges, or that a limit of none is reached.
+func (t *Thresholds) Shows() bool {
+	return t.TrackRemaining || t.Budget != nil ||
+		min(t.MaxConnections, t.MaxPendingRequests, t.MaxRequests, t.MaxRetries, t.MaxConnectionPools) == 0
+}
+
+// idle are the gauges of all Sets that are not there yet. Nobody writes to them.
+var idle openStats
+
+// ShowIdle puts the gauges of a Set into scope that nothing is in use of, until hide is
+// called.
+func ShowIdle(scope *stats.Scope) (hide func()) { return stats.Attach(scope, &idle) }
+
 // New makes a Set and puts its gauges into o.Scope, until it is closed.
 func New(o *Options) *Set {
 	s := &Set{options: *o}
