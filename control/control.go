@@ -44,10 +44,17 @@ type Options struct {
 	ExternalName bool
 	// Provision tells that proxies are run as Gateways ask in spec.infrastructure.
 	Provision bool
+	// Namespaces are where the proxies are, if Provision runs them. A gateway that has no
+	// namespace is run as the GatewayParameters say that are called as its Deployment is.
+	Namespaces infra.Namespaces
+	// Dialects are those that are served, of DialectNames; none is all.
+	Dialects []string
 	// AmbassadorIDs are the installs of Emissary-ingress that are served; none is all.
 	AmbassadorIDs []string
 	// Limits are how global rate limits are had; nil refuses them.
 	Limits *envoygateway.LimitService
+	// Deliver has proxies be told by xDS what their limiters are to know.
+	Deliver bool
 	// Proxy is what EnvoyProxies leave out, and what holds without one; it may be nil.
 	Proxy *api.EnvoyProxySpec
 }
@@ -61,7 +68,7 @@ func (o Options) ControllerName() string {
 type Translator struct {
 	db       *memo.DB
 	view     *source.View
-	dialects dialects
+	dialects *dialects
 	emitter  *emit.Emitter
 	planner  *infra.Planner
 	// all is the gateways that there are; its key means nothing.
@@ -76,7 +83,7 @@ func NewTranslator(o Options) *Translator {
 	backends := backend.New(backend.Options{ExternalName: o.ExternalName, TLS: policies, Traffic: traffic})
 	ds := newDialects(o, backends, policies, traffic)
 	t := &Translator{
-		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends), planner: infra.NewPlanner(ds),
+		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends, o.Deliver), planner: infra.NewPlanner(ds),
 		view: source.NewView(append(ds.indexes(), policies.Index(), traffic.Index(), backends.Index())...),
 		all:  memo.NewFunc(func(c *memo.Ctx, _ struct{}) []source.Name { return ds.Gateways(c) }, slices.Equal[[]source.Name]),
 	}
@@ -214,7 +221,7 @@ func (t *Translator) Gateway(name source.Name) *graph.Gateway {
 // Awaits returns the gateway whose proxies the status of an object tells of, if it
 // tells of any.
 func (t *Translator) Awaits(key source.Key) (gateway source.Name, ok bool) {
-	for _, d := range t.dialects {
+	for _, d := range t.dialects.list {
 		if gateway, ok := d.Awaits(t.view, key); ok {
 			return gateway, true
 		}

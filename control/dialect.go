@@ -3,6 +3,8 @@
 package control
 
 import (
+	"slices"
+
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/backend"
@@ -12,6 +14,7 @@ import (
 	"weir.dev/weir/control/dialect/istio"
 	"weir.dev/weir/control/emit"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/policy/backendtls"
 	"weir.dev/weir/control/policy/envoygateway"
 	"weir.dev/weir/control/policy/xtraffic"
@@ -52,27 +55,56 @@ func attached(e *envoygateway.Policies) *attach.Policies {
 
 // dialects is all of them as one graph. The order is that of precedence, where two
 // serve the same port of one proxy: see docs/guide/dialects.md.
-type dialects []Dialect
+type dialects struct {
+	list       []Dialect
+	namespaces infra.Namespaces
+}
 
-func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies, traffic *xtraffic.Policies) dialects {
-	own := istio.New(istio.Options{Backends: b})
-	e := envoygateway.New(envoygateway.Options{Backends: b, Limits: o.Limits, Proxy: o.Proxy})
-	return dialects{
-		gatewayapi.New(gatewayapi.Options{Controller: o.Controller, Backends: b, TLS: tls, Traffic: traffic, Policies: attached(e), Proxies: e, Provisions: o.Provision}),
-		emissary.New(emissary.Options{IDs: o.AmbassadorIDs, Backends: b}),
-		own,
-		ingress.New(ingress.Options{Backends: b, Istio: func(c *memo.Ctx, to ingress.To) ([]*graph.Route, *graph.Problem) {
+// The names of dialects.
+const (
+	dialectGatewayAPI = "gateway-api"
+	dialectEmissary   = "emissary"
+	dialectIstio      = "istio"
+	dialectIngress    = "ingress"
+)
+
+// DialectNames returns the names of all dialects, in the order of precedence.
+func DialectNames() []string {
+	return []string{dialectGatewayAPI, dialectEmissary, dialectIstio, dialectIngress}
+}
+
+func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies, traffic *xtraffic.Policies) *dialects {
+	serves := func(name string) bool { return len(o.Dialects) == 0 || slices.Contains(o.Dialects, name) }
+	ds := &dialects{namespaces: o.Namespaces}
+	if serves(dialectGatewayAPI) {
+		e := envoygateway.New(envoygateway.Options{Backends: b, Limits: o.Limits, Proxy: o.Proxy})
+		ds.list = append(ds.list, gatewayapi.New(gatewayapi.Options{
+			Controller: o.Controller, Backends: b, TLS: tls, Traffic: traffic, Policies: attached(e), Proxies: e, Provisions: o.Provision,
+		}))
+	}
+	if serves(dialectEmissary) {
+		ds.list = append(ds.list, emissary.New(emissary.Options{IDs: o.AmbassadorIDs, Backends: b}))
+	}
+	var refine ingress.Refiner
+	if serves(dialectIstio) {
+		own := istio.New(istio.Options{Backends: b})
+		ds.list = append(ds.list, own)
+		refine = func(c *memo.Ctx, to ingress.To) ([]*graph.Route, *graph.Problem) {
 			return own.Routes(c, istio.Backend{
 				Service: to.Service, Port: to.Port, Listen: to.Listen, Secure: to.Secure, From: to.From, Field: to.Field, Name: to.Name,
 				Path: istio.Path{Exact: to.Exact, Prefix: to.Prefix, Whole: to.Whole},
 			})
-		}}),
+		}
 	}
+	if serves(dialectIngress) {
+		ds.list = append(ds.list, ingress.New(ingress.Options{Backends: b, Istio: refine}))
+	}
+	return ds
 }
 
 // of returns the dialect that owns a gateway, and its place; nil if none does.
-func (ds dialects) of(gateway source.Name) (int, Dialect) {
-	for i, d := range ds {
+func (ds *dialects) of(gateway source.Name) (int, Dialect) {
+	for i, d := range ds.list {
 		if d.Owns(gateway) {
 			return i, d
 		}
@@ -87,38 +119,45 @@ type hostOf struct {
 }
 
 // Gateway returns what a gateway serves, or nil.
-func (ds dialects) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway {
+func (ds *dialects) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway {
 	if _, d := ds.of(name); d != nil {
 		return d.Gateway(c, name)
 	}
 	return nil
 }
 
-// Parameters returns how a gateway's proxies are run.
-func (ds dialects) Parameters(c *memo.Ctx, name source.Name) v1alpha1.GatewayParametersSpec {
+// Parameters returns how a gateway's proxies are run. Those of one without a namespace are
+// called as its Deployment is, and are beside it.
+func (ds *dialects) Parameters(c *memo.Ctx, name source.Name) v1alpha1.GatewayParametersSpec {
+	var out v1alpha1.GatewayParametersSpec
 	if _, d := ds.of(name); d != nil {
-		return d.Parameters(c, name)
+		out = d.Parameters(c, name)
 	}
-	return v1alpha1.GatewayParametersSpec{}
+	if name.Namespace == "" {
+		if o, ok := source.Get[*v1alpha1.GatewayParameters](c, source.GatewayParameters, ds.namespaces.Place(name, "")); ok {
+			out = o.Spec.Over(out)
+		}
+	}
+	return out
 }
 
 // FollowHosts has the DB's Settle report which hosts come into a table and leave it.
-func (ds dialects) FollowHosts(db *memo.DB, table graph.TableID) {
+func (ds *dialects) FollowHosts(db *memo.DB, table graph.TableID) {
 	if _, d := ds.of(table.Socket.Gateway); d != nil {
 		d.FollowHosts(db, table)
 	}
 }
 
 // UnfollowHosts is the opposite of FollowHosts.
-func (ds dialects) UnfollowHosts(db *memo.DB, table graph.TableID) {
+func (ds *dialects) UnfollowHosts(db *memo.DB, table graph.TableID) {
 	if _, d := ds.of(table.Socket.Gateway); d != nil {
 		d.UnfollowHosts(db, table)
 	}
 }
 
 // HostsOf returns which hosts came into a table and left it, if a change is one of those.
-func (ds dialects) HostsOf(ch memo.Change) (table graph.TableID, came, left []graph.HostID, ok bool) {
-	for i, d := range ds {
+func (ds *dialects) HostsOf(ch memo.Change) (table graph.TableID, came, left []graph.HostID, ok bool) {
+	for i, d := range ds.list {
 		if table, came, left, ok = d.HostsOf(ch); ok {
 			return table, hostsOf(i, came), hostsOf(i, left), true
 		}
@@ -134,36 +173,36 @@ func hostsOf(dialect int, list []graph.HostID) []graph.HostID {
 }
 
 // Host returns a host.
-func (ds dialects) Host(c *memo.Ctx, id graph.HostID) *graph.Host {
+func (ds *dialects) Host(c *memo.Ctx, id graph.HostID) *graph.Host {
 	h := id.(hostOf)
-	return ds[h.dialect].Host(c, h.host)
+	return ds.list[h.dialect].Host(c, h.host)
 }
 
 // Gateways returns those of all dialects, in the order of precedence.
-func (ds dialects) Gateways(c *memo.Ctx) []source.Name {
+func (ds *dialects) Gateways(c *memo.Ctx) []source.Name {
 	var out []source.Name
-	for _, d := range ds {
+	for _, d := range ds.list {
 		out = append(out, d.Gateways(c)...)
 	}
 	return out
 }
 
-func (ds dialects) indexes() []*source.Index {
+func (ds *dialects) indexes() []*source.Index {
 	var out []*source.Index
-	for _, d := range ds {
+	for _, d := range ds.list {
 		out = append(out, d.Indexes()...)
 	}
 	return out
 }
 
-func (ds dialects) change(db *memo.DB, key source.Key, is, was bool) {
-	for _, d := range ds {
+func (ds *dialects) change(db *memo.DB, key source.Key, is, was bool) {
+	for _, d := range ds.list {
 		d.Change(db, key, is, was)
 	}
 }
 
-func (ds dialects) status(ch memo.Change) (key source.Key, u *status.Update, ok bool) {
-	for _, d := range ds {
+func (ds *dialects) status(ch memo.Change) (key source.Key, u *status.Update, ok bool) {
+	for _, d := range ds.list {
 		if key, u, ok = d.Status(ch); ok {
 			return key, u, true
 		}

@@ -16,6 +16,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 
 	"weir.dev/weir/internal/logging"
 	"weir.dev/weir/proxy/accesslog"
@@ -67,6 +68,9 @@ type Options struct {
 	// Limiter answers filters whose rate limit service is the cluster
 	// ratelimit.InProcess; nil is none.
 	Limiter ratelimit.Limiter
+	// Limits is told what a control plane has the Limiter know. Its error is why that cannot
+	// be counted; what was known before goes on. Nil is a Limiter that takes none.
+	Limits func([]*rlsconfv3.RateLimitConfig) error
 	// Version is what /server_info tells.
 	Version string
 }

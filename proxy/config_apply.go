@@ -121,12 +121,12 @@ func (p *Proxy) change(s *xds.Snapshot, changes []xds.Change, wait bool) {
 	for _, kind := range []xds.Kind{xds.KindRuntime, xds.KindEndpoints} {
 		p.changeResources(by[kind], version, false)
 	}
-	p.changeClusters(by[xds.KindCluster], wait)
+	p.changeClusters(p.changeLimits(by[xds.KindCluster], false), wait)
 	for _, kind := range []xds.Kind{xds.KindExtension, xds.KindVirtualHost, xds.KindRoutes, xds.KindScopedRoute} {
 		p.changeResources(by[kind], version, false)
 	}
 	p.changeListeners(by[xds.KindListener])
-	p.removeClusters(by[xds.KindCluster])
+	p.removeClusters(p.changeLimits(by[xds.KindCluster], true))
 	for _, kind := range []xds.Kind{xds.KindScopedRoute, xds.KindRoutes, xds.KindVirtualHost, xds.KindExtension, xds.KindEndpoints, xds.KindRuntime} {
 		p.changeResources(by[kind], version, true)
 	}

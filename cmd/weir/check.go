@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"weir.dev/weir/cmd/weir/report"
@@ -53,6 +54,8 @@ func addTranslation(cmd *cobra.Command, o *control.Options) {
 	cmd.Flags().StringVar(&o.Controller, "controller-name", "", "`name` of the GatewayClasses that are ours (default weir.dev/gateway-controller)")
 	cmd.Flags().BoolVar(&o.ExternalName, "allow-external-name", false, "take Services of type ExternalName, which can lead anywhere")
 	cmd.Flags().StringSliceVar(&o.AmbassadorIDs, "ambassador-id", nil, "`id` of an install of Emissary-ingress that is served; may be given again (default all)")
+	cmd.Flags().Var(&dialectsFlag{&o.Dialects}, "dialects", "`names` of what is served, separated by commas: "+strings.Join(control.DialectNames(), ", ")+" (default all)")
+	complete(cmd, "dialects", cobra.FixedCompletions(control.DialectNames(), cobra.ShellCompDirectiveNoFileComp))
 	o.Limits = &envoygateway.LimitService{}
 	cmd.Flags().Var(&installFlag{o, cmd}, "envoy-gateway-config", "`file` of kind EnvoyGateway, or the ConfigMap that has it, that an install of Envoy Gateway is configured by")
 	complete(cmd, "envoy-gateway-config", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))

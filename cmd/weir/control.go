@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,8 @@ type plane struct {
 	image             string
 	// proxies is the namespace of all proxies; "" is that of each Gateway.
 	proxies string
+	// redis is where proxies count global rate limits; "" is where an install says.
+	redis   string
 	control control.Options
 }
 
@@ -86,7 +89,8 @@ They tell each other what their proxies have acknowledged, in a Lease each.`,
 	f.StringVar(&p.server, "server", "", "`address` that provisioned proxies find the control plane at (default weir-control.NAMESPACE.svc and the port of --listen)")
 	f.BoolVar(&p.insecure, "insecure", false, "serve anybody, in cleartext, on any address: configuration holds private keys")
 	addTranslation(cmd, &p.control)
-	for _, name := range []string{"context", "listen", "health", "registration", "namespace", "proxy-image", "proxy-namespace", "server"} {
+	f.StringVar(&p.redis, "ratelimit-redis", "", "`address` of the Redis, host:port or redis://..., in which proxies count global rate limits; without it there are none")
+	for _, name := range []string{"context", "listen", "health", "registration", "namespace", "proxy-image", "proxy-namespace", "server", "ratelimit-redis"} {
 		complete(cmd, name, cobra.NoFileCompletions)
 	}
 	for _, name := range []string{"kubeconfig", "tls-certificate", "tls-key", "client-ca"} {
@@ -100,7 +104,11 @@ func (p *plane) run(cmd *cobra.Command, o *flags.Proxy) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	p.control.Limits = nil // Proxies elsewhere have no limiter that knows these limits.
+	p.control.Deliver = true
+	p.control.Limits.Redis = cmp.Or(p.redis, p.control.Limits.Redis)
+	if p.control.Limits.Redis == "" {
+		p.control.Limits = nil // Each proxy would count for itself.
+	}
 	logs, reopen, closeLog, err := openLogs(cmd, o)
 	if err != nil {
 		return err

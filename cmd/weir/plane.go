@@ -61,6 +61,11 @@ func (p *plane) own() bool {
 	return len(p.paths) == 0 && p.namespace != "" && p.files.Certificate == "" && p.files.Key == "" && !p.insecure
 }
 
+// namespaces are where the proxies are.
+func (p *plane) namespaces() infra.Namespaces {
+	return infra.Namespaces{Own: p.namespace, All: p.proxies}
+}
+
 // start opens the sockets and reads the objects.
 func (p *plane) start(ctx context.Context, log *slog.Logger) (g *gateway.Gateway, closeAll func(), err error) {
 	keepHeap()
@@ -70,7 +75,7 @@ func (p *plane) start(ctx context.Context, log *slog.Logger) (g *gateway.Gateway
 			return nil, nil, err
 		}
 	}
-	o := fleet.Options{Queue: &source.Queue{}, Log: log, Identifier: "weir", Provisioned: p.provision, Namespace: p.proxies}
+	o := fleet.Options{Queue: &source.Queue{}, Log: log, Identifier: "weir", Provisioned: p.provision, Namespaces: p.namespaces()}
 	listen := ads.Options{Address: p.listen, Health: p.health}
 	f := &gateway.Fleet{Queue: o.Queue}
 	switch {
@@ -102,7 +107,7 @@ func (p *plane) start(ctx context.Context, log *slog.Logger) (g *gateway.Gateway
 	}
 	closeAll = func() { answers.stop(); server.Close(); runner.Close() }
 	f.Runner, f.Serve = runner, func(ctx context.Context) error { return server.Serve(ctx, runner.Begun()) }
-	p.control.Provision = p.provision
+	p.control.Provision, p.control.Namespaces = p.provision, p.namespaces()
 	all := gateway.Options{Control: p.control, Paths: p.paths, Skip: demo.NotObjects, Log: log, Fleet: f}
 	if answers != nil {
 		all.Changed = answers.Set
@@ -154,7 +159,11 @@ func (p *plane) belong(ctx context.Context, c *kube.Cluster, o *fleet.Options, l
 		return c.Review(ctx, token, infra.Audience)
 	}}
 	if p.provision {
-		f.Provisioner = infra.NewProvisioner(c, infra.Options{Image: p.image, Server: p.server, CA: string(data[cert]), Namespace: p.proxies, Controller: p.control.ControllerName()}, log)
+		run := infra.Options{Image: p.image, Server: p.server, CA: string(data[cert]), Namespaces: p.namespaces(), Controller: p.control.ControllerName()}
+		if l := p.control.Limits; l != nil {
+			run.Args = []string{"--ratelimit-redis", l.Redis}
+		}
+		f.Provisioner = infra.NewProvisioner(c, run, log)
 		o.Lost = f.Provisioner.Again
 	}
 	identity, err := os.Hostname()

@@ -70,9 +70,13 @@ func runProxy(cmd *cobra.Command, s starter, o *flags.Proxy, limit *limits.Optio
 	if err != nil {
 		return err
 	}
-	_, closeLimits, err := openLimits(*limit, false, o, logs.Logger("ratelimit"))
+	// With Redis alone, the limits are for a control plane to tell.
+	l, closeLimits, err := openLimits(*limit, limit.Redis.URL != "", o, logs.Logger("ratelimit"))
 	if err != nil {
 		return err
+	}
+	if l != nil {
+		o.Limits = l.Deliver
 	}
 	defer closeLimits()
 	name := cmp.Or(o.ConfigPath, "--config-yaml")

@@ -25,7 +25,7 @@ func (*proxies) options(pieces []document, o *flags.Proxy, log *slog.Logger) (pr
 		ServiceNode: o.ServiceNode, ServiceCluster: o.ServiceCluster, ServiceZone: o.ServiceZone,
 		AdminAddressPath: o.AdminAddressPath, Log: log, Extensions: all.Extensions(),
 		Version:          versionLine(debug.ReadBuildInfo()),
-		DrainImmediately: o.DrainStrategy == flags.Immediate, Limiter: o.Limiter,
+		DrainImmediately: o.DrainStrategy == flags.Immediate, Limiter: o.Limiter, Limits: o.Limits,
 	}, err
 }
 

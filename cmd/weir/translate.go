@@ -5,13 +5,12 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"weir.dev/weir/cmd/weir/report"
 	"weir.dev/weir/control"
+	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/offline"
-	"weir.dev/weir/control/source"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/brief"
 )
@@ -65,11 +64,10 @@ func snapshotOf(w *offline.World, gateway string) (*xds.Snapshot, error) {
 	if gateway == "" {
 		return w.Snapshot(), nil
 	}
-	namespace, name, ok := strings.Cut(gateway, "/")
-	if !ok {
-		namespace, name = "default", gateway
+	n, _ := infra.ParseGateway(gateway)
+	if n.Namespace == "" && w.Resources(n) == nil { // None of another dialect.
+		n.Namespace = "default"
 	}
-	n := source.Name{Namespace: namespace, Name: name}
 	if w.Resources(n) == nil {
 		return nil, fmt.Errorf("--gateway: there is no Gateway %s of ours: there are %v", n, w.Gateways())
 	}

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"time"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	ratelimitconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
 	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"weir.dev/weir/xds"
 )
@@ -34,6 +36,16 @@ func GlobalLimit(timeout time.Duration, failClosed bool) *ratelimitv3.RateLimit 
 			}},
 		},
 	}
+}
+
+// Limiter tells the limiter of a proxy's process what to know, as the cluster that stands
+// for it: clusters are delivered before what asks.
+func Limiter(limits []*rlsconfv3.RateLimitConfig) *clusterv3.Cluster {
+	m := &corev3.Metadata{TypedFilterMetadata: map[string]*anypb.Any{}}
+	for _, l := range limits {
+		m.TypedFilterMetadata[l.GetDomain()] = Any(l)
+	}
+	return &clusterv3.Cluster{Name: xds.LimiterCluster, ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}, Metadata: m}
 }
 
 // RouteLimit says under what the requests of a route count, in a domain.

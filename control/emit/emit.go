@@ -46,6 +46,7 @@ type Emitter struct {
 	graph    Graph
 	backends *backend.Backends
 	refused  *clusterv3.Cluster
+	deliver  bool // proxies are told their limits
 
 	frame     *memo.Func[source.Name, *frame]
 	listener  *memo.Func[graph.SocketID, *listenerv3.Listener]
@@ -88,10 +89,11 @@ type load struct {
 	message *endpointv3.ClusterLoadAssignment
 }
 
-// New returns an Emitter.
-func New(g Graph, b *backend.Backends) *Emitter {
+// New returns an Emitter. With deliver, what the proxies' limiters are to know is among their
+// resources, too.
+func New(g Graph, b *backend.Backends, deliver bool) *Emitter {
 	e := &Emitter{
-		graph: g, backends: b, refused: build.RefusedCluster(),
+		graph: g, backends: b, deliver: deliver, refused: build.RefusedCluster(),
 		gateways: map[source.Name]*gateway{}, tables: map[graph.TableID]*table{}, at: map[graph.HostID]*host{},
 	}
 	e.frame = memo.NewFunc(e.makeFrame, nil)

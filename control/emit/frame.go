@@ -50,6 +50,9 @@ func (e *Emitter) makeFrame(c *memo.Ctx, name source.Name) *frame {
 	for _, s := range g.Sockets {
 		refused = e.socket(c, f, s) || refused
 	}
+	if e.deliver && len(g.Limits) > 0 {
+		f.own = append(f.own, Named[*clusterv3.Cluster]{xds.LimiterCluster, build.Limiter(g.Limits), f.origin})
+	}
 	if refused {
 		f.own = append(f.own, Named[*clusterv3.Cluster]{build.Refused, e.refused, f.origin})
 	}

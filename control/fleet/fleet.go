@@ -28,6 +28,7 @@ import (
 
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/emit"
+	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/serve"
@@ -50,8 +51,8 @@ type Options struct {
 	// nobody who may bind ports below 1024. Without it a Gateway is reached at the addresses
 	// that it asks for.
 	Provisioned bool
-	// Namespace is where all Gateways' proxies are; "" is the namespace of each Gateway.
-	Namespace string
+	// Namespaces are where the proxies are, which tells their service accounts.
+	Namespaces infra.Namespaces
 	// Lost is told of a Gateway whose Service has gone. It may be nil.
 	Lost func(gateway source.Name)
 	// Shared is told that Post may return something else: what other replicas are to know,
@@ -129,14 +130,15 @@ func (r *Runner) Close() {
 	}
 }
 
-// GatewayOf returns the Gateway that a node asks for, by its cluster: the Gateway's
-// namespace and name, such as default/edge.
+// GatewayOf returns the gateway that a node asks for, by its cluster: a Gateway's
+// namespace and name, such as default/edge, or the name of another dialect's gateway, such
+// as ingress-weir.
 func GatewayOf(node *corev3.Node) (source.Name, error) {
-	namespace, name, ok := strings.Cut(node.GetCluster(), "/")
-	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
-		return source.Name{}, fmt.Errorf("node.cluster is %.80q: want the namespace and name of a Gateway, such as default/edge", node.GetCluster())
+	name, ok := infra.ParseGateway(node.GetCluster())
+	if !ok || name.Namespace == "" && !strings.Contains(name.Name, "-") { // Those begin with the dialect.
+		return source.Name{}, fmt.Errorf("node.cluster is %.80q: want the namespace and name of a Gateway, such as default/edge, or a gateway of another dialect, such as ingress-weir", node.GetCluster())
 	}
-	return source.Name{Namespace: namespace, Name: name}, nil
+	return name, nil
 }
 
 // store finds what a proxy is served. One of a Gateway that is not there waits for it.

@@ -32,6 +32,7 @@ import (
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/controltest"
 	"weir.dev/weir/control/fleet"
+	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
 	"weir.dev/weir/internal/golden"
@@ -274,7 +275,7 @@ func TestWhoIsServed(t *testing.T) {
 		}
 		return fleet.Identity{Namespace: "default", Account: map[string]string{"good": "edge-weir", "other": "x"}[token]}, nil
 	}
-	p := start(t, fleet.Options{Guard: &fleet.Guard{Review: review}})
+	p := start(t, fleet.Options{Guard: &fleet.Guard{Review: review}, Namespaces: infra.Namespaces{Own: "weir-system"}})
 	p.apply(objects)
 	<-p.runner.Begun()
 	for name, tt := range map[string]struct {
@@ -284,6 +285,7 @@ func TestWhoIsServed(t *testing.T) {
 		want string
 	}{
 		"no name":           {&corev3.Node{Cluster: "edge"}, nil, codes.InvalidArgument, `node.cluster is "edge": want the namespace and name of a Gateway`},
+		"another dialect":   {&corev3.Node{Cluster: "ingress-weir"}, []string{"authorization", "Bearer good"}, codes.PermissionDenied, "ingress-weir is served to service account weir-system/ingress-weir"},
 		"nobody":            {edge("a"), nil, codes.PermissionDenied, "does not say who it is"},
 		"a token that lies": {edge("a"), []string{"authorization", "Bearer bad"}, codes.PermissionDenied, "the token is not valid"},
 		"another account":   {edge("a"), []string{"authorization", "Bearer other"}, codes.PermissionDenied, "is served to service account default/edge-weir"},

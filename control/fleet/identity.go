@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
-	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
 )
 
@@ -34,7 +33,7 @@ type Guard struct {
 
 // accountOf returns the service account of the proxies of a Gateway of a class.
 func (r *Runner) accountOf(gateway source.Name, class string) Identity {
-	at := infra.Place(gateway, class, r.o.Namespace)
+	at := r.o.Namespaces.Place(gateway, class)
 	return Identity{at.Namespace, at.Name}
 }
 
@@ -47,7 +46,7 @@ func (r *Runner) admit(ctx context.Context, gateway source.Name) error {
 	r.mu.Lock()
 	class, ok := r.classes[gateway]
 	r.mu.Unlock()
-	if !ok {
+	if !ok && gateway.Namespace != "" { // Others are no objects, and have no class.
 		return fmt.Errorf("there is no Gateway %s", gateway)
 	}
 	if want := r.accountOf(gateway, class); *who != want {

@@ -50,7 +50,7 @@ func (r *Runner) service(c source.Change) {
 // class has that of the one before, too, until it has gone. It is called with mu.
 func (r *Runner) reached(gateway source.Name) []string {
 	var out []string
-	place := infra.Place(gateway, r.classes[gateway], r.o.Namespace)
+	place := r.o.Namespaces.Place(gateway, r.classes[gateway])
 	for _, at := range slices.SortedFunc(maps.Keys(r.services), source.Compare) {
 		s := r.services[at]
 		if s.gateway != gateway || at.Namespace != place.Namespace {

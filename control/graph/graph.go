@@ -59,8 +59,11 @@ func (g *Gateway) Bound(s SocketID) int32 {
 
 // A Socket is a port of a gateway. Its chains are in no order.
 type Socket struct {
-	ID     SocketID
-	Chains []*Chain
+	ID SocketID
+	// Published is another port at which a Service in front of the proxies leads to it; 0 is
+	// none.
+	Published int32
+	Chains    []*Chain
 	// Filters are listener filters: each is its configuration, by its name.
 	Filters map[string]proto.Message
 	// Overlay is on the Listener.

@@ -6,11 +6,13 @@
 // it as objects, and [Provisioner] applies these.
 //
 // The objects belong to the Gateway, in its namespace: Kubernetes removes them with it. In a
-// namespace for all Gateways' proxies, where nothing can be the Gateway's, the Provisioner does.
+// namespace for all Gateways' proxies, where nothing can be the Gateway's, the Provisioner does,
+// and so it does for the gateways of other dialects, which are no object: docs/design/0017.
 // The package opens no connections; who does is given to the Provisioner.
 package infra
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"reflect"
@@ -47,7 +49,7 @@ type Plan struct {
 	Parameters v1alpha1.GatewayParametersSpec
 }
 
-// A Port is one of a Gateway, and what its proxies bind for it.
+// A Port is one at which a Gateway is reached, and what its proxies bind for it.
 type Port struct {
 	Number, Bound int32
 	UDP           bool
@@ -88,41 +90,75 @@ func (p *Planner) Changed(ch memo.Change) (*Plan, bool) {
 
 func (p *Planner) read(c *memo.Ctx, name source.Name) *Plan {
 	g := p.graph.Gateway(c, name)
-	o, ok := source.Get[*gwapiv1.Gateway](c, source.Gateway, name)
-	if g == nil || !ok || len(g.Sockets) == 0 {
+	if g == nil || len(g.Sockets) == 0 {
 		return nil
 	}
-	out := &Plan{
-		Gateway: name, UID: o.UID, Class: string(o.Spec.GatewayClassName), Labels: map[string]string{}, Annotations: map[string]string{},
-		Parameters: p.graph.Parameters(c, name),
-	}
-	if i := o.Spec.Infrastructure; i != nil {
-		for k, v := range i.Labels {
-			out.Labels[string(k)] = string(v)
-		}
-		for k, v := range i.Annotations {
-			out.Annotations[string(k)] = string(v)
-		}
+	out := &Plan{Gateway: name, Labels: map[string]string{}, Annotations: map[string]string{}, Parameters: p.graph.Parameters(c, name)}
+	if name.Namespace != "" && !out.ask(c, name) {
+		return nil
 	}
 	if len(g.Addresses) > 0 {
 		out.Address = g.Addresses[0]
 	}
 	for _, s := range g.Sockets {
-		out.Ports = append(out.Ports, Port{s.ID.Port, g.Bound(s.ID), s.ID.UDP})
+		bound := g.Bound(s.ID)
+		out.Ports = append(out.Ports, Port{s.ID.Port, bound, s.ID.UDP})
+		if s.Published != 0 {
+			out.Ports = append(out.Ports, Port{s.Published, bound, s.ID.UDP})
+		}
 	}
 	return out
 }
 
-// Place returns the namespace and the name of all objects of a Gateway of a class: they are
-// in its own namespace or, if that is not "", in that of the system, where those of all
-// namespaces are and a part of a hash tells them apart.
-func Place(gateway source.Name, class, system string) source.Name {
-	if system == "" {
+// ask reads what a Gateway asks for itself; it is false if there is none.
+func (p *Plan) ask(c *memo.Ctx, name source.Name) bool {
+	o, ok := source.Get[*gwapiv1.Gateway](c, source.Gateway, name)
+	if !ok {
+		return false
+	}
+	p.UID, p.Class = o.UID, string(o.Spec.GatewayClassName)
+	if i := o.Spec.Infrastructure; i != nil {
+		for k, v := range i.Labels {
+			p.Labels[string(k)] = string(v)
+		}
+		for k, v := range i.Annotations {
+			p.Annotations[string(k)] = string(v)
+		}
+	}
+	return true
+}
+
+// Namespaces say where the proxies of Gateways are.
+type Namespaces struct {
+	// Own is that of the control plane, where the proxies are of gateways that have no
+	// namespace: those of other dialects than the Gateway API.
+	Own string
+	// All is where all Gateways' proxies are; "" is the namespace of each Gateway.
+	All string
+}
+
+// Place returns the namespace and the name of all objects of a Gateway of a class. Where
+// those of all namespaces are together, a part of a hash tells them apart.
+func (n Namespaces) Place(gateway source.Name, class string) source.Name {
+	switch {
+	case gateway.Namespace == "":
+		return source.Name{Namespace: cmp.Or(n.All, n.Own), Name: Name(gateway.Name, class)}
+	case n.All == "":
 		return source.Name{Namespace: gateway.Namespace, Name: Name(gateway.Name, class)}
 	}
 	tail := hashed(gateway.String() + "/" + class)
 	name := Name(gateway.Namespace+"-"+gateway.Name, class)
-	return source.Name{Namespace: system, Name: strings.Trim(name[:min(len(name), maxLabel-len(tail))], "-") + tail}
+	return source.Name{Namespace: n.All, Name: strings.Trim(name[:min(len(name), maxLabel-len(tail))], "-") + tail}
+}
+
+// ParseGateway reads the name of a gateway, as its String has it: namespace/name or, of
+// those without a namespace, the name alone.
+func ParseGateway(text string) (source.Name, bool) {
+	namespace, name, ok := strings.Cut(text, "/")
+	if !ok {
+		return source.Name{Name: text}, text != ""
+	}
+	return source.Name{Namespace: namespace, Name: name}, namespace != "" && name != "" && !strings.Contains(name, "/")
 }
 
 // hashed is a part of a text's hash, to end a name with.
@@ -137,10 +173,10 @@ var label = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
 // maxLabel is how long such a name, and the value of a label, may be.
 const maxLabel = 63
 
-// Name is that of all objects of a Gateway: its own and its class's, which becomes
-// another, with a part of their hash, if it is too long or could not be a Service's.
+// Name is that of all objects of a Gateway: its own and its class's, if it has one, which
+// becomes another, with a part of their hash, if it is too long or could not be a Service's.
 func Name(gateway, class string) string {
-	name := gateway + "-" + class
+	name := strings.TrimSuffix(gateway+"-"+class, "-")
 	if len(name) <= maxLabel && label.MatchString(name) {
 		return name
 	}
@@ -171,8 +207,8 @@ func GatewayOf(s *corev1.Service) (source.Name, bool) {
 	if s.Labels[ManagedBy] != ManagedByWeir {
 		return source.Name{}, false
 	}
-	if namespace, name, ok := strings.Cut(s.Annotations[GatewayAnnotation], "/"); ok {
-		return source.Name{Namespace: namespace, Name: name}, true
+	if gateway, ok := ParseGateway(s.Annotations[GatewayAnnotation]); ok {
+		return gateway, true
 	}
 	for _, o := range s.OwnerReferences { // One that was made before there were annotations.
 		if o.Kind == source.Gateway.Kind && strings.HasPrefix(o.APIVersion, gwapiv1.GroupName+"/") {

@@ -151,8 +151,8 @@ func TestObjects(t *testing.T) {
 // In a namespace of the system, what belongs to Gateways of all namespaces is told apart, and
 // owned by none.
 func TestSystemNamespace(t *testing.T) {
-	for _, o := range made(t, plans(t, objects)[0], infra.Options{Namespace: "system"}) {
-		at := infra.Place(source.Name{Namespace: "default", Name: "edge"}, "weir", "system")
+	for _, o := range made(t, plans(t, objects)[0], infra.Options{Namespaces: infra.Namespaces{All: "system"}}) {
+		at := infra.Namespaces{All: "system"}.Place(source.Name{Namespace: "default", Name: "edge"}, "weir")
 		if o.Namespace != "system" || o.Name != at.Name || !strings.HasPrefix(o.Name, "default-edge-weir-") {
 			t.Errorf("%s is %s/%s", o.Resource, o.Namespace, o.Name)
 		}
@@ -163,11 +163,81 @@ func TestSystemNamespace(t *testing.T) {
 	}
 	seen := map[source.Name]bool{}
 	for _, of := range []source.Name{{Namespace: "a-b", Name: "c"}, {Namespace: "a", Name: "b-c"}, {Namespace: strings.Repeat("a", 63), Name: strings.Repeat("b", 253)}} {
-		at := infra.Place(of, "weir", "system")
+		at := infra.Namespaces{All: "system"}.Place(of, "weir")
 		if seen[at] || len(validation.IsDNS1035Label(at.Name)) > 0 {
 			t.Errorf("%v is at %v", of, at)
 		}
 		seen[at] = true
+	}
+}
+
+const emissary = `
+apiVersion: getambassador.io/v3alpha1
+kind: Listener
+metadata: {name: https, namespace: emissary}
+spec: {ambassador_id: [public], port: 8443, protocol: HTTPS, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}
+---
+apiVersion: getambassador.io/v3alpha1
+kind: Listener
+metadata: {name: other, namespace: emissary}
+spec: {ambassador_id: [public], port: 8080, protocol: HTTP, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}
+---
+apiVersion: getambassador.io/v3alpha1
+kind: Host
+metadata: {name: all, namespace: apps}
+spec: {ambassador_id: [public], hostname: "*.example.com", tlsSecret: {name: certificate}}
+---
+apiVersion: weir.dev/v1alpha1
+kind: GatewayParameters
+metadata: {name: emissary-public, namespace: weir-system}
+spec: {replicas: 2}
+`
+
+// The gateways of other dialects are no objects: their proxies are in the control plane's
+// namespace, are nobody's, and are run as the parameters of their name say.
+func TestOtherDialects(t *testing.T) {
+	changes, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: emissary}}})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	at := infra.Namespaces{Own: "weir-system"}
+	all := control.NewTranslator(control.Options{Provision: true, Namespaces: at}).Apply(changes).Plans
+	if len(all) != 1 || all[0].Gateway != (source.Name{Name: "emissary-public"}) {
+		t.Fatalf("the plans are %+v", all)
+	}
+	for _, o := range made(t, all[0], infra.Options{Namespaces: at}) {
+		if o.Namespace != "weir-system" || o.Name != "emissary-public" {
+			t.Errorf("%s is %s/%s", o.Resource, o.Namespace, o.Name)
+		}
+		text := fmt.Sprint(o.Body)
+		if o.Body != nil && (strings.Contains(text, "ownerReferences") || !strings.Contains(text, "weir.dev/gateway:emissary-public") || strings.Contains(text, "gateway.networking")) {
+			t.Errorf("%s: %s", o.Resource, text)
+		}
+		for resource, want := range map[string]string{
+			"deployments": "replicas:2", "configmaps": `cluster: "emissary-public"`,
+			"services": "[map[name:tcp-8080 port:8080 protocol:TCP targetPort:8080] map[name:tcp-80 port:80 protocol:TCP targetPort:8080] " +
+				"map[name:tcp-8443 port:8443 protocol:TCP targetPort:8443] map[name:tcp-443 port:443 protocol:TCP targetPort:8443]]",
+		} {
+			if o.Resource == resource && !strings.Contains(text, want) {
+				t.Errorf("%s lack %s:\n%s", resource, want, text)
+			}
+		}
+	}
+	for _, served := range []string{"gateway-api", "ingress"} {
+		if all := control.NewTranslator(control.Options{Provision: true, Dialects: []string{served}}).Apply(changes).Plans; len(all) > 0 {
+			t.Errorf("who serves %s has %+v", served, all)
+		}
+	}
+}
+
+func TestParseGateway(t *testing.T) {
+	for text, want := range map[string]source.Name{
+		"default/edge": {Namespace: "default", Name: "edge"}, "ingress-weir": {Name: "ingress-weir"},
+		"": {}, "/edge": {}, "default/": {}, "a/b/c": {},
+	} {
+		if got, ok := infra.ParseGateway(text); ok != (want.Name != "") || ok && got != want {
+			t.Errorf("%q is %v, %v", text, got, ok)
+		}
 	}
 }
 

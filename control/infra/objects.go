@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -22,9 +23,10 @@ type Options struct {
 	// Server is where the control plane listens for proxies, host:port.
 	Server string
 	// CA are the authorities of the control plane's certificate, in PEM.
-	CA string
-	// Namespace is where all Gateways' proxies are; "" is the namespace of each Gateway.
-	Namespace string
+	CA         string
+	Namespaces Namespaces
+	// Args follow the proxies' other arguments.
+	Args []string
 	// Controller is the controllerName of the Gateways' classes.
 	Controller string
 }
@@ -102,7 +104,7 @@ func (p *Plan) Objects(o Options) ([]Object, error) {
 }
 
 func (p *Plan) make(o Options) (out []Object, problems []Problem) {
-	at := Place(p.Gateway, p.Class, o.Namespace)
+	at := o.Namespaces.Place(p.Gateway, p.Class)
 	w := &writer{plan: p, o: o, namespace: at.Namespace, name: at.Name}
 	bootstrap, err := w.bootstrap()
 	if err != nil {
@@ -189,7 +191,9 @@ func (w *writer) finish(o *Object, annotations map[string]string, body fields) {
 func (w *writer) labels() map[string]string {
 	out := maps.Clone(w.plan.Labels)
 	maps.Copy(out, w.selector())
-	out["gateway.networking.k8s.io/gateway-class-name"] = labelValue(w.plan.Class)
+	if w.plan.Class != "" {
+		out["gateway.networking.k8s.io/gateway-class-name"] = labelValue(w.plan.Class)
+	}
 	out[ManagedBy] = ManagedByWeir
 	out[nameLabel] = proxyName
 	return out
@@ -197,8 +201,13 @@ func (w *writer) labels() map[string]string {
 
 // selector finds the proxies' Pods. It can never be another.
 func (w *writer) selector() map[string]string {
-	out := map[string]string{gwapiv1.GatewayNameLabelKey: labelValue(w.plan.Gateway.Name), "app.kubernetes.io/component": "proxy"}
-	if w.o.Namespace != "" {
+	out := map[string]string{"app.kubernetes.io/component": "proxy"}
+	if w.plan.Gateway.Namespace == "" {
+		out["weir.dev/gateway-name"] = w.name
+		return out
+	}
+	out[gwapiv1.GatewayNameLabelKey] = labelValue(w.plan.Gateway.Name)
+	if w.o.Namespaces.All != "" {
 		out["weir.dev/gateway-namespace"] = w.plan.Gateway.Namespace
 	}
 	return out
@@ -250,7 +259,7 @@ func (w *writer) container(drainSeconds int32) fields {
 		"proxy", "-c", configDir + "/bootstrap.yaml", "--service-node", "$(POD_NAME)", "--log-level", value(s.LogLevel, "info"),
 		"--drain-time-s", fmt.Sprint(drainSeconds),
 	}
-	for _, a := range s.Args {
+	for _, a := range slices.Concat(w.o.Args, s.Args) {
 		args = append(args, a)
 	}
 	out := fields{

@@ -154,7 +154,7 @@ func (p *Provisioner) taken(plan *Plan) error {
 
 // at is where a Plan's objects are, but for those that have names of their own.
 func (p *Provisioner) at(plan *Plan) source.Name {
-	return Place(plan.Gateway, plan.Class, p.options.Namespace)
+	return p.options.Namespaces.Place(plan.Gateway, plan.Class)
 }
 
 // sweep removes the objects of Gateways that are not ours, and those that a Gateway had

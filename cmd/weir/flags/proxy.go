@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 	"github.com/spf13/pflag"
 	"weir.dev/weir/internal/logging"
 	"weir.dev/weir/proxy/ratelimit"
@@ -64,6 +65,8 @@ type Proxy struct {
 	ShowVersion, ShowHotRestartVersion bool
 	// Limiter is no flag: the rate limiter of this process, for all proxies in it; nil is none.
 	Limiter ratelimit.Limiter
+	// Limits is told what a control plane has the Limiter know: proxy.Options has more.
+	Limits func([]*rlsconfv3.RateLimitConfig) error
 	// Notices are sentences for the log: one for each flag that was given and has no effect.
 	Notices []string
 }

@@ -232,6 +232,14 @@ func (l *Limits) Set(source string, list []limiter.Domain) error {
 // Objects replaces the domains that objects ask for. What cannot be limited is logged, and
 // what was limited before goes on.
 func (l *Limits) Objects(list []*rlsconfv3.RateLimitConfig) {
+	if err := l.Deliver(list); err != nil {
+		l.log.Error("rate limits of objects cannot be used, and the old ones go on", "error", err)
+	}
+}
+
+// Deliver replaces the domains that objects ask for. With an error, what was limited before
+// goes on.
+func (l *Limits) Deliver(list []*rlsconfv3.RateLimitConfig) error {
 	domains := make([]limiter.Domain, 0, len(list))
 	var err error
 	for _, m := range list {
@@ -239,12 +247,10 @@ func (l *Limits) Objects(list []*rlsconfv3.RateLimitConfig) {
 		err = errors.Join(err, bad)
 		domains = append(domains, d)
 	}
-	if err == nil {
-		err = l.Set("objects", domains)
-	}
 	if err != nil {
-		l.log.Error("rate limits of objects cannot be used, and the old ones go on", "error", err)
+		return err
 	}
+	return l.Set("objects", domains)
 }
 
 // Domains are those that are limited now.

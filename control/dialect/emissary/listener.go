@@ -197,6 +197,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 	}
 	d.tcpSockets(c, out, install)
 	slices.SortFunc(out.Sockets, func(a, b *graph.Socket) int { return cmp.Compare(a.ID.Port, b.ID.Port) })
+	publish(out.Sockets)
 	return out
 }
 
@@ -262,4 +263,17 @@ func (d *Dialect) readTable(c *memo.Ctx, id graph.TableID) []hostOf {
 		out = append(out, hostOf{id, h, domain})
 	}
 	return out
+}
+
+// publish has a Service in front of the proxies lead from the ports of HTTP and HTTPS to
+// 8080 and 8443, as that of Emissary's chart does, where no Listener has them.
+func publish(sockets []*graph.Socket) {
+	for own, at := range map[int32]int32{8080: 80, 8443: 443} {
+		has := func(port int32) int {
+			return slices.IndexFunc(sockets, func(s *graph.Socket) bool { return s.ID.Port == port })
+		}
+		if i := has(own); i >= 0 && has(at) < 0 {
+			sockets[i].Published = at
+		}
+	}
 }

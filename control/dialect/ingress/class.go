@@ -40,15 +40,17 @@ type class struct {
 	plain, secure int32
 }
 
-// readClass tells whose the class called name is.
-func readClass(c *memo.Ctx, name string) class {
+// readClass tells whose the class called name is. Without Istio's objects there is none of
+// its kind.
+func (d *Dialect) readClass(c *memo.Ctx, name string) class {
 	if o, ok := source.Get[*networkingv1.IngressClass](c, source.IngressClass, source.Name{Name: name}); ok {
-		out := class{ours: ours(o), istio: o.Spec.Controller == ControllerIstio}
+		out := class{ours: d.ours(o), istio: o.Spec.Controller == ControllerIstio}
 		out.plain, _ = portIn(o, plainAnnotation, plainPort)
 		out.secure, _ = portIn(o, secureAnnotation, securePort)
 		return out
 	}
-	return class{name == classWeir || name == classIstio, name == classIstio, plainPort, securePort}
+	istio := name == classIstio && d.istio != nil
+	return class{name == classWeir || istio, istio, plainPort, securePort}
 }
 
 // portIn reads a port from an annotation; standard is that of who does not say.
@@ -64,8 +66,8 @@ func portIn(o *networkingv1.IngressClass, annotation string, standard int32) (in
 	return int32(n), true
 }
 
-func ours(o *networkingv1.IngressClass) bool {
-	return o.Spec.Controller == ControllerWeir || o.Spec.Controller == ControllerIstio
+func (d *Dialect) ours(o *networkingv1.IngressClass) bool {
+	return o.Spec.Controller == ControllerWeir || o.Spec.Controller == ControllerIstio && d.istio != nil
 }
 
 // readStandard returns the class of Ingresses that name none, or "": the oldest
@@ -115,9 +117,9 @@ func (d *Dialect) classes(c *memo.Ctx) []string {
 }
 
 // judgeClass tells what of a class of ours has no effect; ok is false for others'.
-func judgeClass(c *memo.Ctx, name source.Name) (problems []graph.Problem, ok bool) {
+func (d *Dialect) judgeClass(c *memo.Ctx, name source.Name) (problems []graph.Problem, ok bool) {
 	o, is := source.Get[*networkingv1.IngressClass](c, source.IngressClass, name)
-	if !is || !ours(o) {
+	if !is || !d.ours(o) {
 		return nil, false
 	}
 	if o.Spec.Parameters != nil {
@@ -129,7 +131,7 @@ func judgeClass(c *memo.Ctx, name source.Name) (problems []graph.Problem, ok boo
 				o.Annotations[name], standard))
 		}
 	}
-	if k := readClass(c, name.Name); k.plain == k.secure {
+	if k := d.readClass(c, name.Name); k.plain == k.secure {
 		problems = append(problems, problem("metadata.annotations["+secureAnnotation+"]", reasonConflict, "%d is the port of cleartext, too: TLS is not served", k.secure))
 	}
 	slices.SortFunc(problems, func(a, b graph.Problem) int { return strings.Compare(a.Path, b.Path) })

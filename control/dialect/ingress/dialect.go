@@ -55,7 +55,7 @@ type Refiner func(c *memo.Ctx, to To) ([]*graph.Route, *graph.Problem)
 // Options of a Dialect.
 type Options struct {
 	Backends *backend.Backends
-	// Istio refines the Ingresses of Istio's class.
+	// Istio refines the Ingresses of Istio's class; nil leaves these to others.
 	Istio Refiner
 }
 
@@ -82,7 +82,7 @@ type Dialect struct {
 func New(o Options) *Dialect {
 	d := &Dialect{backends: o.Backends, istio: o.Istio}
 	d.ingress = memo.NewFunc(d.readIngress, alike[*ingress])
-	d.class = memo.NewFunc(readClass, memo.Equal[class])
+	d.class = memo.NewFunc(d.readClass, memo.Equal[class])
 	d.standard = memo.NewFunc(readStandard, memo.Equal[string])
 	d.of = memo.NewIndex(d.classesOf, source.Compare)
 	d.domains = memo.NewIndex(d.domainsOf, strings.Compare)

@@ -18,7 +18,7 @@ import (
 // status tells at which addresses it is served.
 func (d *Dialect) statusOf(c *memo.Ctx, key source.Key) *status.Update {
 	if key.Kind == source.IngressClass {
-		problems, ok := judgeClass(c, key.Name)
+		problems, ok := d.judgeClass(c, key.Name)
 		if !ok {
 			return nil
 		}

@@ -77,7 +77,7 @@ func limitsOf(s *sheet, spec *api.RateLimit, owner source.Key, service *LimitSer
 	}
 	if spec.Global != nil && kind != "Local" {
 		if service == nil {
-			s.bad("rateLimit.global", "needs a limiter that proxies share, and there is none here: run weir run, or limit each proxy by itself, with local")
+			s.bad("rateLimit.global", "needs a limiter that proxies share, and there is none here: give weir control a Redis, by --ratelimit-redis or in the file of --envoy-gateway-config, or limit each proxy by itself, with local")
 		}
 		out.service = service
 		for i, r := range spec.Global.Rules {

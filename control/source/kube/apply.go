@@ -18,7 +18,6 @@ import (
 
 	"weir.dev/weir/control/fleet"
 	"weir.dev/weir/control/infra"
-	"weir.dev/weir/control/source"
 )
 
 // manager is how the apiserver calls what Weir applies and writes.
@@ -61,12 +60,12 @@ func (c *Cluster) Provisioned(ctx context.Context, controller string) ([]infra.O
 		}
 		for _, item := range list.Items {
 			of := item.GetAnnotations()
-			namespace, name, ok := strings.Cut(of[infra.GatewayAnnotation], "/")
+			gateway, ok := infra.ParseGateway(of[infra.GatewayAnnotation])
 			if !ok || of[infra.ControllerAnnotation] != controller {
 				continue
 			}
 			o := kind
-			o.Namespace, o.Name, o.UID, o.Gateway = item.GetNamespace(), item.GetName(), item.GetUID(), source.Name{Namespace: namespace, Name: name}
+			o.Namespace, o.Name, o.UID, o.Gateway = item.GetNamespace(), item.GetName(), item.GetUID(), gateway
 			out = append(out, o)
 		}
 	}
