@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,9 +30,13 @@ type Cluster struct {
 	client   dynamic.Interface
 	metadata metadata.Interface
 	host     string
-	// served has the resource of each kind that the cluster has.
-	served map[source.Kind]schema.GroupVersionResource
-	types  map[source.Kind]source.Type
+	listing  listing
+	types    map[source.Kind]source.Type
+
+	mu sync.RWMutex
+	// served has the resource of each kind that the cluster has, and former that of an
+	// earlier name of the kind.
+	served, former map[source.Kind]schema.GroupVersionResource
 }
 
 // Requests that may be sent to the apiserver in a second, and at once.
@@ -84,8 +90,36 @@ func ConnectTo(ctx context.Context, cfg *rest.Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster at %s: %w", cfg.Host, err)
 	}
-	c := &Cluster{client: client, metadata: meta, host: cfg.Host, served: map[source.Kind]schema.GroupVersionResource{}, types: map[source.Kind]source.Type{}}
-	return c, c.discover(ctx, list)
+	c := &Cluster{client: client, metadata: meta, host: cfg.Host, listing: list, types: map[source.Kind]source.Type{}}
+	for _, t := range source.Types() {
+		c.types[t.Kind] = t
+	}
+	if _, err := c.discover(ctx); err != nil {
+		return nil, err
+	}
+	for _, t := range source.Types() {
+		if _, ok := c.resourceOf(t.Kind); !ok && !t.Optional {
+			return nil, fmt.Errorf("the cluster at %s has no kind %s: install the Gateway API's CRDs, "+
+				"https://github.com/kubernetes-sigs/gateway-api/releases, version 1.6 or newer", c.host, t.Kind)
+		}
+	}
+	return c, ctx.Err()
+}
+
+// formerOf returns the resource of an earlier name of a kind, if the cluster has it.
+func (c *Cluster) formerOf(kind source.Kind) (schema.GroupVersionResource, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	gvr, ok := c.former[kind]
+	return gvr, ok
+}
+
+// resourceOf returns the resource of a kind, if the cluster has it.
+func (c *Cluster) resourceOf(kind source.Kind) (schema.GroupVersionResource, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	gvr, ok := c.served[kind]
+	return gvr, ok
 }
 
 // A listing returns the names of the resources of a version of a group; none, if the
@@ -122,41 +156,63 @@ func lister(cfg *rest.Config) (listing, error) {
 	}, nil
 }
 
-// discover finds which of the kinds the cluster has, and in which version.
-func (c *Cluster) discover(ctx context.Context, list listing) error {
+// discover finds which of the kinds the cluster has, and in which version. It returns those
+// that were not known.
+func (c *Cluster) discover(ctx context.Context) (found []source.Kind, err error) {
 	known := map[string][]string{} // resources by group and version
+	find := func(group string, versions []string, resource string) (gvr schema.GroupVersionResource, ok bool, err error) {
+		for _, version := range versions {
+			gv := schema.GroupVersion{Group: group, Version: version}
+			resources, ok := known[gv.String()]
+			if !ok {
+				if resources, err = c.listing(ctx, gv); err != nil {
+					return gvr, false, c.explain(err)
+				}
+				known[gv.String()] = resources
+			}
+			if slices.Contains(resources, resource) {
+				return gv.WithResource(resource), true, nil
+			}
+		}
+		return gvr, false, nil
+	}
+	served, former := map[source.Kind]schema.GroupVersionResource{}, map[source.Kind]schema.GroupVersionResource{}
+	maps.Copy(served, c.served)
+	maps.Copy(former, c.former)
 	for _, t := range source.Types() {
 		if t.Files {
 			continue
 		}
-		for _, version := range t.Versions {
-			gv := schema.GroupVersion{Group: t.Group, Version: version}
-			resources, ok := known[gv.String()]
-			if !ok {
-				var err error
-				if resources, err = list(ctx, gv); err != nil {
-					return c.explain(err)
-				}
-				known[gv.String()] = resources
+		if _, ok := served[t.Kind]; !ok {
+			gvr, ok, err := find(t.Group, t.Versions, t.Resource)
+			if err != nil {
+				return nil, err
 			}
-			if slices.Contains(resources, t.Resource) {
-				c.served[t.Kind], c.types[t.Kind] = gv.WithResource(t.Resource), t
-				break
+			if ok {
+				served[t.Kind], found = gvr, append(found, t.Kind)
 			}
 		}
-		if _, ok := c.served[t.Kind]; !ok && !t.Optional {
-			return fmt.Errorf("the cluster at %s has no kind %s: install the Gateway API's CRDs, "+
-				"https://github.com/kubernetes-sigs/gateway-api/releases, version 1.6 or newer", c.host, t.Kind)
+		for _, f := range t.Former {
+			gvr, ok, err := find(f.Group, f.Versions, t.Resource)
+			if err != nil {
+				return nil, err
+			}
+			if _, had := former[t.Kind]; ok && !had {
+				former[t.Kind], found = gvr, append(found, t.Kind)
+			}
 		}
 	}
-	return ctx.Err()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.served, c.former = served, former
+	return found, nil
 }
 
 // absent returns the kinds that the cluster lacks, in the order of source.Types.
 func (c *Cluster) absent() []string {
 	var out []string
 	for _, t := range source.Types() {
-		if _, ok := c.served[t.Kind]; !ok && !t.Files {
+		if _, ok := c.resourceOf(t.Kind); !ok && !t.Files {
 			out = append(out, t.Kind.String())
 		}
 	}

@@ -16,11 +16,13 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
@@ -33,6 +35,7 @@ type Source struct {
 	queue   *source.Queue
 	log     *slog.Logger
 	stores  map[source.Kind]cache.Store
+	former  map[source.Kind]cache.Store // objects of an earlier name of a kind
 
 	// ctx and wg are Run's.
 	ctx context.Context
@@ -48,14 +51,14 @@ type Source struct {
 
 // NewSource returns a Source of a cluster.
 func NewSource(c *Cluster, q *source.Queue, log *slog.Logger) *Source {
-	return &Source{cluster: c, queue: q, log: log, stores: map[source.Kind]cache.Store{}, lists: map[source.Kind]bool{{}: true}, refused: make(chan error, 1), told: map[string]bool{}}
+	return &Source{cluster: c, queue: q, log: log, stores: map[source.Kind]cache.Store{}, former: map[source.Kind]cache.Store{}, lists: map[source.Kind]bool{{}: true}, refused: make(chan error, 1), told: map[string]bool{}}
 }
 
 // Run reads until ctx ends. All objects that there are at first are one change. The
 // error is that the cluster refuses to be read.
 func (s *Source) Run(ctx context.Context) error {
 	if absent := s.cluster.absent(); len(absent) > 0 {
-		s.log.Info("the cluster has no such kinds, which are left out: to use them, install their CRDs and start again", "kinds", strings.Join(absent, ", "))
+		s.log.Info("the cluster has no such kinds, which are left out: to use them, install their CRDs", "kinds", strings.Join(absent, ", "))
 	}
 	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -63,16 +66,8 @@ func (s *Source) Run(ctx context.Context) error {
 	defer stop()
 	s.ctx, s.wg = ctx, &wg
 	var synced []cache.InformerSynced
-	for kind, gvr := range s.cluster.served {
-		if s.cluster.types[kind].Lazy {
-			continue
-		}
-		store, informer := s.informer(ctx, kind, s.cluster.lister(gvr), s.cluster.typed(kind))
-		s.mu.Lock()
-		s.stores[kind] = store
-		s.mu.Unlock()
-		synced = append(synced, informer.HasSynced)
-		wg.Go(func() { informer.RunWithContext(ctx) })
+	for kind := range s.cluster.types {
+		synced = append(synced, s.read(kind)...)
 	}
 	ready := make(chan bool, 1)
 	wg.Go(func() { ready <- cache.WaitForCacheSync(ctx.Done(), synced...) })
@@ -85,8 +80,60 @@ func (s *Source) Run(ctx context.Context) error {
 		}
 	}
 	s.release(source.Kind{})
-	<-ctx.Done()
-	return ctx.Err()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			s.look(ctx)
+		}
+	}
+}
+
+// lookEvery is how long CRDs that are installed may go unnoticed.
+const lookEvery = 10 * time.Second
+
+// look begins to read the kinds that the cluster has got since.
+func (s *Source) look(ctx context.Context) {
+	if s.cluster.listing == nil {
+		return
+	}
+	found, err := s.cluster.discover(ctx)
+	if err != nil {
+		return // What cannot be read is told by who reads it.
+	}
+	for _, kind := range found {
+		s.log.Info("the cluster has a further kind, which is read from now on", "kind", kind.String())
+		s.read(kind)
+	}
+}
+
+// read begins to read what the cluster has of a kind and is not read yet, but for lazy kinds. It returns
+// what tells that the objects of the start are there.
+func (s *Source) read(kind source.Kind) (synced []cache.InformerSynced) {
+	if s.cluster.types[kind].Lazy {
+		return nil
+	}
+	begin := func(gvr schema.GroupVersionResource, stores map[source.Kind]cache.Store, earlier bool) {
+		store, informer := s.informer(s.ctx, kind, s.cluster.lister(gvr), s.cluster.typed(kind), earlier)
+		s.mu.Lock()
+		stores[kind] = store
+		s.mu.Unlock()
+		synced = append(synced, informer.HasSynced)
+		s.wg.Go(func() { informer.RunWithContext(s.ctx) })
+	}
+	s.mu.Lock()
+	main, former := s.stores[kind] != nil, s.former[kind] != nil
+	s.mu.Unlock()
+	if gvr, served := s.cluster.resourceOf(kind); served && !main {
+		begin(gvr, s.stores, false)
+	}
+	if gvr, served := s.cluster.formerOf(kind); served && !former {
+		begin(gvr, s.former, true)
+	}
+	return synced
 }
 
 // release tells that a kind has been read, or cannot be. With the last, what was
@@ -109,7 +156,9 @@ func (s *Source) release(kind source.Kind) {
 	s.held = nil
 }
 
-func (s *Source) informer(ctx context.Context, kind source.Kind, from lists, transform cache.TransformFunc) (cache.Store, cache.Controller) {
+// informer reads the objects of a kind or, if that is so, of its earlier name: of two that
+// are called alike the newer counts.
+func (s *Source) informer(ctx context.Context, kind source.Kind, from lists, transform cache.TransformFunc, earlier bool) (cache.Store, cache.Controller) {
 	failed := func(err error) { s.failed(kind, err) }
 	return cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
@@ -133,15 +182,23 @@ func (s *Source) informer(ctx context.Context, kind source.Kind, from lists, tra
 		ObjectType: from.of,
 		Transform:  transform,
 		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc: func(o any) { s.changed(kind, nil, o) },
+			AddFunc: func(o any) {
+				if !earlier || !s.newer(kind, o) {
+					s.changed(kind, nil, o)
+				}
+			},
 			UpdateFunc: func(old, o any) {
-				s.changed(kind, old, o)
+				if !earlier || !s.newer(kind, o) {
+					s.changed(kind, old, o)
+				}
 			},
 			DeleteFunc: func(o any) {
 				if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
 					o = gone.Obj
 				}
-				s.gone(kind, o)
+				if !earlier || !s.newer(kind, o) {
+					s.gone(kind, o)
+				}
 			},
 		},
 	})
@@ -179,9 +236,25 @@ func (s *Source) changed(kind source.Kind, old, o any) {
 }
 
 func (s *Source) gone(kind source.Kind, o any) {
-	if was, ok := o.(source.Object); ok {
-		s.put(source.Change{Key: source.Key{Kind: kind, Name: source.NameOf(was)}})
+	was, ok := o.(source.Object)
+	if !ok {
+		return
 	}
+	key := source.Key{Kind: kind, Name: source.NameOf(was)}
+	s.mu.Lock()
+	former := s.former[kind]
+	s.mu.Unlock()
+	if old := in(former, key.Name); old != nil {
+		s.put(source.Change{Key: key, Object: bare(old)})
+		return
+	}
+	s.put(source.Change{Key: key})
+}
+
+// newer tells that an object of an earlier name of a kind is called as one of the present is.
+func (s *Source) newer(kind source.Kind, o any) bool {
+	was, ok := o.(source.Object)
+	return ok && s.get(source.Key{Kind: kind, Name: source.NameOf(was)}) != nil
 }
 
 func (s *Source) put(c source.Change) {
@@ -231,10 +304,15 @@ func (s *Source) get(key source.Key) source.Object {
 	s.mu.Lock()
 	store := s.stores[key.Kind]
 	s.mu.Unlock()
+	return in(store, key.Name)
+}
+
+// in returns what a store has under a name, or nil; it may be nil itself.
+func in(store cache.Store, name source.Name) source.Object {
 	if store == nil {
 		return nil
 	}
-	o, _, err := store.GetByKey(key.Name.String())
+	o, _, err := store.GetByKey(name.String())
 	if err != nil {
 		return nil
 	}

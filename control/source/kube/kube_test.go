@@ -195,7 +195,7 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 
 // TestList reads all objects once, with their statuses.
 func TestList(t *testing.T) {
-	c, _ := newCluster(routeObject("a.example.com"), object("", "Secret", "s", map[string]any{"data": map[string]any{"tls.crt": "eA==", "other": "eA=="}}))
+	c, _ := newCluster(routeObject("a.example.com"), object("", "Secret", "s", map[string]any{"type": "kubernetes.io/tls", "data": map[string]any{"tls.crt": "eA==", "other": "eA=="}}))
 	objects, err := c.List(t.Context())
 	if err != nil || len(objects) != 2 {
 		t.Fatal(objects, err)

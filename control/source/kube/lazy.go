@@ -55,13 +55,13 @@ func labelled(o any) (any, error) {
 // need has a lazy kind read from now on. What changes until it has been is held back,
 // so that who needs it comes together with it.
 func (s *Source) need(kind source.Kind) {
-	gvr, served := s.cluster.served[kind]
+	gvr, served := s.cluster.resourceOf(kind)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !served || s.stores[kind] != nil || s.ctx == nil {
 		return
 	}
-	store, informer := s.informer(s.ctx, kind, s.cluster.labels(gvr), labelled)
+	store, informer := s.informer(s.ctx, kind, s.cluster.labels(gvr), labelled, false)
 	s.stores[kind] = store
 	s.lists[kind] = true
 	s.log.Info("reads more of the cluster", "kind", kind.String())

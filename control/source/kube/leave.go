@@ -19,7 +19,8 @@ import (
 // leave takes back the status of an object that is not ours any more, if it is still what
 // was written here: once another controller has written, it is that one's to take care of.
 func (w *StatusWriter) leave(ctx context.Context, key source.Key, fresh *status.Leaving) error {
-	resource := w.source.cluster.client.Resource(w.source.cluster.served[key.Kind]).Namespace(key.Namespace)
+	gvr, _ := w.source.cluster.resourceOf(key.Kind)
+	resource := w.source.cluster.client.Resource(gvr).Namespace(key.Namespace)
 	for try := 0; ; try++ {
 		o, err := resource.Get(ctx, key.Name.Name, metav1.GetOptions{})
 		if err != nil || !unclaimed(o) {

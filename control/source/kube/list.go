@@ -5,6 +5,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,13 +25,20 @@ func (c *Cluster) List(ctx context.Context) ([]source.Change, error) {
 	var out []source.Change
 	needed := map[source.Kind]bool{}
 	for _, t := range source.Types() {
-		gvr, served := c.served[t.Kind]
+		gvr, served := c.resourceOf(t.Kind)
 		if !served || t.Lazy {
 			continue
 		}
 		more, err := c.listAll(ctx, t.Kind, c.lister(gvr), c.typed(t.Kind))
 		if err != nil {
 			return nil, err
+		}
+		if gvr, served := c.former[t.Kind]; served {
+			old, err := c.listAll(ctx, t.Kind, c.lister(gvr), c.typed(t.Kind))
+			if err != nil {
+				return nil, err
+			}
+			more = append(old, more...) // Of two with one name the newer counts.
 		}
 		if needs := c.types[t.Kind].Needs; needs != nil {
 			for _, o := range more {
@@ -42,7 +50,7 @@ func (c *Cluster) List(ctx context.Context) ([]source.Change, error) {
 		out = append(out, more...)
 	}
 	for kind := range needed {
-		if gvr, served := c.served[kind]; served {
+		if gvr, served := c.resourceOf(kind); served {
 			more, err := c.listAll(ctx, kind, c.labels(gvr), labelled)
 			if err != nil {
 				return nil, err
@@ -100,12 +108,34 @@ func (c *Cluster) typed(kind source.Kind) cache.TransformFunc {
 		delete(out.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
 		switch o := out.(type) {
 		case *corev1.Secret:
-			o.Data = only(o.Data, corev1.TLSCertKey, corev1.TLSPrivateKeyKey, "ca.crt", "cert_required")
+			o.Data = meant(o)
 		case *corev1.ConfigMap:
-			o.Data, o.BinaryData = only(o.Data, "ca.crt"), only(o.BinaryData, "ca.crt")
+			o.Data, o.BinaryData = small(o.Data), only(o.BinaryData, "ca.crt")
 		}
 		return out, nil
 	}
+}
+
+// meant is what of a Secret may be referred to: nothing of those that are others' by their
+// type, and of certificates what belongs to them.
+func meant(s *corev1.Secret) map[string][]byte {
+	switch s.Type {
+	case corev1.SecretTypeServiceAccountToken, corev1.SecretTypeDockercfg, corev1.SecretTypeDockerConfigJson, corev1.SecretTypeBootstrapToken, "helm.sh/release.v1":
+		return nil
+	case corev1.SecretTypeTLS:
+		return only(s.Data, corev1.TLSCertKey, corev1.TLSPrivateKeyKey, "ca.crt", "ca.crl", "cert_required")
+	}
+	return small(s.Data)
+}
+
+// largest is how many bytes a value may have that is not ca.crt. Keys of tokens, passwords
+// and what routes answer have few.
+const largest = 64 << 10
+
+// small leaves out the values that are too large to be meant.
+func small[V ~string | ~[]byte](m map[string]V) map[string]V {
+	maps.DeleteFunc(m, func(key string, v V) bool { return len(v) > largest && key != "ca.crt" })
+	return m
 }
 
 func only[V any](m map[string]V, keys ...string) map[string]V {

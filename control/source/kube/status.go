@@ -180,7 +180,7 @@ const conflicts = 5
 
 func (w *StatusWriter) write(ctx context.Context, u *status.Update) error {
 	o := w.newest(u.Key)
-	gvr, served := w.source.cluster.served[u.Key.Kind]
+	gvr, served := w.source.cluster.resourceOf(u.Key.Kind)
 	if o == nil || !served || u.Status == nil {
 		return nil
 	}
