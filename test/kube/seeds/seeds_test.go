@@ -25,7 +25,9 @@ import (
 	"weir.dev/weir/test/kube/program"
 )
 
-func TestMain(m *testing.M) { kubetest.Main(m, program.Own("flask-app", "./seeds/flask")) }
+func TestMain(m *testing.M) {
+	kubetest.Main(m, program.Own("flask-app", "./seeds/flask"), program.Own("simple-proxy", "./seeds/simpleproxy"))
+}
 
 // Where the services of AWS are: the API of Lambda by its name, the Security Token Service as EKS tells it.
 const (
