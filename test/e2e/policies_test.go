@@ -34,7 +34,7 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: eg}]
   clientIPDetection: {xForwardedFor: {numTrustedHops: 1}}
   path: {escapedSlashesAction: RejectRequest}
-  headers: {lateResponseHeaders: {set: [{name: x-served, value: weir}]}, withUnderscoresAction: RejectRequest, enableEnvoyHeaders: false}
+  headers: {earlyRequestHeaders: {remove: [x-user]}, lateResponseHeaders: {set: [{name: x-served, value: weir}]}, withUnderscoresAction: RejectRequest, enableEnvoyHeaders: false}
   healthCheck: {path: /healthz}
   http1: {preserveHeaderCase: true}
 ---
@@ -143,6 +143,7 @@ func TestPolicies(t *testing.T) {
 	// The ClientTrafficPolicy.
 	ask("names.example", "/healthz", "", "200 OK")
 	ask("names.example", "/", "", "x-served: weir")
+	ask("keys.example", "/?key=supersecret", "x-user: forged", "user= client=acme")
 	ask("keys.example", "/a%2fb", "x-api-key: supersecret", "400 Bad Request")
 	ask("keys.example", "/", "x_api: 1", "400 Bad Request")
 

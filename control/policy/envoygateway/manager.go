@@ -12,6 +12,7 @@ import (
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	customheaderv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/custom_header/v3"
 	xffv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/xff/v3"
@@ -164,8 +165,11 @@ func (x *Client) headers(h *api.HeaderSettings, m *hcmv3.HttpConnectionManager, 
 		x.bad("headers.withUnderscoresAction", "is %q: there are Allow, RejectRequest and DropHeader", v)
 	}
 	x.requestID(h, m)
-	if h.EarlyRequestHeaders != nil {
-		x.note("headers.earlyRequestHeaders", "is not supported: headers are as clients sent them when routes are chosen; use RequestHeaderModifier of the routes")
+	if early := h.EarlyRequestHeaders; early != nil {
+		m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
+			Name:        "envoy.http.early_header_mutation.header_mutation",
+			TypedConfig: build.Any(&earlyv3.HeaderMutation{Mutations: x.mutations("headers.earlyRequestHeaders", early)}),
+		}}
 	}
 	if late := h.LateResponseHeaders; late != nil {
 		x.Filters[build.HeaderMutation] = &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{ResponseMutations: x.mutations("headers.lateResponseHeaders", late)}}
@@ -244,12 +248,18 @@ func (x *Client) clientCert(f *api.XForwardedClientCert, m *hcmv3.HttpConnection
 	m.SetCurrentClientCertDetails = d
 }
 
+// host tells whether a header is the one that each request has.
+func host(name string) bool { return strings.EqualFold(name, "host") }
+
 // mutations change headers.
 func (x *Client) mutations(at string, f *api.HeaderFilter) []*mutationv3.HeaderMutation {
 	var out []*mutationv3.HeaderMutation
 	put := func(field, name, value string, action corev3.HeaderValueOption_HeaderAppendAction) {
 		if !validHeader(name) {
 			x.bad(at+"."+field, "%q is not the name of a header", name)
+		}
+		if host(name) && action == corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD {
+			x.bad(at+"."+field, "host has one value: set it")
 		}
 		if strings.ContainsAny(value, "\r\n\x00") {
 			x.bad(at+"."+field, "the value of %s has line breaks", name)
@@ -270,6 +280,9 @@ func (x *Client) mutations(at string, f *api.HeaderFilter) []*mutationv3.HeaderM
 	for _, name := range f.Remove {
 		if !validHeader(name) {
 			x.bad(at+".remove", "%q is not the name of a header", name)
+		}
+		if host(name) {
+			x.bad(at+".remove", "host cannot be removed: no request is without it")
 		}
 		out = append(out, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}})
 	}

@@ -95,6 +95,12 @@ func TestClientMessages(t *testing.T) {
 		http_protocol_options {enable_trailers: true accept_http_10: true}
 		http2_protocol_options {initial_stream_window_size {value: 131072} max_concurrent_streams {value: 200}}
 		scheme_header_transformation {match_upstream: true}
+		early_header_mutation_extensions {
+			name: "envoy.http.early_header_mutation.header_mutation"
+			typed_config {[type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation] {
+				mutations {append {header {key: "x-edge" value: "weir"} append_action: OVERWRITE_IF_EXISTS_OR_ADD keep_empty_value: true}} mutations {remove: "x-internal"}
+			}}
+		}
 	`, &hcmv3.HttpConnectionManager{})
 	if d := cmp.Diff(want, m, protocmp.Transform()); d != "" {
 		t.Errorf("the manager (-want +got):\n%s", d)
