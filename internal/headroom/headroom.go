@@ -64,6 +64,7 @@ type keeper struct {
 	stopped bool
 	percent int
 	last    reading
+	seen    uint64      // collections that had begun by themselves when collected was last called
 	timer   *time.Timer // runs while percent is above lean, and once after a collection at lean
 	calm    int         // looks in a row that found less garbage
 }
@@ -127,9 +128,10 @@ func (k *keeper) collected() {
 	}
 	k.arm()
 	now := sample()
-	if now.cycle == k.last.cycle {
+	if now.cycle == k.seen {
 		return // It was asked for, by giveBack as a rule.
 	}
+	k.seen = now.cycle
 	if want := k.wanted(k.last, now); want > k.percent {
 		k.set(want)
 	}
