@@ -158,7 +158,7 @@ func (k *keeper) look() {
 	}
 	want := k.wanted(k.last, now)
 	k.last = now
-	if want*2 > k.percent {
+	if want > k.lean && want*2 > k.percent {
 		k.calm = 0
 	} else if k.calm++; k.calm >= calmLooks {
 		k.calm = 0

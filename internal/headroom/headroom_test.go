@@ -70,3 +70,20 @@ func TestFollowsGarbage(t *testing.T) {
 	}
 	clear(sink[:])
 }
+
+// Room that is little more than the least goes in calm, too.
+func TestCalmTakesTheLast(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	k := newKeeper(20, 8<<20)
+	defer k.stop()
+	k.changed = func(int) {}
+	k.before = 100
+	k.last = sample()
+	k.set(35)
+	for range calmLooks {
+		k.look()
+	}
+	if k.percent != k.lean {
+		t.Errorf("%d %% after all was calm, want %d", k.percent, k.lean)
+	}
+}
