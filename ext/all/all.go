@@ -31,6 +31,7 @@ import (
 	"weir.dev/weir/ext/http/compressor"
 	"weir.dev/weir/ext/http/cors"
 	"weir.dev/weir/ext/http/csrf"
+	"weir.dev/weir/ext/http/customresponse"
 	"weir.dev/weir/ext/http/dynamicforwardproxy"
 	"weir.dev/weir/ext/http/extauthz"
 	"weir.dev/weir/ext/http/fault"
@@ -217,6 +218,7 @@ func httpFilters(aws *credentials.Set, caches *dnscache.Set) []extension.HTTPFil
 		compressor.Extension(),
 		cors.Extension(),
 		csrf.Extension(),
+		customresponse.Extension(),
 		dynamicforwardproxy.Extension(caches),
 		extauthz.Extension(),
 		fault.Extension(),
