@@ -17,6 +17,7 @@ import (
 // The names of HTTP filters, which routes configure them by.
 const (
 	HeaderMutation   = "envoy.filters.http.header_mutation"
+	CustomResponse   = "envoy.filters.http.custom_response"
 	HealthCheck      = "envoy.filters.http.health_check"
 	Fault            = "envoy.filters.http.fault"
 	CORS             = "envoy.filters.http.cors"

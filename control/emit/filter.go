@@ -28,6 +28,8 @@ func httpFilters() []httpFilter {
 	return []httpFilter{
 		// What it does to responses is the last that is done.
 		{name: build.HeaderMutation},
+		// What is sent instead of a response is what all others have made of it.
+		{name: build.CustomResponse},
 		// Load balancers ask before anything may refuse.
 		{name: build.HealthCheck},
 		// Faults are those of a service, for clients of all kinds.

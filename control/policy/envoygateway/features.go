@@ -15,10 +15,11 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"weir.dev/weir/control/build"
+	"weir.dev/weir/internal/memo"
 )
 
 // features are what filters do for routes, and what routes tell.
-func (x *compiledTraffic) features(r *routev3.Route) {
+func (x *compiledTraffic) features(c *memo.Ctx, namespace string, r *routev3.Route) {
 	spec := x.spec
 	if f := x.fault(); f != nil {
 		perFilter(r, build.Fault, build.Any(f))
@@ -38,9 +39,7 @@ func (x *compiledTraffic) features(r *routev3.Route) {
 	}
 	x.compressors(r)
 	x.admission(r)
-	if len(spec.ResponseOverride) > 0 {
-		x.note("responseOverride", "is not supported: responses are sent as they are")
-	}
+	x.overrides(c, namespace, r)
 	if deref(spec.RoutingType, "Endpoint") != "Endpoint" {
 		x.note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
 	}

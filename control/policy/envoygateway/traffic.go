@@ -138,7 +138,7 @@ func (t *traffic) compile(c *memo.Ctx, s stack) *compiledTraffic {
 	action, route := &routev3.RouteAction{}, &routev3.Route{}
 	x.forward.Also = forwarding(&x.sheet, "", &spec.ClusterSettings, action)
 	x.upgrades(action)
-	x.features(route)
+	x.features(c, s.own.Namespace, route)
 	x.limits = limitsOf(&x.sheet, spec.RateLimit, source.Key{Kind: source.BackendTrafficPolicy, Name: limiter}, t.of.opts.Limits)
 	if x.limits != nil {
 		x.limits.filters(x.filters)

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	customresponsev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/custom_response/v3"
+	localresponsepolicyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/local_response_policy/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/build"
+	"weir.dev/weir/internal/memo"
+)
+
+// overrides replace responses of the route. The first that takes a response counts.
+func (x *compiledTraffic) overrides(c *memo.Ctx, namespace string, r *routev3.Route) {
+	var rules []build.ResponseRule
+	for i, o := range x.spec.ResponseOverride {
+		at := fmt.Sprintf("responseOverride[%d]", i)
+		rule, ok := x.responseMatch(at, &o)
+		switch {
+		case o.Redirect != nil:
+			x.note(at+".redirect", "is not supported, and the response is sent as it is: give response, or redirect in the HTTPRoute")
+			continue
+		case o.Response == nil:
+			x.bad(at, "give response")
+			continue
+		case ok:
+			rule.Policy = x.instead(c, namespace, at+".response", o.Response)
+			rules = append(rules, rule)
+		}
+	}
+	if len(rules) > 0 {
+		x.filters[build.CustomResponse] = &customresponsev3.CustomResponse{}
+		perFilter(r, build.CustomResponse, build.Any(build.Responses(rules)))
+	}
+}
+
+// responseMatch reads which responses are replaced.
+func (x *compiledTraffic) responseMatch(at string, o *api.ResponseOverride) (out build.ResponseRule, ok bool) {
+	before := len(x.refused)
+	for i, m := range o.Match.StatusCodes {
+		path := fmt.Sprintf("%s.match.statusCodes[%d]", at, i)
+		first, last := 0, 0
+		switch kind := deref(m.Type, "Value"); {
+		case kind == "Value" && m.Value != nil:
+			first, last = *m.Value, *m.Value
+		case kind == "Range" && m.Range != nil:
+			first, last = m.Range.Start, m.Range.End
+		default:
+			x.bad(path, "give the type Value with value, or Range with range")
+			continue
+		}
+		if first < 100 || last > 599 || first > last {
+			x.bad(path, "%d to %d is no range of statuses from 100 to 599", first, last)
+			continue
+		}
+		for code := first; code <= last; code++ {
+			if text := strconv.Itoa(code); !slices.Contains(out.Statuses, text) {
+				out.Statuses = append(out.Statuses, text)
+			}
+		}
+	}
+	for i, h := range o.Match.ResponseHeaders {
+		path := fmt.Sprintf("%s.match.responseHeaders[%d]", at, i)
+		if !validHeader(h.Name) {
+			x.bad(path+".name", "%q is not the name of a header", h.Name)
+			continue
+		}
+		m := build.ResponseHeader{Name: h.Name, Value: h.Value.Value}
+		switch kind := deref(h.Value.Type, "Exact"); kind {
+		case "Exact", "Prefix", "Suffix":
+			m.Kind = kind
+		case "RegularExpression":
+			if checkPattern(&x.sheet, path+".value.value", h.Value.Value) {
+				m.Kind = kind
+			}
+		default:
+			x.bad(path+".value.type", "is %q: there are Exact, Prefix, Suffix and RegularExpression", kind)
+		}
+		out.Headers = append(out.Headers, m)
+	}
+	switch source := deref(o.Source, "All"); source {
+	case "All":
+	case "Local", "Backend":
+		local := strconv.FormatBool(source == "Local")
+		out.Local = &local
+	default:
+		x.bad(at+".source", "is %q: there are All, Local and Backend", source)
+	}
+	if len(o.Match.StatusCodes)+len(o.Match.ResponseHeaders) == 0 {
+		x.bad(at+".match", "give statusCodes or responseHeaders")
+	}
+	return out, len(x.refused) == before
+}
+
+// instead reads what is sent in place of a response.
+func (x *compiledTraffic) instead(c *memo.Ctx, namespace, at string, d *api.CustomResponse) *localresponsepolicyv3.LocalResponsePolicy {
+	out := &localresponsepolicyv3.LocalResponsePolicy{
+		ResponseCodeDetailsAction: &localresponsepolicyv3.LocalResponsePolicy_PreserveResponseCodeDetails{PreserveResponseCodeDetails: true},
+	}
+	if code := d.StatusCode; code != nil {
+		if *code < 200 || *code > 599 {
+			x.bad(at+".statusCode", "%d is not a status from 200 to 599", *code)
+		}
+		out.StatusCode = wrapperspb.UInt32(uint32(max(0, *code)))
+	}
+	if b := d.Body; b != nil {
+		text := deref(b.Inline, "")
+		if deref(b.Type, "Inline") == "ValueRef" && b.ValueRef != nil {
+			text = valueOf(c, &x.sheet, at+".body.valueRef", namespace, *b.ValueRef, bodyKey)
+		}
+		out.BodyFormat = &corev3.SubstitutionFormatString{Format: &corev3.SubstitutionFormatString_TextFormatSource{
+			TextFormatSource: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: withOperators(text)}},
+		}}
+	}
+	if d.ContentType != nil {
+		out.ResponseHeadersToAdd = x.headers(at+".contentType", false, "content-type", *d.ContentType)
+	}
+	if h := d.Header; h != nil {
+		for _, v := range h.Set {
+			out.ResponseHeadersToAdd = append(out.ResponseHeadersToAdd, x.headers(at+".header.set", false, string(v.Name), v.Value)...)
+		}
+		for _, v := range h.Add {
+			out.ResponseHeadersToAdd = append(out.ResponseHeadersToAdd, x.headers(at+".header.add", true, string(v.Name), v.Value)...)
+		}
+		x.unsupported(at+".header.remove", h.Remove, "of the response that is replaced nothing is sent")
+	}
+	return out
+}
+
+// headers is a header to add to a response.
+func (x *compiledTraffic) headers(at string, add bool, name, value string) []*corev3.HeaderValueOption {
+	if !validHeader(name) || strings.ContainsAny(value, "\r\n\x00") {
+		x.bad(at, "%q is not the name of a header, or its value has line breaks", name)
+		return nil
+	}
+	out := build.SetHeaders(add, [2]string{name, ""})
+	out[0].Header.Value = withOperators(value)
+	return out
+}
+
+// operator is what a body and a header can tell of the request.
+var operator = regexp.MustCompile(`%(?:RESPONSE_CODE|RESPONSE_CODE_DETAILS|RESPONSE_FLAGS|PROTOCOL|START_TIME|ROUTE_NAME|UPSTREAM_HOST|` +
+	`DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT|REQUESTED_SERVER_NAME|(?:REQ|RESP)\([A-Za-z0-9:._-]+(?:\?[A-Za-z0-9:._-]+)?\)(?::[0-9]{1,4})?)%`)
+
+// withOperators has all percent signs of a text but those of operators stand for themselves.
+func withOperators(text string) string {
+	var b strings.Builder
+	for {
+		at := operator.FindStringIndex(text)
+		if at == nil {
+			break
+		}
+		b.WriteString(strings.ReplaceAll(text[:at[0]], "%", "%%"))
+		b.WriteString(text[at[0]:at[1]])
+		text = text[at[1]:]
+	}
+	b.WriteString(strings.ReplaceAll(text, "%", "%%"))
+	return b.String()
+}
