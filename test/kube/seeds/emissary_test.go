@@ -144,7 +144,7 @@ func secure(t *testing.T, c kubetest.Cluster, ip string, ca []byte, host string,
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, ip+":443")
+			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, ip+":443")
 		},
 	}}
 	c.Until(t, fmt.Sprintf("%d from https://%s", want, host), func(ctx context.Context) error {

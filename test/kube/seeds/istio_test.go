@@ -87,7 +87,7 @@ func testIstio(t *testing.T, c kubetest.Cluster) {
 	beside(t, c, "default", "my-fn-api", fnAddress, 80)
 
 	c.ApplyFiles(t, "deploy/crds/istio/*.yaml")
-	c.Apply(t, helloApp(t)+helloIngress)
+	c.Apply(t, helloApp(t)+"---"+helloIngress)
 	for _, name := range []string{"hello-app-deployment-v1", "hello-app-deployment-v2"} {
 		c.Running(t, "default", name)
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -70,7 +71,7 @@ type answer struct {
 
 func (a answer) String() string { return fmt.Sprintf("%d %s", a.status, a.body) }
 
-// ask sends a request on a connection of its own.
+// ask sends a request on a connection of its own. Where its answer leads is not followed.
 func ask(ctx context.Context, method, url, body string, header ...string) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -83,7 +84,13 @@ func ask(ctx context.Context, method, url, body string, header ...string) (answe
 		}
 		req.Header.Set(header[i], header[i+1])
 	}
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{
+		Timeout: 10 * time.Second, Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext:       (&net.Dialer{Timeout: 5 * time.Second}).DialContext, // Where an address is nobody's, nobody refuses.
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return answer{}, err
