@@ -201,13 +201,14 @@ func (t *Translator) Limits() []*rlsconfv3.RateLimitConfig {
 // that come first have it.
 func (t *Translator) Gateways() []source.Name { return slices.Clone(t.order) }
 
-// classless returns the Gateways whose class is not there. Whose they are is not known.
+// classless returns the Gateways whose class is not there, and the fleets that those of the
+// class may have shared. Whose they are is not known.
 func (t *Translator) classless() []source.Name {
 	var out []source.Name
 	for _, name := range t.view.Names(source.Gateway) {
 		o, ok := t.view.Get(source.Key{Kind: source.Gateway, Name: name}).(*gwapiv1.Gateway)
 		if ok && t.view.Get(source.Key{Kind: source.GatewayClass, Name: source.Name{Name: string(o.Spec.GatewayClassName)}}) == nil {
-			out = append(out, name)
+			out = append(out, name, graph.FleetOfClass(string(o.Spec.GatewayClassName)))
 		}
 	}
 	return out
@@ -222,7 +223,7 @@ func (t *Translator) Gateway(name source.Name) *graph.Gateway {
 // tells of any.
 func (t *Translator) Awaits(key source.Key) (gateway source.Name, ok bool) {
 	for _, d := range t.dialects.list {
-		if gateway, ok := d.Awaits(t.view, key); ok {
+		if gateway, ok := d.Awaits(t.db.Ctx(), key); ok {
 			return gateway, true
 		}
 	}

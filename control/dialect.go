@@ -44,7 +44,7 @@ type Dialect interface {
 	Status(ch memo.Change) (key source.Key, u *status.Update, ok bool)
 	// Awaits returns the gateway whose proxies the status of an object tells of, if it
 	// tells of any.
-	Awaits(view *source.View, key source.Key) (gateway source.Name, ok bool)
+	Awaits(c *memo.Ctx, key source.Key) (gateway source.Name, ok bool)
 }
 
 // attached are the policies that are attached to Gateways, routes and what they are made

@@ -243,7 +243,7 @@ func (p *Policies) Chain(c *memo.Ctx, gateway source.Name, attached, filters []s
 	for _, f := range p.filters {
 		own := slices.DeleteFunc(slices.Clone(filters), func(k source.Key) bool { return !slices.Contains(f.Kinds(), k.Kind) })
 		if len(own) > 0 {
-			out.add(f.Chain(c, gateway, own))
+			out.Add(f.Chain(c, gateway, own))
 		}
 	}
 	for _, x := range p.list {
@@ -256,13 +256,13 @@ func (p *Policies) Chain(c *memo.Ctx, gateway source.Name, attached, filters []s
 		if len(names) == 0 {
 			continue
 		}
-		out.add(x.Chain(c, gateway, names))
+		out.Add(x.Chain(c, gateway, names))
 	}
 	return out
 }
 
-// add adds what others do. Of a filter that both have, each has what routes ask for.
-func (ch *Chain) add(o *Chain) {
+// Add adds what others do. Of a filter that both have, each has what routes ask for.
+func (ch *Chain) Add(o *Chain) {
 	if o == nil {
 		return
 	}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package fleet serves Gateways to proxies of other processes: Weir's and Envoy's, over
-// the aggregated stream of xDS, each the Gateway that its node.cluster names.
+// the aggregated stream of xDS, each the Gateway that its node.cluster names, or all of a
+// class that share their proxies.
 //
 // It knows which proxies there are and what each has taken or refused, and tells that to
 // the control plane: a Gateway is programmed once all of its proxies serve it. It opens

@@ -303,6 +303,62 @@ func TestWhoIsServed(t *testing.T) {
 	a.next()
 }
 
+const merged = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: weir}
+spec: {controllerName: weir.dev/gateway-controller, parametersRef: {group: weir.dev, kind: GatewayParameters, name: p, namespace: default}}
+---
+apiVersion: weir.dev/v1alpha1
+kind: GatewayParameters
+metadata: {name: p}
+spec: {mergeGateways: true}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: a, creationTimestamp: "2026-01-01T00:00:00Z"}
+spec: {gatewayClassName: weir, addresses: [{value: 192.0.2.7}], listeners: [{name: http, port: 80, protocol: HTTP, hostname: a.example}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: b, creationTimestamp: "2026-01-02T00:00:00Z"}
+spec: {gatewayClassName: weir, addresses: [{value: 192.0.2.8}], listeners: [{name: http, port: 80, protocol: HTTP, hostname: b.example}]}
+`
+
+// Proxies that all Gateways of a class share name the class, are of an account in the control
+// plane's namespace, and are waited for by both Gateways.
+func TestSharedByClass(t *testing.T) {
+	review := func(_ context.Context, token string) (fleet.Identity, error) {
+		return fleet.Identity{Namespace: "weir-system", Account: token}, nil
+	}
+	p := start(t, fleet.Options{Patience: time.Minute, Guard: &fleet.Guard{Review: review}, Namespaces: infra.Namespaces{Own: "weir-system"}})
+	p.apply(merged)
+	<-p.runner.Begun()
+	node := &corev3.Node{Cluster: "class-weir", Id: "p"}
+	intruder := p.connect(node, "authorization", "Bearer edge")
+	_, err := intruder.stream.Recv()
+	if s, _ := grpcstatus.FromError(err); s.Code() != codes.PermissionDenied || !strings.Contains(s.Message(), "Gateway class-weir is served to service account weir-system/class-weir") {
+		t.Errorf("another is answered %v", err)
+	}
+	a := p.connect(node, "authorization", "Bearer class-weir")
+	r := a.next()
+	if len(r.GetResources()) != 1 || r.GetResources()[0].GetName() != "class-weir/80" {
+		t.Errorf("it is served %v", r.GetResources())
+	}
+	a.answer(r, "")
+	p.until("both Gateways to be programmed", func() (string, bool) {
+		p.written.mu.Lock()
+		defer p.written.mu.Unlock()
+		n := 0
+		for _, c := range p.written.all {
+			if c.Status == metav1.ConditionTrue {
+				n++
+			}
+		}
+		return fmt.Sprint(p.written.all), n == 2
+	})
+}
+
 func TestAccountOfCertificate(t *testing.T) {
 	for uri, want := range map[string]string{
 		"":                                   "<nil>",

@@ -25,7 +25,9 @@ import (
 
 // A Gateway is what one fleet of proxies serves.
 type Gateway struct {
-	ID      source.Name
+	ID source.Name
+	// Members are the Gateways of the Gateway API that the fleet serves, the oldest first.
+	Members []source.Name
 	Sockets []*Socket
 	// Addresses that were asked for, in any order; those that are no IP addresses cannot
 	// be had. Empty leaves it to who runs the proxies.

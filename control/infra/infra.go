@@ -7,7 +7,8 @@
 //
 // The objects belong to the Gateway, in its namespace: Kubernetes removes them with it. In a
 // namespace for all Gateways' proxies, where nothing can be the Gateway's, the Provisioner does,
-// and so it does for the gateways of other dialects, which are no object: docs/design/0017.
+// and so it does with those that Gateways of a class share, and with those of other
+// dialects, which are no objects: docs/design/0017.
 // The package opens no connections; who does is given to the Provisioner.
 package infra
 
@@ -36,12 +37,14 @@ const (
 	ManagedByWeir = "weir"
 )
 
-// A Plan is how the proxies of one Gateway are to be.
+// A Plan is how the proxies of one Gateway are to be, or those that all of a class share.
 type Plan struct {
+	// Gateway is the name of the fleet: a Gateway's or, without a namespace, a class's.
 	Gateway source.Name
-	UID     types.UID
-	Class   string
-	// Labels and Annotations that the Gateway asks for.
+	// UID is the Gateway's; "" if several share the proxies.
+	UID   types.UID
+	Class string
+	// Labels and Annotations that the Gateway asks for; of several the older wins.
 	Labels, Annotations map[string]string
 	// Address asked for; "" is any.
 	Address    string
@@ -94,8 +97,11 @@ func (p *Planner) read(c *memo.Ctx, name source.Name) *Plan {
 		return nil
 	}
 	out := &Plan{Gateway: name, Labels: map[string]string{}, Annotations: map[string]string{}, Parameters: p.graph.Parameters(c, name)}
-	if name.Namespace != "" && !out.ask(c, name) {
-		return nil
+	for _, member := range slices.Backward(g.Members) {
+		out.ask(c, member)
+	}
+	if len(g.Members) != 1 || g.Members[0] != name {
+		out.UID = "" // No Gateway owns what others may share.
 	}
 	if len(g.Addresses) > 0 {
 		out.Address = g.Addresses[0]
@@ -110,11 +116,11 @@ func (p *Planner) read(c *memo.Ctx, name source.Name) *Plan {
 	return out
 }
 
-// ask reads what a Gateway asks for itself; it is false if there is none.
-func (p *Plan) ask(c *memo.Ctx, name source.Name) bool {
+// ask reads what a Gateway asks for itself, over what is known.
+func (p *Plan) ask(c *memo.Ctx, name source.Name) {
 	o, ok := source.Get[*gwapiv1.Gateway](c, source.Gateway, name)
 	if !ok {
-		return false
+		return
 	}
 	p.UID, p.Class = o.UID, string(o.Spec.GatewayClassName)
 	if i := o.Spec.Infrastructure; i != nil {
@@ -125,13 +131,12 @@ func (p *Plan) ask(c *memo.Ctx, name source.Name) bool {
 			p.Annotations[string(k)] = string(v)
 		}
 	}
-	return true
 }
 
 // Namespaces say where the proxies of Gateways are.
 type Namespaces struct {
 	// Own is that of the control plane, where the proxies are of gateways that have no
-	// namespace: those of other dialects than the Gateway API.
+	// namespace: those that Gateways share, and those of other dialects than the Gateway API.
 	Own string
 	// All is where all Gateways' proxies are; "" is the namespace of each Gateway.
 	All string
@@ -142,7 +147,7 @@ type Namespaces struct {
 func (n Namespaces) Place(gateway source.Name, class string) source.Name {
 	switch {
 	case gateway.Namespace == "":
-		return source.Name{Namespace: cmp.Or(n.All, n.Own), Name: Name(gateway.Name, class)}
+		return source.Name{Namespace: cmp.Or(n.All, n.Own), Name: Name(gateway.Name, "")}
 	case n.All == "":
 		return source.Name{Namespace: gateway.Namespace, Name: Name(gateway.Name, class)}
 	}
@@ -202,7 +207,16 @@ func labelValue(name string) string {
 	return strings.TrimRight(name[:maxLabel-len(tail)], "-.") + tail
 }
 
-// GatewayOf returns the Gateway whose proxies a Service leads to.
+// FleetOf reads the name of a fleet: NAMESPACE/NAME of a Gateway, or that of a class, which
+// has no namespace.
+func FleetOf(text string) source.Name {
+	if namespace, name, ok := strings.Cut(text, "/"); ok {
+		return source.Name{Namespace: namespace, Name: name}
+	}
+	return source.Name{Name: text}
+}
+
+// GatewayOf returns the fleet whose proxies a Service leads to.
 func GatewayOf(s *corev1.Service) (source.Name, bool) {
 	if s.Labels[ManagedBy] != ManagedByWeir {
 		return source.Name{}, false

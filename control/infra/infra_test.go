@@ -3,6 +3,7 @@
 package infra_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"weir.dev/weir/control"
@@ -238,6 +240,68 @@ func TestParseGateway(t *testing.T) {
 		if got, ok := infra.ParseGateway(text); ok != (want.Name != "") || ok && got != want {
 			t.Errorf("%q is %v, %v", text, got, ok)
 		}
+	}
+}
+
+const shared = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: edge.example}
+spec: {controllerName: weir.dev/gateway-controller, parametersRef: {group: weir.dev, kind: GatewayParameters, namespace: system, name: all}}
+---
+apiVersion: weir.dev/v1alpha1
+kind: GatewayParameters
+metadata: {name: all, namespace: system}
+spec: {mergeGateways: true, replicas: 2}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: young, namespace: b, uid: y, creationTimestamp: "2026-01-02T00:00:00Z"}
+spec:
+  gatewayClassName: edge.example
+  infrastructure: {labels: {team: young, only: young}}
+  listeners: [{name: http, port: 80, protocol: HTTP, hostname: b.example}, {name: more, port: 81, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: old, namespace: a, uid: o, creationTimestamp: "2026-01-01T00:00:00Z"}
+spec:
+  gatewayClassName: edge.example
+  infrastructure: {labels: {team: old}}
+  listeners: [{name: http, port: 80, protocol: HTTP, hostname: a.example}]
+`
+
+// Gateways that share their proxies have one of each object, which is called after their class,
+// in the namespace of the control plane, and is none's.
+func TestShared(t *testing.T) {
+	all := plans(t, shared)
+	if len(all) != 1 {
+		t.Fatalf("there are %d plans", len(all))
+	}
+	if got := fmt.Sprint(all[0].Ports); got != "[{80 8080 false} {81 8081 false}]" {
+		t.Errorf("the ports are %s", got)
+	}
+	for _, n := range []infra.Namespaces{{Own: "weir-system"}, {Own: "weir-system", All: "proxies"}} {
+		for _, o := range made(t, all[0], infra.Options{Namespaces: n}) {
+			if want := cmp.Or(n.All, n.Own); o.Namespace != want || !strings.HasPrefix(o.Name, "class-edge-example-") || len(validation.IsDNS1035Label(o.Name)) > 0 {
+				t.Errorf("%s is %s/%s, want it in %s", o.Resource, o.Namespace, o.Name, want)
+			}
+			text := fmt.Sprint(o.Body)
+			if o.Body != nil && (strings.Contains(text, "ownerReferences") || strings.Contains(text, "networking.k8s.io/gateway-name:") ||
+				!strings.Contains(text, "weir.dev/gateway:class-edge.example") || !strings.Contains(text, "gateway-class-name:edge.example") ||
+				!strings.Contains(text, "team:old") || !strings.Contains(text, "only:young")) {
+				t.Errorf("%s: %s", o.Resource, text)
+			}
+			if o.Resource == "configmaps" && !strings.Contains(text, `node: {cluster: "class-edge.example"}`) {
+				t.Errorf("the bootstrap is %s", text)
+			}
+		}
+	}
+	of, ok := infra.GatewayOf(&corev1.Service{ObjectMeta: metav1.ObjectMeta{
+		Labels: map[string]string{infra.ManagedBy: infra.ManagedByWeir}, Annotations: map[string]string{infra.GatewayAnnotation: "class-edge.example"},
+	}})
+	if want := (source.Name{Name: "class-edge.example"}); !ok || of != want {
+		t.Errorf("the Service is of %v", of)
 	}
 }
 

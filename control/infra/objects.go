@@ -55,7 +55,7 @@ type Object struct {
 	Group, Version, Resource, Kind string
 	Namespace, Name                string
 	Body                           map[string]any
-	// Of one that has been applied, Gateway is whose it is. UID, if it is not "", is that of
+	// Of one that has been applied, Gateway is the fleet whose it is. UID, if it is not "", is that of
 	// the object to remove: another of the name stays.
 	Gateway source.Name
 	UID     types.UID
@@ -164,7 +164,7 @@ type writer struct {
 }
 
 // finish gives an object its body and metadata. Its owner is the Gateway, which is in the
-// same namespace or cannot be.
+// same namespace or cannot be; what several share nobody owns.
 func (w *writer) finish(o *Object, annotations map[string]string, body fields) {
 	p := w.plan
 	all := maps.Clone(annotations)
@@ -178,7 +178,7 @@ func (w *writer) finish(o *Object, annotations map[string]string, body fields) {
 		body["apiVersion"] = o.Group + "/" + o.Version
 	}
 	meta := fields{"name": o.Name, "namespace": o.Namespace, "labels": w.labels(), "annotations": all}
-	if w.namespace == p.Gateway.Namespace {
+	if p.UID != "" && w.namespace == p.Gateway.Namespace {
 		meta["ownerReferences"] = list{fields{
 			"apiVersion": gwapiv1.GroupVersion.String(), "kind": "Gateway", "name": p.Gateway.Name, "uid": string(p.UID),
 			"controller": true,

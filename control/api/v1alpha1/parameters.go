@@ -54,6 +54,9 @@ type GatewayParametersSpec struct {
 	Names map[string]string `json:"names,omitempty"`
 	// Patches of objects, each applied to what those before it made.
 	Patches []ObjectPatch `json:"patches,omitempty"`
+	// MergeGateways has all Gateways of a class share its proxies. It is for the parameters
+	// of a GatewayClass; a Gateway's own cannot have it.
+	MergeGateways *bool `json:"mergeGateways,omitempty"`
 }
 
 // BootstrapParameters change what proxies start from, which is in terms of Envoy's
@@ -135,6 +138,7 @@ func (s GatewayParametersSpec) Over(base GatewayParametersSpec) GatewayParameter
 	s.DisruptionBudget = cmp.Or(s.DisruptionBudget, base.DisruptionBudget)
 	s.Workload = cmp.Or(s.Workload, base.Workload)
 	s.Bootstrap = cmp.Or(s.Bootstrap, base.Bootstrap)
+	s.MergeGateways = cmp.Or(s.MergeGateways, base.MergeGateways)
 	if s.NodeSelector == nil {
 		s.NodeSelector = base.NodeSelector
 	}

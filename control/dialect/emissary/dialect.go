@@ -165,7 +165,7 @@ func (d *Dialect) Parameters(*memo.Ctx, source.Name) v1alpha1.GatewayParametersS
 }
 
 // Awaits is never so: Emissary's statuses tell of configuration, not of proxies.
-func (d *Dialect) Awaits(*source.View, source.Key) (gateway source.Name, ok bool) {
+func (d *Dialect) Awaits(*memo.Ctx, source.Key) (gateway source.Name, ok bool) {
 	return source.Name{}, false
 }
 

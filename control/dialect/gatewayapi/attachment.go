@@ -21,6 +21,7 @@ import (
 // parent is a Gateway or ListenerSet as routes see it.
 type parent struct {
 	gateway   source.Name
+	fleet     source.Name
 	listeners []shape
 	// refused is why nothing can attach to it.
 	refused string
@@ -57,9 +58,11 @@ func (d *Dialect) readParent(c *memo.Ctx, key source.Key) *parent {
 			specs = append(specs, gwapiv1.Listener(l))
 		}
 	}
-	if d.gateway.Get(c, out.gateway) == nil {
+	g := d.gateway.Get(c, out.gateway)
+	if g == nil {
 		return nil
 	}
+	out.fleet = g.fleet
 	all := d.listeners.Get(c, out.gateway)
 	if slices.Contains(all.refused, key.Name) && key.Kind == source.ListenerSet {
 		out.refused = fmt.Sprintf("Gateway %s does not allow %s", out.gateway, key)
@@ -113,6 +116,7 @@ type attachedParent struct {
 type place struct {
 	listener listenerID
 	gateway  source.Name
+	fleet    source.Name
 	port     int32
 	protocol gwapiv1.ProtocolType
 	// host is the listener's, and hosts are the route's there.
@@ -177,7 +181,7 @@ func (a *attachedParent) find(c *memo.Ctx, r *route, p *parent, key source.Key) 
 	}
 	for _, s := range allowed {
 		if hosts := r.hostsAt(s.host); len(hosts) > 0 {
-			a.places = append(a.places, place{s.id, p.gateway, s.port, s.protocol, s.host, s.serves, hosts})
+			a.places = append(a.places, place{s.id, p.gateway, p.fleet, s.port, s.protocol, s.host, s.serves, hosts})
 		}
 	}
 	if len(a.places) == 0 {

@@ -25,6 +25,8 @@ type class struct {
 	parameters v1alpha1.GatewayParametersSpec
 	// proxy is the name of its EnvoyProxy, or zero.
 	proxy source.Name
+	// merges tells that its Gateways share their proxies.
+	merges bool
 }
 
 // readClass returns a GatewayClass, or nil if it is not ours.
@@ -52,6 +54,7 @@ func (d *Dialect) readClass(c *memo.Ctx, name string) *class {
 		}
 		out.parameters = spec.Over(out.parameters)
 	}
+	out.merges = out.parameters.MergeGateways != nil && *out.parameters.MergeGateways
 	return out
 }
 
@@ -104,14 +107,13 @@ func parameters(c *memo.Ctx, kind source.Kind, name source.Name) (spec v1alpha1.
 	return o.Spec, ""
 }
 
-// Parameters returns how a Gateway's proxies are run: as its own parameters say and, what
+// Parameters returns how the proxies of a fleet are run: as a Gateway's own parameters say and, what
 // these leave out, its class's.
-func (d *Dialect) Parameters(c *memo.Ctx, name source.Name) v1alpha1.GatewayParametersSpec {
-	g := d.gateway.Get(c, name)
-	if g == nil {
-		return v1alpha1.GatewayParametersSpec{}
+func (d *Dialect) Parameters(c *memo.Ctx, fleet source.Name) v1alpha1.GatewayParametersSpec {
+	for _, name := range d.sharers.Get(c, fleet) {
+		return d.gateway.Get(c, name).parameters // Those who share have no others.
 	}
-	return g.parameters
+	return v1alpha1.GatewayParametersSpec{}
 }
 
 func (d *Dialect) statusOfClass(c *memo.Ctx, name string) *status.Update {

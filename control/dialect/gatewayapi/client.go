@@ -28,19 +28,22 @@ func (d *Dialect) clientPolicy(c *memo.Ctx, l *listener) source.Name {
 
 // clientOf is how the clients of a listener are spoken to; nil is in no way of a
 // policy's. A policy that would reach into other listeners of the port gives way to that
-// of the Gateway.
+// of the Gateway, and that to listeners of other Gateways that share its proxies.
 func (d *Dialect) clientOf(c *memo.Ctx, l *listener) *envoygateway.Client {
 	name := d.clientPolicy(c, l)
-	if d.rival(c, l, name) != nil {
+	if d.rival(c, l, name, false) != nil {
 		name = d.policies.Winner(c, source.ClientTrafficPolicy, attach.Target{Key: source.Key{Kind: source.Gateway, Name: l.gateway}})
+	}
+	if d.rival(c, l, name, true) != nil {
+		return nil
 	}
 	return d.proxies.Client(c, name)
 }
 
 // rival returns a listener that a policy of another would change, too, though it has
 // another policy or none: listeners of HTTP at one port are one, and those of TLS share
-// their socket.
-func (d *Dialect) rival(c *memo.Ctx, l *listener, name source.Name) *listener {
+// their socket. If foreign is true it is of another Gateway.
+func (d *Dialect) rival(c *memo.Ctx, l *listener, name source.Name, foreign bool) *listener {
 	if name == (source.Name{}) {
 		return nil
 	}
@@ -48,8 +51,8 @@ func (d *Dialect) rival(c *memo.Ctx, l *listener, name source.Name) *listener {
 	if l.protocol != gwapiv1.HTTPProtocolType && (x == nil || !x.Whole()) {
 		return nil
 	}
-	for _, o := range d.listeners.Get(c, l.gateway).list {
-		if o != l && o.serves() && o.socket() == l.socket() && d.clientPolicy(c, o) != name {
+	for _, o := range d.sharing(c, l.gateway) {
+		if o.id != l.id && o.serves() && o.socket() == l.socket() && (!foreign || o.gateway != l.gateway) && d.clientPolicy(c, o) != name {
 			return o
 		}
 	}
@@ -59,9 +62,7 @@ func (d *Dialect) rival(c *memo.Ctx, l *listener, name source.Name) *listener {
 // clash tells why a ClientTrafficPolicy does nothing at a target though nobody else has
 // it; empty is nothing.
 func (d *Dialect) clash(c *memo.Ctx, t attach.Target) string {
-	if t.Kind == source.Gateway && t.Section == "" {
-		return "" // It gives way to nobody.
-	}
+	foreign := t.Kind == source.Gateway && t.Section == "" // It gives way to nobody else.
 	for _, a := range d.ancestors(c, t) {
 		for _, l := range d.listeners.Get(c, a.gateway).list {
 			if l.id.parent != t.Key || t.Section != "" && l.id.name != t.Section || !l.serves() {
@@ -71,7 +72,11 @@ func (d *Dialect) clash(c *memo.Ctx, t attach.Target) string {
 			if name != d.policies.Winner(c, source.ClientTrafficPolicy, t) {
 				continue // A more specific one has the listener.
 			}
-			if o := d.rival(c, l, name); o != nil {
+			switch o := d.rival(c, l, name, foreign); {
+			case o == nil:
+			case o.gateway != l.gateway:
+				return fmt.Sprintf("it would change listener %s of %s, too, which shares port %d of the proxies with listener %s: give one of them another port", o.id.name, o.id.parent, l.port, l.id.name)
+			default:
 				return fmt.Sprintf("it would change listener %s of %s, too, which has port %d with listener %s: attach it to all listeners of the port, or to the Gateway", o.id.name, o.id.parent, l.port, l.id.name)
 			}
 		}

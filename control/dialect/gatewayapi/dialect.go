@@ -70,6 +70,8 @@ type Dialect struct {
 	gateway     *memo.Func[source.Name, *gateway]
 	certificate *memo.Func[certificateID, certificate]
 	listeners   *memo.Func[source.Name, *listeners]
+	sharers     *memo.Func[source.Name, []source.Name]
+	contests    *memo.Func[source.Name, map[listenerID]contest]
 	parent      *memo.Func[source.Key, *parent]
 	attachment  *memo.Func[source.Key, *attachment]
 	attached    *memo.Index[source.Key, listenerID, source.Key]  // routes of a listener
@@ -111,6 +113,8 @@ func New(o Options) *Dialect {
 	d.gateway = memo.NewFunc(d.readGateway, alike[*gateway])
 	d.certificate = memo.NewFunc(d.readCertificate, alike[certificate])
 	d.listeners = memo.NewFunc(d.readListeners, alike[*listeners])
+	d.sharers = memo.NewFunc(d.readSharers, slices.Equal[[]source.Name])
+	d.contests = memo.NewFunc(d.readContests, alike[map[listenerID]contest])
 	d.parent = memo.NewFunc(d.readParent, alike[*parent])
 	d.attachment = memo.NewFunc(d.attach, alike[*attachment])
 	d.attached = memo.NewIndex(d.listenersOf, source.CompareKeys)
@@ -229,44 +233,29 @@ func (d *Dialect) Status(ch memo.Change) (key source.Key, u *status.Update, ok b
 	return source.Key{}, nil, false
 }
 
-// Owns reports whether a gateway is a Gateway: those have a namespace, and others
-// have none.
-func (d *Dialect) Owns(gateway source.Name) bool { return gateway.Namespace != "" }
-
-// Gateways returns the Gateways that are ours, the older first.
-func (d *Dialect) Gateways(c *memo.Ctx) []source.Name {
-	var found []*gwapiv1.Gateway
-	for _, n := range source.Names(c, source.Gateway) {
-		if d.gateway.Get(c, n) == nil {
-			continue
-		}
-		if o, ok := source.Get[*gwapiv1.Gateway](c, source.Gateway, n); ok {
-			found = append(found, o)
-		}
-	}
-	slices.SortFunc(found, func(a, b *gwapiv1.Gateway) int { return attach.Older(a, b) })
-	out := make([]source.Name, len(found))
-	for i, o := range found {
-		out[i] = source.NameOf(o)
-	}
-	return out
-}
-
-// Awaits returns the Gateway that the status of a Gateway or ListenerSet tells of.
-func (d *Dialect) Awaits(view *source.View, key source.Key) (gateway source.Name, ok bool) {
+// Awaits returns the fleet that the status of a Gateway or ListenerSet tells of.
+func (d *Dialect) Awaits(c *memo.Ctx, key source.Key) (fleet source.Name, ok bool) {
 	switch key.Kind {
 	case source.Gateway:
-		return key.Name, true
 	case source.ListenerSet:
-		if o, ok := view.Get(key).(*gwapiv1.ListenerSet); ok {
-			return gatewayOfSet(o), true
+		o, ok := source.Get[*gwapiv1.ListenerSet](c, source.ListenerSet, key.Name)
+		if !ok {
+			return source.Name{}, false
 		}
+		key.Name = gatewayOfSet(o)
+	default:
+		return source.Name{}, false
 	}
-	return source.Name{}, false
+	if g := d.gateway.Get(c, key.Name); g != nil {
+		return g.fleet, true
+	}
+	return key.Name, true
 }
 
-// Gateway returns what a Gateway serves, or nil if it is not ours or not accepted.
-func (d *Dialect) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway { return d.graphs.Get(c, name) }
+// Gateway returns what a fleet serves, or nil if none of its Gateways is ours and accepted.
+func (d *Dialect) Gateway(c *memo.Ctx, fleet source.Name) *graph.Gateway {
+	return d.graphs.Get(c, fleet)
+}
 
 // Host returns a virtual host.
 func (d *Dialect) Host(c *memo.Ctx, id graph.HostID) *graph.Host {

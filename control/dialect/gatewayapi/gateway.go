@@ -5,11 +5,11 @@ package gatewayapi
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control/api/v1alpha1"
@@ -23,7 +23,10 @@ import (
 
 // gateway is a Gateway that is ours.
 type gateway struct {
-	name       source.Name
+	name source.Name
+	// fleet is that of its proxies: its own name or, if all of its class share theirs, that
+	// of graph.FleetOfClass.
+	fleet      source.Name
 	generation int64
 	spec       *gwapiv1.GatewaySpec
 	// refused are reasons not to accept it.
@@ -52,24 +55,18 @@ func (d *Dialect) readGateway(c *memo.Ctx, name source.Name) *gateway {
 	if cl == nil || len(cl.problems) > 0 {
 		return nil
 	}
-	g := &gateway{name: name, generation: o.Generation, spec: &o.Spec, parameters: cl.parameters, proxy: d.proxies.Proxy(c, cl.proxy, source.Name{})}
+	g := &gateway{name: name, fleet: name, generation: o.Generation, spec: &o.Spec, parameters: cl.parameters, proxy: d.proxies.Proxy(c, cl.proxy, source.Name{})}
 	for i, a := range o.Spec.Addresses {
 		g.address(fmt.Sprintf("spec.addresses[%d]", i), a)
 	}
 	if infra := o.Spec.Infrastructure; infra != nil && infra.ParametersRef != nil {
-		p := infra.ParametersRef
-		kind, at := source.Kind{Group: string(p.Group), Kind: string(p.Kind)}, source.Name{Namespace: name.Namespace, Name: p.Name}
-		own, problem := d.parametersOf(c, kind, at, cl.proxy)
-		if isProxy(kind) {
-			g.proxy = d.proxies.Proxy(c, at, cl.proxy)
-		}
-		if problem != "" {
-			g.refuse("spec.infrastructure.parametersRef", gwapiv1.GatewayReasonInvalidParameters, "%s", problem)
-		}
-		g.parameters = own.Over(cl.parameters)
+		d.ownParameters(c, g, cl, infra.ParametersRef)
 	}
 	if o.Spec.DefaultScope != "" && o.Spec.DefaultScope != "None" {
 		g.refuse("spec.defaultScope", gwapiv1.GatewayReasonInvalid, "default Gateways are not supported: leave defaultScope out, and name the Gateway in each route's parentRefs")
+	}
+	if cl.merges && len(g.refused) == 0 {
+		g.fleet = graph.FleetOfClass(string(o.Spec.GatewayClassName))
 	}
 	if tls := o.Spec.TLS; tls != nil {
 		g.insecure = tls.Frontend != nil && insecure(tls.Frontend)
@@ -78,6 +75,27 @@ func (d *Dialect) readGateway(c *memo.Ctx, name source.Name) *gateway {
 		}
 	}
 	return g
+}
+
+// ownParameters reads how a Gateway has its proxies run otherwise than its class has them.
+func (d *Dialect) ownParameters(c *memo.Ctx, g *gateway, cl *class, ref *gwapiv1.LocalParametersReference) {
+	const path = "spec.infrastructure.parametersRef"
+	if cl.merges {
+		g.refuse(path, gwapiv1.GatewayReasonInvalidParameters, "the proxies are those of all Gateways of GatewayClass %s, whose parameters have mergeGateways: leave it out, or use another class", g.spec.GatewayClassName)
+		return
+	}
+	kind, at := source.Kind{Group: string(ref.Group), Kind: string(ref.Kind)}, source.Name{Namespace: g.name.Namespace, Name: ref.Name}
+	own, problem := d.parametersOf(c, kind, at, cl.proxy)
+	if isProxy(kind) {
+		g.proxy = d.proxies.Proxy(c, at, cl.proxy)
+	}
+	switch {
+	case problem != "":
+		g.refuse(path, gwapiv1.GatewayReasonInvalidParameters, "%s", problem)
+	case own.MergeGateways != nil && *own.MergeGateways:
+		g.refuse(path, gwapiv1.GatewayReasonInvalidParameters, "%s %s has mergeGateways, which only parameters of a GatewayClass can have: set it there", kind.Kind, at)
+	}
+	g.parameters = own.Over(cl.parameters)
 }
 
 func (g *gateway) refuse(path string, reason gwapiv1.GatewayConditionReason, format string, args ...any) {
@@ -126,69 +144,96 @@ func (d *Dialect) backendCertificate(c *memo.Ctx, g *gateway, ref gwapiv1.Secret
 	g.refs = append(g.refs, p)
 }
 
-// readGraph returns what a Gateway serves.
-func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
-	g := d.gateway.Get(c, name)
-	if g == nil || len(g.refused) > 0 {
-		return nil
-	}
-	key := source.Key{Kind: source.Gateway, Name: name}
-	policies := d.policies.Chain(c, name, d.governing.Members(c, name), d.referring.Members(c, name))
-	out := &graph.Gateway{ID: name, Addresses: g.addresses, Origin: source.Input(c).Place(key).Origin(key, "")}
+// readGraph returns what a fleet serves.
+func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
+	var out *graph.Gateway
+	var proxy *envoygateway.Proxy
+	policies := attach.Chain{Idle: map[string]proto.Message{}}
 	sockets := map[graph.SocketID]*graph.Socket{}
 	var parents []source.Key
-	for _, l := range d.listeners.Get(c, name).list {
-		if !l.serves() {
+	for _, name := range d.sharers.Get(c, fleet) {
+		g := d.gateway.Get(c, name)
+		if len(g.refused) > 0 {
 			continue
 		}
-		if !slices.Contains(parents, l.id.parent) {
-			parents = append(parents, l.id.parent)
+		if out == nil {
+			key := source.Key{Kind: source.Gateway, Name: name}
+			out, proxy = &graph.Gateway{ID: fleet, Origin: source.Input(c).Place(key).Origin(key, "")}, g.proxy
 		}
-		id := l.socket()
-		s := sockets[id]
-		if s == nil {
-			s = &graph.Socket{ID: id}
-			sockets[id] = s
-			out.Sockets = append(out.Sockets, s)
+		out.Members = append(out.Members, name)
+		for _, a := range g.addresses {
+			if !slices.Contains(out.Addresses, a) {
+				out.Addresses = append(out.Addresses, a)
+			}
 		}
-		before := len(s.Chains)
-		d.addChains(c, s, l)
-		d.addClient(c, s, l, s.Chains[before:])
+		own := d.policies.Chain(c, name, d.governing.Members(c, name), d.referring.Members(c, name))
+		policies.Add(&own)
+		for _, l := range d.listeners.Get(c, name).list {
+			if !l.serves() {
+				continue
+			}
+			if !slices.Contains(parents, l.id.parent) {
+				parents = append(parents, l.id.parent)
+			}
+			id := l.socket()
+			s := sockets[id]
+			if s == nil {
+				s = &graph.Socket{ID: id}
+				sockets[id] = s
+				out.Sockets = append(out.Sockets, s)
+			}
+			before := len(s.Chains)
+			d.addChains(c, s, l)
+			d.addClient(c, s, l, s.Chains[before:])
+		}
+	}
+	if out == nil {
+		return nil
 	}
 	out.Limits = policies.Limits
-	idle, clusters := policies.Idle, policies.Clusters
-	if m, cluster := d.authFilter(c, parents); m != nil && idle[build.ExtAuthz] == nil {
-		idle, clusters = maps.Clone(idle), append(slices.Clip(clusters), cluster)
-		idle[build.ExtAuthz] = m
+	if m, cluster := d.authFilter(c, parents); m != nil && policies.Idle[build.ExtAuthz] == nil {
+		policies.Idle[build.ExtAuthz], policies.Clusters = m, append(slices.Clip(policies.Clusters), cluster)
 	}
 	if d.backends.AnyDynamic(c) {
-		idle = maps.Clone(idle)
-		idle[build.DynamicForwardProxy] = build.DynamicFilter()
+		policies.Idle[build.DynamicForwardProxy] = build.DynamicFilter()
 	}
 	for _, s := range out.Sockets {
-		if g.proxy != nil && len(g.proxy.Logs) > 0 && !s.ID.UDP {
-			s.Overlay = attach.Merge(s.Overlay, graph.Overlay{Message: &listenerv3.Listener{AccessLog: g.proxy.Logs}})
-		}
-		for _, ch := range s.Chains {
-			if g.proxy != nil {
-				low := g.proxy.TCP
-				if ch.Table != nil {
-					low = g.proxy.ManagerOf(name)
-				}
-				ch.Manager = attach.Merge(low, ch.Manager)
-			}
-			if ch.Table != nil {
-				ch.Idle, ch.Clusters = idle, clusters
-			}
-			if g.proxy != nil {
-				ch.Clusters = append(slices.Clip(ch.Clusters), g.proxy.Clusters...)
-			}
-		}
+		govern(s, fleet, &policies, proxy)
 	}
 	slices.SortFunc(out.Sockets, func(a, b *graph.Socket) int {
 		return cmp.Or(cmp.Compare(a.ID.Port, b.ID.Port), cmp.Compare(a.ID.Name(), b.ID.Name()))
 	})
 	return out
+}
+
+// govern has a socket of a fleet do what policies ask for, and tell what an EnvoyProxy asks
+// for; there may be none.
+func govern(s *graph.Socket, fleet source.Name, policies *attach.Chain, proxy *envoygateway.Proxy) {
+	if proxy != nil && len(proxy.Logs) > 0 && !s.ID.UDP {
+		s.Overlay = attach.Merge(s.Overlay, graph.Overlay{Message: &listenerv3.Listener{AccessLog: proxy.Logs}})
+	}
+	for _, ch := range s.Chains {
+		if ch.Table != nil {
+			ch.Idle, ch.Clusters = policies.Idle, policies.Clusters
+		}
+		if proxy == nil {
+			continue
+		}
+		low := proxy.TCP
+		if ch.Table != nil {
+			low = proxy.ManagerOf(serviceName(fleet))
+		}
+		ch.Manager = attach.Merge(low, ch.Manager)
+		ch.Clusters = append(slices.Clip(ch.Clusters), proxy.Clusters...)
+	}
+}
+
+// serviceName is what the proxies of a fleet are called in traces, as Envoy Gateway has it.
+func serviceName(fleet source.Name) string {
+	if class, ok := graph.ClassOfFleet(fleet); ok {
+		return class
+	}
+	return fleet.Name + "." + fleet.Namespace
 }
 
 // addChains adds what a listener has its socket do.
@@ -206,6 +251,9 @@ func (d *Dialect) addChains(c *memo.Ctx, s *graph.Socket, l *listener) {
 		s.Chains = append(s.Chains, chain)
 	case gwapiv1.TLSProtocolType:
 		for _, host := range d.domains.Members(c, l.id) {
+			if d.owner(c, s.ID, host) != l.id {
+				continue // A listener that is more specific has it.
+			}
 			own := *chain
 			own.Name, own.Hostname, own.Inspect = host, host, true
 			own.Backends, own.Clusters = d.firstRoute(c, l, host)

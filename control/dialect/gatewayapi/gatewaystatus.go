@@ -19,12 +19,23 @@ import (
 )
 
 // fleet returns what is known of a Gateway's proxies.
-func fleet(c *memo.Ctx, name source.Name) *source.Fleet {
-	f, ok := source.Get[*source.Fleet](c, source.Fleets, name)
+func fleet(c *memo.Ctx, g *gateway) *source.Fleet {
+	f, ok := source.Get[*source.Fleet](c, source.Fleets, g.fleet)
 	if !ok {
-		return source.NewFleet(name)
+		return source.NewFleet(g.fleet)
 	}
-	return f
+	if g.fleet == g.name {
+		return f
+	}
+	// Of what those who share it have asked for, the Gateway has its own; one that has asked
+	// for none has all.
+	own := f.DeepCopyObject().(*source.Fleet)
+	others := func(a string) bool { return !slices.Contains(g.addresses, a) }
+	own.Unusable = slices.DeleteFunc(own.Unusable, others)
+	if len(g.addresses) > 0 {
+		own.Addresses = slices.DeleteFunc(own.Addresses, others)
+	}
+	return own
 }
 
 // waiting says what proxies that are not ready are waited for.
@@ -38,7 +49,7 @@ func (d *Dialect) statusOfGateway(c *memo.Ctx, name source.Name) *status.Update 
 	if g == nil {
 		return nil
 	}
-	f := fleet(c, name)
+	f := fleet(c, g)
 	key := source.Key{Kind: source.Gateway, Name: name}
 	all := d.listeners.Get(c, name)
 	own := all.of(key)
@@ -60,6 +71,12 @@ func (d *Dialect) statusOfGateway(c *memo.Ctx, name source.Name) *status.Update 
 		u.Problems = append(u.Problems, l.problems()...)
 		if why := f.Wanted[l.port]; why != "" && l.serves() {
 			u.Problems = append(u.Problems, graph.Problem{Path: l.path + ".port", Reason: string(gwapiv1.ListenerReasonPortUnavailable), Message: why})
+		}
+		if len(l.wanted) > 0 {
+			u.Problems = append(u.Problems, graph.Problem{
+				Path: l.path, Reason: string(gwapiv1.ListenerReasonHostnameConflict),
+				Message: fmt.Sprintf("%s cannot be served beside it and, being younger, is not: give one of them another port, protocol or host name", strings.Join(l.wanted, ", ")),
+			})
 		}
 	}
 	u.Problems = append(u.Problems, unprogrammed(own, f)...)
@@ -222,7 +239,7 @@ func (d *Dialect) statusOfSet(c *memo.Ctx, name source.Name) *status.Update {
 		return nil
 	}
 	key := source.Key{Kind: source.ListenerSet, Name: name}
-	f := fleet(c, gatewayName)
+	f := fleet(c, g)
 	all := d.listeners.Get(c, gatewayName)
 	own := all.of(key)
 	u := &status.Update{Key: key}

@@ -101,7 +101,7 @@ func (d *Dialect) inTables(c *memo.Ctx, key source.Key) []memo.Pair[graph.TableI
 		if !p.serves {
 			continue
 		}
-		socket := graph.SocketID{Gateway: p.gateway, Port: p.port}
+		socket := graph.SocketID{Gateway: p.fleet, Port: p.port}
 		table, ok := tableOf(socket, p.protocol, p.host)
 		if !ok {
 			continue
@@ -134,7 +134,7 @@ func compareHosts(a, b unique.Handle[hostOf]) int {
 func (d *Dialect) ownHosts(c *memo.Ctx, gateway source.Name) []memo.Pair[graph.TableID, unique.Handle[hostOf]] {
 	t := &tabled{}
 	spots := map[spot]*listener{}
-	for _, l := range d.listeners.Get(c, gateway).list {
+	for _, l := range d.sharing(c, gateway) {
 		if l.serves() {
 			spots[spot{l.socket(), l.host}] = l
 		}
@@ -225,8 +225,8 @@ type ruleID struct {
 
 // readRules translates the rules of an HTTPRoute or GRPCRoute.
 func (d *Dialect) readRules(c *memo.Ctx, id ruleID) []*graph.Route {
-	t := &ruler{c: c, d: d, id: id, backing: d.backing.Get(c, id.route)}
-	if g := d.gateway.Get(c, id.socket.Gateway); g != nil {
+	t := &ruler{c: c, d: d, id: id, gateway: d.gatewayAt(c, id.socket, id.listener), backing: d.backing.Get(c, id.route)}
+	if g := d.gateway.Get(c, t.gateway); g != nil {
 		t.certificate = g.certificate
 	}
 	object, _ := source.Get[source.Object](c, id.route.Kind, id.route.Name)

@@ -27,6 +27,7 @@ type ruler struct {
 	c           *memo.Ctx
 	d           *Dialect
 	id          ruleID
+	gateway     source.Name
 	object      source.Object
 	backing     *backing
 	certificate string

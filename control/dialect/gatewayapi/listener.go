@@ -28,16 +28,18 @@ func (id listenerID) target() attach.Target { return attach.Target{Key: id.paren
 type listener struct {
 	id       listenerID
 	gateway  source.Name
+	fleet    source.Name
 	path     string
 	port     int32
 	protocol gwapiv1.ProtocolType
 	host     string
 	tls      *graph.TLS // nil if TLS is not terminated
 	kinds    []gwapiv1.RouteGroupKind
-	// refused are reasons not to accept it, conflict that another has its place, refs
-	// what it refers to in vain.
+	// refused are reasons not to accept it, conflict that another has its place, wanted who
+	// of other Gateways wants its place in vain, refs what it refers to in vain.
 	refused  []graph.Problem
 	conflict *graph.Problem
+	wanted   []string
 	refs     []graph.Problem
 }
 
@@ -54,7 +56,7 @@ func (l *listener) serves() bool {
 }
 
 func (l *listener) socket() graph.SocketID {
-	return graph.SocketID{Gateway: l.gateway, Port: l.port, UDP: l.protocol == gwapiv1.UDPProtocolType}
+	return graph.SocketID{Gateway: l.fleet, Port: l.port, UDP: l.protocol == gwapiv1.UDPProtocolType}
 }
 
 // listeners are all of a Gateway: its own, then those of its ListenerSets.
@@ -94,6 +96,21 @@ func gatewayOfSet(o *gwapiv1.ListenerSet) source.Name {
 
 // readListeners returns the listeners of a Gateway that is ours.
 func (d *Dialect) readListeners(c *memo.Ctx, name source.Name) *listeners {
+	out := d.offer(c, name)
+	g := d.gateway.Get(c, name)
+	if g == nil || g.fleet == name {
+		findConflicts(out.list)
+		return out
+	}
+	contests := d.contests.Get(c, g.fleet)
+	for _, l := range out.list {
+		l.conflict, l.wanted = contests[l.id].conflict, contests[l.id].wanted
+	}
+	return out
+}
+
+// offer returns the listeners of a Gateway as they are by themselves.
+func (d *Dialect) offer(c *memo.Ctx, name source.Name) *listeners {
 	g := d.gateway.Get(c, name)
 	out := &listeners{spans: map[source.Key][2]int{}}
 	if g == nil {
@@ -120,7 +137,6 @@ func (d *Dialect) readListeners(c *memo.Ctx, name source.Name) *listeners {
 		}
 		out.add(set, own)
 	}
-	findConflicts(out.list)
 	return out
 }
 
@@ -135,7 +151,7 @@ func allowsSet(c *memo.Ctx, g *gateway, o *gwapiv1.ListenerSet) bool {
 // readListener reads one listener.
 func (d *Dialect) readListener(c *memo.Ctx, g *gateway, parent source.Key, path string, spec gwapiv1.Listener) *listener {
 	l := &listener{
-		id: listenerID{parent, string(spec.Name)}, gateway: g.name, path: path,
+		id: listenerID{parent, string(spec.Name)}, gateway: g.name, fleet: g.fleet, path: path,
 		port: int32(spec.Port), protocol: spec.Protocol, host: attach.AnyHost,
 	}
 	if spec.Hostname != nil && *spec.Hostname != "" {
@@ -262,5 +278,8 @@ func (l *listener) conflictWith(other *listener, reason gwapiv1.ListenerConditio
 	l.conflict = &graph.Problem{
 		Path: l.path, Reason: string(reason),
 		Message: fmt.Sprintf("port %d is taken by listener %s of %s, which %s", l.port, other.id.name, other.id.parent, why),
+	}
+	if l.gateway != other.gateway {
+		other.wanted = append(other.wanted, fmt.Sprintf("listener %s of %s", l.id.name, l.id.parent))
 	}
 }

@@ -69,6 +69,7 @@ func (p *Policies) readProxy(c *memo.Ctx, at proxyStack) *Proxy {
 		x.telemetry(t)
 	}
 	x.process(spec)
+	x.out.Parameters.MergeGateways = spec.MergeGateways
 	x.rest(spec)
 	x.check()
 	x.out.Refused, x.out.Notes = x.refused, x.notes
@@ -96,7 +97,6 @@ type proxyReader struct {
 
 // rest notes what is not honoured.
 func (x *proxyReader) rest(s *api.EnvoyProxySpec) {
-	x.unsupported("mergeGateways", s.MergeGateways, "each Gateway has proxies of its own; weir run serves all in one")
 	x.unsupported("mergeBackends", s.MergeBackends, "routes to one port of a backend always share its cluster")
 	x.unsupported("filterOrder", s.FilterOrder, "the order of filters is the same everywhere")
 	x.unsupported("backendTLS", s.BackendTLS, "set spec.tls.backend of the Gateway")

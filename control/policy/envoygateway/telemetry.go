@@ -20,14 +20,15 @@ import (
 	"weir.dev/weir/control/source"
 )
 
-// ManagerOf is what the HttpConnectionManager of a Gateway's chains has.
-func (p *Proxy) ManagerOf(gateway source.Name) graph.Overlay {
+// ManagerOf is what the HttpConnectionManager of the chains of proxies has that are called
+// service in traces, unless the EnvoyProxy calls them otherwise.
+func (p *Proxy) ManagerOf(service string) graph.Overlay {
 	if p.Tracing == nil {
 		return p.Manager
 	}
 	t := *p.Tracing
 	if t.Service == "" {
-		t.Service = gateway.Name + "." + gateway.Namespace
+		t.Service = service
 	}
 	return attach.Merge(p.Manager, graph.Overlay{Message: &hcmv3.HttpConnectionManager{Tracing: t.Message()}})
 }
