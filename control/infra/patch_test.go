@@ -3,10 +3,14 @@
 package infra_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/infra"
@@ -179,5 +183,38 @@ func FuzzCheck(f *testing.F) {
 		infra.Check(&v1alpha1.GatewayParametersSpec{
 			Patches: []v1alpha1.ObjectPatch{{Kind: kind, Value: v}}, Bootstrap: &v1alpha1.BootstrapParameters{Value: &bootstrap},
 		})
+	})
+}
+
+// Of two Gateways whose parameters give an object one name, the first by name has it.
+func TestTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{times: map[string]int{}}
+		p := infra.NewProvisioner(c, infra.Options{Server: "x:1", Controller: "weir.dev/gateway-controller"}, slog.New(slog.DiscardHandler))
+		plan := func(gateway, service string) *infra.Plan {
+			return &infra.Plan{
+				Gateway: source.Name{Namespace: "default", Name: gateway}, Class: "weir", Labels: map[string]string{}, Annotations: map[string]string{},
+				Parameters: v1alpha1.GatewayParametersSpec{Names: map[string]string{infra.Service: service}},
+			}
+		}
+		a, b := plan("a", "front"), plan("b", "front")
+		p.Provision([]*infra.Plan{b, a}, []source.Name{a.Gateway, b.Gateway})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { p.Run(ctx) })
+		applied := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.times["services"] != want {
+				t.Errorf("Services are applied %d times, want %d", c.times["services"], want)
+			}
+		}
+		applied(1)
+		p.Provision([]*infra.Plan{plan("b", "back")}, []source.Name{a.Gateway, b.Gateway})
+		applied(2)
+		cancel()
+		wg.Wait()
 	})
 }
