@@ -58,6 +58,7 @@ func testEnvoyGateway(t *testing.T, c kubetest.Cluster) {
 		status(t, c, 401, url+"/foo", "Host", "www.example.com")
 		status(t, c, 200, url+"/bar", "Host", "www.example.com")
 	})
+	t.Run("accuracy", func(t *testing.T) { envoyGatewayAccuracy(t, c, url) })
 	c.Until(t, "the access log", func(ctx context.Context) error {
 		var all strings.Builder
 		for _, p := range pods {
