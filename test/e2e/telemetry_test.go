@@ -3,9 +3,7 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,13 +11,10 @@ import (
 	"strings"
 	"testing"
 
-	commonv1 "go.opentelemetry.io/proto/otlp/common/v1"
 	logsv1 "go.opentelemetry.io/proto/otlp/logs/v1"
 	otlpv1 "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/emptypb"
 
+	"weir.dev/weir/proxy/otlp/otlptest"
 	"weir.dev/weir/test/weirtest"
 )
 
@@ -63,76 +58,16 @@ metadata: {name: all}
 spec: {parentRefs: [{name: eg}], rules: [{backendRefs: [{group: weir.dev, kind: Backend, name: shop}]}]}
 `
 
-// told is what a collector was told: a span or a record, with the attributes of who tells.
-type told struct {
-	span     *otlpv1.Span
-	record   *logsv1.LogRecord
-	resource string
-}
-
-// collector takes spans and records by gRPC. What is sent has the same form on the wire as
-// the data that it holds.
-func collector(t *testing.T) (port string, got chan told) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got = make(chan told, 1000)
-	s := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-		method, _ := grpc.MethodFromServerStream(stream)
-		traces, logs := &otlpv1.TracesData{}, &logsv1.LogsData{}
-		m := proto.Message(traces)
-		switch method {
-		case "/opentelemetry.proto.collector.trace.v1.TraceService/Export":
-		case "/opentelemetry.proto.collector.logs.v1.LogsService/Export":
-			m = logs
-		default:
-			return errors.New("method " + method)
-		}
-		if err := stream.RecvMsg(m); err != nil {
-			return err
-		}
-		for _, r := range traces.GetResourceSpans() {
-			for _, span := range r.GetScopeSpans()[0].GetSpans() {
-				got <- told{span: span, resource: attributes(r.GetResource().GetAttributes())}
-			}
-		}
-		for _, r := range logs.GetResourceLogs() {
-			for _, record := range r.GetScopeLogs()[0].GetLogRecords() {
-				got <- told{record: record, resource: attributes(r.GetResource().GetAttributes())}
-			}
-		}
-		return stream.SendMsg(&emptypb.Empty{})
-	}))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = s.Serve(l) // It ends when it is stopped.
-	}()
-	t.Cleanup(func() { s.Stop(); <-done })
-	_, port, _ = net.SplitHostPort(l.Addr().String())
-	return port, got
-}
-
-func attributes(list []*commonv1.KeyValue) string {
-	var out strings.Builder
-	for _, kv := range list {
-		fmt.Fprintf(&out, " %s=%s", kv.GetKey(), kv.GetValue().GetStringValue())
-	}
-	return out.String()
-}
-
 // TestTelemetry sends a request through a Gateway whose EnvoyProxy, in the form of the years
 // of v0.5, has spans and records sent to a collector.
 func TestTelemetry(t *testing.T) {
 	asked := make(chan string, 1000)
 	shop := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Header.Get("Traceparent") }))
 	t.Cleanup(shop.Close)
-	port, got := collector(t)
+	c := otlptest.New(t, nil)
 	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8080": weirtest.FreePort(t)}}
 	file := filepath.Join(f.Path, "telemetry.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, telemetry, f.Ports["8080"], shop.URL[strings.LastIndex(shop.URL, ":")+1:], port), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, telemetry, f.Ports["8080"], shop.URL[strings.LastIndex(shop.URL, ":")+1:], c.Addr[strings.LastIndex(c.Addr, ":")+1:]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	weirtest.Start(t, f.Run("--drain-strategy", "immediate")...).WaitFor("Ready.")
@@ -150,27 +85,32 @@ func TestTelemetry(t *testing.T) {
 	var server, upstream *otlpv1.Span
 	var record *logsv1.LogRecord
 	for server == nil || upstream == nil || record == nil {
-		x := <-got
-		switch {
-		case x.record != nil && strings.Contains(attributes(x.record.GetAttributes()), "trace="+trace):
-			record = x.record
-		case x.span == nil || fmt.Sprintf("%x", x.span.GetTraceId()) != trace:
-		case fmt.Sprintf("%x", x.span.GetSpanId()) == try:
-			upstream = x.span
-		default:
-			server = x.span
-			if !strings.Contains(x.resource, "service.name=eg.default") {
-				t.Errorf("spans are of%s", x.resource)
+		b := c.Next()
+		for _, r := range b.Records {
+			if otlptest.Attributes(r.GetAttributes())["trace"] == trace {
+				record = r
+			}
+		}
+		for _, span := range b.Spans {
+			switch {
+			case fmt.Sprintf("%x", span.GetTraceId()) != trace:
+			case fmt.Sprintf("%x", span.GetSpanId()) == try:
+				upstream = span
+			default:
+				server = span
+				if name := otlptest.Attributes(b.Resource)["service.name"]; name != "eg.default" {
+					t.Errorf("spans are of %s", name)
+				}
 			}
 		}
 	}
 	if string(upstream.GetParentSpanId()) != string(server.GetSpanId()) || len(server.GetParentSpanId()) != 0 {
 		t.Errorf("the span of the try has the parent %x, that of the request, %x, has %x", upstream.GetParentSpanId(), server.GetSpanId(), server.GetParentSpanId())
 	}
-	if a := attributes(server.GetAttributes()); !strings.Contains(a, "word=please") {
-		t.Errorf("the span has%s", a)
+	if word := otlptest.Attributes(server.GetAttributes())["word"]; word != "please" {
+		t.Errorf("the span's word is %q", word)
 	}
-	if a := attributes(record.GetAttributes()); !strings.Contains(a, "path=/a") {
-		t.Errorf("the record has%s", a)
+	if path := otlptest.Attributes(record.GetAttributes())["path"]; path != "/a" {
+		t.Errorf("the record's path is %q", path)
 	}
 }

@@ -5,21 +5,18 @@ package opentelemetry_test
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	otlpv1 "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"weir.dev/weir/ext/all"
 	"weir.dev/weir/internal/leak"
+	"weir.dev/weir/proxy/otlp/otlptest"
 	"weir.dev/weir/proxy/proxytest"
 	"weir.dev/weir/xds/ledger/ledgertest"
 )
@@ -28,81 +25,27 @@ func TestMain(m *testing.M) { leak.Main(m) }
 
 func TestFields(t *testing.T) { ledgertest.Run(t, "fields.txt", &tracev3.OpenTelemetryConfig{}) }
 
-// collector takes spans. TracesData is on the wire what a request is.
-type collector struct {
-	addr string
-	got  chan *otlpv1.ResourceSpans
-}
-
-func newCollector(t *testing.T) *collector {
-	t.Helper()
-	c := &collector{got: make(chan *otlpv1.ResourceSpans, 100)}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.addr = l.Addr().String()
-	s := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-		if m, _ := grpc.MethodFromServerStream(stream); m != "/opentelemetry.proto.collector.trace.v1.TraceService/Export" {
-			return errors.New("method " + m)
-		}
-		m := &otlpv1.TracesData{}
-		if err := stream.RecvMsg(m); err != nil {
-			return err
-		}
-		for _, r := range m.GetResourceSpans() {
-			c.got <- r
-		}
-		return stream.SendMsg(&emptypb.Empty{})
-	}))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = s.Serve(l)
-	}()
-	t.Cleanup(func() { s.Stop(); <-done })
-	return c
-}
-
-// spans waits for n spans, of all batches.
-func (c *collector) spans(t *testing.T, n int) []*otlpv1.Span {
-	t.Helper()
-	var out []*otlpv1.Span
-	for len(out) < n {
-		select {
-		case r := <-c.got:
-			if got := r.GetResource().GetAttributes()[0]; got.GetKey() != "service.name" || got.GetValue().GetStringValue() != "edge" {
-				t.Errorf("resource %v", r.GetResource())
-			}
-			out = append(out, r.GetScopeSpans()[0].GetSpans()...)
-		case <-time.After(proxytest.Patience):
-			t.Fatalf("%d spans of %d", len(out), n)
-		}
-	}
-	return out
-}
-
-func tags(s *otlpv1.Span) map[string]string {
-	m := map[string]string{}
-	for _, a := range s.GetAttributes() {
-		m[a.GetKey()] = a.GetValue().GetStringValue()
-	}
-	return m
-}
+func tags(s *otlpv1.Span) map[string]string { return otlptest.Attributes(s.GetAttributes()) }
 
 // start runs a proxy whose connection manager traces, in front of f.
-func start(t *testing.T, c *collector, f http.HandlerFunc, tracing, sampler, routes string) *proxytest.Proxy {
+func start(t *testing.T, c *otlptest.Collector, f http.HandlerFunc, tracing, sampler, routes string) *proxytest.Proxy {
+	t.Helper()
+	return startWith(t, f, proxytest.Edge{Manager: manager(tracing, overGRPC+sampler), Clusters: c.Cluster("otel"), Routes: routes})
+}
+
+func startWith(t *testing.T, f http.HandlerFunc, e proxytest.Edge) *proxytest.Proxy {
 	t.Helper()
 	up := httptest.NewServer(f)
 	t.Cleanup(up.Close)
-	e := proxytest.Edge{
-		Bootstrap: "node: {id: edge-1, cluster: edge, locality: {zone: z}}",
-		Manager: `tracing: {` + tracing + `, provider: {name: otel, typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig,
-  service_name: edge, grpc_service: {envoy_grpc: {cluster_name: otel}}` + sampler + `}}}`,
-		Clusters: `- {name: otel, type: STATIC, connect_timeout: 1s, load_assignment: {cluster_name: otel, endpoints: [{lb_endpoints: [{endpoint: {address: {{otel}}}}]}]}, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}}`,
-		Routes:   routes,
-	}
-	return proxytest.Start(t, e.YAML(), proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": strings.TrimPrefix(up.URL, "http://"), "otel": c.addr}})
+	e.Bootstrap = "node: {id: edge-1, cluster: edge, locality: {zone: z}}"
+	return proxytest.Start(t, e.YAML(), proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": strings.TrimPrefix(up.URL, "http://")}})
+}
+
+const overGRPC = "grpc_service: {envoy_grpc: {cluster_name: otel}}"
+
+// manager are the connection manager's fields for tracing.
+func manager(tracing, config string) string {
+	return `tracing: {` + tracing + `, provider: {name: otel, typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig, service_name: edge, ` + config + `}}}`
 }
 
 const (
@@ -113,7 +56,7 @@ const (
 // TestParents: the span of the request is a child of the client's, those of the tries are
 // its children, and the host learns of the try that it gets.
 func TestParents(t *testing.T) {
-	c := newCollector(t)
+	c := otlptest.New(t, nil)
 	var tries atomic.Int32
 	seen := make(chan string, 10)
 	p := start(t, c, func(w http.ResponseWriter, r *http.Request) {
@@ -128,7 +71,7 @@ func TestParents(t *testing.T) {
 		t.Fatal(r)
 	}
 	byParent := map[string][]*otlpv1.Span{}
-	for _, s := range c.spans(t, 3) {
+	for _, s := range c.Spans(3) {
 		if fmt.Sprintf("%x", s.GetTraceId()) != trace || s.GetTraceState() != "x=y" {
 			t.Errorf("trace %x %s", s.GetTraceId(), s.GetTraceState())
 		}
@@ -203,7 +146,7 @@ func TestSampling(t *testing.T) {
 		{"no parent", all, sampler(wrapped), "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := newCollector(t)
+			c := otlptest.New(t, nil)
 			var seen atomic.Value
 			p := start(t, c, func(_ http.ResponseWriter, r *http.Request) { seen.Store(r.Header.Get("traceparent")) }, tt.tracing, tt.sampler, "")
 			p.Do("GET / HTTP/1.1\r\nHost: a\r\n" + tt.head + "\r\n")
@@ -213,24 +156,63 @@ func TestSampling(t *testing.T) {
 			}
 			if !tt.sampled {
 				p.Close()
-				if len(c.got) > 0 {
+				if c.Waiting() > 0 {
 					t.Error("a span was sent")
 				}
 				return
 			}
-			if s := c.spans(t, 1)[0]; fmt.Sprintf("%x", s.GetSpanId()) != parent[36:52] {
+			if s := c.Spans(1)[0]; fmt.Sprintf("%x", s.GetSpanId()) != parent[36:52] {
 				t.Errorf("span %x, the host saw %s", s.GetSpanId(), parent)
 			}
 		})
 	}
 }
 
+// TestServices: by gRPC and by HTTP the collector learns the same.
+func TestServices(t *testing.T) {
+	for _, tt := range []struct {
+		name, config string
+		http         bool
+	}{
+		{name: "gRPC", config: `grpc_service: {envoy_grpc: {cluster_name: otel}, initial_metadata: [{key: x-token, value: secret}]}`},
+		{name: "HTTP", config: `http_service: {http_uri: {uri: "http://otel.example/v1/traces", cluster: otel, timeout: 5s}, request_headers_to_add: [{header: {key: x-token, value: secret}}]}`, http: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := otlptest.New(t, nil)
+			e := proxytest.Edge{Manager: manager("verbose: true", tt.config), Clusters: c.Cluster("otel")}
+			if tt.http {
+				e.Clusters = c.HTTPCluster("otel")
+			}
+			p := startWith(t, func(http.ResponseWriter, *http.Request) {}, e)
+			p.Do("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+			b := c.Next()
+			if got, want := otlptest.Pairs(b.Resource), "service.name=edge telemetry.sdk.language=go telemetry.sdk.name=weir"; got != want {
+				t.Errorf("resource %s, want %s", got, want)
+			}
+			if b.Header.Get("x-token") != "secret" || len(b.Spans) != 1 || tags(b.Spans[0])["http.url"] != "http://a/a" {
+				t.Errorf("%v %v", b.Header, b.Spans)
+			}
+			p.WaitCounter("tracing.opentelemetry.spans_sent", 1)
+		})
+	}
+}
+
+// TestRefusingCollector: spans that a collector does not take are counted.
+func TestRefusingCollector(t *testing.T) {
+	c := otlptest.New(t, func() ([]byte, error) { return nil, errors.New("full") })
+	p := start(t, c, func(http.ResponseWriter, *http.Request) {}, "verbose: true", "", "")
+	if r := p.Do("GET / HTTP/1.1\r\nHost: a\r\n\r\n"); r.StatusCode != 200 {
+		t.Error(r)
+	}
+	p.WaitCounter("tracing.opentelemetry.spans_dropped", 1)
+}
+
 func TestNoPropagation(t *testing.T) {
-	c := newCollector(t)
+	c := otlptest.New(t, nil)
 	var seen atomic.Value
 	p := start(t, c, func(_ http.ResponseWriter, r *http.Request) { seen.Store(r.Header.Get("traceparent")) }, "no_context_propagation: true, operation: \"%REQ(:METHOD)% it\"", "", "")
 	p.Do("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	if s := c.spans(t, 1)[0]; s.GetName() != "GET it" || seen.Load() != "" {
+	if s := c.Spans(1)[0]; s.GetName() != "GET it" || seen.Load() != "" {
 		t.Errorf("span %q, header %v", s.GetName(), seen.Load())
 	}
 }
