@@ -31,6 +31,9 @@ type Options struct {
 	Service *call.Service
 	Method  string
 	Type    string
+	// Silent tells that an answer of gRPC needs no message: those of client streams, whose
+	// servers may end without one.
+	Silent bool
 	// Request appends the request that has the records of a batch.
 	Request func(dst, records []byte) []byte
 	// Rejected, if not nil, reads of the answer how many records the service did not take.
@@ -131,6 +134,8 @@ type Exporter struct {
 	sending bool
 	full    bool // what is pending need not wait
 	spare   []byte
+
+	scratch sync.Pool // of *[]byte: records that are being made
 }
 
 // New returns an exporter.
@@ -147,6 +152,17 @@ func (s *Set) New(o Options) *Exporter {
 	}
 	o.Service = &service
 	return &Exporter{set: s, o: o, client: s.caller.Client(o.Service)}
+}
+
+// Make adds the record that encode appends. It does not wait.
+func (e *Exporter) Make(encode func(dst []byte) []byte) {
+	buf, _ := e.scratch.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	*buf = encode((*buf)[:0])
+	e.Add(*buf)
+	e.scratch.Put(buf)
 }
 
 // Add takes an encoded record. It does not wait.
@@ -288,6 +304,7 @@ func (e *Exporter) send(batch []byte) (rejected uint64, err error) {
 		k := e.client.BeginUnary(e.o.Method)
 		defer k.End()
 		k.Tell(nil)
+		k.Silent = e.o.Silent
 		k.Body = e.o.Request(k.Body, batch)
 		answer, err := e.set.caller.Unary(ctx, k)
 		return e.rejected(answer), err

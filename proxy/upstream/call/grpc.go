@@ -94,6 +94,9 @@ func (k *Call) message() ([]byte, error) {
 	if err := k.outcome(); err != nil {
 		return nil, err
 	}
+	if k.Silent && len(k.Content) == 0 {
+		return nil, nil
+	}
 	d := grpcframe.Decoder{Max: k.Limit}
 	f, n, ok, err := d.Next(k.Content)
 	switch {

@@ -78,6 +78,8 @@ type Call struct {
 	// Timeout and Limit are the service's to begin with.
 	Timeout time.Duration
 	Limit   int
+	// Silent tells that an answer of gRPC needs no message, if its status is well.
+	Silent bool
 
 	// Status, Response, Trailer and Content are those of the response, valid until End.
 	Status   int
@@ -113,7 +115,7 @@ func (c *Client) begin(method string) *Call {
 		k.expire = k.late
 	}
 	s := c.service
-	k.client, k.Timeout, k.Limit, k.Body = c, s.Timeout, s.limit(), nil
+	k.client, k.Timeout, k.Limit, k.Body, k.Silent = c, s.Timeout, s.limit(), nil, false
 	k.Request.Add(header.Method, method)
 	return k
 }
