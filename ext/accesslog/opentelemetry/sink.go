@@ -6,7 +6,6 @@
 package opentelemetry
 
 import (
-	"sync"
 	"time"
 
 	"weir.dev/weir/proxy/accesslog"
@@ -22,15 +21,10 @@ type Sink struct {
 	attributes []otlp.Pair
 	states     []string // filter states that are logged, too
 	exporter   *batch.Exporter
-	scratch    sync.Pool // of *[]byte
 }
 
 // Log implements accesslog.Sink.
 func (k *Sink) Log(_ int, info *streaminfo.Stream, typ accesslog.Type) {
-	buf, _ := k.scratch.Get().(*[]byte)
-	if buf == nil {
-		buf = new([]byte)
-	}
 	start := info.Start
 	if start.IsZero() && info.Conn != nil {
 		start = info.Conn.Start
@@ -49,7 +43,5 @@ func (k *Sink) Log(_ int, info *streaminfo.Stream, typ accesslog.Type) {
 		}
 	}
 	c := format.Context{Stream: info, LogType: typ.String()}
-	*buf = r.Append((*buf)[:0], &c)
-	k.exporter.Add(*buf)
-	k.scratch.Put(buf)
+	k.exporter.Make(func(dst []byte) []byte { return r.Append(dst, &c) })
 }

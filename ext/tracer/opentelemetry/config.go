@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
@@ -14,7 +13,6 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 
-	"weir.dev/weir/proxy/batch"
 	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/otlp"
 	"weir.dev/weir/proxy/trace"
@@ -39,12 +37,6 @@ func Extension() extension.Tracer {
 		},
 	}
 }
-
-// Keys of the runtime that say when spans are sent.
-const (
-	minFlushSpans = "tracing.opentelemetry.min_flush_spans"
-	flushInterval = "tracing.opentelemetry.flush_interval_ms"
-)
 
 // defaultCache is max_cache_size by default.
 const defaultCache = 1024
@@ -81,22 +73,9 @@ func New(m *tracev3.OpenTelemetryConfig, s *extension.Services) (*Tracer, error)
 	if n := m.GetMaxCacheSize(); n.GetValue() > 0 {
 		o.Waiting = int(n.GetValue())
 	}
-	if rt := s.Runtime; rt != nil {
-		o.Count = func() int {
-			n, _ := rt.Int(minFlushSpans)
-			return int(n)
-		}
-		if ms, ok := rt.Int(flushInterval); ok && ms > 0 {
-			o.Interval = time.Duration(min(ms, int64(time.Hour/time.Millisecond))) * time.Millisecond
-		}
+	if t.exporter, err = s.SpanExporter("opentelemetry", o); err != nil {
+		return nil, fmt.Errorf("service: %w", err)
 	}
-	st := s.Stats.Scope("tracing.opentelemetry")
-	o.Stats = batch.Stats{Sent: st.Counter("spans_sent"), Dropped: st.Counter("spans_dropped"), Timer: st.Counter("timer_flushed")}
-	o.Log = s.Log("tracing")
-	if s.Exporters == nil {
-		return nil, errors.New("service: spans are not sent elsewhere from here: remove it")
-	}
-	t.exporter = s.Exporters.New(o)
 	return t, nil
 }
 

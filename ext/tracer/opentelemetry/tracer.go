@@ -7,7 +7,6 @@ package opentelemetry
 import (
 	"encoding/binary"
 	"math"
-	"sync"
 
 	"weir.dev/weir/proxy/batch"
 	"weir.dev/weir/proxy/header"
@@ -19,7 +18,6 @@ import (
 type Tracer struct {
 	exporter *batch.Exporter // nil: spans are reported to nobody
 	sampler  sampler         // nil: what was decided, or what the client has
-	scratch  sync.Pool       // of *[]byte
 }
 
 // Begin implements trace.Tracer.
@@ -43,13 +41,7 @@ func (t *Tracer) Report(s *trace.Span) {
 	if t.exporter == nil {
 		return
 	}
-	buf, _ := t.scratch.Get().(*[]byte)
-	if buf == nil {
-		buf = new([]byte)
-	}
-	*buf = otlp.AppendSpan((*buf)[:0], s)
-	t.exporter.Add(*buf)
-	t.scratch.Put(buf)
+	t.exporter.Make(func(dst []byte) []byte { return otlp.AppendSpan(dst, s) })
 }
 
 // A sampler decides in the place of the connection manager.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	"google.golang.org/protobuf/proto"
@@ -38,13 +37,6 @@ func Extension() extension.Tracer {
 	}
 }
 
-// Keys of the runtime that say when spans are sent, and how long a request may take.
-const (
-	minFlushSpans  = "tracing.zipkin.min_flush_spans"
-	flushInterval  = "tracing.zipkin.flush_interval_ms"
-	requestTimeout = "tracing.zipkin.request_timeout"
-)
-
 // New compiles a tracer.
 func New(m *tracev3.ZipkinConfig, s *extension.Services) (*Tracer, error) {
 	if err := supported.Apply(m, "", s.Warn("Zipkin tracer")); err != nil {
@@ -63,7 +55,7 @@ func New(m *tracev3.ZipkinConfig, s *extension.Services) (*Tracer, error) {
 		w3c:     m.GetTraceContextOption() == tracev3.ZipkinConfig_USE_B3_WITH_W3C_PROPAGATION,
 		service: s.Node.Cluster,
 	}
-	o := batch.Options{Service: to, Log: s.Log("tracing")}
+	o := batch.Options{Service: to}
 	switch m.GetCollectorEndpointVersion() {
 	case tracev3.ZipkinConfig_DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE:
 		s.Warn("Zipkin tracer")("collector_endpoint_version", "is not set, which was version 1 of Zipkin's API: spans are sent as JSON of version 2; set HTTP_JSON, and an endpoint such as /api/v2/spans")
@@ -75,26 +67,14 @@ func New(m *tracev3.ZipkinConfig, s *extension.Services) (*Tracer, error) {
 	default:
 		return nil, fmt.Errorf("collector_endpoint_version: %s is not supported: use HTTP_JSON or HTTP_PROTO", m.GetCollectorEndpointVersion())
 	}
-	if rt := s.Runtime; rt != nil {
-		o.Count = func() int {
-			n, _ := rt.Int(minFlushSpans)
-			return int(n)
-		}
-		for key, d := range map[string]*time.Duration{flushInterval: &o.Interval, requestTimeout: &to.Timeout} {
-			if ms, ok := rt.Int(key); ok && ms > 0 {
-				*d = time.Duration(min(ms, int64(time.Hour/time.Millisecond))) * time.Millisecond
-			}
-		}
+	if d, ok := s.Milliseconds("tracing.zipkin.request_timeout"); ok {
+		to.Timeout = d
 	}
 	st := s.Stats.Scope("tracing.zipkin")
-	o.Stats = batch.Stats{
-		Sent: st.Counter("spans_sent"), Dropped: st.Counter("spans_dropped"), Timer: st.Counter("timer_flushed"),
-		Reports: st.Counter("reports_sent"), Refused: st.Counter("reports_dropped"), Failed: st.Counter("reports_failed"),
+	o.Stats = batch.Stats{Reports: st.Counter("reports_sent"), Refused: st.Counter("reports_dropped"), Failed: st.Counter("reports_failed")}
+	if t.exporter, err = s.SpanExporter("zipkin", o); err != nil {
+		return nil, fmt.Errorf("collector_cluster: %w", err)
 	}
-	if s.Exporters == nil {
-		return nil, errors.New("collector_cluster: spans are not sent elsewhere from here: remove the tracer")
-	}
-	t.exporter = s.Exporters.New(o)
 	return t, nil
 }
 

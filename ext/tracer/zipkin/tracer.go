@@ -7,7 +7,6 @@ package zipkin
 
 import (
 	"encoding/binary"
-	"sync"
 	"time"
 
 	"weir.dev/weir/proxy/batch"
@@ -23,7 +22,6 @@ type Tracer struct {
 	service        string
 	encode         func(dst []byte, s *trace.Span, service string) []byte
 	exporter       *batch.Exporter
-	scratch        sync.Pool // of *[]byte
 }
 
 // Begin implements trace.Tracer.
@@ -86,11 +84,5 @@ func (t *Tracer) Report(s *trace.Span) {
 	if t.exporter == nil {
 		return
 	}
-	buf, _ := t.scratch.Get().(*[]byte)
-	if buf == nil {
-		buf = new([]byte)
-	}
-	*buf = t.encode((*buf)[:0], s, t.service)
-	t.exporter.Add(*buf)
-	t.scratch.Put(buf)
+	t.exporter.Make(func(dst []byte) []byte { return t.encode(dst, s, t.service) })
 }
