@@ -179,3 +179,13 @@ func TestCallerLeaves(t *testing.T) {
 		t.Errorf("after the caller left: %v", err)
 	}
 }
+
+// TestAuthority: a cluster whose name is no host's is spoken to all the same.
+func TestAuthority(t *testing.T) {
+	r := newRig(t)
+	const name = "backend/default/shop/0"
+	r.cluster(name, serve(t, func(w http.ResponseWriter, q *http.Request) { _, _ = io.WriteString(w, q.Host) }))
+	if _, body, err := r.Get(t.Context(), name, "/", 0, 100); err != nil || string(body) != "backend-default-shop-0" {
+		t.Errorf("%s %v", body, err)
+	}
+}

@@ -3,9 +3,12 @@
 package call
 
 import (
+	"cmp"
+	"strings"
 	"sync"
 	"time"
 
+	"weir.dev/weir/proxy/codec"
 	"weir.dev/weir/proxy/engine"
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/route"
@@ -20,7 +23,7 @@ const DefaultLimit = 1 << 20
 // A Service is where calls go, and how. It is immutable.
 type Service struct {
 	// Cluster is the name of the cluster. Authority is what calls name as their host; ""
-	// is the cluster's name.
+	// is the cluster's name, in which "-" stands for what no host's name may have.
 	Cluster   string
 	Authority string
 	// Path is that of the service's URI, for those who have one.
@@ -54,6 +57,7 @@ func (s *Service) limit() int {
 // A Client makes calls to one service. It may be used from any goroutine.
 type Client struct {
 	operation string // of spans
+	authority string
 	service   *Service
 	clusters  *upstream.Manager
 	free      sync.Pool // of *Call
@@ -61,7 +65,20 @@ type Client struct {
 
 // NewClient returns a client of a service.
 func NewClient(s *Service, clusters *upstream.Manager) *Client {
-	return &Client{service: s, clusters: clusters, operation: "async " + s.Cluster + " egress"}
+	return &Client{service: s, clusters: clusters, operation: "async " + s.Cluster + " egress", authority: s.authority()}
+}
+
+// authority is what calls name as their host.
+func (s *Service) authority() string {
+	if s.Authority != "" || codec.ValidAuthority([]byte(s.Cluster)) {
+		return cmp.Or(s.Authority, s.Cluster)
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '.' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '-'
+	}, s.Cluster)
 }
 
 // Service returns where the calls go.
@@ -121,12 +138,7 @@ func (c *Client) begin(method string) *Call {
 }
 
 func (k *Call) finish() {
-	s := k.client.service
-	host := s.Authority
-	if host == "" {
-		host = s.Cluster
-	}
-	k.Request.Add(header.Authority, host)
+	k.Request.Add(header.Authority, k.client.authority)
 	k.Request.Add(header.Scheme, "http")
 	k.Request.Add(header.UserAgent, "weir")
 }
