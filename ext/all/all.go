@@ -6,6 +6,7 @@ package all
 
 import (
 	"weir.dev/weir/ext/accesslog/file"
+	grpclog "weir.dev/weir/ext/accesslog/grpc"
 	"weir.dev/weir/ext/accesslog/opentelemetry"
 	"weir.dev/weir/ext/accesslog/stderr"
 	"weir.dev/weir/ext/accesslog/stdout"
@@ -143,6 +144,8 @@ func Extensions() *extension.Registry {
 		},
 		AccessLog: []extension.AccessLog{
 			{Name: file.Name, Message: file.Message, New: file.New},
+			{Name: grpclog.HTTPName, Message: grpclog.HTTPMessage, NewRemote: grpclog.NewHTTP},
+			{Name: grpclog.TCPName, Message: grpclog.TCPMessage, NewRemote: grpclog.NewTCP},
 			{Name: opentelemetry.Name, Message: opentelemetry.Message, NewRemote: opentelemetry.New},
 			{Name: stdout.Name, Message: stdout.Message, New: stdout.New},
 			{Name: stderr.Name, Message: stderr.Message, New: stderr.New},

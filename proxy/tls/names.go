@@ -86,6 +86,15 @@ func newNames() *names {
 	return n
 }
 
+// CipherSuites are the numbers of cipher suites by their names, as [streaminfo.TLS] has them.
+func CipherSuites() map[string]uint16 {
+	out := map[string]uint16{}
+	for id, name := range newNames().ciphers {
+		out[strings.TrimPrefix(name, cipherPrefix)] = id
+	}
+	return out
+}
+
 // cipher is the suite as Envoy, which is to say BoringSSL, prints it.
 func (n *names) cipher(id uint16) string { return strings.TrimPrefix(n.ciphers[id], cipherPrefix) }
 
