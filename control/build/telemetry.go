@@ -58,6 +58,27 @@ func (c Collector) Log(format LogFormat, matches []string) *accesslogv3.AccessLo
 	}
 }
 
+// Entries are what a service of Envoy's access log protocol is told.
+type Entries struct {
+	Name string // of the log
+	// TCP are entries of connections, which have no headers; others are of requests, and
+	// have these besides those which all do.
+	TCP                         bool
+	Request, Response, Trailers []string
+}
+
+// Entries sends entries of an access log, if all expressions of CEL are true of them.
+func (c Collector) Entries(e Entries, matches []string) *accesslogv3.AccessLog {
+	common := &grpclogv3.CommonGrpcAccessLogConfig{LogName: e.Name, GrpcService: c.service(), TransportApiVersion: corev3.ApiVersion_V3}
+	name, m := "envoy.access_loggers.http_grpc", proto.Message(&grpclogv3.HttpGrpcAccessLogConfig{
+		CommonConfig: common, AdditionalRequestHeadersToLog: e.Request, AdditionalResponseHeadersToLog: e.Response, AdditionalResponseTrailersToLog: e.Trailers,
+	})
+	if e.TCP {
+		name, m = "envoy.access_loggers.tcp_grpc", &grpclogv3.TcpGrpcAccessLogConfig{CommonConfig: common}
+	}
+	return &accesslogv3.AccessLog{Name: name, ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: Any(m)}, Filter: celFilter(matches)}
+}
+
 func pairs(from map[string]string) *commonv1.KeyValueList {
 	if len(from) == 0 {
 		return nil

@@ -10,6 +10,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
+	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	opentelemetryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	connectionlimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/connection_limit/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -180,9 +181,16 @@ func TestTracingMessages(t *testing.T) {
 		resource_detectors {name: "envoy.tracers.opentelemetry.resource_detectors.static_config" typed_config {
 			[type.googleapis.com/envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig] {attributes {key: "team" value: "shop"}}}}`, otel)
 	logs := m.GetAccessLog()
-	if len(logs) != 1 {
+	if len(logs) != 3 {
 		t.Fatalf("%d access logs", len(logs))
 	}
+	entries := unpack(t, logs[1].GetTypedConfig(), &grpclogv3.HttpGrpcAccessLogConfig{})
+	entries.GetCommonConfig().GetGrpcService().GetEnvoyGrpc().ClusterName = ""
+	compare("entries", `common_config {log_name: "default/otel" transport_api_version: V3 grpc_service {envoy_grpc {}}}
+		additional_request_headers_to_log: "x-who" additional_response_headers_to_log: "x-kind" additional_response_trailers_to_log: "x-sum"`, entries)
+	wires := unpack(t, logs[2].GetTypedConfig(), &grpclogv3.TcpGrpcAccessLogConfig{})
+	wires.GetCommonConfig().GetGrpcService().GetEnvoyGrpc().ClusterName = ""
+	compare("wires", `common_config {log_name: "wires" transport_api_version: V3 grpc_service {envoy_grpc {}}}`, wires)
 	log := unpack(t, logs[0].GetTypedConfig(), &opentelemetryv3.OpenTelemetryAccessLogConfig{})
 	log.GetCommonConfig().GetGrpcService().GetEnvoyGrpc().ClusterName = "" //nolint:staticcheck // As it is sent.
 	compare("log", `common_config {log_name: "otel_envoy_accesslog" transport_api_version: V3 grpc_service {envoy_grpc {authority: "logs.example"}}}

@@ -213,8 +213,10 @@ func (x *proxyReader) sink(at string, s *api.AccessLogSink, format build.LogForm
 		return c.Log(format, matches)
 	case s.Type == "OpenTelemetry":
 		x.bad(at+".openTelemetry", "is required")
+	case s.Type == "ALS" && s.ALS != nil:
+		return x.entries(at+".als", s.ALS, matches)
 	case s.Type == "ALS":
-		x.note(at, "sinks of type ALS are not supported: records are written to files or sent to an OpenTelemetry collector")
+		x.bad(at+".als", "is required")
 	default:
 		x.bad(at+".type", "is %q: there are File, ALS and OpenTelemetry", s.Type)
 	}

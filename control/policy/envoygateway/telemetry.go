@@ -5,6 +5,7 @@ package envoygateway
 import (
 	"math"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -62,6 +63,29 @@ func (x *proxyReader) collector(at string, b *api.BackendCluster, host *string, 
 	x.out.Clusters = append(x.out.Clusters, id)
 	out.Cluster, out.Retry = id.Name(), calls(&x.sheet, at, b)
 	return out, true
+}
+
+// entries are sent to a service of Envoy's access log protocol. They have a form of their
+// own, whatever format the setting has.
+func (x *proxyReader) entries(at string, a *api.ALSSink, matches []string) *accesslogv3.AccessLog {
+	if a.Type != "HTTP" && a.Type != "TCP" {
+		x.bad(at+".type", "is %q: there are HTTP and TCP", a.Type)
+		return nil
+	}
+	e := build.Entries{Name: deref(a.LogName, ""), TCP: a.Type == "TCP"}
+	if h := a.HTTP; h != nil && e.TCP {
+		x.note(at+".http", "entries of type TCP have no headers: set type HTTP")
+	} else if h != nil {
+		e.Request, e.Response, e.Trailers = h.RequestHeaders, h.ResponseHeaders, h.ResponseTrailers
+	}
+	if e.Name == "" && x.owner.Name != (source.Name{}) {
+		e.Name = x.owner.Name.Namespace + "/" + x.owner.Name.Name
+	}
+	c, found := x.collector(at, &a.BackendCluster, nil, nil, graph.GRPC)
+	if !found {
+		return nil
+	}
+	return c.Entries(e, matches)
 }
 
 // defaultCollectorPort is OTLP's by gRPC.
