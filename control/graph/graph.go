@@ -28,6 +28,9 @@ type Gateway struct {
 	ID source.Name
 	// Members are the Gateways of the Gateway API that the fleet serves, the oldest first.
 	Members []source.Name
+	// Held tells that it cannot be known how the proxies are to be run: those that run are left
+	// as they are.
+	Held    bool
 	Sockets []*Socket
 	// Addresses that were asked for, in any order; those that are no IP addresses cannot
 	// be had. Empty leaves it to who runs the proxies.

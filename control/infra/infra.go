@@ -84,8 +84,8 @@ func (p *Planner) Watch(db *memo.DB, gateway source.Name) { p.plan.Watch(db, gat
 func (p *Planner) Unwatch(db *memo.DB, gateway source.Name) { p.plan.Unwatch(db, gateway) }
 
 // Changed returns the Plan that a change reported by Settle is of. It is nil if the
-// Gateway needs no proxies: it is not ours, not accepted, or has no listener that could
-// be served.
+// Gateway needs no proxies, as it is not ours, not accepted, or has no listener that could
+// be served; or if it cannot be known which: what there is stays.
 func (p *Planner) Changed(ch memo.Change) (*Plan, bool) {
 	_, plan, ok := p.plan.Watched(ch)
 	return plan, ok
@@ -93,7 +93,7 @@ func (p *Planner) Changed(ch memo.Change) (*Plan, bool) {
 
 func (p *Planner) read(c *memo.Ctx, name source.Name) *Plan {
 	g := p.graph.Gateway(c, name)
-	if g == nil || len(g.Sockets) == 0 {
+	if g == nil || g.Held || len(g.Sockets) == 0 {
 		return nil
 	}
 	out := &Plan{Gateway: name, Labels: map[string]string{}, Annotations: map[string]string{}, Parameters: p.graph.Parameters(c, name)}

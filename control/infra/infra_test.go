@@ -324,11 +324,45 @@ func TestBootstrap(t *testing.T) {
 func TestNothingToRun(t *testing.T) {
 	for name, text := range map[string]string{
 		"no parameters": strings.Replace(objects, "name: own}}", "name: none}}", 1),
+		"of the class":  strings.Replace(objects, "name: all}}", "name: none}}", 1),
 		"no listener":   strings.NewReplacer("protocol: HTTP", "protocol: x.org/a", "protocol: UDP", "protocol: x.org/b").Replace(objects),
 		"another class": strings.Replace(objects, "gatewayClassName: weir", "gatewayClassName: x", 1),
 	} {
 		if all := plans(t, text); len(all) > 0 {
 			t.Errorf("%s: there is a plan %+v", name, all[0])
+		}
+	}
+}
+
+// Parameters that become unusable leave the proxies that run as they are: these go on serving, what changes included.
+func TestParametersBreak(t *testing.T) {
+	parse := func(text string) []source.Change {
+		changes, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: text}}})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		return changes
+	}
+	for name, gone := range map[string]string{"the Gateway's": "name: own}}", "its class's": "name: all}}"} {
+		tr := control.NewTranslator(control.Options{Provision: true})
+		tr.Apply(parse(objects))
+		broken := strings.Replace(objects, gone, "name: none}}", 1)
+		got := tr.Apply(parse(strings.Replace(broken, "port: 80", "port: 81", 1)))
+		edge := source.Name{Namespace: "default", Name: "edge"}
+		if all := tr.Gateways(); len(all) != 1 || all[0] != edge {
+			t.Errorf("%s: the Gateways that are ours are %v", name, all)
+		}
+		for _, p := range got.Plans {
+			if p != nil {
+				t.Errorf("%s: there is a plan %+v", name, p)
+			}
+		}
+		serves := false
+		for _, l := range tr.Resources(edge).Listeners {
+			serves = serves || l.Name == "default/edge/81"
+		}
+		if !serves {
+			t.Errorf("%s: what the Gateway says is not served any more", name)
 		}
 	}
 }

@@ -62,7 +62,8 @@ func (d *Dialect) readClass(c *memo.Ctx, name string) *class {
 func isProxy(k source.Kind) bool { return k == source.EnvoyProxy || k == source.OldEnvoyProxy }
 
 // parametersOf reads how proxies are run, from an EnvoyProxy, merged over base if it asks
-// for it, or from GatewayParameters.
+// for it, or from GatewayParameters. With a problem the parameters are what there is, which
+// cannot be used.
 func (d *Dialect) parametersOf(c *memo.Ctx, kind source.Kind, name, base source.Name) (spec v1alpha1.GatewayParametersSpec, problem string) {
 	if !isProxy(kind) {
 		return parameters(c, kind, name)
@@ -75,7 +76,7 @@ func (d *Dialect) parametersOf(c *memo.Ctx, kind source.Kind, name, base source.
 	case p == nil:
 		return spec, fmt.Sprintf("there is no EnvoyProxy %s", name)
 	case len(p.Refused) > 0:
-		return spec, fmt.Sprintf("EnvoyProxy %s: %s", name, status.Message(p.Refused))
+		return p.Parameters, fmt.Sprintf("EnvoyProxy %s: %s", name, status.Message(p.Refused))
 	}
 	return p.Parameters, ""
 }
@@ -102,7 +103,7 @@ func parameters(c *memo.Ctx, kind source.Kind, name source.Name) (spec v1alpha1.
 		return spec, fmt.Sprintf("there is no %s %s", source.GatewayParameters.Kind, name)
 	}
 	if problems := infra.Check(&o.Spec); len(problems) > 0 {
-		return spec, fmt.Sprintf("%s %s: %v", source.GatewayParameters.Kind, name, &problems[0])
+		return o.Spec, fmt.Sprintf("%s %s: %v", source.GatewayParameters.Kind, name, &problems[0])
 	}
 	return o.Spec, ""
 }

@@ -29,8 +29,10 @@ type gateway struct {
 	fleet      source.Name
 	generation int64
 	spec       *gwapiv1.GatewaySpec
-	// refused are reasons not to accept it.
+	// refused are reasons not to accept it, of which so many as held are of how its proxies are
+	// run: those that run go on as they are, and serve what it says.
 	refused []graph.Problem
+	held    int
 	// addresses asked for.
 	addresses []string
 	// certificate is the name of the secret that backends are shown; refs is what is
@@ -52,10 +54,13 @@ func (d *Dialect) readGateway(c *memo.Ctx, name source.Name) *gateway {
 		return nil
 	}
 	cl := d.class.Get(c, string(o.Spec.GatewayClassName))
-	if cl == nil || len(cl.problems) > 0 {
+	if cl == nil {
 		return nil
 	}
 	g := &gateway{name: name, fleet: name, generation: o.Generation, spec: &o.Spec, parameters: cl.parameters, proxy: d.proxies.Proxy(c, cl.proxy, source.Name{})}
+	for _, p := range cl.problems {
+		g.hold("spec.gatewayClassName", "the parameters of GatewayClass %s cannot be used: %s", o.Spec.GatewayClassName, p.Message)
+	}
 	for i, a := range o.Spec.Addresses {
 		g.address(fmt.Sprintf("spec.addresses[%d]", i), a)
 	}
@@ -65,7 +70,7 @@ func (d *Dialect) readGateway(c *memo.Ctx, name source.Name) *gateway {
 	if o.Spec.DefaultScope != "" && o.Spec.DefaultScope != "None" {
 		g.refuse("spec.defaultScope", gwapiv1.GatewayReasonInvalid, "default Gateways are not supported: leave defaultScope out, and name the Gateway in each route's parentRefs")
 	}
-	if cl.merges && len(g.refused) == 0 {
+	if cl.merges && g.served() {
 		g.fleet = graph.FleetOfClass(string(o.Spec.GatewayClassName))
 	}
 	if tls := o.Spec.TLS; tls != nil {
@@ -91,7 +96,7 @@ func (d *Dialect) ownParameters(c *memo.Ctx, g *gateway, cl *class, ref *gwapiv1
 	}
 	switch {
 	case problem != "":
-		g.refuse(path, gwapiv1.GatewayReasonInvalidParameters, "%s", problem)
+		g.hold(path, "%s", problem)
 	case own.MergeGateways != nil && *own.MergeGateways:
 		g.refuse(path, gwapiv1.GatewayReasonInvalidParameters, "%s %s has mergeGateways, which only parameters of a GatewayClass can have: set it there", kind.Kind, at)
 	}
@@ -101,6 +106,16 @@ func (d *Dialect) ownParameters(c *memo.Ctx, g *gateway, cl *class, ref *gwapiv1
 func (g *gateway) refuse(path string, reason gwapiv1.GatewayConditionReason, format string, args ...any) {
 	g.refused = append(g.refused, graph.Problem{Path: path, Reason: string(reason), Message: fmt.Sprintf(format, args...)})
 }
+
+// hold refuses the Gateway for how its proxies are to be run. It says what becomes of those
+// that run already.
+func (g *gateway) hold(path, format string, args ...any) {
+	g.refuse(path, gwapiv1.GatewayReasonInvalidParameters, format+"; proxies that run go on as they are", args...)
+	g.held++
+}
+
+// served tells whether what the Gateway says is for its proxies to serve.
+func (g *gateway) served() bool { return len(g.refused) == g.held }
 
 func (g *gateway) address(path string, a gwapiv1.GatewaySpecAddress) {
 	if a.Type != nil && *a.Type != gwapiv1.IPAddressType {
@@ -153,7 +168,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
 	var parents []source.Key
 	for _, name := range d.sharers.Get(c, fleet) {
 		g := d.gateway.Get(c, name)
-		if len(g.refused) > 0 {
+		if !g.served() {
 			continue
 		}
 		if out == nil {
@@ -161,6 +176,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
 			out, proxy = &graph.Gateway{ID: fleet, Origin: source.Input(c).Place(key).Origin(key, "")}, g.proxy
 		}
 		out.Members = append(out.Members, name)
+		out.Held = out.Held || g.held > 0
 		for _, a := range g.addresses {
 			if !slices.Contains(out.Addresses, a) {
 				out.Addresses = append(out.Addresses, a)
