@@ -3,23 +3,29 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	alsv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	logsv1 "go.opentelemetry.io/proto/otlp/logs/v1"
 	otlpv1 "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc"
 
 	"weir.dev/weir/proxy/otlp/otlptest"
 	"weir.dev/weir/test/weirtest"
 )
 
 // telemetry are objects of Envoy Gateway; %[1]s is the gateway's port, %[2]s that of the
-// backend, %[3]s that of the collector.
+// backend, %[3]s that of the collector, %[4]s that of the log service.
 const telemetry = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
@@ -36,7 +42,9 @@ spec:
     accessLog:
       settings:
       - format: {type: JSON, json: {trace: "%%TRACE_ID%%", path: "%%REQ(:PATH)%%"}}
-        sinks: [{type: OpenTelemetry, openTelemetry: {host: 127.0.0.1, port: %[3]s}}]
+        sinks:
+        - {type: OpenTelemetry, openTelemetry: {host: 127.0.0.1, port: %[3]s}}
+        - {type: ALS, als: {type: HTTP, backendRefs: [{group: weir.dev, kind: Backend, name: logs}], http: {requestHeaders: [x-word]}}}
     tracing:
       samplingRate: 100
       customTags: {word: {type: RequestHeader, requestHeader: {name: x-word}}}
@@ -52,11 +60,71 @@ kind: Backend
 metadata: {name: shop}
 spec: {endpoints: [{ip: {address: 127.0.0.1, port: %[2]s}}]}
 ---
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {name: logs}
+spec: {endpoints: [{ip: {address: 127.0.0.1, port: %[4]s}}]}
+---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: all}
 spec: {parentRefs: [{name: eg}], rules: [{backendRefs: [{group: weir.dev, kind: Backend, name: shop}]}]}
 `
+
+// logService takes entries of Envoy's access log protocol.
+type logService struct {
+	alsv3.UnimplementedAccessLogServiceServer
+
+	port string
+	got  chan *alsv3.StreamAccessLogsMessage
+}
+
+func (s *logService) StreamAccessLogs(stream alsv3.AccessLogService_StreamAccessLogsServer) error {
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return stream.SendAndClose(&alsv3.StreamAccessLogsResponse{})
+		}
+		if err != nil {
+			return err
+		}
+		s.got <- m
+	}
+}
+
+// find waits for a message whose first entry is of a path and has a status.
+func (s *logService) find(t *testing.T, path string, status uint32) *alsv3.StreamAccessLogsMessage {
+	t.Helper()
+	for deadline := time.After(30 * time.Second); ; {
+		select {
+		case m := <-s.got:
+			if x := m.GetHttpLogs().GetLogEntry()[0]; x.GetRequest().GetPath() == path && x.GetResponse().GetResponseCode().GetValue() == status {
+				return m
+			}
+		case <-deadline:
+			t.Fatalf("the log service was not told of %s with %d", path, status)
+		}
+	}
+}
+
+func serveLogs(t *testing.T) *logService {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &logService{got: make(chan *alsv3.StreamAccessLogsMessage, 1000)}
+	_, s.port, _ = net.SplitHostPort(l.Addr().String())
+	g := grpc.NewServer()
+	alsv3.RegisterAccessLogServiceServer(g, s)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = g.Serve(l) // It ends when it is stopped.
+	}()
+	t.Cleanup(func() { g.Stop(); <-done })
+	return s
+}
 
 // TestTelemetry sends a request through a Gateway whose EnvoyProxy, in the form of the years
 // of v0.5, has spans and records sent to a collector.
@@ -64,10 +132,10 @@ func TestTelemetry(t *testing.T) {
 	asked := make(chan string, 1000)
 	shop := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Header.Get("Traceparent") }))
 	t.Cleanup(shop.Close)
-	c := otlptest.New(t, nil)
+	c, logs := otlptest.New(t, nil), serveLogs(t)
 	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8080": weirtest.FreePort(t)}}
 	file := filepath.Join(f.Path, "telemetry.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, telemetry, f.Ports["8080"], shop.URL[strings.LastIndex(shop.URL, ":")+1:], c.Addr[strings.LastIndex(c.Addr, ":")+1:]), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, telemetry, f.Ports["8080"], shop.URL[strings.LastIndex(shop.URL, ":")+1:], c.Addr[strings.LastIndex(c.Addr, ":")+1:], logs.port), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	weirtest.Start(t, f.Run("--drain-strategy", "immediate")...).WaitFor("Ready.")
@@ -112,5 +180,9 @@ func TestTelemetry(t *testing.T) {
 	}
 	if path := otlptest.Attributes(record.GetAttributes())["path"]; path != "/a" {
 		t.Errorf("the record's path is %q", path)
+	}
+	x := logs.find(t, "/a", 200)
+	if name := x.GetIdentifier().GetLogName(); name != "default/custom-proxy-config" || x.GetHttpLogs().GetLogEntry()[0].GetRequest().GetRequestHeaders()["x-word"] != "please" {
+		t.Errorf("the log service was told %v", x)
 	}
 }

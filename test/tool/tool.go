@@ -6,6 +6,7 @@
 package tool
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -56,31 +57,54 @@ func Install(t testing.TB, program string) string {
 	return binary
 }
 
-// Build builds a program of a test's own and returns its path. The files of folder are
-// those of its module, which has versions of others' code of its own; their names end in
-// ".txt", so that they are not taken for code of this module.
+// Build returns the path of a program of a test's own, which it builds if it has changed. The
+// files of folder are those of its module, which has versions of others' code of its own;
+// their names end in ".txt", so that they are not taken for code of this module.
 func Build(t testing.TB, folder string) string {
 	t.Helper()
-	dir := t.TempDir()
+	root, err := root()
+	if err != nil {
+		t.Fatal(err)
+	}
 	names, err := filepath.Glob(filepath.Join(folder, "*.txt"))
 	if err != nil || len(names) == 0 {
 		t.Fatalf("%s has no files whose names end in .txt: %v", folder, err)
 	}
+	files, sum := map[string][]byte{}, sha256.New()
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, strings.TrimSuffix(filepath.Base(name), ".txt")), text, 0o600); err != nil {
+		files[strings.TrimSuffix(filepath.Base(name), ".txt")] = text
+		fmt.Fprintf(sum, "%s %d\n%s", filepath.Base(name), len(text), text)
+	}
+	tools := filepath.Join(root, ".build", "tools")
+	binary := filepath.Join(tools, fmt.Sprintf("%s_%.6x", filepath.Base(folder), sum.Sum(nil)))
+	if _, err := os.Stat(binary); err == nil {
+		return binary
+	}
+	if err := os.MkdirAll(tools, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(tools, "new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // What is left over is rubbish in a folder for such.
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	binary := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, ".")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", "program", ".")
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "CGO_ENABLED=0", "GOWORK=off")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", folder, err, out)
+	}
+	if err := os.Rename(filepath.Join(dir, "program"), binary); err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }
