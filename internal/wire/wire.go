@@ -5,8 +5,10 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
+	"unicode/utf8"
 )
 
 // Wire types.
@@ -24,6 +26,28 @@ func Key(dst []byte, field, wire uint64) []byte { return binary.AppendUvarint(ds
 func Bytes[T string | []byte](dst []byte, field uint64, v T) []byte {
 	dst = binary.AppendUvarint(Key(dst, field, Length), uint64(len(v)))
 	return append(dst, v...)
+}
+
+// replacement is what stands for bytes that are no UTF-8, as in Envoy.
+const replacement = "!"
+
+// Text appends a text. A reader refuses a whole message for a text that is not UTF-8, as
+// what clients send may be: what is none is replaced.
+func Text[T string | []byte](dst []byte, field uint64, v T) []byte {
+	for i := range len(v) {
+		if v[i] >= utf8.RuneSelf {
+			return Bytes(dst, field, bytes.ToValidUTF8([]byte(v), []byte(replacement)))
+		}
+	}
+	return Bytes(dst, field, v)
+}
+
+// Mend replaces what is not UTF-8 in dst[from:], as Text does.
+func Mend(dst []byte, from int) []byte {
+	if utf8.Valid(dst[from:]) {
+		return dst
+	}
+	return append(dst[:from], bytes.ToValidUTF8(dst[from:], []byte(replacement))...)
 }
 
 // Uint appends a number as a varint; those of negative numbers are that of their bits.

@@ -55,11 +55,14 @@ func AppendValue(dst []byte, field uint64, v *Value, c *format.Context) []byte {
 
 func (v *Value) append(dst []byte, c *format.Context) []byte {
 	if v.Format != nil {
-		return wire.Message(dst, anyString, func(dst []byte) []byte { return v.Format.Append(dst, *c) })
+		return wire.Message(dst, anyString, func(dst []byte) []byte {
+			from := len(dst)
+			return wire.Mend(v.Format.Append(dst, *c), from)
+		})
 	}
 	switch x := v.Of.(type) {
 	case string:
-		return wire.Bytes(dst, anyString, x)
+		return wire.Text(dst, anyString, x)
 	case []byte:
 		return wire.Bytes(dst, anyBytes, x)
 	case bool:

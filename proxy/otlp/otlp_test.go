@@ -7,12 +7,15 @@ import (
 	"testing"
 
 	logsv1 "go.opentelemetry.io/proto/otlp/logs/v1"
+	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/internal/leak"
 	"weir.dev/weir/internal/wire"
 	"weir.dev/weir/proxy/format"
+	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/streaminfo"
+	"weir.dev/weir/proxy/trace"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -42,6 +45,37 @@ func TestRecord(t *testing.T) {
 	if got.GetTimeUnixNano() != 1 || got.GetObservedTimeUnixNano() != 2 || string(got.GetBody().GetBytesValue()) != "raw" || len(got.GetTraceId()) != 16 || len(got.GetSpanId()) != 8 ||
 		len(got.GetAttributes()) != 3 || len(got.GetAttributes()[0].GetValue().GetStringValue()) != 1<<20 || !got.GetAttributes()[2].GetValue().GetBoolValue() {
 		t.Errorf("%.200v", got)
+	}
+}
+
+// TestForeignText: what a client sent makes no message that a reader refuses.
+func TestForeignText(t *testing.T) {
+	f, err := format.Compile("%REQ(x-raw)%", format.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &header.Map{}
+	h.Add(header.NewName("x-raw"), "caf\xe9")
+	body := Value{Format: f}
+	r := Record{Body: &body, Extra: []Pair{{"state", Value{Of: "\xff\xfe"}}}}
+	logs := &logsv1.LogsData{}
+	if err := proto.Unmarshal(Export(nil, "", nil, "", "").Request(nil, r.Append(nil, &format.Context{Stream: &streaminfo.Stream{Request: h}})), logs); err != nil {
+		t.Fatal(err)
+	}
+	got := logs.GetResourceLogs()[0].GetScopeLogs()[0].GetLogRecords()[0]
+	if got.GetBody().GetStringValue() != "caf!" || got.GetAttributes()[0].GetValue().GetStringValue() != "!" {
+		t.Error(got)
+	}
+	s := &trace.Span{Sampled: true, State: []byte("a=\xff")}
+	s.SetName([]byte("na\xff"))
+	s.TagText("raw", "\xffé")
+	spans := &tracev1.TracesData{}
+	if err := proto.Unmarshal(Export(nil, "", nil, "", "").Request(nil, AppendSpan(nil, s)), spans); err != nil {
+		t.Fatal(err)
+	}
+	x := spans.GetResourceSpans()[0].GetScopeSpans()[0].GetSpans()[0]
+	if x.GetName() != "na!" || x.GetTraceState() != "a=!" || x.GetAttributes()[0].GetValue().GetStringValue() != "!é" {
+		t.Error(x)
 	}
 }
 

@@ -20,12 +20,12 @@ func AppendSpan(dst []byte, s *trace.Span) []byte {
 	dst = wire.Bytes(dst, spanTrace, s.Trace[:])
 	dst = wire.Bytes(dst, spanID, s.ID[:])
 	if len(s.State) > 0 {
-		dst = wire.Bytes(dst, spanState, s.State)
+		dst = wire.Text(dst, spanState, s.State)
 	}
 	if s.Parent != (trace.SpanID{}) {
 		dst = wire.Bytes(dst, spanParent, s.Parent[:])
 	}
-	dst = wire.Bytes(dst, spanName, s.Name())
+	dst = wire.Text(dst, spanName, s.Name())
 	dst = wire.Uint(dst, spanKind, uint64(s.Kind))
 	dst = wire.Uint64(dst, spanStart, uint64(s.Start))
 	dst = wire.Uint64(dst, spanEnd, uint64(s.End))
@@ -34,7 +34,7 @@ func AppendSpan(dst []byte, s *trace.Span) []byte {
 		dst, pair = wire.Begin(dst, spanAttributes)
 		dst = wire.Bytes(dst, pairKey, key)
 		dst, any = wire.Begin(dst, pairValue)
-		dst = wire.End(wire.End(wire.Bytes(dst, anyString, value), any), pair)
+		dst = wire.End(wire.End(wire.Text(dst, anyString, value), any), pair)
 	})
 	s.Events(func(name string, when int64) {
 		var event int

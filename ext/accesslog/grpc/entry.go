@@ -3,10 +3,8 @@
 package grpc
 
 import (
-	"bytes"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"weir.dev/weir/internal/wire"
 	"weir.dev/weir/proxy/accesslog"
@@ -195,10 +193,7 @@ func (k *Sink) appendTags(dst []byte, i *streaminfo.Stream) []byte {
 			dst = dst[:before]
 			continue
 		}
-		if !utf8.Valid(dst[from:]) {
-			dst = append(dst[:from], bytes.ToValidUTF8(dst[from:], []byte("!"))...)
-		}
-		dst = wire.End(wire.End(dst, value), entry)
+		dst = wire.End(wire.End(wire.Mend(dst, from), value), entry)
 	}
 	return dst
 }
@@ -220,18 +215,12 @@ func pair(dst []byte, field uint64, key string, value []byte) []byte {
 	return wire.End(text(text(dst, mapKey, key), mapValue, value), at)
 }
 
-// text appends a text that is not empty. A reader of Protocol Buffers refuses a whole
-// message for one that is not UTF-8: what is none is replaced as in Envoy.
+// text appends a text that is not empty.
 func text[T string | []byte](dst []byte, field uint64, v T) []byte {
 	if len(v) == 0 {
 		return dst
 	}
-	for i := range len(v) {
-		if v[i] >= utf8.RuneSelf {
-			return wire.Bytes(dst, field, bytes.ToValidUTF8([]byte(v), []byte("!")))
-		}
-	}
-	return wire.Bytes(dst, field, v)
+	return wire.Text(dst, field, v)
 }
 
 // number appends a number that is not 0.

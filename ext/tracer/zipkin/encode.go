@@ -110,7 +110,7 @@ func appendProto(dst []byte, s *trace.Span, service string) []byte {
 		kind = kindClient
 	}
 	dst = wire.Uint(dst, fieldKind, kind)
-	dst = wire.Bytes(dst, fieldName, s.Name())
+	dst = wire.Text(dst, fieldName, s.Name())
 	dst = wire.Uint64(dst, fieldTime, uint64(micros(s.Start)))
 	dst = wire.Uint(dst, fieldDuration, uint64(max(micros(s.End-s.Start), 1)))
 	dst = wire.Message(dst, fieldLocal, func(dst []byte) []byte { return wire.Bytes(dst, endpointService, service) })
@@ -121,7 +121,7 @@ func appendProto(dst []byte, s *trace.Span, service string) []byte {
 	})
 	s.Tags(func(key string, value []byte) {
 		dst = wire.Message(dst, fieldTags, func(dst []byte) []byte {
-			return wire.Bytes(wire.Bytes(dst, mapKey, key), mapValue, value)
+			return wire.Text(wire.Bytes(dst, mapKey, key), mapValue, value)
 		})
 	})
 	if s.Shared {
