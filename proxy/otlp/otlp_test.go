@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	logsv1 "go.opentelemetry.io/proto/otlp/logs/v1"
-	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
+	otlpv1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/internal/leak"
@@ -69,7 +69,7 @@ func TestForeignText(t *testing.T) {
 	s := &trace.Span{Sampled: true, State: []byte("a=\xff")}
 	s.SetName([]byte("na\xff"))
 	s.TagText("raw", "\xffé")
-	spans := &tracev1.TracesData{}
+	spans := &otlpv1.TracesData{}
 	if err := proto.Unmarshal(Export(nil, "", nil, "", "").Request(nil, AppendSpan(nil, s)), spans); err != nil {
 		t.Fatal(err)
 	}
