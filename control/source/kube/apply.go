@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,9 +46,63 @@ func (c *Cluster) Apply(ctx context.Context, o infra.Object) error {
 	if err != nil {
 		return named("encode", o, err)
 	}
+	if err := c.handOver(ctx, o); err != nil {
+		return named("leave the number of", o, err)
+	}
+	return named("apply", o, c.patch(ctx, o, data, manager))
+}
+
+func (c *Cluster) patch(ctx context.Context, o infra.Object, data []byte, as string) error {
 	force := true
-	_, err = r.Patch(ctx, o.Name, types.ApplyPatchType, data, metav1.PatchOptions{FieldManager: manager, Force: &force})
-	return named("apply", o, err)
+	_, err := c.resource(o.Group, o.Version, o.Resource, o.Namespace).Patch(ctx, o.Name, types.ApplyPatchType, data, metav1.PatchOptions{FieldManager: as, Force: &force})
+	return err
+}
+
+// autoscaled is how the apiserver calls who has the number of proxies between Weir, which said
+// it, and an autoscaler, which has not said it yet.
+const autoscaled = "weir-autoscaled"
+
+// handOver keeps the number of proxies of a Deployment that is not to say it any more. What
+// nobody applies any more is taken away, and without a number there is one proxy.
+func (c *Cluster) handOver(ctx context.Context, o infra.Object) error {
+	if _, says, _ := unstructured.NestedFieldNoCopy(o.Body, "spec", "replicas"); says || o.Kind != infra.Deployment {
+		return nil
+	}
+	// To list is a right that there is anyway.
+	list, err := c.resource(o.Group, o.Version, o.Resource, o.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + o.Name})
+	if err != nil {
+		return err
+	}
+	for _, item := range list.Items {
+		n, ok, _ := unstructured.NestedInt64(item.Object, "spec", "replicas")
+		if !ok || item.GetName() != o.Name || !slices.ContainsFunc(item.GetManagedFields(), saysNumber) {
+			continue
+		}
+		data, err := json.Marshal(map[string]any{
+			"apiVersion": item.GetAPIVersion(), "kind": item.GetKind(),
+			"metadata": map[string]any{"name": o.Name, "namespace": o.Namespace}, "spec": map[string]any{"replicas": n},
+		})
+		if err != nil {
+			return err
+		}
+		return c.patch(ctx, o, data, autoscaled)
+	}
+	return nil
+}
+
+// saysNumber tells whether Weir applies the number of Pods.
+func saysNumber(f metav1.ManagedFieldsEntry) bool {
+	if f.Manager != manager || f.Operation != metav1.ManagedFieldsOperationApply || f.FieldsV1 == nil {
+		return false
+	}
+	var fields struct {
+		Spec map[string]json.RawMessage `json:"f:spec"`
+	}
+	if json.Unmarshal(f.FieldsV1.Raw, &fields) != nil {
+		return false
+	}
+	_, says := fields.Spec["f:replicas"]
+	return says
 }
 
 // Provisioned implements infra.Cluster.

@@ -46,6 +46,12 @@ func TestScaling(t *testing.T) {
 	number(scaler, 2, "spec", "minReplicas")
 	number(scaler, 4, "spec", "maxReplicas")
 	number(budget, 1, "spec", "maxUnavailable")
+	// The autoscaler, which there is none of here, would go on from what there was.
+	if o, err := c.Cluster.Get(t.Context(), deployment); err != nil {
+		t.Fatal(err)
+	} else if got, _, _ := unstructured.NestedInt64(o.Object, "spec", "replicas"); got != 3 {
+		t.Errorf("with an autoscaler there are to be %d proxies before it says anything, want the 3 there were", got)
+	}
 	if err := c.Patch(t.Context(), deployment, []byte(`{"spec": {"replicas": 2}}`)); err != nil { // As an autoscaler does.
 		t.Fatal(err)
 	}
