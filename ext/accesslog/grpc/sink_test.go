@@ -95,7 +95,7 @@ func (s *service) next(t *testing.T) *alsv3.StreamAccessLogsMessage {
 const clusters = `- {name: als, type: STATIC, connect_timeout: 5s, load_assignment: {cluster_name: als, endpoints: [{lb_endpoints: [{endpoint: {address: {{als}}}}]}]}, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}}`
 
 func logOf(kind, fields, more string) string {
-	return `access_log: [{name: als, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.` + kind + `GrpcAccessLogConfig, common_config: {log_name: web, transport_api_version: V3, buffer_flush_interval: 0.01s, grpc_service: {envoy_grpc: {cluster_name: als}}` + fields + `}` + more + `}}]`
+	return `access_log: [{name: als, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.` + kind + `GrpcAccessLogConfig, common_config: {log_name: web, buffer_flush_interval: 0.01s, grpc_service: {envoy_grpc: {cluster_name: als}}` + fields + `}` + more + `}}]`
 }
 
 func start(t *testing.T, s *service, manager string) *proxytest.Proxy {
@@ -183,6 +183,7 @@ func TestRefusing(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for fields, want := range map[string]string{
+		`, transport_api_version: V2`:                                                         "transport_api_version: V2 is no more",
 		`, custom_tags: [{tag: a}]`:                                                           "custom_tags[0]",
 		`, custom_tags: [{tag: a, value: "%NOTHING%"}]`:                                       "custom_tags[0]",
 		`, grpc_stream_retry_policy: {retry_on: always}`:                                      "grpc_stream_retry_policy.retry_on",

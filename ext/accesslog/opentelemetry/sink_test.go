@@ -186,6 +186,7 @@ func TestNobodyTakesThem(t *testing.T) {
 func TestRefused(t *testing.T) {
 	for bad, want := range map[string]string{
 		"log_name: x": "no service",
+		`common_config: {log_name: x, transport_api_version: V2, grpc_service: {envoy_grpc: {cluster_name: otel}}}`:               "transport_api_version: V2 is no more",
 		overGRPCService + `, body: {string_value: "%NOTHING%"}`:                                                                   "body: ",
 		overGRPCService + `, http_service: {http_uri: {uri: "http://a/b", cluster: otel, timeout: 1s}}`:                           "grpc_service is set, too",
 		`grpc_service: {google_grpc: {target_uri: "a", stat_prefix: a}}`:                                                          "google_grpc",
