@@ -3,6 +3,8 @@
 package build
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +25,9 @@ type Authorizer struct {
 	// Body is how much of a request's body it is told, in bytes; one that is longer is
 	// refused. 0 is nothing.
 	Body uint32
+	// Partial has it told the beginning of a longer one instead. Text has a service of
+	// gRPC told it as text, and not as bytes.
+	Partial, Text bool
 	// Timeout is how long it may take; 0 is ten seconds.
 	Timeout time.Duration
 	// Retry says when it is asked again; nil is never.
@@ -33,6 +38,10 @@ type Authorizer struct {
 	Prefix, Whole     string
 	Request, Upstream []string
 	AllUpstream       bool
+	// Client are fields of an answer that says no which go to the client; none is all. Add
+	// are fields that the service is told besides.
+	Client []string
+	Add    map[string]string
 }
 
 // An AuthorizerFilter is a filter of an Authorizer of its own.
@@ -74,11 +83,19 @@ func (a Authorizer) http() *extauthzv3.HttpService {
 		PathPrefix:           a.Prefix,
 		PathOverride:         a.Whole,
 		RetryPolicy:          a.Retry,
-		AuthorizationRequest: &extauthzv3.AuthorizationRequest{AllowedHeaders: names(a.Request)}, //nolint:staticcheck // The filter's own is not of a route.
+		AuthorizationRequest: &extauthzv3.AuthorizationRequest{AllowedHeaders: names(a.Request), HeadersToAdd: added(a.Add)}, //nolint:staticcheck // The filter's own is not of a route.
 		AuthorizationResponse: &extauthzv3.AuthorizationResponse{
-			AllowedUpstreamHeaders: upstream,
+			AllowedUpstreamHeaders: upstream, AllowedClientHeaders: names(a.Client),
 		},
 	}
+}
+
+func added(fields map[string]string) []*corev3.HeaderValue {
+	var out []*corev3.HeaderValue
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		out = append(out, &corev3.HeaderValue{Key: name, Value: fields[name]})
+	}
+	return out
 }
 
 func names(list []string) *matcherv3.ListStringMatcher {
@@ -98,7 +115,7 @@ func (a Authorizer) body() *extauthzv3.BufferSettings {
 	if a.Body == 0 {
 		return nil
 	}
-	return &extauthzv3.BufferSettings{MaxRequestBytes: a.Body, PackAsBytes: true}
+	return &extauthzv3.BufferSettings{MaxRequestBytes: a.Body, AllowPartialMessage: a.Partial, PackAsBytes: !a.Text}
 }
 
 // Route is the filter's configuration for a route.

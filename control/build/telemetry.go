@@ -5,6 +5,7 @@ package build
 import (
 	"maps"
 	"slices"
+	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -65,11 +66,20 @@ type Entries struct {
 	// have these besides those which all do.
 	TCP                         bool
 	Request, Response, Trailers []string
+	// Interval and Bytes say when entries are sent; 0 leaves it to the proxy.
+	Interval time.Duration
+	Bytes    uint32
 }
 
 // Entries sends entries of an access log, if all expressions of CEL are true of them.
 func (c Collector) Entries(e Entries, matches []string) *accesslogv3.AccessLog {
 	common := &grpclogv3.CommonGrpcAccessLogConfig{LogName: e.Name, GrpcService: c.service(), TransportApiVersion: corev3.ApiVersion_V3}
+	if e.Interval > 0 {
+		common.BufferFlushInterval = duration(e.Interval)
+	}
+	if e.Bytes > 0 {
+		common.BufferSizeBytes = wrapperspb.UInt32(e.Bytes)
+	}
 	name, m := "envoy.access_loggers.http_grpc", proto.Message(&grpclogv3.HttpGrpcAccessLogConfig{
 		CommonConfig: common, AdditionalRequestHeadersToLog: e.Request, AdditionalResponseHeadersToLog: e.Response, AdditionalResponseTrailersToLog: e.Trailers,
 	})
