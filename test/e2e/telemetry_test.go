@@ -109,21 +109,28 @@ func (s *logService) find(t *testing.T, path string, status uint32) *alsv3.Strea
 
 func serveLogs(t *testing.T) *logService {
 	t.Helper()
+	s := &logService{got: make(chan *alsv3.StreamAccessLogsMessage, 1000)}
+	s.port = serveGRPC(t, func(g *grpc.Server) { alsv3.RegisterAccessLogServiceServer(g, s) })
+	return s
+}
+
+// serveGRPC serves what register registers, and returns the port.
+func serveGRPC(t *testing.T, register func(*grpc.Server)) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &logService{got: make(chan *alsv3.StreamAccessLogsMessage, 1000)}
-	_, s.port, _ = net.SplitHostPort(l.Addr().String())
 	g := grpc.NewServer()
-	alsv3.RegisterAccessLogServiceServer(g, s)
+	register(g)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = g.Serve(l) // It ends when it is stopped.
 	}()
 	t.Cleanup(func() { g.Stop(); <-done })
-	return s
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
 }
 
 // TestTelemetry sends a request through a Gateway whose EnvoyProxy, in the form of the years

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package emissary reads the objects of Emissary-ingress: Listener, Host, Mapping,
-// TCPMapping, TLSContext, Module and the resolvers of Kubernetes, of both versions, by
-// themselves and in annotations of Services.
+// TCPMapping, TLSContext, Module, AuthService, LogService and the resolvers of Kubernetes,
+// of both versions, by themselves and in annotations of Services.
 //
 // An install of Emissary, which an ambassador_id names, is a gateway here. What one
 // host name serves is one unit of translation, and so is what each Mapping comes to in
@@ -46,6 +46,7 @@ type Dialect struct {
 
 	installs  *memo.Func[struct{}, []string]
 	install   *memo.Func[string, *install]
+	services  *memo.Func[string, *services]
 	listeners *memo.Func[string, []*listener]
 	contexts  *memo.Func[string, []*tlsContext]
 	hosts     *memo.Func[string, []*host]
@@ -71,6 +72,7 @@ func New(o Options) *Dialect {
 	d.annotated = memo.NewIndex(d.annotatedIn, compareIDs)
 	d.installs = memo.NewFunc(d.readInstalls, slices.Equal[[]string])
 	d.install = memo.NewFunc(d.readInstall, alike[*install])
+	d.services = memo.NewFunc(d.readServices, (*services).same)
 	d.listeners = memo.NewFunc(d.readListeners, alike[[]*listener])
 	d.contexts = memo.NewFunc(d.readContexts, alike[[]*tlsContext])
 	d.hosts = memo.NewFunc(d.readHosts, alike[[]*host])

@@ -30,6 +30,8 @@ func TestFields(t *testing.T) {
 		"getambassador.io.KubernetesServiceResolver":  fieldstest.Spec(emissaryv3.IDs{}),
 		"getambassador.io.KubernetesEndpointResolver": fieldstest.Spec(emissaryv3.IDs{}),
 	}
+	messages["getambassador.io.AuthService"] = fieldstest.Spec(emissaryv3.AuthServiceSpec{})
+	messages["getambassador.io.LogService"] = fieldstest.Spec(emissaryv3.LogServiceSpec{})
 	for kind := range foreign() {
 		messages["getambassador.io."+kind.Kind] = []string{"spec"}
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
@@ -317,6 +316,11 @@ func (d *Dialect) readGroup(c *memo.Ctx, i groupID) *group {
 	if redirect != nil {
 		r := &routev3.Route{Name: routeName(redirect.id), Match: matchOf(redirect), Action: redirectOf(redirect.spec)}
 		edit(in, redirect.spec, "", r)
+		services := d.services.Get(c, in.name)
+		with(r, build.ExtAuthz, services.authorized(redirect))
+		if services.closed && !is(redirect.spec.BypassAuth) {
+			r.Action = build.Answer(unavailable)
+		}
 		out.routes = []*base{{id: redirect.id, message: r}}
 		return out
 	}
@@ -407,7 +411,8 @@ func (d *Dialect) addRoute(c *memo.Ctx, in *install, g *group, m, shadow *mappin
 		b.message.Match.RuntimeFraction = build.Fraction(uint64(until), percent)
 	}
 	g.routes = append(g.routes, b)
-	if in.refuses(m) {
+	services := d.services.Get(c, in.name)
+	if in.refuses(services, m) {
 		b.message.Action = build.Answer(unavailable)
 		return
 	}
@@ -429,8 +434,9 @@ func (d *Dialect) addRoute(c *memo.Ctx, in *install, g *group, m, shadow *mappin
 		edit(in, m.spec, fmt.Sprintf("%s:%d", service.host, service.port), b.message)
 	}
 	if cors := cmp.Or(m.spec.CORS, in.config.CORS); cors != nil {
-		b.message.TypedPerFilterConfig = map[string]*anypb.Any{build.CORS: corsOf(cors)}
+		with(b.message, build.CORS, corsOf(cors))
 	}
+	with(b.message, build.ExtAuthz, services.authorized(m))
 }
 
 // unavailable answers requests that something is to let in which is not there.

@@ -60,10 +60,8 @@ type install struct {
 	endpoints, services, others []string
 	// of has the Module called ambassador, zero if there is none; problems by Module.
 	problems map[id][]graph.Problem
-	// auth and limits are the AuthService and the RateLimitService, zero if there is none.
-	// Neither is supported yet.
-	auth, limits id
-	// denies tells that requests are refused if the RateLimitService cannot be asked.
+	// denies tells that requests are refused if the RateLimitService cannot be asked, as it
+	// cannot yet.
 	denies bool
 	// closed tells that whom to let in cannot be read, so that nobody is.
 	closed bool
@@ -231,14 +229,8 @@ func (d *Dialect) readInstall(c *memo.Ctx, name string) *install {
 	for _, list := range out.problems {
 		slices.SortStableFunc(list, func(a, b graph.Problem) int { return strings.Compare(a.Path, b.Path) })
 	}
-	for _, a := range d.list(c, source.EmissaryAuthService) {
-		if isFor(d.idsOfAny(c, a), name) {
-			out.auth = a
-		}
-	}
 	for _, l := range d.list(c, source.EmissaryRateLimitService) {
 		if o, ok := get[*emissaryv3.Foreign](d, c, l); ok && isFor(foreignIDs(o), name) {
-			out.limits = l
 			out.denies, _ = o.Spec["failure_mode_deny"].(bool)
 		}
 	}
@@ -247,8 +239,8 @@ func (d *Dialect) readInstall(c *memo.Ctx, name string) *install {
 
 // refuses reports whether requests of a Mapping must not be let in, because who is to
 // decide on them cannot be asked.
-func (i *install) refuses(m *mapping) bool {
-	return i.auth != (id{}) && !is(m.spec.BypassAuth) || i.denies && len(m.spec.Labels) > 0
+func (i *install) refuses(s *services, m *mapping) bool {
+	return s.closed && !is(m.spec.BypassAuth) || i.denies && len(m.spec.Labels) > 0
 }
 
 // idsOfAny returns the installs that an object of any kind is for.

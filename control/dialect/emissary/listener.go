@@ -189,6 +189,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 			ch.Network = allowed(in)
 			if ch.Table != nil {
 				ch.Manager, ch.Filters = managerOf(in, l)
+				d.services.Get(c, install).serve(ch)
 			}
 		}
 		if len(s.Chains) > 0 {

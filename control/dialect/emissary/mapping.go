@@ -343,7 +343,6 @@ func (m *mapping) unsupported() {
 		{"modules", len(s.Modules) > 0, "is not read, as in Emissary"},
 		{"envoy_override", len(s.EnvoyOverride) > 0, "is not read, as in Emissary since 2.0"},
 		{"labels", len(s.Labels) > 0, "has no effect: there is no RateLimitService yet, and requests are not limited"},
-		{"auth_context_extensions", len(s.AuthContextExtensions) > 0, "has no effect: there is no AuthService yet"},
 		{"error_response_overrides", len(s.ErrorResponseOverrides) > 0, "is not supported yet: responses keep their bodies"},
 	} {
 		if u.is {

@@ -133,6 +133,9 @@ func (d *Dialect) judgeIn(c *memo.Ctx, install string, i id) (bad, notes []graph
 				return t.problems, nil
 			}
 		}
+	case source.EmissaryAuthService, source.EmissaryLogService:
+		s := d.services.Get(c, install)
+		return s.problems[i], s.notes[i]
 	case source.EmissaryModule:
 		return nil, d.install.Get(c, install).problems[i]
 	case source.EmissaryServiceResolver, source.EmissaryEndpointResolver:
@@ -146,9 +149,7 @@ func (d *Dialect) judgeIn(c *memo.Ctx, install string, i id) (bad, notes []graph
 func foreign() map[source.Kind]string {
 	return map[source.Kind]string{
 		source.EmissaryConsulResolver:   "a ConsulResolver is not supported: Mappings that name it are left out; use a KubernetesEndpointResolver",
-		source.EmissaryAuthService:      "an AuthService is not supported yet: so that nobody is let in unasked, all requests of the install are answered 500, but those of Mappings with bypass_auth",
 		source.EmissaryRateLimitService: "a RateLimitService is not supported yet: requests are not limited, or, if failure_mode_deny is true, those of Mappings with labels are answered 500",
-		source.EmissaryLogService:       "a LogService is not supported yet: no log is sent",
 		source.EmissaryTracingService:   "a TracingService is not supported yet: nothing is traced",
 		source.EmissaryDevPortal:        "a DevPortal is a matter of Edge Stack and has no effect",
 	}
@@ -170,8 +171,8 @@ func (d *Dialect) judgeMapping(c *memo.Ctx, install string, i id) (bad, notes []
 	if lost := d.group.Get(c, groupID{install, d.keyOf(c, install, m)}).problems[i]; len(lost) > 0 {
 		return lost, notes
 	}
-	if in := d.install.Get(c, install); in.refuses(m) {
-		notes = append(notes, problem("spec", reasonUnsupported, "its requests are answered 500: the install has an AuthService or a RateLimitService that must be asked, and cannot be yet"))
+	if in := d.install.Get(c, install); in.refuses(d.services.Get(c, install), m) {
+		notes = append(notes, problem("spec", reasonUnsupported, "its requests are answered 500: the install has an AuthService or a RateLimitService that must be asked, and cannot be"))
 	}
 	return d.hostless(c, install, m), notes
 }

@@ -104,6 +104,9 @@ func (d *Dialect) readRules(c *memo.Ctx, i ruleID) []*graph.Route {
 			SchemeRewriteSpecifier: &routev3.RedirectAction_HttpsRedirect{HttpsRedirect: true},
 		}},
 	}
+	if d.services.Get(c, i.group.install).auth != nil {
+		with(m, build.ExtAuthz, unasked()) // Whoever is sent to https is asked there.
+	}
 	add(&base{id: b.id}, m)
 	return out
 }

@@ -231,9 +231,9 @@ type Resolver struct {
 // DeepCopyObject returns a copy that shares nothing.
 func (o *Resolver) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
-// A Foreign is an object of a kind that is known, and of which only the installs that
-// it is for are read: ConsulResolver, AuthService, RateLimitService, LogService,
-// TracingService and DevPortal.
+// A Foreign is an object whose spec is read later or not at all, but for the installs that
+// it is for: AuthService and LogService, of which one that is wrong must not be as if it
+// were not there; ConsulResolver, RateLimitService, TracingService and DevPortal.
 type Foreign struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v3alpha1
+
+// AuthServiceSpec says who lets requests in.
+type AuthServiceSpec struct {
+	IDs         `json:",inline"`
+	AuthService string `json:"auth_service,omitempty"`
+	// Proto is http or grpc.
+	Proto           string `json:"proto,omitempty"`
+	ProtocolVersion string `json:"protocol_version,omitempty"`
+	PathPrefix      string `json:"path_prefix,omitempty"`
+	TLS             Text   `json:"tls,omitempty"`
+	// Timeout is in milliseconds.
+	Timeout                     *int64            `json:"timeout_ms,omitempty"`
+	AllowedRequestHeaders       []string          `json:"allowed_request_headers,omitempty"`
+	AllowedAuthorizationHeaders []string          `json:"allowed_authorization_headers,omitempty"`
+	AddAuthHeaders              map[string]string `json:"add_auth_headers,omitempty"`
+	AddLinkerdHeaders           *bool             `json:"add_linkerd_headers,omitempty"`
+	// AllowRequestBody is an IncludeBody of 4096 bytes, of what may be longer.
+	AllowRequestBody *bool `json:"allow_request_body,omitempty"`
+	IncludeBody      *struct {
+		MaxBytes     uint32 `json:"max_bytes"`
+		AllowPartial bool   `json:"allow_partial"`
+	} `json:"include_body,omitempty"`
+	FailureModeAllow *bool `json:"failure_mode_allow,omitempty"`
+	StatusOnError    *struct {
+		Code uint32 `json:"code"`
+	} `json:"status_on_error,omitempty"`
+	CircuitBreakers []CircuitBreaker `json:"circuit_breakers,omitempty"`
+	StatsName       string           `json:"stats_name,omitempty"`
+	V3StatsName     string           `json:"v3StatsName,omitempty"`
+}
+
+// LogServiceSpec says who is told of requests.
+type LogServiceSpec struct {
+	IDs     `json:",inline"`
+	Service string `json:"service,omitempty"`
+	// Driver is tcp or http.
+	Driver       string `json:"driver,omitempty"`
+	DriverConfig struct {
+		AdditionalLogHeaders []LogHeader `json:"additional_log_headers,omitempty"`
+	} `json:"driver_config,omitempty"`
+	// FlushInterval is in seconds.
+	FlushInterval   *uint32 `json:"flush_interval_time,omitempty"`
+	FlushBytes      *uint32 `json:"flush_interval_byte_size,omitempty"`
+	GRPC            *bool   `json:"grpc,omitempty"`
+	ProtocolVersion string  `json:"protocol_version,omitempty"`
+	StatsName       string  `json:"stats_name,omitempty"`
+	V3StatsName     string  `json:"v3StatsName,omitempty"`
+}
+
+// A LogHeader is one that entries have: of the request, the response and its trailers,
+// unless it says otherwise.
+type LogHeader struct {
+	Name     string `json:"header_name,omitempty"`
+	Request  *bool  `json:"during_request,omitempty"`
+	Response *bool  `json:"during_response,omitempty"`
+	Trailer  *bool  `json:"during_trailer,omitempty"`
+}
