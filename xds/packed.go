@@ -20,15 +20,11 @@ func Keep(m proto.Message) Packed { return Packed{message: m} }
 
 // Pack keeps a message that nobody else needs any more in what it takes to send it, which is a tenth of its memory.
 func Pack(m proto.Message) Packed {
-	b, err := encoded(m)
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
 		return Keep(m) // It was not decoded but made, of what cannot be sent.
 	}
 	return Packed{as: m.ProtoReflect().Type(), bytes: string(b)}
-}
-
-func encoded(m proto.Message) ([]byte, error) {
-	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
 }
 
 // IsZero tells that there is no message.
@@ -45,14 +41,13 @@ func (p Packed) Message() proto.Message {
 	return m
 }
 
-// Equal reports whether there is a message and says what m says.
-func (p Packed) Equal(m proto.Message) bool {
+// Equal reports whether there is a message in both and they say the same.
+func (p Packed) Equal(o Packed) bool {
 	switch {
-	case p.IsZero():
+	case p.IsZero() || o.IsZero():
 		return false
-	case p.as == nil:
-		return Equal(p.message, m)
+	case p.as != nil && o.as != nil:
+		return p.as == o.as && p.bytes == o.bytes
 	}
-	b, err := encoded(m)
-	return err == nil && m.ProtoReflect().Type() == p.as && string(b) == p.bytes
+	return Equal(p.Message(), o.Message())
 }

@@ -29,18 +29,18 @@ func TestPacked(t *testing.T) {
 			if !proto.Equal(got, tt.m) || (got == tt.m) != tt.same {
 				t.Errorf("%v, want %v", got, tt.m)
 			}
-			if tt.p.IsZero() || !tt.p.Equal(tt.m) || !tt.same && !tt.p.Equal(proto.Clone(tt.m)) {
+			if tt.p.IsZero() || !tt.p.Equal(Keep(tt.m)) || !tt.p.Equal(Pack(tt.m)) || !tt.same && !tt.p.Equal(Pack(proto.Clone(tt.m))) {
 				t.Error("it is not equal to its message")
 			}
-			if tt.p.Equal(other) || tt.p.Equal(&clusterv3.Cluster{Name: "shop"}) {
+			if tt.p.Equal(Keep(other)) || tt.p.Equal(Pack(other)) || tt.p.Equal(Keep(&clusterv3.Cluster{Name: "shop"})) || tt.p.Equal(Pack(&clusterv3.Cluster{Name: "shop"})) {
 				t.Error("it is equal to another message")
 			}
 		})
 	}
-	if zero := (Packed{}); !zero.IsZero() || zero.Message() != nil || zero.Equal(&clusterv3.Cluster{}) {
+	if zero := (Packed{}); !zero.IsZero() || zero.Message() != nil || zero.Equal(Keep(&clusterv3.Cluster{})) || zero.Equal(zero) {
 		t.Error("the zero Packed has a message")
 	}
-	if empty := Pack(&clusterv3.Cluster{}); empty.IsZero() || empty.Message() == nil || !empty.Equal(&clusterv3.Cluster{}) {
+	if empty := Pack(&clusterv3.Cluster{}); empty.IsZero() || empty.Message() == nil || !empty.Equal(Pack(&clusterv3.Cluster{})) {
 		t.Error("an empty message is not none")
 	}
 }

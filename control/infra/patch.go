@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -111,7 +112,7 @@ func (w *writer) patched(o Object) (Object, *Problem) {
 		case "StrategicMerge":
 			body, err = strategicpatch.StrategicMergeMapPatch(body, patch, typed(o.Kind))
 		case "JSONMerge":
-			body, _ = mergePatch(body, patch).(map[string]any)
+			body, err = merged(body, patch)
 		default:
 			err = fmt.Errorf("the type %q of a patch is not known: there are StrategicMerge and JSONMerge", t)
 		}
@@ -206,22 +207,19 @@ func strict(body fields, into any) error {
 	return nil
 }
 
-// mergePatch applies a patch of RFC 7386.
-func mergePatch(to, patch any) any {
-	p, ok := patch.(fields)
-	if !ok {
-		return patch
+// merged applies a patch of RFC 7386.
+func merged(to, patch fields) (fields, error) {
+	doc, err := json.Marshal(to)
+	if err != nil {
+		return nil, err
 	}
-	t, ok := to.(fields)
-	if !ok {
-		t = fields{}
+	data, err := json.Marshal(patch)
+	if err != nil {
+		return nil, err
 	}
-	for k, v := range p {
-		if v == nil {
-			delete(t, k)
-			continue
-		}
-		t[k] = mergePatch(t[k], v)
+	if doc, err = jsonpatch.MergePatch(doc, data); err != nil {
+		return nil, err
 	}
-	return t
+	var out fields
+	return out, json.Unmarshal(doc, &out)
 }

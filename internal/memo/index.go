@@ -28,7 +28,7 @@ type Index[K, B, M comparable] struct {
 type bucket[M comparable] struct {
 	members []M            // sorted; never changed in place
 	changed map[M]struct{} // members that came or went since; nil if none have
-	count   tally[M]       // members, and how many keys put each in
+	count   small[M, int]  // members, and how many keys put each in
 }
 
 // sorted returns the members in order.
@@ -45,13 +45,24 @@ func (b *bucket[M]) sorted(order func(a, b M) int) []M {
 		if found {
 			rest = rest[1:]
 		}
-		if b.count.of(m) > 0 {
+		if b.count.get(m) > 0 {
 			out = append(out, m)
 		}
 	}
 	b.members = append(out, rest...)
 	b.changed = nil
 	return b.members
+}
+
+// add adds to the count of a member and returns what it is then. One whose count is 0 is gone.
+func (b *bucket[M]) add(m M, by int) int {
+	n := b.count.get(m) + by
+	if n == 0 {
+		b.count.delete(m)
+	} else {
+		b.count.set(m, n)
+	}
+	return n
 }
 
 // change notes that a member has come or gone.
@@ -164,7 +175,7 @@ func (x *Index[K, B, M]) in(p Pair[B, M], touched map[B]bool) {
 		b = &bucket[M]{}
 		x.buckets[p.Bucket] = b
 	}
-	if b.count.add(p.Member, 1) == 1 {
+	if b.add(p.Member, 1) == 1 {
 		b.change(p.Member)
 		touched[p.Bucket] = true
 		x.note(p, true)
@@ -173,7 +184,7 @@ func (x *Index[K, B, M]) in(p Pair[B, M], touched map[B]bool) {
 
 func (x *Index[K, B, M]) out(p Pair[B, M], touched map[B]bool) {
 	b := x.buckets[p.Bucket]
-	if b.count.add(p.Member, -1) > 0 {
+	if b.add(p.Member, -1) > 0 {
 		return
 	}
 	b.change(p.Member)
@@ -192,7 +203,7 @@ func (x *Index[K, B, M]) Follow(db *DB, b B) {
 	}
 	all := map[M]bool{}
 	if held := x.buckets[b]; held != nil {
-		for m := range held.count.all {
+		for m := range held.count.keys {
 			all[m] = true
 		}
 	}

@@ -49,7 +49,7 @@ type node struct {
 	id       nodeKey
 	value    any
 	deps     []*node
-	users    users
+	users    small[*node, struct{}]
 	verified uint64 // revision in which the value was last known to be right; 0 is never
 	changed  uint64 // revision in which it last became another
 	stamp    uint64 // run that recorded it last
@@ -85,7 +85,7 @@ func (db *DB) invalidate(n *node) {
 		last := len(db.stack) - 1
 		n := db.stack[last]
 		db.stack = db.stack[:last]
-		for u := range n.users.all {
+		for u := range n.users.keys {
 			if u.stale {
 				continue
 			}
@@ -185,11 +185,11 @@ func (db *DB) relink(n *node, deps []*node) {
 	db.rev++
 	for _, d := range deps {
 		d.stamp = db.rev
-		d.users.add(n)
+		d.users.set(n, struct{}{})
 	}
 	for _, d := range old {
 		if d.stamp != db.rev {
-			d.users.remove(n)
+			d.users.delete(n)
 			db.loosen(d)
 		}
 	}
@@ -197,7 +197,7 @@ func (db *DB) relink(n *node, deps []*node) {
 
 // loosen notes that n may not be needed any more.
 func (db *DB) loosen(n *node) {
-	if n.users.none() && n.watchers == 0 {
+	if n.users.len() == 0 && n.watchers == 0 {
 		db.loose = append(db.loose, n)
 	}
 }
@@ -208,7 +208,7 @@ func (db *DB) sweep() {
 		last := len(db.loose) - 1
 		n := db.loose[last]
 		db.loose = db.loose[:last]
-		if !n.users.none() || n.watchers > 0 {
+		if n.users.len() > 0 || n.watchers > 0 {
 			continue
 		}
 		if n.id.of == nil {
@@ -222,7 +222,7 @@ func (db *DB) sweep() {
 		}
 		delete(db.nodes, n.id)
 		for _, d := range n.deps {
-			d.users.remove(n)
+			d.users.delete(n)
 			db.loosen(d)
 		}
 		n.deps = nil

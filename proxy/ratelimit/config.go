@@ -3,11 +3,9 @@
 package ratelimit
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	ratelimitconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -60,8 +58,8 @@ func CompileService(m *ratelimitconfigv3.RateLimitServiceConfig, timeout *durati
 			return nil, fmt.Errorf("timeout: %s is negative", limit)
 		}
 	}
-	if v := m.GetTransportApiVersion(); v == corev3.ApiVersion_V2 {
-		return nil, errors.New("rate_limit_service.transport_api_version: V2 is no more: use V3")
+	if err := call.CheckVersion(m.GetTransportApiVersion()); err != nil {
+		return nil, fmt.Errorf("rate_limit_service.%w", err)
 	}
 	s, err := call.Compile(m.GetGrpcService(), call.Context{Hostname: c.Hostname, Warn: func(path, reason string) {
 		c.Warn("rate_limit_service.grpc_service."+path, reason)

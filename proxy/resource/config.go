@@ -92,7 +92,7 @@ type topic struct {
 // known tells that there is a value. It is called with mu.
 func (t *topic) known() bool { return !t.message.IsZero() || t.members != nil }
 
-// keep is how a message of the resource or group is kept, once it has been decoded. Of endpoints and virtual hosts there
+// keep is how a message of the resource or group is kept. Of endpoints and virtual hosts there
 // are thousands; but those of a snapshot are kept by that.
 func (t *topic) keep(m proto.Message) xds.Packed {
 	if t.id.Source != Snapshot && (t.id.Kind == xds.KindEndpoints || t.id.Kind == xds.KindVirtualHost) {
@@ -310,7 +310,8 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 	d.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.message.Equal(m) {
+	kept := t.keep(m)
+	if t.message.Equal(kept) {
 		t.version, t.refused = version, nil
 		t.each(func(w *Watch) {
 			w.o.Stats.Accepted(version, 0)
@@ -326,7 +327,7 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 		t.refused = &Refused{m, version, began, err}
 		return err
 	}
-	t.message, t.version, t.updated, t.refused = t.keep(m), version, began, nil
+	t.message, t.version, t.updated, t.refused = kept, version, began, nil
 	return nil
 }
 

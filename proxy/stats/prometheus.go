@@ -15,14 +15,14 @@ import (
 // prefix envoy_ and its tags as labels; counters, gauges, text readouts if asked for, histograms, each by name.
 func (s *Store) WritePrometheus(w io.Writer, o Options) error {
 	o.Only = nil
-	rules := s.config()
+	a := s.answer()
 	for _, kind := range []Kind{KindCounter, KindGauge, KindText, KindHistogram} {
 		if kind == KindText && !o.TextReadouts {
 			continue
 		}
 		families := map[string]*family{}
-		err := s.metrics(rules, func(k Kind) bool { return k == kind }, o, func(m *Metric) error {
-			m.Extracted, m.Tags = rules.extract(m.Name)
+		err := a.metrics(func(k Kind) bool { return k == kind }, o, func(m *Metric) error {
+			m.Extracted, m.Tags = a.rules.extract(m.Name)
 			f := families[m.Extracted]
 			if f == nil {
 				f = &family{name: "envoy_" + promName(m.Extracted)}

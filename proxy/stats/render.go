@@ -51,13 +51,13 @@ func (o *Options) accept(name string, v *sample) bool {
 // inOrder calls yield for what a text or JSON answer shows, in Envoy's order: text readouts, then counters and gauges, then
 // histograms, each by name.
 func (s *Store) inOrder(o Options, yield func(*Metric) error) error {
-	rules := s.config()
+	a := s.answer()
 	for _, pass := range []func(Kind) bool{
 		func(k Kind) bool { return k == KindText },
 		func(k Kind) bool { return k == KindCounter || k == KindGauge },
 		func(k Kind) bool { return k == KindHistogram },
 	} {
-		if err := s.metrics(rules, pass, o, yield); err != nil {
+		if err := a.metrics(pass, o, yield); err != nil {
 			return err
 		}
 	}

@@ -240,9 +240,9 @@ type Metric struct {
 // Visit calls yield for each statistic that stats_matcher lets through, in the order of names. It holds no lock then: yield
 // may call the store.
 func (s *Store) Visit(yield func(Metric)) {
-	rules := s.config()
-	_ = s.metrics(rules, anyKind, Options{}, func(m *Metric) error {
-		m.Extracted, m.Tags = rules.extract(m.Name)
+	a := s.answer()
+	_ = a.metrics(anyKind, Options{}, func(m *Metric) error {
+		m.Extracted, m.Tags = a.rules.extract(m.Name)
 		yield(*m)
 		return nil
 	})
@@ -250,19 +250,13 @@ func (s *Store) Visit(yield func(Metric)) {
 
 func anyKind(Kind) bool { return true }
 
-func (s *Store) config() *Config {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.rules
-}
-
 // metrics calls yield for each statistic of the kinds in pass that the options and stats_matcher let through, in the order
 // of names, until it returns an error. The metric is without its tags, as these cost most, and is yield's until it returns.
-func (s *Store) metrics(rules *Config, pass func(Kind) bool, o Options, yield func(*Metric) error) error {
+func (a *answer) metrics(pass func(Kind) bool, o Options, yield func(*Metric) error) error {
 	var m Metric
-	return s.walk(pass, func(w *shown) error {
+	return a.store.walk(a.stops, pass, func(w *shown) error {
 		v := &w.sample
-		if !o.accept(w.name, v) || rules.hidden(w.name) {
+		if !o.accept(w.name, v) || a.rules.hidden(w.name) {
 			return nil
 		}
 		m = Metric{
@@ -270,7 +264,7 @@ func (s *Store) metrics(rules *Config, pass func(Kind) bool, o Options, yield fu
 			Cumulative: v.buckets, Interval: w.interval,
 		}
 		if v.kind == KindHistogram {
-			m.Bounds = rules.bounds(w.name)
+			m.Bounds = a.rules.bounds(w.name)
 		}
 		return yield(&m)
 	})

@@ -16,10 +16,11 @@ type shown struct {
 	orphan   bool // it has no source, as far as it is known
 }
 
-// walk calls yield for each name of the kinds in pass, in the order of names, until it returns an error. It holds the lock
+// walk calls yield for each name of the kinds in pass, in the order of names, until it returns an error. stops are those of
+// the store when the answer began. It holds the lock
 // for one prefix at a time and has few names in memory at once: of names that begin with a prefix all come after it, so
 // those before the next prefix are complete.
-func (s *Store) walk(pass func(Kind) bool, yield func(*shown) error) error {
+func (s *Store) walk(stops []string, pass func(Kind) bool, yield func(*shown) error) error {
 	var open pile
 	var done, free []*shown
 	push := func(name string, v sample, orphan bool) {
@@ -30,7 +31,6 @@ func (s *Store) walk(pass func(Kind) bool, yield func(*shown) error) error {
 		*m = shown{name: name, sample: v, orphan: orphan}
 		heap.Push(&open, m)
 	}
-	stops := s.stops()
 	for i, stop := range stops {
 		s.mu.Lock()
 		for _, src := range s.sources[stop] {
@@ -59,14 +59,21 @@ func (s *Store) walk(pass func(Kind) bool, yield func(*shown) error) error {
 	return nil
 }
 
-// stops are the prefixes of all sources and the names that something is kept of, in order.
-func (s *Store) stops() []string {
+// An answer is what one reading of a store goes by, however often it walks through the names.
+type answer struct {
+	store *Store
+	rules *Config
+	stops []string // the prefixes of all sources and the names that something is kept of, in order
+}
+
+// answer begins one.
+func (s *Store) answer() *answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stops := slices.AppendSeq(make([]string, 0, len(s.sources)+len(s.kept)), maps.Keys(s.sources))
 	stops = slices.AppendSeq(stops, maps.Keys(s.kept))
 	slices.Sort(stops)
-	return slices.Compact(stops)
+	return &answer{s, s.rules, slices.Compact(stops)}
 }
 
 // next takes all of the first name from the pile and adds it up; nil if nothing is to be shown of it. It is called with the

@@ -280,7 +280,7 @@ func (m *mux) takeDelta(ctx context.Context, r *discoveryv3.DeltaDiscoveryRespon
 		m.expireIn(b, got)
 		switch {
 		case got.Message != nil:
-			u.put(got)
+			b.put(u, got)
 		case b.t.Kind == xds.KindVirtualHost && got.TTL == 0:
 			// It says that no virtual host has these names.
 			u.Unknown = append(append(u.Unknown, got.Name), got.Aliases...)
@@ -329,7 +329,7 @@ func (m *mux) useState(b *sub, r *discoveryv3.DiscoveryResponse) error {
 		}
 		m.expireIn(b, got)
 		if got.Message != nil {
-			u.put(got)
+			b.put(u, got)
 		}
 	}
 	// One that cannot be read may be any: none is taken away then.
@@ -350,9 +350,10 @@ func (m *mux) useState(b *sub, r *discoveryv3.DiscoveryResponse) error {
 	return wrongs.err()
 }
 
-// put adds a resource, which has in common with the one before what both say alike.
-func (u *Update) put(r wire.Resource) {
-	if n := len(u.Put); n > 0 {
+// put adds a resource to an update. Those of kinds that come whole, such as clusters, are kept as messages and may be
+// thousands: they have in common with the one before what both say alike.
+func (b *sub) put(u *Update, r wire.Resource) {
+	if n := len(u.Put); n > 0 && b.t.Whole {
 		xds.Share(r.Message, u.Put[n-1].Message)
 	}
 	u.Put = append(u.Put, r)

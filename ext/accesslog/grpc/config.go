@@ -90,8 +90,8 @@ func read(config *anypb.Any, m interface {
 
 // compile settles where entries go and what they have.
 func (k *Sink) compile(c *grpclogv3.CommonGrpcAccessLogConfig, s *extension.Services, loader *format.Loader) (*Sink, error) {
-	if c.GetTransportApiVersion() == corev3.ApiVersion_V2 { //nolint:staticcheck // Deprecated, still found.
-		return nil, errors.New("common_config.transport_api_version: V2 is no more: use V3")
+	if err := call.CheckVersion(c.GetTransportApiVersion()); err != nil {
+		return nil, fmt.Errorf("common_config.%w", err)
 	}
 	in := call.Context{Warn: s.Warn("gRPC access log"), Hostname: s.Node.Hostname}
 	to, err := call.Compile(c.GetGrpcService(), in)

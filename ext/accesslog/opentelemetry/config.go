@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	opentelemetryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -98,8 +97,8 @@ func newSink(m *opentelemetryv3.OpenTelemetryAccessLogConfig, s *extension.Servi
 func service(m *opentelemetryv3.OpenTelemetryAccessLogConfig, s *extension.Services) (*call.Service, string, error) {
 	grpc, field := m.GetGrpcService(), "grpc_service"
 	if c := m.GetCommonConfig(); c != nil {
-		if c.GetTransportApiVersion() == corev3.ApiVersion_V2 { //nolint:staticcheck // Deprecated, still found.
-			return nil, "", errors.New("common_config.transport_api_version: V2 is no more: use V3")
+		if err := call.CheckVersion(c.GetTransportApiVersion()); err != nil {
+			return nil, "", fmt.Errorf("common_config.%w", err)
 		}
 		if grpc != nil || m.GetHttpService() != nil {
 			return nil, "", errors.New("common_config: a second service is set beside it: set one")

@@ -117,8 +117,8 @@ func (k *compiler) settings(m *extauthzv3.ExtAuthz) (*Settings, error) {
 	if err := m.ValidateAll(); err != nil {
 		return nil, err
 	}
-	if m.GetTransportApiVersion() == corev3.ApiVersion_V2 { //nolint:staticcheck // Deprecated, still found.
-		return nil, errors.New("transport_api_version: V2 is no more: use V3")
+	if err := call.CheckVersion(m.GetTransportApiVersion()); err != nil {
+		return nil, err
 	}
 	s := &Settings{
 		failOpen: m.GetFailureModeAllow(), failOpenHeader: m.GetFailureModeAllowHeaderAdd(), buffering: bufferingOf(m.GetWithRequestBody()),

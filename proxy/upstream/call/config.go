@@ -30,6 +30,14 @@ type Context struct {
 	Hostname string
 }
 
+// CheckVersion refuses the version of Envoy's API that is no more (transport_api_version).
+func CheckVersion(v corev3.ApiVersion) error {
+	if v == corev3.ApiVersion_V2 { //nolint:staticcheck // Deprecated, still found.
+		return errors.New("transport_api_version: V2 is no more: use V3")
+	}
+	return nil
+}
+
 // Compile compiles a gRPC service.
 func Compile(m *corev3.GrpcService, in Context) (*Service, error) {
 	if err := supported.Apply(m, "", in.Warn); err != nil {
