@@ -3,6 +3,7 @@
 package brief
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -172,7 +173,29 @@ func forward(a *routev3.RouteAction) string {
 	for _, u := range a.GetUpgradeConfigs() {
 		add("upgrade", u.GetUpgradeType())
 	}
+	for _, l := range a.GetRateLimits() {
+		add("limit", descriptor(l))
+	}
 	return strings.Join(parts, " ")
+}
+
+// descriptor is what a request counts under.
+func descriptor(l *routev3.RateLimit) string {
+	var entries []string
+	for _, a := range l.GetActions() {
+		switch s := a.GetActionSpecifier().(type) {
+		case *routev3.RateLimit_Action_GenericKey_:
+			entries = append(entries, cmp.Or(s.GenericKey.GetDescriptorKey(), "generic_key")+"="+s.GenericKey.GetDescriptorValue())
+		case *routev3.RateLimit_Action_RequestHeaders_:
+			entries = append(entries, s.RequestHeaders.GetDescriptorKey()+"=%REQ("+s.RequestHeaders.GetHeaderName()+")%")
+		default:
+			m := a.ProtoReflect()
+			if f := m.WhichOneof(m.Descriptor().Oneofs().ByName("action_specifier")); f != nil {
+				entries = append(entries, string(f.Name()))
+			}
+		}
+	}
+	return strings.Join(entries, ",")
 }
 
 func redirect(a *routev3.RedirectAction) string {
