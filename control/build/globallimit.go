@@ -19,23 +19,39 @@ import (
 // limitTimeout is how long a request waits for the limiter.
 const limitTimeout = 20 * time.Millisecond
 
-// GlobalLimit asks the limiter of the proxy's process about requests whose route says
-// under what they count. A timeout of 0 is 20 ms; failClosed refuses requests for which
-// there is no answer.
+// A LimitService is asked about requests whose route says under what they count.
+type LimitService struct {
+	// Cluster is asked by gRPC; xds.LimiterCluster is the limiter of the proxy's process.
+	Cluster, Domain string
+	Timeout         time.Duration
+	// FailClosed refuses requests for which there is no answer.
+	FailClosed bool
+	// Exhausted has calls of gRPC refused with RESOURCE_EXHAUSTED instead of UNAVAILABLE.
+	Exhausted bool
+}
+
+// Filter is the filter that asks.
+func (s LimitService) Filter() *ratelimitv3.RateLimit {
+	return &ratelimitv3.RateLimit{
+		Domain: s.Domain, Timeout: duration(s.Timeout), FailureModeDeny: s.FailClosed, RateLimitedAsResourceExhausted: s.Exhausted,
+		RateLimitService: &ratelimitconfigv3.RateLimitServiceConfig{
+			TransportApiVersion: corev3.ApiVersion_V3,
+			GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: s.Cluster},
+			}},
+		},
+	}
+}
+
+// GlobalLimit asks the limiter of the proxy's process, and tells clients what is left. A
+// timeout of 0 is 20 ms; failClosed refuses requests for which there is no answer.
 func GlobalLimit(timeout time.Duration, failClosed bool) *ratelimitv3.RateLimit {
 	if timeout == 0 {
 		timeout = limitTimeout
 	}
-	return &ratelimitv3.RateLimit{
-		Domain: "weir", Timeout: duration(timeout), FailureModeDeny: failClosed,
-		EnableXRatelimitHeaders: ratelimitv3.RateLimit_DRAFT_VERSION_03, DisableXEnvoyRatelimitedHeader: true,
-		RateLimitService: &ratelimitconfigv3.RateLimitServiceConfig{
-			TransportApiVersion: corev3.ApiVersion_V3,
-			GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: xds.LimiterCluster},
-			}},
-		},
-	}
+	m := LimitService{Cluster: xds.LimiterCluster, Domain: "weir", Timeout: timeout, FailClosed: failClosed}.Filter()
+	m.EnableXRatelimitHeaders, m.DisableXEnvoyRatelimitedHeader = ratelimitv3.RateLimit_DRAFT_VERSION_03, true
+	return m
 }
 
 // Limiter tells the limiter of a proxy's process what to know, as the cluster that stands
