@@ -83,7 +83,7 @@ func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies, traff
 		}))
 	}
 	if serves(dialectEmissary) {
-		ds.list = append(ds.list, emissary.New(emissary.Options{IDs: o.AmbassadorIDs, Backends: b}))
+		ds.list = append(ds.list, emissary.New(emissary.Options{IDs: o.AmbassadorIDs, Limiter: !o.Deliver, Backends: b}))
 	}
 	var refine ingress.Refiner
 	if serves(dialectIstio) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package emissary reads the objects of Emissary-ingress: Listener, Host, Mapping,
-// TCPMapping, TLSContext, Module, AuthService, LogService and the resolvers of Kubernetes,
-// of both versions, by themselves and in annotations of Services.
+// TCPMapping, TLSContext, Module, AuthService, RateLimitService, LogService and the
+// resolvers of Kubernetes, of both versions, by themselves and in annotations of Services.
 //
 // An install of Emissary, which an ambassador_id names, is a gateway here. What one
 // host name serves is one unit of translation, and so is what each Mapping comes to in
@@ -31,7 +31,9 @@ const prefix = "emissary-"
 // Options of a Dialect.
 type Options struct {
 	// IDs are the installs that are served; none is all.
-	IDs      []string
+	IDs []string
+	// Limiter tells that the proxies have the limiter of their process, xds.LimiterCluster.
+	Limiter  bool
 	Backends *backend.Backends
 }
 
@@ -39,6 +41,7 @@ type Options struct {
 type Dialect struct {
 	*graph.Tables[hostOf]
 	ids      []string
+	limiter  bool
 	backends *backend.Backends
 
 	annotation *memo.Func[source.Key, *annotation]
@@ -67,7 +70,7 @@ type Dialect struct {
 
 // New returns a Dialect.
 func New(o Options) *Dialect {
-	d := &Dialect{ids: o.IDs, backends: o.Backends}
+	d := &Dialect{ids: o.IDs, limiter: o.Limiter, backends: o.Backends}
 	d.annotation = memo.NewFunc(readAnnotation, nil)
 	d.annotated = memo.NewIndex(d.annotatedIn, compareIDs)
 	d.installs = memo.NewFunc(d.readInstalls, slices.Equal[[]string])

@@ -428,6 +428,7 @@ func (d *Dialect) addRoute(c *memo.Ctx, in *install, g *group, m, shadow *mappin
 		a.RequestMirrorPolicies = append(a.RequestMirrorPolicies, mirror)
 		b.clusters = append(b.clusters, to)
 	}
+	a.RateLimits = services.counted(in, m)
 	b.message.Action = &routev3.Route_Route{Route: a}
 	service, err := parseService(m.spec.Service, false)
 	if err == nil {

@@ -60,9 +60,9 @@ type install struct {
 	endpoints, services, others []string
 	// of has the Module called ambassador, zero if there is none; problems by Module.
 	problems map[id][]graph.Problem
-	// denies tells that requests are refused if the RateLimitService cannot be asked, as it
-	// cannot yet.
-	denies bool
+	// defaultLabels are what requests count under in each domain, before the labels of their
+	// Mappings.
+	defaultLabels map[string][]label
 	// closed tells that whom to let in cannot be read, so that nobody is.
 	closed bool
 }
@@ -81,7 +81,11 @@ type moduleConfig struct {
 	ClusterMaxConnectionAge *int64           `json:"cluster_max_connection_lifetime_ms,omitempty"`
 	ClusterRequestTimeout   *int64           `json:"cluster_request_timeout_ms,omitempty"`
 	CORS                    *emissaryv3.CORS `json:"cors,omitempty"`
-	Defaults                struct {
+	DefaultLabelDomain      string           `json:"default_label_domain,omitempty"`
+	DefaultLabels           map[string]struct {
+		Defaults []any `json:"defaults,omitempty"`
+	} `json:"default_labels,omitempty"`
+	Defaults struct {
 		HTTPMapping          mappingDefaults                   `json:"httpmapping,omitempty"`
 		TLSSecretNamespacing *bool                             `json:"tls_secret_namespacing,omitempty"`
 		AddRequestHeaders    *map[string]emissaryv3.AddedValue `json:"add_request_headers,omitempty"`
@@ -167,8 +171,6 @@ func unsupportedConfig() map[string]string {
 		"admin_port":               none + ": weir's --admin says where its admin listens",
 		"auth_enabled":             none + ": authentication is an AuthService",
 		"debug_mode":               none + ": use weir's --log-level",
-		"default_label_domain":     none + ": there is no RateLimitService yet",
-		"default_labels":           none + ": there is no RateLimitService yet",
 		"envoy_log_format":         "is not supported yet: no access log is written",
 		"envoy_log_path":           "is not supported yet: no access log is written",
 		"envoy_log_type":           "is not supported yet: no access log is written",
@@ -229,18 +231,13 @@ func (d *Dialect) readInstall(c *memo.Ctx, name string) *install {
 	for _, list := range out.problems {
 		slices.SortStableFunc(list, func(a, b graph.Problem) int { return strings.Compare(a.Path, b.Path) })
 	}
-	for _, l := range d.list(c, source.EmissaryRateLimitService) {
-		if o, ok := get[*emissaryv3.Foreign](d, c, l); ok && isFor(foreignIDs(o), name) {
-			out.denies, _ = o.Spec["failure_mode_deny"].(bool)
-		}
-	}
 	return out
 }
 
 // refuses reports whether requests of a Mapping must not be let in, because who is to
 // decide on them cannot be asked.
 func (i *install) refuses(s *services, m *mapping) bool {
-	return s.closed && !is(m.spec.BypassAuth) || i.denies && len(m.spec.Labels) > 0
+	return s.closed && !is(m.spec.BypassAuth) || s.denies && len(m.limits)+len(i.defaultLabels) > 0
 }
 
 // idsOfAny returns the installs that an object of any kind is for.
@@ -369,6 +366,13 @@ func (i *install) checkTraffic(m id) {
 	checkBreakers("circuit_breakers", c.CircuitBreakers, drop(func() { c.CircuitBreakers = nil }))
 	checkBalancer("load_balancer", c.LoadBalancer, drop(func() { c.LoadBalancer = nil }))
 	checkCORS("cors", c.CORS, drop(func() { c.CORS = nil }))
+	i.defaultLabels = map[string][]label{}
+	for domain, l := range c.DefaultLabels {
+		i.defaultLabels[domain] = labelsOf(fmt.Sprintf("default_labels[%q].defaults", domain), l.Defaults, drop(func() { delete(c.DefaultLabels, domain) }))
+		if _, ok := c.DefaultLabels[domain]; !ok {
+			delete(i.defaultLabels, domain)
+		}
+	}
 	for field, set := range map[string]**map[string]emissaryv3.AddedValue{
 		"defaults.add_request_headers": &c.Defaults.AddRequestHeaders, "defaults.add_response_headers": &c.Defaults.AddResponseHeaders,
 		"defaults.httpmapping.add_request_headers":  &c.Defaults.HTTPMapping.AddRequestHeaders,

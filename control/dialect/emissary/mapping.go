@@ -28,6 +28,8 @@ type mapping struct {
 	host, hostRegex string
 	// headers and query are what is matched besides, in order.
 	headers, query []pair
+	// limits are what its requests count under, by domain: each group by itself.
+	limits map[string][][]label
 	// problems drop the Mapping, notes do not.
 	problems, notes []graph.Problem
 }
@@ -72,6 +74,7 @@ func (d *Dialect) readMapping(c *memo.Ctx, i id) *mapping {
 	m.checkTraffic()
 	m.checkService()
 	m.checkHeaders()
+	m.limits = readLabels("labels", o.Spec.Labels, m.bad)
 	m.unsupported()
 	slices.SortStableFunc(m.problems, func(a, b graph.Problem) int { return cmp.Compare(a.Path, b.Path) })
 	return m
@@ -342,7 +345,6 @@ func (m *mapping) unsupported() {
 		{"outlier_detection", s.OutlierDetection != "", "is not supported, as in Emissary"},
 		{"modules", len(s.Modules) > 0, "is not read, as in Emissary"},
 		{"envoy_override", len(s.EnvoyOverride) > 0, "is not read, as in Emissary since 2.0"},
-		{"labels", len(s.Labels) > 0, "has no effect: there is no RateLimitService yet, and requests are not limited"},
 		{"error_response_overrides", len(s.ErrorResponseOverrides) > 0, "is not supported yet: responses keep their bodies"},
 	} {
 		if u.is {

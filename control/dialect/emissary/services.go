@@ -16,6 +16,7 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -31,6 +32,11 @@ import (
 type services struct {
 	// auth lets requests in; nil if there is none, or none that can be asked.
 	auth *extauthzv3.ExtAuthz
+	// limits says which requests are too many, and limiter who is asked; nil if there is none,
+	// or none that can be asked. denies tells that requests which count are refused then.
+	limits  *ratelimitv3.RateLimit
+	limiter id
+	denies  bool
 	// logs are told of requests.
 	logs     []*accesslogv3.AccessLog
 	clusters []graph.ClusterID
@@ -42,30 +48,31 @@ type services struct {
 
 // same reports whether requests are told to the same services in the same way.
 func (s *services) same(o *services) bool {
-	return proto.Equal(s.auth, o.auth) &&
+	return proto.Equal(s.auth, o.auth) && proto.Equal(s.limits, o.limits) && s.limiter == o.limiter && s.denies == o.denies &&
 		slices.EqualFunc(s.logs, o.logs, func(a, b *accesslogv3.AccessLog) bool { return proto.Equal(a, b) }) &&
 		slices.Equal(s.clusters, o.clusters) && s.closed == o.closed &&
 		reflect.DeepEqual(s.problems, o.problems) && reflect.DeepEqual(s.notes, o.notes)
 }
 
-// readServices reads the AuthServices and LogServices of an install.
+// readServices reads the AuthServices, RateLimitServices and LogServices of an install.
 func (d *Dialect) readServices(c *memo.Ctx, install string) *services {
 	out := &services{problems: map[id][]graph.Problem{}, notes: map[id][]graph.Problem{}}
 	in := d.install.Get(c, install)
-	asked := id{}
-	for _, i := range d.list(c, source.EmissaryAuthService) {
-		if !isFor(d.idsOfAny(c, i), install) {
-			continue
-		}
-		if asked != (id{}) {
-			out.problems[i] = []graph.Problem{problem("metadata.name", reasonConflict, "%s of the same install is asked, and this one is not: one decides here; give them an ambassador_id each", asked)}
-			continue
-		}
-		asked = i
+	if i := d.only(c, source.EmissaryAuthService, install, out); i != (id{}) {
 		if bad := d.authorize(c, in, i, out); bad != nil {
 			out.closed = true
 			bad.Message += ": so that nobody is let in unasked, requests are answered 500 until it can be asked, but those of Mappings with bypass_auth"
-			out.problems[i] = []graph.Problem{*bad}
+			out.problems[i] = append(out.problems[i], *bad)
+		}
+	}
+	if out.limiter = d.only(c, source.EmissaryRateLimitService, install, out); out.limiter != (id{}) {
+		if bad := d.limit(c, in, out.limiter, out); bad != nil {
+			becomes := "are not limited"
+			if out.denies = d.denies(c, out.limiter); out.denies {
+				becomes = "that have labels are answered 500, as failure_mode_deny asks"
+			}
+			bad.Message += ": until it can be asked, requests " + becomes
+			out.problems[out.limiter] = append(out.problems[out.limiter], *bad)
 		}
 	}
 	for _, i := range d.list(c, source.EmissaryLogService) {
@@ -78,6 +85,23 @@ func (d *Dialect) readServices(c *memo.Ctx, install string) *services {
 		}
 	}
 	return out
+}
+
+// only returns the service of a kind that an install has, zero if it has none. Of several
+// it is the first by name, and the others are told so.
+func (d *Dialect) only(c *memo.Ctx, k source.Kind, install string, out *services) id {
+	asked := id{}
+	for _, i := range d.list(c, k) {
+		if !isFor(d.idsOfAny(c, i), install) {
+			continue
+		}
+		if asked == (id{}) {
+			asked = i
+			continue
+		}
+		out.problems[i] = []graph.Problem{problem("metadata.name", reasonConflict, "%s of the same install is asked, and this one is not: one decides here; give them an ambassador_id each", asked)}
+	}
+	return asked
 }
 
 // specOf reads the spec of an object into what to points at, strictly.
@@ -316,6 +340,9 @@ func (d *Dialect) logTo(c *memo.Ctx, in *install, i id, out *services) *graph.Pr
 func (s *services) serve(ch *graph.Chain) {
 	if s.auth != nil {
 		ch.Filters[build.ExtAuthz] = s.auth
+	}
+	if s.limits != nil {
+		ch.Filters[build.RateLimit] = s.limits
 	}
 	ch.Manager.Message.(*hcmv3.HttpConnectionManager).AccessLog = s.logs
 	ch.Clusters = append(ch.Clusters, s.clusters...)

@@ -133,11 +133,16 @@ func (d *Dialect) judgeIn(c *memo.Ctx, install string, i id) (bad, notes []graph
 				return t.problems, nil
 			}
 		}
-	case source.EmissaryAuthService, source.EmissaryLogService:
+	case source.EmissaryAuthService, source.EmissaryRateLimitService, source.EmissaryLogService:
 		s := d.services.Get(c, install)
 		return s.problems[i], s.notes[i]
 	case source.EmissaryModule:
-		return nil, d.install.Get(c, install).problems[i]
+		in := d.install.Get(c, install)
+		notes = slices.Clone(in.problems[i])
+		if i.Name.Name == moduleAmbassador {
+			notes = append(notes, uncounted(d.services.Get(c, install), "config.default_labels", in.defaultLabels)...)
+		}
+		return nil, notes
 	case source.EmissaryServiceResolver, source.EmissaryEndpointResolver:
 	default:
 		return []graph.Problem{problem("kind", reasonUnsupported, "%s", foreign()[i.Kind])}, nil
@@ -148,10 +153,9 @@ func (d *Dialect) judgeIn(c *memo.Ctx, install string, i id) (bad, notes []graph
 // foreign tells what objects of kinds that are not supported come to.
 func foreign() map[source.Kind]string {
 	return map[source.Kind]string{
-		source.EmissaryConsulResolver:   "a ConsulResolver is not supported: Mappings that name it are left out; use a KubernetesEndpointResolver",
-		source.EmissaryRateLimitService: "a RateLimitService is not supported yet: requests are not limited, or, if failure_mode_deny is true, those of Mappings with labels are answered 500",
-		source.EmissaryTracingService:   "a TracingService is not supported yet: nothing is traced",
-		source.EmissaryDevPortal:        "a DevPortal is a matter of Edge Stack and has no effect",
+		source.EmissaryConsulResolver: "a ConsulResolver is not supported: Mappings that name it are left out; use a KubernetesEndpointResolver",
+		source.EmissaryTracingService: "a TracingService is not supported yet: nothing is traced",
+		source.EmissaryDevPortal:      "a DevPortal is a matter of Edge Stack and has no effect",
 	}
 }
 
@@ -171,10 +175,11 @@ func (d *Dialect) judgeMapping(c *memo.Ctx, install string, i id) (bad, notes []
 	if lost := d.group.Get(c, groupID{install, d.keyOf(c, install, m)}).problems[i]; len(lost) > 0 {
 		return lost, notes
 	}
-	if in := d.install.Get(c, install); in.refuses(d.services.Get(c, install), m) {
+	s := d.services.Get(c, install)
+	if in := d.install.Get(c, install); in.refuses(s, m) {
 		notes = append(notes, problem("spec", reasonUnsupported, "its requests are answered 500: the install has an AuthService or a RateLimitService that must be asked, and cannot be"))
 	}
-	return d.hostless(c, install, m), notes
+	return d.hostless(c, install, m), append(notes, uncounted(s, "labels", m.limits)...)
 }
 
 // hostless tells why a Mapping belongs to no Host that is served, if it does not.

@@ -58,3 +58,26 @@ type LogHeader struct {
 	Response *bool  `json:"during_response,omitempty"`
 	Trailer  *bool  `json:"during_trailer,omitempty"`
 }
+
+// RateLimitServiceSpec says who limits requests.
+type RateLimitServiceSpec struct {
+	IDs     `json:",inline"`
+	Service string `json:"service,omitempty"`
+	// Timeout is in milliseconds.
+	Timeout *int64 `json:"timeout_ms,omitempty"`
+	// Domain is that of the labels which count.
+	Domain          string         `json:"domain,omitempty"`
+	TLS             Text           `json:"tls,omitempty"`
+	ProtocolVersion string         `json:"protocol_version,omitempty"`
+	FailureModeDeny *bool          `json:"failure_mode_deny,omitempty"`
+	GRPC            *RateLimitGRPC `json:"grpc,omitempty"`
+	V3GRPC          *RateLimitGRPC `json:"v3GRPC,omitempty"` // of v2
+	StatsName       string         `json:"stats_name,omitempty"`
+	V3StatsName     string         `json:"v3StatsName,omitempty"` // of v2
+	V2ExplicitTLS   *Explicit      `json:"v2ExplicitTLS,omitempty"`
+}
+
+// RateLimitGRPC says how calls of gRPC are refused.
+type RateLimitGRPC struct {
+	UseResourceExhaustedCode bool `json:"use_resource_exhausted_code,omitempty"`
+}
