@@ -37,7 +37,8 @@ type Authorizer struct {
 	// the backend.
 	Prefix, Whole     string
 	Request, Upstream []string
-	AllUpstream       bool
+	// AllUpstream is all of them but the host.
+	AllUpstream bool
 	// Client are fields of an answer that says no which go to the client; none is all. Add
 	// are fields that the service is told besides.
 	Client []string
@@ -73,10 +74,13 @@ func (a Authorizer) grpc() *corev3.GrpcService {
 	}
 }
 
+// notHost is every name but host: who a request is for is no service's to say.
+const notHost = "[^h].*|h|h[^o].*|ho|ho[^s].*|hos|hos[^t].*|host.+"
+
 func (a Authorizer) http() *extauthzv3.HttpService {
 	upstream := names(a.Upstream)
 	if a.AllUpstream {
-		upstream = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{Text(".+", true)}}
+		upstream = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{Text(notHost, true)}}
 	}
 	return &extauthzv3.HttpService{
 		ServerUri:            &corev3.HttpUri{Uri: "http://ext-authz", HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: a.Cluster}, Timeout: duration(a.timeout())},

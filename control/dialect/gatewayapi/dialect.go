@@ -60,10 +60,8 @@ type Dialect struct {
 	policies   *attach.Policies
 	proxies    *envoygateway.Policies
 
-	setsOf *source.Index // ListenerSets by their Gateway
-	// authorized has the HTTPRoutes with ExternalAuth filters by their parents.
-	authorized *source.Index
-	routesOf   map[source.Kind]*source.Index
+	setsOf   *source.Index // ListenerSets by their Gateway
+	routesOf map[source.Kind]*source.Index
 
 	// Each of these is one unit of translation.
 	class       *memo.Func[string, *class]
@@ -80,6 +78,7 @@ type Dialect struct {
 	byBackend   *memo.Index[source.Key, source.Key, source.Key]  // routes that refer to a backend
 	governing   *memo.Index[source.Key, source.Name, source.Key] // policies attached to a Gateway, and what it has
 	referring   *memo.Index[source.Key, source.Name, source.Key] // filters that routes of a Gateway refer to
+	asking      *memo.Index[source.Key, source.Name, asker]      // filters that ExternalAuth filters of its routes need
 	backing     *memo.Func[source.Key, *backing]
 	rules       *memo.Func[ruleID, []*graph.Route]
 	spots       *memo.Index[source.Name, spot, taker]
@@ -105,9 +104,8 @@ func New(o Options) *Dialect {
 	}
 	d := &Dialect{
 		controller: gwapiv1.GatewayController(o.Controller), provisions: o.Provisions, backends: o.Backends, tls: o.TLS, traffic: o.Traffic, policies: o.Policies, proxies: o.Proxies,
-		setsOf:     &source.Index{Kind: source.ListenerSet, Keys: parentOfSet},
-		authorized: &source.Index{Kind: source.HTTPRoute, Keys: authorized},
-		routesOf:   map[source.Kind]*source.Index{},
+		setsOf:   &source.Index{Kind: source.ListenerSet, Keys: parentOfSet},
+		routesOf: map[source.Kind]*source.Index{},
 	}
 	d.class = memo.NewFunc(d.readClass, alike[*class])
 	d.gateway = memo.NewFunc(d.readGateway, alike[*gateway])
@@ -123,6 +121,7 @@ func New(o Options) *Dialect {
 	d.byBackend = memo.NewIndex(d.backendsOf, source.CompareKeys)
 	d.governing = memo.NewIndex(d.gatewaysOfPolicy, source.CompareKeys)
 	d.referring = memo.NewIndex(d.filtersOf, source.CompareKeys)
+	d.asking = memo.NewIndex(d.askersOf, compareAskers)
 	d.backing = memo.NewFunc(d.resolve, alike[*backing])
 	d.rules = memo.NewFunc(d.readRules, nil)
 	d.spots = memo.NewIndex(d.spotsOf, compareTakers)
@@ -145,7 +144,7 @@ func alike[V any](a, b V) bool { return reflect.DeepEqual(a, b) }
 
 // Indexes are those that Views need to have.
 func (d *Dialect) Indexes() []*source.Index {
-	return append(d.policies.Indexes(), d.setsOf, d.authorized)
+	return append(d.policies.Indexes(), d.setsOf)
 }
 
 // Change tells the dialect that an object came, changed or went, before the DB's
@@ -158,6 +157,9 @@ func (d *Dialect) Change(db *memo.DB, key source.Key, is, was bool) {
 		toggle(db, d.members, key, is, was)
 		toggle(db, d.byBackend, key, is, was)
 		toggle(db, d.referring, key, is, was)
+		if key.Kind == source.HTTPRoute {
+			toggle(db, d.asking, key, is, was)
+		}
 		if key.Kind == source.HTTPRoute || key.Kind == source.GRPCRoute {
 			toggle(db, d.hosts, key, is, was)
 		}

@@ -3,13 +3,19 @@
 package gatewayapi
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
+	"golang.org/x/net/http/httpguts"
 	"google.golang.org/protobuf/types/known/anypb"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -20,6 +26,47 @@ import (
 type authorization struct {
 	config  *anypb.Any
 	cluster graph.ClusterID
+	told    string
+}
+
+// An asker is a filter that the chains of a Gateway need for an ExternalAuth filter: it
+// runs for routes that have one alone, and asks the services that those name.
+type asker struct {
+	name string // of the filter
+	told string // as authorization has it
+	grpc bool
+	// cluster is that of the filter's own service, which is never asked.
+	cluster graph.ClusterID
+}
+
+func compareAskers(a, b asker) int {
+	return cmp.Or(strings.Compare(a.name, b.name), a.cluster.Compare(b.cluster))
+}
+
+// askerName is the name of the filter that does what the n-th ExternalAuth filter of a
+// route asks for. Routes say which service it asks; which fields the service is told is the
+// filter's to know, so there is one for each choice of them.
+func askerName(n int, told string) string {
+	if n == 0 && told == "" {
+		return build.ExtAuthz
+	}
+	name := fmt.Sprintf("%02d", n)
+	if told != "" {
+		sum := sha256.Sum256([]byte(told))
+		name += "-" + hex.EncodeToString(sum[:6])
+	}
+	return build.Instance(build.ExtAuthz, name)
+}
+
+// toldBy are the fields that a service of gRPC is told, in an order of their own; empty is
+// all of them.
+func toldBy(a *gwapiv1.HTTPExternalAuthFilter) string {
+	if authMode(a) != graph.GRPC || a.GRPCAuthConfig == nil {
+		return ""
+	}
+	names := strings.Split(strings.ToLower(strings.Join(a.GRPCAuthConfig.AllowedRequestHeaders, ",")), ",")
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ",")
 }
 
 func authPath(path string, filter int) string {
@@ -42,18 +89,47 @@ func authMode(a *gwapiv1.HTTPExternalAuthFilter) graph.Mode {
 }
 
 // checkAuth says why requests cannot be authorized as a filter asks.
-func checkAuth(a *gwapiv1.HTTPExternalAuthFilter) (path, message string) {
+func checkAuth(a *gwapiv1.HTTPExternalAuthFilter) (at, message string) {
+	bad := func(at, format string, args ...any) (string, string) {
+		return ".externalAuth" + at, fmt.Sprintf(format, args...) + "; requests are answered 500"
+	}
 	switch {
 	case a == nil:
 		return ".externalAuth", "is missing"
 	case a.ExternalAuthProtocol == gwapiv1.HTTPRouteExternalAuthGRPCProtocol:
-		if g := a.GRPCAuthConfig; g != nil && len(g.AllowedRequestHeaders) > 0 {
-			return ".externalAuth.grpc.allowedHeaders", "a service of gRPC is told all headers: leave it out, or use protocol HTTP; requests are answered 500"
+		if g := a.GRPCAuthConfig; g != nil {
+			if i := slices.IndexFunc(g.AllowedRequestHeaders, notHeader); i >= 0 {
+				return bad(fmt.Sprintf(".grpc.allowedHeaders[%d]", i), "%q is not the name of a header", g.AllowedRequestHeaders[i])
+			}
 		}
-	case a.ExternalAuthProtocol != gwapiv1.HTTPRouteExternalAuthHTTPProtocol:
-		return ".externalAuth.protocol", fmt.Sprintf("%q is not a protocol: use GRPC or HTTP; requests are answered 500", a.ExternalAuthProtocol)
+	case a.ExternalAuthProtocol == gwapiv1.HTTPRouteExternalAuthHTTPProtocol:
+		h := a.HTTPAuthConfig
+		if h == nil {
+			break
+		}
+		if p := authPrefix(h.Path); strings.ContainsAny(p, " ?#") || strings.Contains(strings.ToLower(p), "%2f") || p != "" && path.Clean(p) != p {
+			return bad(".http.path", "%q is not a path to put before others: it has no empty segments, no . and .., no %%2F and no query", h.Path)
+		}
+		if i := slices.IndexFunc(h.AllowedRequestHeaders, notHeader); i >= 0 {
+			return bad(fmt.Sprintf(".http.allowedHeaders[%d]", i), "%q is not the name of a header", h.AllowedRequestHeaders[i])
+		}
+		if i := slices.IndexFunc(h.AllowedResponseHeaders, notHeader); i >= 0 {
+			return bad(fmt.Sprintf(".http.allowedResponseHeaders[%d]", i), "%q is not the name of a header", h.AllowedResponseHeaders[i])
+		}
+	default:
+		return bad(".protocol", "%q is not a protocol: use GRPC or HTTP", a.ExternalAuthProtocol)
 	}
 	return "", ""
+}
+
+func notHeader(name string) bool { return !httpguts.ValidHeaderFieldName(name) }
+
+// authPrefix is what goes before paths; empty is nothing.
+func authPrefix(path string) string {
+	if path = strings.Trim(path, "/"); path == "" {
+		return ""
+	}
+	return "/" + path
 }
 
 // serviceOf is the service that a filter names.
@@ -70,9 +146,7 @@ func serviceOf(a *gwapiv1.HTTPExternalAuthFilter, cluster graph.ClusterID) build
 	if h == nil {
 		h = &gwapiv1.HTTPAuthConfig{}
 	}
-	if h.Path != "" {
-		out.Prefix = "/" + strings.Trim(h.Path, "/")
-	}
+	out.Prefix = authPrefix(h.Path)
 	out.Request, out.Upstream, out.AllUpstream = h.AllowedRequestHeaders, h.AllowedResponseHeaders, len(h.AllowedResponseHeaders) == 0
 	return out
 }
@@ -85,85 +159,69 @@ func (t *ruler) authorize(e *effects, path string, a *gwapiv1.HTTPExternalAuthFi
 		return
 	}
 	id := t.shown(b.Cluster)
-	e.auth = &authorization{build.Any(serviceOf(a, id).Route()), id}
+	e.auths = append(e.auths, &authorization{build.Any(serviceOf(a, id).Route()), id, toldBy(a)})
 }
 
-// authorized indexes the HTTPRoutes that have ExternalAuth filters by their parents.
-func authorized(o source.Object) []source.Name {
-	r, ok := o.(*gwapiv1.HTTPRoute)
+// ask has a route do what the ExternalAuth filters of its rule ask for, and then those of
+// the backend.
+func ask(out *graph.Route, whole, own *effects) {
+	for n, a := range slices.Concat(whole.auths, own.auths) {
+		setFilter(out.Message, askerName(n, a.told), a.config)
+		out.Clusters = append(out.Clusters, a.cluster)
+	}
+}
+
+// askersOf says which filters a route needs, at which Gateways.
+func (d *Dialect) askersOf(c *memo.Ctx, key source.Key) []memo.Pair[source.Name, asker] {
+	r, ok := source.Get[*gwapiv1.HTTPRoute](c, source.HTTPRoute, key.Name)
 	if !ok {
 		return nil
 	}
-	any := false
-	eachAuth(r, func(string, *gwapiv1.HTTPExternalAuthFilter) bool { any = true; return false })
-	if !any {
+	var askers []asker
+	add := func(path string, filters []gwapiv1.HTTPRouteFilter, n int) int {
+		for i, f := range filters {
+			a := f.ExternalAuth
+			if a == nil {
+				continue
+			}
+			wrong, _ := checkAuth(a)
+			if to := d.backing.Get(c, key).at[authPath(path, i)]; to.Valid && wrong == "" {
+				askers = append(askers, asker{askerName(n, toldBy(a)), toldBy(a), authMode(a) == graph.GRPC, to.Cluster})
+			}
+			n++
+		}
+		return n
+	}
+	for i, rule := range r.Spec.Rules {
+		n := add(rulePath(i), rule.Filters, 0)
+		for j, b := range rule.BackendRefs {
+			add(fmt.Sprintf("%s.backendRefs[%d]", rulePath(i), j), b.Filters, n)
+		}
+	}
+	if len(askers) == 0 {
 		return nil
 	}
-	var out []source.Name
-	for _, p := range r.Spec.ParentRefs {
-		kind, ns := source.Gateway.Kind, r.Namespace
-		if p.Kind != nil {
-			kind = string(*p.Kind)
+	var out []memo.Pair[source.Name, asker]
+	for _, p := range d.attachment.Get(c, key).parents {
+		for _, a := range askers {
+			if pair := (memo.Pair[source.Name, asker]{Bucket: p.gateway, Member: a}); !slices.Contains(out, pair) {
+				out = append(out, pair)
+			}
 		}
-		if p.Namespace != nil {
-			ns = string(*p.Namespace)
-		}
-		out = append(out, authParent(kind, source.Name{Namespace: ns, Name: string(p.Name)}))
 	}
 	return out
 }
 
-// authParent is the name of a parent in the index.
-func authParent(kind string, n source.Name) source.Name {
-	return source.Name{Namespace: n.Namespace, Name: kind + "/" + n.Name}
-}
-
-// eachAuth yields the ExternalAuth filters of a route until yield returns false.
-func eachAuth(r *gwapiv1.HTTPRoute, yield func(path string, a *gwapiv1.HTTPExternalAuthFilter) bool) {
-	list := func(path string, filters []gwapiv1.HTTPRouteFilter) bool {
-		for i, f := range filters {
-			if f.ExternalAuth != nil && !yield(authPath(path, i), f.ExternalAuth) {
-				return false
-			}
+// addAskers has the chains of a Gateway have the filters that its routes need.
+func (d *Dialect) addAskers(c *memo.Ctx, gateway source.Name, chain *attach.Chain) {
+	for _, a := range d.asking.Members(c, gateway) {
+		if chain.Idle[a.name] != nil {
+			continue
 		}
-		return true
+		f := build.AuthorizerFilter{Authorizer: build.Authorizer{Cluster: a.cluster.Name(), GRPC: a.grpc}}
+		if a.told != "" {
+			f.Told = strings.Split(a.told, ",")
+		}
+		chain.Idle[a.name], chain.Clusters = f.Filter(), append(slices.Clip(chain.Clusters), a.cluster)
 	}
-	for i, rule := range r.Spec.Rules {
-		if !list(rulePath(i), rule.Filters) {
-			return
-		}
-		for j, b := range rule.BackendRefs {
-			if !list(fmt.Sprintf("%s.backendRefs[%d]", rulePath(i), j), b.Filters) {
-				return
-			}
-		}
-	}
-}
-
-// authFilter returns the filter that the chains of a gateway have if routes of its parents
-// ask services whether requests may pass: it runs for those routes only, with the
-// services that they name. Its own is the first of them.
-func (d *Dialect) authFilter(c *memo.Ctx, parents []source.Key) (proto.Message, graph.ClusterID) {
-	var out proto.Message
-	var cluster graph.ClusterID
-	for _, p := range parents {
-		for _, r := range source.Find[*gwapiv1.HTTPRoute](c, d.authorized, authParent(p.Kind.Kind, p.Name)) {
-			b := d.backing.Get(c, source.Key{Kind: source.HTTPRoute, Name: source.Name{Namespace: r.Namespace, Name: r.Name}})
-			eachAuth(r, func(path string, a *gwapiv1.HTTPExternalAuthFilter) bool {
-				if at := b.at[path]; at.Valid && checkFilterAuth(a) {
-					out, cluster = serviceOf(a, at.Cluster).Filter(), at.Cluster
-				}
-				return out == nil
-			})
-			if out != nil {
-				return out, cluster
-			}
-		}
-	}
-	return nil, graph.ClusterID{}
-}
-
-func checkFilterAuth(a *gwapiv1.HTTPExternalAuthFilter) bool {
-	path, _ := checkAuth(a)
-	return path == ""
 }

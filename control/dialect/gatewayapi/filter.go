@@ -33,7 +33,8 @@ type effects struct {
 	mirrors           []*routev3.RouteAction_RequestMirrorPolicy
 	mirrored          []graph.ClusterID
 	cors              *anypb.Any
-	auth              *authorization
+	// auths are the services that all have to let a request pass, in this order.
+	auths []*authorization
 	// extensions are what objects do that filters refer to.
 	extensions []*attach.Effect
 	// broken filters cannot be done: nothing must be done without them.
@@ -58,7 +59,7 @@ func (h *headers) change(f *gwapiv1.HTTPHeaderFilter) {
 
 // headersOnly reports whether a weighted cluster can have the effects.
 func (e *effects) headersOnly() bool {
-	return e.redirect == nil && e.host == "" && e.path == (build.PathRewrite{}) && len(e.mirrors) == 0 && e.cors == nil && e.auth == nil && len(e.extensions) == 0 && !e.broken
+	return e.redirect == nil && e.host == "" && e.path == (build.PathRewrite{}) && len(e.mirrors) == 0 && e.cors == nil && len(e.auths) == 0 && len(e.extensions) == 0 && !e.broken
 }
 
 func (e *effects) headers(r *routev3.Route) {

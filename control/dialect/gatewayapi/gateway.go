@@ -165,7 +165,6 @@ func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
 	var proxy *envoygateway.Proxy
 	policies := attach.Chain{Idle: map[string]proto.Message{}}
 	sockets := map[graph.SocketID]*graph.Socket{}
-	var parents []source.Key
 	for _, name := range d.sharers.Get(c, fleet) {
 		g := d.gateway.Get(c, name)
 		if !g.served() {
@@ -184,12 +183,10 @@ func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
 		}
 		own := d.policies.Chain(c, name, d.governing.Members(c, name), d.referring.Members(c, name))
 		policies.Add(&own)
+		d.addAskers(c, name, &policies)
 		for _, l := range d.listeners.Get(c, name).list {
 			if !l.serves() {
 				continue
-			}
-			if !slices.Contains(parents, l.id.parent) {
-				parents = append(parents, l.id.parent)
 			}
 			id := l.socket()
 			s := sockets[id]
@@ -207,9 +204,6 @@ func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
 		return nil
 	}
 	out.Limits = policies.Limits
-	if m, cluster := d.authFilter(c, parents); m != nil && policies.Idle[build.ExtAuthz] == nil {
-		policies.Idle[build.ExtAuthz], policies.Clusters = m, append(slices.Clip(policies.Clusters), cluster)
-	}
 	if d.backends.AnyDynamic(c) {
 		policies.Idle[build.DynamicForwardProxy] = build.DynamicFilter()
 	}

@@ -348,9 +348,7 @@ func (t *ruler) route(r *rule, name string, rank graph.Rank, m *routev3.RouteMat
 		out.Message.Action = build.Answer(r.broken)
 	case redirect != nil:
 		out.Message.Action = redirect
-		if whole.auth != nil || own.auth != nil {
-			t.perFilter(r, out, &effects{auth: whole.auth}, &effects{auth: own.auth})
-		}
+		ask(out, whole, own)
 	case s.cluster == nil:
 		out.Message.Action = build.Answer(r.broken)
 	default:
@@ -409,11 +407,8 @@ func (t *ruler) perFilter(r *rule, out *graph.Route, whole, own *effects) {
 		if e.cors != nil {
 			set(build.CORS, e.cors)
 		}
-		if e.auth != nil {
-			set(build.ExtAuthz, e.auth.config)
-			out.Clusters = append(out.Clusters, e.auth.cluster)
-		}
 	}
+	ask(out, whole, own)
 	if s := sessionOf(r.session); s != nil {
 		set(build.StatefulSession, s)
 	}
