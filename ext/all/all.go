@@ -50,6 +50,7 @@ import (
 	"weir.dev/weir/ext/http/ondemand"
 	httpratelimit "weir.dev/weir/ext/http/ratelimit"
 	httprbac "weir.dev/weir/ext/http/rbac"
+	"weir.dev/weir/ext/http/responsemap"
 	"weir.dev/weir/ext/http/router"
 	"weir.dev/weir/ext/http/statefulsession"
 	"weir.dev/weir/ext/http/upstreamcodec"
@@ -239,6 +240,7 @@ func httpFilters(aws *credentials.Set, caches *dnscache.Set) []extension.HTTPFil
 		jwtauthn.Extension(),
 		ondemand.Extension(),
 		httprbac.Extension(),
+		responsemap.Extension(),
 		router.Extension(),
 		statefulsession.Extension(),
 		upstreamcodec.Extension(),
