@@ -30,6 +30,7 @@ func httpFilters() []httpFilter {
 		{name: build.HeaderMutation},
 		// What is sent instead of a response is what all others have made of it.
 		{name: build.CustomResponse},
+		{name: build.ResponseMap},
 		// Load balancers ask before anything may refuse.
 		{name: build.HealthCheck},
 		// Faults are those of a service, for clients of all kinds.

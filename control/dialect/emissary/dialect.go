@@ -59,11 +59,13 @@ type Dialect struct {
 	domains   *memo.Index[source.Key, hostID, string]    // host names that Mappings have within a Host
 	wild      *memo.Index[source.Key, hostID, string]    // those with wildcards, that may reach into others
 	members   *memo.Index[source.Key, membersID, string] // groups of a host name within a Host
-	group     *memo.Func[groupID, *group]
-	rules     *memo.Func[ruleID, []*graph.Route]
-	host      *memo.Func[hostOf, *graph.Host]
-	tcp       *memo.Func[string, []*tcpMapping]
-	graphs    *memo.Func[source.Name, *graph.Gateway]
+	// overriding are the Mappings of an install that have bodies for responses.
+	overriding *memo.Index[source.Key, string, id]
+	group      *memo.Func[groupID, *group]
+	rules      *memo.Func[ruleID, []*graph.Route]
+	host       *memo.Func[hostOf, *graph.Host]
+	tcp        *memo.Func[string, []*tcpMapping]
+	graphs     *memo.Func[source.Name, *graph.Gateway]
 
 	status *memo.Func[source.Key, *status.Update]
 }
@@ -85,6 +87,7 @@ func New(o Options) *Dialect {
 	d.domains = memo.NewIndex(d.domainsOf, strings.Compare)
 	d.wild = memo.NewIndex(d.wildOf, strings.Compare)
 	d.members = memo.NewIndex(d.membersOf, strings.Compare)
+	d.overriding = memo.NewIndex(d.overridingIn, compareIDs)
 	d.group = memo.NewFunc(d.readGroup, nil)
 	d.rules = memo.NewFunc(d.readRules, nil)
 	d.Tables = graph.NewTables(d.readTable, func(a, b hostOf) int { return wilder(a.domain, b.domain) })
@@ -128,6 +131,7 @@ func (d *Dialect) follow(db *memo.DB, key source.Key, is bool) {
 	toggle(db, d.domains, key, is)
 	toggle(db, d.wild, key, is)
 	toggle(db, d.members, key, is)
+	toggle(db, d.overriding, key, is)
 }
 
 func toggle[K, B, M comparable](db *memo.DB, x *memo.Index[K, B, M], key K, is bool) {

@@ -411,6 +411,7 @@ func (d *Dialect) addRoute(c *memo.Ctx, in *install, g *group, m, shadow *mappin
 		b.message.Match.RuntimeFraction = build.Fraction(uint64(until), percent)
 	}
 	g.routes = append(g.routes, b)
+	with(b.message, build.ResponseMap, in.overridesOf(m))
 	services := d.services.Get(c, in.name)
 	if in.refuses(services, m) {
 		b.message.Action = build.Answer(unavailable)

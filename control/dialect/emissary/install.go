@@ -15,6 +15,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	emissaryv3 "weir.dev/weir/control/api/getambassador/v3alpha1"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
@@ -63,6 +64,8 @@ type install struct {
 	// defaultLabels are what requests count under in each domain, before the labels of their
 	// Mappings.
 	defaultLabels map[string][]label
+	// overrides are the bodies of responses.
+	overrides []build.ErrorResponse
 	// closed tells that whom to let in cannot be read, so that nobody is.
 	closed bool
 }
@@ -96,35 +99,36 @@ type moduleConfig struct {
 		Prefix        string `json:"prefix,omitempty"`
 		AllowNonLocal *bool  `json:"allow_non_local,omitempty"`
 	} `json:"diagnostics,omitempty"`
-	EnableGRPCBridge          *bool                    `json:"enable_grpc_http11_bridge,omitempty"`
-	EnableGRPCWeb             *bool                    `json:"enable_grpc_web,omitempty"`
-	EnableHTTP10              *bool                    `json:"enable_http10,omitempty"`
-	EnableIPv4                *bool                    `json:"enable_ipv4,omitempty"`
-	EnableIPv6                *bool                    `json:"enable_ipv6,omitempty"`
-	ForwardClientCert         string                   `json:"forward_client_cert_details,omitempty"`
-	GRPCStats                 *grpcStats               `json:"grpc_stats,omitempty"`
-	HeadersWithUnderscores    string                   `json:"headers_with_underscores_action,omitempty"`
-	IPAllow                   []peer                   `json:"ip_allow,omitempty"`
-	IPDeny                    []peer                   `json:"ip_deny,omitempty"`
-	KeepAlive                 *emissaryv3.KeepAlive    `json:"keepalive,omitempty"`
-	ListenerIdleTimeout       *int64                   `json:"listener_idle_timeout_ms,omitempty"`
-	LoadBalancer              *emissaryv3.LoadBalancer `json:"load_balancer,omitempty"`
-	MaxRequestHeadersKB       *uint32                  `json:"max_request_headers_kb,omitempty"`
-	MergeSlashes              *bool                    `json:"merge_slashes,omitempty"`
-	RejectEscapedSlashes      *bool                    `json:"reject_requests_with_escaped_slashes,omitempty"`
-	PreserveExternalRequestID *bool                    `json:"preserve_external_request_id,omitempty"`
-	ProperCase                *bool                    `json:"proper_case,omitempty"`
-	Resolver                  string                   `json:"resolver,omitempty"`
-	RetryPolicy               *emissaryv3.RetryPolicy  `json:"retry_policy,omitempty"`
-	ServerName                *string                  `json:"server_name,omitempty"`
-	SetCurrentClientCert      map[string]bool          `json:"set_current_client_cert_details,omitempty"`
-	StripMatchingHostPort     *bool                    `json:"strip_matching_host_port,omitempty"`
-	SuppressEnvoyHeaders      *bool                    `json:"suppress_envoy_headers,omitempty"`
-	UseAmbassadorNamespace    *bool                    `json:"use_ambassador_namespace_for_service_resolution,omitempty"`
-	UseProxyProto             *bool                    `json:"use_proxy_proto,omitempty"`
-	UseRemoteAddress          *bool                    `json:"use_remote_address,omitempty"`
-	XForwardedProtoRedirect   *bool                    `json:"x_forwarded_proto_redirect,omitempty"`
-	XFFNumTrustedHops         *uint32                  `json:"xff_num_trusted_hops,omitempty"`
+	EnableGRPCBridge          *bool                              `json:"enable_grpc_http11_bridge,omitempty"`
+	EnableGRPCWeb             *bool                              `json:"enable_grpc_web,omitempty"`
+	EnableHTTP10              *bool                              `json:"enable_http10,omitempty"`
+	EnableIPv4                *bool                              `json:"enable_ipv4,omitempty"`
+	EnableIPv6                *bool                              `json:"enable_ipv6,omitempty"`
+	ErrorResponseOverrides    []emissaryv3.ErrorResponseOverride `json:"error_response_overrides,omitempty"`
+	ForwardClientCert         string                             `json:"forward_client_cert_details,omitempty"`
+	GRPCStats                 *grpcStats                         `json:"grpc_stats,omitempty"`
+	HeadersWithUnderscores    string                             `json:"headers_with_underscores_action,omitempty"`
+	IPAllow                   []peer                             `json:"ip_allow,omitempty"`
+	IPDeny                    []peer                             `json:"ip_deny,omitempty"`
+	KeepAlive                 *emissaryv3.KeepAlive              `json:"keepalive,omitempty"`
+	ListenerIdleTimeout       *int64                             `json:"listener_idle_timeout_ms,omitempty"`
+	LoadBalancer              *emissaryv3.LoadBalancer           `json:"load_balancer,omitempty"`
+	MaxRequestHeadersKB       *uint32                            `json:"max_request_headers_kb,omitempty"`
+	MergeSlashes              *bool                              `json:"merge_slashes,omitempty"`
+	RejectEscapedSlashes      *bool                              `json:"reject_requests_with_escaped_slashes,omitempty"`
+	PreserveExternalRequestID *bool                              `json:"preserve_external_request_id,omitempty"`
+	ProperCase                *bool                              `json:"proper_case,omitempty"`
+	Resolver                  string                             `json:"resolver,omitempty"`
+	RetryPolicy               *emissaryv3.RetryPolicy            `json:"retry_policy,omitempty"`
+	ServerName                *string                            `json:"server_name,omitempty"`
+	SetCurrentClientCert      map[string]bool                    `json:"set_current_client_cert_details,omitempty"`
+	StripMatchingHostPort     *bool                              `json:"strip_matching_host_port,omitempty"`
+	SuppressEnvoyHeaders      *bool                              `json:"suppress_envoy_headers,omitempty"`
+	UseAmbassadorNamespace    *bool                              `json:"use_ambassador_namespace_for_service_resolution,omitempty"`
+	UseProxyProto             *bool                              `json:"use_proxy_proto,omitempty"`
+	UseRemoteAddress          *bool                              `json:"use_remote_address,omitempty"`
+	XForwardedProtoRedirect   *bool                              `json:"x_forwarded_proto_redirect,omitempty"`
+	XFFNumTrustedHops         *uint32                            `json:"xff_num_trusted_hops,omitempty"`
 }
 
 // mappingDefaults are what Mappings have that do not say.
@@ -175,7 +179,6 @@ func unsupportedConfig() map[string]string {
 		"envoy_log_path":           "is not supported yet: no access log is written",
 		"envoy_log_type":           "is not supported yet: no access log is written",
 		"envoy_validation_timeout": none + ": configuration is validated in this process",
-		"error_response_overrides": "is not supported yet: responses keep their bodies",
 		"gzip":                     "is not supported yet: responses are not compressed",
 		"header_case_overrides":    "is not supported yet: use proper_case",
 		"liveness_probe":           none + ": weir's admin answers probes at /ready",
@@ -366,6 +369,9 @@ func (i *install) checkTraffic(m id) {
 	checkBreakers("circuit_breakers", c.CircuitBreakers, drop(func() { c.CircuitBreakers = nil }))
 	checkBalancer("load_balancer", c.LoadBalancer, drop(func() { c.LoadBalancer = nil }))
 	checkCORS("cors", c.CORS, drop(func() { c.CORS = nil }))
+	i.overrides = readOverrides(c.ErrorResponseOverrides, func(path, reason, format string, args ...any) {
+		i.bad(m, "spec.config."+path, reason, format, args...)
+	})
 	i.defaultLabels = map[string][]label{}
 	for domain, l := range c.DefaultLabels {
 		i.defaultLabels[domain] = labelsOf(fmt.Sprintf("default_labels[%q].defaults", domain), l.Defaults, drop(func() { delete(c.DefaultLabels, domain) }))

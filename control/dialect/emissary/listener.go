@@ -190,6 +190,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 			if ch.Table != nil {
 				ch.Manager, ch.Filters = managerOf(in, l)
 				d.services.Get(c, install).serve(ch)
+				d.override(c, in, ch)
 			}
 		}
 		if len(s.Chains) > 0 {

@@ -30,6 +30,8 @@ type mapping struct {
 	headers, query []pair
 	// limits are what its requests count under, by domain: each group by itself.
 	limits map[string][][]label
+	// overrides are the bodies of its responses, in place of the Module's.
+	overrides []build.ErrorResponse
 	// problems drop the Mapping, notes do not.
 	problems, notes []graph.Problem
 }
@@ -75,6 +77,10 @@ func (d *Dialect) readMapping(c *memo.Ctx, i id) *mapping {
 	m.checkService()
 	m.checkHeaders()
 	m.limits = readLabels("labels", o.Spec.Labels, m.bad)
+	m.overrides = readOverrides(o.Spec.ErrorResponseOverrides, m.note)
+	if len(m.overrides) > 0 && is(o.Spec.BypassErrorResponseOverrides) {
+		m.note("error_response_overrides", reasonConflict, "bypass_error_response_overrides is true, and counts")
+	}
 	m.unsupported()
 	slices.SortStableFunc(m.problems, func(a, b graph.Problem) int { return cmp.Compare(a.Path, b.Path) })
 	return m
@@ -345,7 +351,6 @@ func (m *mapping) unsupported() {
 		{"outlier_detection", s.OutlierDetection != "", "is not supported, as in Emissary"},
 		{"modules", len(s.Modules) > 0, "is not read, as in Emissary"},
 		{"envoy_override", len(s.EnvoyOverride) > 0, "is not read, as in Emissary since 2.0"},
-		{"error_response_overrides", len(s.ErrorResponseOverrides) > 0, "is not supported yet: responses keep their bodies"},
 	} {
 		if u.is {
 			m.note(u.field, reasonUnsupported, "%s", u.why)

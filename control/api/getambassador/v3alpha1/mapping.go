@@ -209,8 +209,8 @@ type GRPCHealthCheck struct {
 type ErrorResponseOverride struct {
 	OnStatusCode int `json:"on_status_code,omitempty"`
 	Body         struct {
-		TextFormat       *string           `json:"text_format,omitempty"`
-		JSONFormat       map[string]string `json:"json_format,omitempty"`
+		TextFormat       *string         `json:"text_format,omitempty"`
+		JSONFormat       map[string]Text `json:"json_format,omitempty"`
 		TextFormatSource *struct {
 			Filename string `json:"filename"`
 		} `json:"text_format_source,omitempty"`

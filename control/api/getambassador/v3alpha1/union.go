@@ -62,6 +62,14 @@ func (t Text) MarshalJSON() ([]byte, error) {
 	return json.Marshal(t.Value)
 }
 
+// String is the text, of true and false their words.
+func (t Text) String() string {
+	if t.Bool != nil {
+		return fmt.Sprint(*t.Bool)
+	}
+	return t.Value
+}
+
 // Set reports whether there is anything.
 func (t Text) Set() bool { return t.Bool != nil || t.Value != "" }
 
@@ -81,10 +89,7 @@ func (a *AddedValue) UnmarshalJSON(data []byte) error {
 		if err := one.UnmarshalJSON(data); err != nil {
 			return err
 		}
-		*a = AddedValue{Value: one.Value}
-		if one.Bool != nil {
-			a.Value = fmt.Sprint(*one.Bool)
-		}
+		*a = AddedValue{Value: one.String()}
 		return nil
 	}
 	type plain AddedValue
