@@ -80,7 +80,7 @@ type Translator struct {
 func NewTranslator(o Options) *Translator {
 	policies := backendtls.New()
 	traffic := xtraffic.New()
-	backends := backend.New(backend.Options{ExternalName: o.ExternalName, TLS: policies, Traffic: traffic})
+	backends := backend.New(backend.Options{ExternalName: o.ExternalName, InPods: o.Provision, TLS: policies, Traffic: traffic})
 	ds := newDialects(o, backends, policies, traffic)
 	t := &Translator{
 		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends, o.Deliver), planner: infra.NewPlanner(ds),

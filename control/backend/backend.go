@@ -33,6 +33,9 @@ type Options struct {
 	// ExternalName has Services of that type taken, which can lead anywhere. Without it
 	// they are refused.
 	ExternalName bool
+	// InPods tells that proxies run in Pods: what a Backend or a request names is never
+	// the proxy's own machine, where its admin is.
+	InPods bool
 	// TLS has the policies by which backends are spoken to in TLS.
 	TLS *backendtls.Policies
 	// Traffic has the policies of how many retries backends get; nil is none.
@@ -308,7 +311,7 @@ func (b *Backends) bareCluster(c *memo.Ctx, id graph.ClusterID, p port) *cluster
 		hosts := build.Endpoints(id.Name(), []build.Endpoint{{Address: build.Address(p.external, id.Port, false)}})
 		return build.NamedHosts(id.Name(), hosts)
 	case o != nil && o.dynamic:
-		return build.DynamicHosts(id.Name())
+		return build.DynamicHosts(id.Name(), b.opts.InPods)
 	case o != nil && o.names:
 		return build.NamedHosts(id.Name(), build.Endpoints(id.Name(), o.endpoints))
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control/api/envoygateway"
@@ -67,6 +68,9 @@ func (b *Backends) Dynamic(c *memo.Ctx, id graph.ClusterID) bool {
 // AnyDynamic reports whether there is any backend whose hosts requests name.
 func (b *Backends) AnyDynamic(c *memo.Ctx) bool { return b.dynamic.Get(c, struct{}{}) }
 
+// DynamicFilter returns what finds the hosts of such backends.
+func (b *Backends) DynamicFilter() proto.Message { return build.DynamicFilter(b.opts.InPods) }
+
 func (b *Backends) readDynamic(c *memo.Ctx, _ struct{}) bool {
 	for _, kind := range Kinds() {
 		for _, name := range source.Names(c, kind) {
@@ -88,6 +92,23 @@ func (b *Backends) ownOf(c *memo.Ctx, key source.Key) *own {
 
 // readOwn reads a Backend, or returns nil if there is none.
 func (b *Backends) readOwn(c *memo.Ctx, key source.Key) *own {
+	o := readAny(c, key)
+	if o != nil && b.opts.InPods {
+		o.refuseLocal()
+	}
+	return o
+}
+
+// refuseLocal refuses endpoints that are the machine of who asks them.
+func (o *own) refuseLocal() {
+	for i, e := range o.endpoints {
+		if host := e.Address.GetSocketAddress().GetAddress(); build.IsLocal(host) {
+			o.bad(fmt.Sprintf("spec.endpoints[%d]", i), "%s is the proxy's own machine, where its admin is, or reached from there alone: name a host that others reach, too", host)
+		}
+	}
+}
+
+func readAny(c *memo.Ctx, key source.Key) *own {
 	switch key.Kind {
 	case source.Backend:
 		if o, ok := source.Get[*v1alpha1.Backend](c, key.Kind, key.Name); ok {

@@ -10,9 +10,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
-	dfpclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
-	dfpcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
-	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -55,24 +52,6 @@ func bare(name string) *clusterv3.Cluster {
 		IgnoreHealthOnHostRemoval: true,
 	}
 }
-
-// DynamicHosts returns a cluster whose hosts are those that requests name, once the
-// filter DynamicForwardProxy has found them.
-func DynamicHosts(name string) *clusterv3.Cluster {
-	return provided(name, "envoy.clusters.dynamic_forward_proxy", &dfpclusterv3.ClusterConfig{
-		ClusterImplementationSpecifier: &dfpclusterv3.ClusterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache()},
-		AllowInsecureClusterOptions:    true, // Whose names TLS asks for is the Backend's to say.
-	})
-}
-
-// DynamicFilter looks up the hosts of DynamicHosts.
-func DynamicFilter() *dfpv3.FilterConfig {
-	return &dfpv3.FilterConfig{ImplementationSpecifier: &dfpv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache()}}
-}
-
-// dnsCache is the one that filters and clusters share: by its name, and they have to
-// say the same of it.
-func dnsCache() *dfpcommonv3.DnsCacheConfig { return &dfpcommonv3.DnsCacheConfig{Name: "weir"} }
 
 // Failover returns a cluster that is the first of others that has a healthy host.
 func Failover(name string, clusters []string) *clusterv3.Cluster {

@@ -205,7 +205,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
 	}
 	out.Limits = policies.Limits
 	if d.backends.AnyDynamic(c) {
-		policies.Idle[build.DynamicForwardProxy] = build.DynamicFilter()
+		policies.Idle[build.DynamicForwardProxy] = d.backends.DynamicFilter()
 	}
 	for _, s := range out.Sockets {
 		govern(s, fleet, &policies, proxy)
