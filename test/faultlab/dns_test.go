@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"weir.dev/weir/internal/reserve"
 )
 
 const labName = "hosts.lab.test."
@@ -96,7 +98,7 @@ func code(rcode int) func(*dns.Msg) []byte {
 // nonsense keeps its hosts; and neither costs a request.
 func TestNames(t *testing.T) {
 	t.Parallel()
-	_, port, _ := net.SplitHostPort(freeAddress(t, "127.0.0.2:0"))
+	_, port, _ := net.SplitHostPort(reserve.TCP(t))
 	at := func(ip string) string { return net.JoinHostPort(ip, port) }
 	for _, ip := range []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"} {
 		newHostAt(t, ip, at(ip))

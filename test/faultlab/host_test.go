@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weir.dev/weir/internal/reserve"
 )
 
 // hostVariable makes this test binary a backend: it holds the address to listen at, and a
@@ -56,11 +58,9 @@ type host struct {
 	ended chan struct{}
 }
 
-// newHost starts a backend at an address of its own. It is of this process's own part of
-// the loopback network: on 127.0.0.1 others might take the port while the host is away.
+// newHost starts a backend at an address which is its own while it is away, too.
 func newHost(t *testing.T, name string) *host {
-	pid := os.Getpid()
-	return newHostAt(t, name, freeAddress(t, fmt.Sprintf("127.%d.%d.1:0", 64+pid>>8&63, pid&255)))
+	return newHostAt(t, name, reserve.TCP(t))
 }
 
 func newHostAt(t *testing.T, name, addr string) *host {
@@ -69,17 +69,6 @@ func newHostAt(t *testing.T, name, addr string) *host {
 	h.start()
 	t.Cleanup(h.kill)
 	return h
-}
-
-// freeAddress is one at which nobody listens; on a network of the process' own nobody else will.
-func freeAddress(t *testing.T, at string) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // start begins the process, perhaps again, and waits until it serves.

@@ -12,8 +12,9 @@ import (
 	"weir.dev/weir/test/kube/kubetest"
 )
 
-// load is clients that ask without a pause, on a connection for each request, until they are told to end. A request is
-// not asked twice, so that one that is lost shows.
+// load is clients that ask without a pause until they are told to end. A request is not asked twice, so that one that is
+// lost shows. A connection serves a hundred: one for each would have the node give out again, within the minute, ports
+// that the other side still waits on, and lose the connection that gets one.
 type load struct {
 	stop func()
 	wg   sync.WaitGroup
@@ -29,9 +30,14 @@ func begin(t *testing.T, url string, header ...string) *load {
 	l := &load{stop: stop, got: map[string]int{}}
 	for range 4 {
 		l.wg.Go(func() {
-			for ctx.Err() == nil {
+			client := newClient()
+			defer client.CloseIdleConnections()
+			for n := 1; ctx.Err() == nil; n++ {
 				// It is asked to the end, whatever becomes of the load.
-				a, err := ask(context.WithoutCancel(ctx), "POST", url, "x", header...)
+				a, err := askBy(context.WithoutCancel(ctx), client, "POST", url, "x", header...)
+				if n%100 == 0 {
+					client.CloseIdleConnections()
+				}
 				l.mu.Lock()
 				switch {
 				case err != nil:

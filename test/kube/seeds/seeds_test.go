@@ -73,23 +73,24 @@ func (a answer) String() string { return fmt.Sprintf("%d %s", a.status, a.body) 
 
 // ask sends a request on a connection of its own. Where its answer leads is not followed.
 func ask(ctx context.Context, method, url, body string, header ...string) (answer, error) {
+	client := newClient()
+	defer client.CloseIdleConnections()
+	return askBy(ctx, client, method, url, body, header...)
+}
+
+// askBy sends a request as a client does, once: what a connection that ends loses is lost.
+func askBy(ctx context.Context, client *http.Client, method, url, body string, header ...string) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
+	req.GetBody = nil
 	for i := 0; i < len(header); i += 2 {
 		if header[i] == "Host" {
 			req.Host = header[i+1]
 			continue
 		}
 		req.Header.Set(header[i], header[i+1])
-	}
-	client := &http.Client{
-		Timeout: 10 * time.Second, Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext:       (&net.Dialer{Timeout: 5 * time.Second}).DialContext, // Where an address is nobody's, nobody refuses.
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -98,6 +99,16 @@ func ask(ctx context.Context, method, url, body string, header ...string) (answe
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	return answer{resp.StatusCode, resp.Header, string(text)}, err
+}
+
+// newClient returns a client that keeps its connections until it is told to close them.
+func newClient() *http.Client {
+	return &http.Client{
+		Timeout: 10 * time.Second, Transport: &http.Transport{
+			DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, // Where an address is nobody's, nobody refuses.
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // until asks until the answer is the one wanted, and returns it.
