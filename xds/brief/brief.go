@@ -21,7 +21,10 @@
 package brief
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -151,6 +154,11 @@ func host(lb *endpointv3.LbEndpoint) string {
 	}
 	if h := lb.GetHealthStatus(); h != corev3.HealthStatus_UNKNOWN && h != corev3.HealthStatus_HEALTHY {
 		out += " (" + strings.ToLower(h.String()) + ")"
+	}
+	filters := lb.GetMetadata().GetFilterMetadata()
+	for _, name := range slices.Sorted(maps.Keys(filters)) {
+		text, _ := json.Marshal(filters[name].AsMap()) // It has been read or made as a message.
+		out += fmt.Sprintf(" (%s %s)", name, text)
 	}
 	return out
 }
