@@ -83,6 +83,7 @@ type port struct {
 	protocol corev1.Protocol
 	app      string // what is spoken, as appProtocol says
 	external string // host name of an ExternalName Service
+	near     string // what is said of its trafficDistribution
 	refused  string // why the backend as a whole cannot be used
 }
 

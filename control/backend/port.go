@@ -60,6 +60,7 @@ func (b *Backends) servicePort(s *corev1.Service, number int32) port {
 	for _, p := range s.Spec.Ports {
 		if p.Port == number {
 			out.has, out.name, out.protocol, out.app = true, p.Name, orTCP(p.Protocol), text(p.AppProtocol)
+			out.near = text(s.Spec.TrafficDistribution)
 			return out
 		}
 	}
@@ -130,6 +131,7 @@ func fromSlices(list []*discoveryv1.EndpointSlice, label, service string, p port
 				seen[at] = true
 			}
 			out := build.Endpoint{Address: build.Address(ip.String(), number, p.protocol == corev1.ProtocolUDP), Zone: text(e.Zone)}
+			out.ForZones, out.ForNodes = meantFor(&e, p.near)
 			switch c := e.Conditions; {
 			case c.Ready == nil || *c.Ready:
 				ready = append(ready, out)
@@ -143,6 +145,29 @@ func fromSlices(list []*discoveryv1.EndpointSlice, label, service string, p port
 	}
 	slices.SortFunc(ready, compareEndpoints)
 	return ready
+}
+
+// meantFor returns the zones and nodes that an endpoint is meant for: its hints, from
+// whomever they are, or, of a Service that asks to have its traffic stay near, what Kubernetes' own
+// controller would make them.
+func meantFor(e *discoveryv1.Endpoint, near string) (zones, nodes []string) {
+	if h := e.Hints; h != nil {
+		for _, z := range h.ForZones {
+			zones = append(zones, z.Name)
+		}
+		for _, n := range h.ForNodes {
+			nodes = append(nodes, n.Name)
+		}
+	}
+	sameNode := near == corev1.ServiceTrafficDistributionPreferSameNode
+	sameZone := sameNode || near == corev1.ServiceTrafficDistributionPreferSameZone || near == corev1.ServiceTrafficDistributionPreferClose
+	if sameZone && len(zones) == 0 && text(e.Zone) != "" {
+		zones = []string{*e.Zone}
+	}
+	if sameNode && len(nodes) == 0 && text(e.NodeName) != "" {
+		nodes = []string{*e.NodeName}
+	}
+	return zones, nodes
 }
 
 func compareEndpoints(a, b build.Endpoint) int {

@@ -107,6 +107,8 @@ type Endpoint struct {
 	Zone    string
 	// Hostname is what the endpoint is called, where its address is not enough.
 	Hostname string
+	// ForZones and ForNodes are the zones and nodes that it is meant for: see Near.
+	ForZones, ForNodes []string
 }
 
 // ByWeight has a cluster spread over its localities by their weights.
@@ -134,6 +136,7 @@ func Endpoints(name string, endpoints []Endpoint) *endpointv3.ClusterLoadAssignm
 		}
 		z.LbEndpoints = append(z.LbEndpoints, &endpointv3.LbEndpoint{
 			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: e.Address, Hostname: e.Hostname}},
+			Metadata:       hints(e.ForZones, e.ForNodes),
 		})
 	}
 	return out

@@ -24,3 +24,13 @@ func Identify(t *testing.T, state tls.ConnectionState) string {
 	}
 	return fmt.Sprint(who)
 }
+
+// Views is how many are kept, of all Gateways.
+func (r *Runner) Views() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, g := range r.gateways {
+		n += len(g.views)
+	}
+	return n
+}

@@ -33,7 +33,6 @@ import (
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/serve"
-	"weir.dev/weir/xds/wire"
 )
 
 // patience is how long an answer of proxies is waited for before the status says that it
@@ -76,6 +75,7 @@ type Runner struct {
 	changed  map[source.Name]bool   // something may have become known of their proxies
 	services map[source.Name]lead   // Services that lead to Gateways
 	classes  map[source.Name]string // of all Gateways
+	zones    map[string]string      // of all Nodes that are known
 	versions int
 	// peers are what other replicas have posted, and heardAll that all have been heard of.
 	peers    map[string]post
@@ -84,11 +84,14 @@ type Runner struct {
 
 // gateway is a Gateway and its proxies. It is there as long as one of both is.
 type gateway struct {
-	// store has virtual hosts by themselves, and whole has the same as those are served
-	// who do not take them so; nil if nobody has asked for that.
-	store, whole *xds.Store
-	clients      map[uint64]serve.Client
-	digest       digest // of the store's newest snapshot, if there are other replicas
+	// store has what is everybody's, and views has the same for those who take it in another
+	// form, or prefer other endpoints.
+	store   *xds.Store
+	views   map[viewID]*view
+	clients map[uint64]serve.Client
+	// coming is how many are being served that are no clients yet.
+	coming int
+	digest digest // of the store's newest snapshot, if there are other replicas
 	// fleet is what the View knows; nil without a Gateway.
 	fleet *source.Fleet
 	// asked are the addresses that the Gateway asks for, and reached those of its Service.
@@ -104,7 +107,7 @@ func New(o Options) *Runner {
 	o.Patience = cmp.Or(o.Patience, patience)
 	r := &Runner{
 		o: o, started: time.Now(), begun: make(chan struct{}), gateways: map[source.Name]*gateway{}, changed: map[source.Name]bool{},
-		services: map[source.Name]lead{}, classes: map[source.Name]string{}, peers: map[string]post{},
+		services: map[source.Name]lead{}, classes: map[source.Name]string{}, zones: map[string]string{}, peers: map[string]post{},
 	}
 	r.server = serve.New(serve.Options{Store: r.store, Changed: r.heard, Identifier: o.Identifier, Log: o.Log})
 	return r
@@ -156,30 +159,14 @@ func (r *Runner) store(ctx context.Context, node *corev3.Node) (*xds.Store, erro
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	g := r.gateway(name)
-	if slices.Contains(node.GetClientFeatures(), wire.DeliversHosts) {
-		return g.store, nil
-	}
-	if g.whole == nil {
-		g.whole = &xds.Store{}
-		g.publishWhole(nil)
-	}
-	return g.whole, nil
-}
-
-// publishWhole publishes the newest snapshot to those who do not take virtual hosts by
-// themselves; before is the one that they have. It is called with the Runner's mu.
-func (g *gateway) publishWhole(before *xds.Snapshot) {
-	if newest := g.store.Snapshot(); newest != nil && g.whole != nil {
-		g.whole.Publish(xds.Whole(newest, before, g.whole.Snapshot()))
-	}
+	return r.gateway(name).serve(viewOf(node), r.zones), nil
 }
 
 // gateway returns a Gateway's, which it makes if there is none. It is called with mu.
 func (r *Runner) gateway(name source.Name) *gateway {
 	g := r.gateways[name]
 	if g == nil {
-		g = &gateway{store: &xds.Store{}, clients: map[uint64]serve.Client{}}
+		g = &gateway{store: &xds.Store{}, views: map[viewID]*view{}, clients: map[uint64]serve.Client{}}
 		r.gateways[name] = g
 	}
 	return g
@@ -197,6 +184,7 @@ func (r *Runner) heard(c serve.Client) {
 	switch {
 	case c.Gone:
 		delete(g.clients, c.ID)
+		g.leave(c)
 		if len(g.clients) == 0 {
 			r.wait(g) // It may come back.
 		}
@@ -204,6 +192,7 @@ func (r *Runner) heard(c serve.Client) {
 	default:
 		g.clients[c.ID] = c
 		if !known {
+			g.come(c)
 			r.wait(g)
 		}
 	}
@@ -235,7 +224,7 @@ func (r *Runner) late() {
 
 // forget drops a Gateway that is gone and has no proxies. It is called with mu.
 func (r *Runner) forget(name source.Name, g *gateway) {
-	if g.fleet != nil || len(g.clients)+len(g.reached) > 0 {
+	if g.fleet != nil || len(g.clients)+len(g.reached)+g.coming > 0 {
 		return
 	}
 	if g.timer != nil {
@@ -259,6 +248,8 @@ func (r *Runner) Hear(changes []source.Change) []source.Change {
 		switch c.Key.Kind {
 		case source.Gateway:
 			r.class(c)
+		case source.Node:
+			r.node(c)
 		case source.Service:
 			if r.o.Provisioned {
 				r.service(c)
@@ -425,7 +416,7 @@ func (r *Runner) publish(name source.Name, res *emit.Resources) {
 	}
 	r.versions++
 	g.store.Publish(next)
-	g.publishWhole(newest)
+	g.publishViews(newest)
 	if r.o.Shared != nil {
 		g.digest.change(xds.Changes(newest, next))
 	}

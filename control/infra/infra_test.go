@@ -5,6 +5,7 @@ package infra_test
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -319,6 +320,30 @@ func TestBootstrap(t *testing.T) {
 		return
 	}
 	t.Error("there is no ConfigMap")
+}
+
+// Proxies say on which node they run, in a way that can be read, and of which zone their Pod is.
+func TestPlace(t *testing.T) {
+	for _, o := range made(t, plans(t, objects)[0], infra.Options{Server: "x:1"}) {
+		if o.Kind != infra.Deployment {
+			continue
+		}
+		text, err := json.Marshal(o.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			`"--service-zone","$(ZONE)","--config-yaml","node: {metadata: {NODE_NAME: \"$(NODE_NAME)\"}}"`,
+			`{"name":"NODE_NAME","valueFrom":{"fieldRef":{"fieldPath":"spec.nodeName"}}}`,
+			`{"name":"ZONE","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels['topology.kubernetes.io/zone']"}}}`,
+		} {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("it lacks %s: %s", want, text)
+			}
+		}
+		return
+	}
+	t.Error("there is no Deployment")
 }
 
 func TestNothingToRun(t *testing.T) {

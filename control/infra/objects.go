@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -33,6 +34,9 @@ type Options struct {
 
 // Audience is who the proxies' tokens are for.
 const Audience = "weir-control"
+
+// NodeMetadata is where a proxy says, in its node.metadata, on which node of Kubernetes it runs.
+const NodeMetadata = "NODE_NAME"
 
 // Ports and places within a proxy's Pod.
 const (
@@ -258,6 +262,8 @@ func (w *writer) container(drainSeconds int32) fields {
 	args := list{
 		"proxy", "-c", configDir + "/bootstrap.yaml", "--service-node", "$(POD_NAME)", "--log-level", value(s.LogLevel, "info"),
 		"--drain-time-s", fmt.Sprint(drainSeconds),
+		// Kubernetes gives Pods the label of their zone since 1.35; before, the control plane knows it by the node.
+		"--service-zone", "$(ZONE)", "--config-yaml", fmt.Sprintf(`node: {metadata: {%s: "$(NODE_NAME)"}}`, NodeMetadata),
 	}
 	for _, a := range slices.Concat(w.o.Args, s.Args) {
 		args = append(args, a)
@@ -266,7 +272,7 @@ func (w *writer) container(drainSeconds int32) fields {
 		"name":            Container,
 		"image":           value(s.Image, w.o.Image),
 		"args":            args,
-		"env":             list{fields{"name": "POD_NAME", "valueFrom": fields{"fieldRef": fields{"fieldPath": "metadata.name"}}}},
+		"env":             list{field("POD_NAME", "metadata.name"), field("NODE_NAME", "spec.nodeName"), field("ZONE", "metadata.labels['"+corev1.LabelTopologyZone+"']")},
 		"ports":           list{fields{"name": "ready", "containerPort": readyPort, "protocol": "TCP"}},
 		"readinessProbe":  fields{"httpGet": fields{"path": "/ready", "port": readyPort}, "periodSeconds": 1, "failureThreshold": 3},
 		"lifecycle":       fields{"preStop": fields{"sleep": fields{"seconds": preStop}}},
@@ -286,6 +292,11 @@ func (w *writer) container(drainSeconds int32) fields {
 		out["resources"] = resources
 	}
 	return out
+}
+
+// field is a variable that has a field of the Pod.
+func field(name, path string) fields {
+	return fields{"name": name, "valueFrom": fields{"fieldRef": fields{"fieldPath": path}}}
 }
 
 func (w *writer) service() (body fields, annotations map[string]string) {

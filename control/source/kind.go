@@ -33,6 +33,7 @@ var (
 	ConfigMap             = Kind{"", "ConfigMap"}
 	Namespace             = Kind{"", "Namespace"}
 	EndpointSlice         = Kind{discoveryv1.GroupName, "EndpointSlice"}
+	Node                  = Kind{"", "Node"}
 	Pod                   = Kind{"", "Pod"}
 	Deployment            = Kind{appsv1.GroupName, "Deployment"}
 	ServiceImport         = Kind{v1alpha1.MulticlusterGroup, "ServiceImport"}
@@ -108,6 +109,8 @@ func Types() []Type {
 	core := func(kind, resource string, create func() Object) Type {
 		return Type{Kind: Kind{"", kind}, Versions: []string{"v1"}, Resource: resource, Namespaced: kind != "Namespace", New: create}
 	}
+	service := core("Service", "services", func() Object { return &corev1.Service{} })
+	service.Needs = placed
 	return slices.Concat([]Type{
 		class,
 		gw("Gateway", "gateways", func() Object { return &gwapiv1.Gateway{} }, "v1beta1"),
@@ -121,13 +124,18 @@ func Types() []Type {
 		optional(gw("BackendTLSPolicy", "backendtlspolicies", func() Object { return &gwapiv1.BackendTLSPolicy{} }, "v1alpha3")),
 		x("XBackend", "xbackends", func() Object { return &gwxv1alpha1.XBackend{} }),
 		x("XBackendTrafficPolicy", "xbackendtrafficpolicies", func() Object { return &gwxv1alpha1.XBackendTrafficPolicy{} }),
-		core("Service", "services", func() Object { return &corev1.Service{} }),
+		service,
 		core("Secret", "secrets", func() Object { return &corev1.Secret{} }),
 		core("ConfigMap", "configmaps", func() Object { return &corev1.ConfigMap{} }),
 		core("Namespace", "namespaces", func() Object { return &corev1.Namespace{} }),
 		{
 			Kind: EndpointSlice, Versions: []string{"v1"}, Resource: "endpointslices", Namespaced: true,
-			New: func() Object { return &discoveryv1.EndpointSlice{} },
+			New: func() Object { return &discoveryv1.EndpointSlice{} }, Needs: placed,
+		},
+		{
+			// Their labels say which zones they are in.
+			Kind: Node, Versions: []string{"v1"}, Resource: "nodes", Lazy: true,
+			New: func() Object { return &corev1.Node{} },
 		},
 		{
 			Kind: Pod, Versions: []string{"v1"}, Resource: "pods", Namespaced: true, Lazy: true,
@@ -155,4 +163,20 @@ func Types() []Type {
 			New: func() Object { return &v1alpha1.GatewayParameters{} },
 		},
 	}, emissaryTypes(), envoyGatewayTypes(), istioTypes(), ingressTypes())
+}
+
+// placed tells that of an object which has traffic stay near, and so of where proxies run, Nodes
+// have to be known: their zones are in their labels.
+func placed(o Object) []Kind {
+	switch o := o.(type) {
+	case *corev1.Service:
+		if o.Spec.TrafficDistribution != nil {
+			return []Kind{Node}
+		}
+	case *discoveryv1.EndpointSlice:
+		if slices.ContainsFunc(o.Endpoints, func(e discoveryv1.Endpoint) bool { return e.Hints != nil }) {
+			return []Kind{Node}
+		}
+	}
+	return nil
 }
