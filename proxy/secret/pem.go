@@ -120,6 +120,20 @@ func mustStaple(leaf *x509.Certificate) bool {
 	})
 }
 
+// ParsePrivateKey reads the first key of a PEM text, which must not be encrypted: PKCS#8,
+// PKCS#1 or SEC 1. An error tells what the text is not, as in "the key ERROR".
+func ParsePrivateKey(text []byte) (crypto.Signer, error) {
+	key, err := privateKey(text, nil)
+	if err != nil {
+		return nil, err
+	}
+	k, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("is of a kind that cannot sign: %T", key)
+	}
+	return k, nil
+}
+
 // privateKey reads the first key of a PEM text.
 func privateKey(text, password []byte) (any, error) {
 	for rest := text; ; {
