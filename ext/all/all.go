@@ -47,6 +47,7 @@ import (
 	"weir.dev/weir/ext/http/jwtauthn"
 	httplocalratelimit "weir.dev/weir/ext/http/localratelimit"
 	"weir.dev/weir/ext/http/misdirected"
+	"weir.dev/weir/ext/http/oauth2"
 	"weir.dev/weir/ext/http/ondemand"
 	httpratelimit "weir.dev/weir/ext/http/ratelimit"
 	httprbac "weir.dev/weir/ext/http/rbac"
@@ -238,6 +239,7 @@ func httpFilters(aws *credentials.Set, caches *dnscache.Set) []extension.HTTPFil
 		httpratelimit.Extension(),
 		misdirected.Extension(),
 		jwtauthn.Extension(),
+		oauth2.Extension(),
 		ondemand.Extension(),
 		httprbac.Extension(),
 		responsemap.Extension(),
