@@ -121,7 +121,7 @@ func gatewayBrief(b *strings.Builder, s *gwapiv1.GatewayStatus) {
 func bad(c metav1.Condition) bool {
 	unwanted := []string{
 		string(gwapiv1.ListenerConditionConflicted), string(gwapiv1.RouteConditionPartiallyInvalid),
-		string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), "Overridden", "Warning",
+		string(gwapiv1.ListenerConditionOverlappingTLSConfig), string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), "Overridden", "Warning",
 	}
 	return (c.Status != metav1.ConditionTrue) != slices.Contains(unwanted, c.Type)
 }

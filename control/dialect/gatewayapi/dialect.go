@@ -70,6 +70,7 @@ type Dialect struct {
 	listeners   *memo.Func[source.Name, *listeners]
 	sharers     *memo.Func[source.Name, []source.Name]
 	contests    *memo.Func[source.Name, map[listenerID]contest]
+	overlaps    *memo.Func[source.Name, map[listenerID]*listener]
 	parent      *memo.Func[source.Key, *parent]
 	attachment  *memo.Func[source.Key, *attachment]
 	attached    *memo.Index[source.Key, listenerID, source.Key]  // routes of a listener
@@ -113,6 +114,7 @@ func New(o Options) *Dialect {
 	d.listeners = memo.NewFunc(d.readListeners, alike[*listeners])
 	d.sharers = memo.NewFunc(d.readSharers, slices.Equal[[]source.Name])
 	d.contests = memo.NewFunc(d.readContests, alike[map[listenerID]contest])
+	d.overlaps = memo.NewFunc(d.readOverlaps, alike[map[listenerID]*listener])
 	d.parent = memo.NewFunc(d.readParent, alike[*parent])
 	d.attachment = memo.NewFunc(d.attach, alike[*attachment])
 	d.attached = memo.NewIndex(d.listenersOf, source.CompareKeys)

@@ -66,7 +66,7 @@ func (d *Dialect) statusOfGateway(c *memo.Ctx, name source.Name) *status.Update 
 	for _, l := range own {
 		s.Listeners = append(s.Listeners, gwapiv1.ListenerStatus{
 			Name: gwapiv1.SectionName(l.id.name), SupportedKinds: kindsOf(l), AttachedRoutes: int32(d.attached.Count(c, l.id)),
-			Conditions: l.conditions(g.generation, g, f),
+			Conditions: append(l.conditions(g.generation, g, f), d.overlapping(c, g, l, g.generation)...),
 		})
 		u.Problems = append(u.Problems, l.problems()...)
 		if why := f.Wanted[l.port]; why != "" && l.serves() {
@@ -248,7 +248,7 @@ func (d *Dialect) statusOfSet(c *memo.Ctx, name source.Name) *status.Update {
 	for _, l := range own {
 		s.Listeners = append(s.Listeners, gwapiv1.ListenerEntryStatus{
 			Name: gwapiv1.SectionName(l.id.name), SupportedKinds: kindsOf(l), AttachedRoutes: int32(d.attached.Count(c, l.id)),
-			Conditions: l.conditions(o.Generation, g, f),
+			Conditions: append(l.conditions(o.Generation, g, f), d.overlapping(c, g, l, o.Generation)...),
 		})
 		u.Problems = append(u.Problems, l.problems()...)
 	}
