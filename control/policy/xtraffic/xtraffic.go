@@ -7,6 +7,7 @@ package xtraffic
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"time"
@@ -40,12 +41,13 @@ type Policy struct {
 	Refused []graph.Problem
 }
 
-// A Budget is how many retries there may be: Percent of the requests of the last Interval,
-// and no fewer than Least at a time.
+// A Budget is how many retries there may be at a time: Percent of the requests of the last Interval,
+// and no fewer than are Least of Per: see atOnce.
 type Budget struct {
 	Percent  int
 	Interval time.Duration
 	Least    int
+	Per      time.Duration
 }
 
 // On limits the retries of a cluster.
@@ -53,9 +55,16 @@ func (b *Budget) On(c *clusterv3.Cluster) {
 	for _, t := range c.GetCircuitBreakers().GetThresholds() {
 		t.RetryBudget = &clusterv3.CircuitBreakers_Thresholds_RetryBudget{
 			BudgetPercent: &typev3.Percent{Value: float64(b.Percent)}, BudgetInterval: durationpb.New(b.Interval),
-			MinRetryConcurrency: wrapperspb.UInt32(uint32(b.Least)),
+			MinRetryConcurrency: wrapperspb.UInt32(b.atOnce()),
 		}
 	}
+}
+
+// atOnce is the least rate as Envoy has it (min_retry_concurrency), which counts retries that are under way and
+// knows no rate: as many as begin in a second, rounded up. A retry that takes a second or less
+// has that rate be reached.
+func (b *Budget) atOnce() uint32 {
+	return uint32(min(math.MaxUint32, math.Ceil(float64(b.Least)/b.Per.Seconds())))
 }
 
 // New returns Policies. Views that are read must have its Index.
@@ -146,6 +155,7 @@ const (
 	defaultPercent  = 20
 	defaultInterval = 10 * time.Second
 	defaultLeast    = 10
+	defaultPer      = time.Second
 )
 
 func read(c *memo.Ctx, name source.Name) *Policy {
@@ -155,17 +165,22 @@ func read(c *memo.Ctx, name source.Name) *Policy {
 	}
 	p := &Policy{Session: o.Spec.SessionPersistence}
 	if r := o.Spec.RetryConstraint; r != nil {
-		p.Budget = &Budget{Percent: defaultPercent, Interval: defaultInterval, Least: defaultLeast}
+		p.Budget = &Budget{Percent: defaultPercent, Interval: defaultInterval, Least: defaultLeast, Per: defaultPer}
 		if b := r.Budget; b != nil {
 			if b.Percent != nil {
 				p.Budget.Percent = *b.Percent
 			}
 			if b.Interval != nil {
-				p.Budget.Interval = p.interval("spec.retryConstraint.budget.interval", *b.Interval)
+				p.Budget.Interval = p.interval("spec.retryConstraint.budget.interval", *b.Interval, time.Second)
 			}
 		}
-		if m := r.MinRetryRate; m != nil && m.Count != nil {
-			p.Budget.Least = *m.Count
+		if m := r.MinRetryRate; m != nil {
+			if m.Count != nil {
+				p.Budget.Least = *m.Count
+			}
+			if m.Interval != nil {
+				p.Budget.Per = p.interval("spec.retryConstraint.minRetryRate.interval", *m.Interval, time.Millisecond)
+			}
 		}
 		if p.Budget.Percent < 0 || p.Budget.Percent > 100 {
 			p.bad("spec.retryConstraint.budget.percent", "%d is not a percentage from 0 to 100", p.Budget.Percent)
@@ -181,10 +196,10 @@ func (p *Policy) bad(path, format string, args ...any) {
 	p.Refused = append(p.Refused, graph.Problem{Path: path, Reason: string(gwapiv1.PolicyReasonInvalid), Message: fmt.Sprintf(format, args...)})
 }
 
-func (p *Policy) interval(path string, text gwapiv1.Duration) time.Duration {
+func (p *Policy) interval(path string, text gwapiv1.Duration, least time.Duration) time.Duration {
 	d, err := time.ParseDuration(string(text))
-	if err != nil || d < time.Second || d > time.Hour {
-		p.bad(path, "%q is not a duration from 1s to 1h", text)
+	if err != nil || d < least || d > time.Hour {
+		p.bad(path, "%q is not a duration from %v to 1h", text, least)
 	}
 	return d
 }
