@@ -166,7 +166,14 @@ func (p *printer) connectionManager(m *hcmv3.HttpConnectionManager) {
 	case m.GetScopedRoutes() != nil:
 		routes = "-> scoped routes " + word(m.GetScopedRoutes().GetName())
 	}
-	p.line(2, "http", word(m.GetStatPrefix())+":", strings.Join(filters, ", "), routes)
+	traced := ""
+	if t := m.GetTracing(); t != nil {
+		traced = strings.TrimSpace("traced " + shortName(t.GetProvider().GetName()))
+		if r := t.GetRandomSampling(); r != nil {
+			traced += fmt.Sprintf(" %g%%", r.GetValue())
+		}
+	}
+	p.line(2, "http", word(m.GetStatPrefix())+":", strings.Join(filters, ", "), routes, traced)
 	p.hosts(3, m.GetRouteConfig())
 }
 
