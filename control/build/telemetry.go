@@ -3,6 +3,7 @@
 package build
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -119,7 +120,13 @@ type Tracing struct {
 }
 
 // Zipkin is how spans are told to a collector of its.
-type Zipkin struct{ Long, Split bool }
+type Zipkin struct {
+	// Endpoint is the path that is posted to; "" is /api/v2/spans.
+	Endpoint string
+	// Proto sends Protocol Buffers instead of JSON, Long has IDs of traces of 128 bits, and
+	// Split has spans of the proxy's own for requests whose client has one.
+	Proto, Long, Split bool
+}
 
 // A Sampler decides of each trace whether it is told. Share of those in which nobody
 // decided, of 1; with Parent, whoever decided before is followed.
@@ -158,10 +165,14 @@ func (t *Tracing) openTelemetry() *tracev3.OpenTelemetryConfig {
 }
 
 func (t *Tracing) zipkin() *tracev3.ZipkinConfig {
-	return &tracev3.ZipkinConfig{
-		CollectorCluster: t.Collector.Cluster, CollectorEndpoint: "/api/v2/spans", CollectorEndpointVersion: tracev3.ZipkinConfig_HTTP_JSON,
+	out := &tracev3.ZipkinConfig{
+		CollectorCluster: t.Collector.Cluster, CollectorEndpoint: cmp.Or(t.Zipkin.Endpoint, "/api/v2/spans"), CollectorEndpointVersion: tracev3.ZipkinConfig_HTTP_JSON,
 		CollectorHostname: t.Collector.Authority, TraceId_128Bit: t.Zipkin.Long, SharedSpanContext: wrapperspb.Bool(!t.Zipkin.Split),
 	}
+	if t.Zipkin.Proto {
+		out.CollectorEndpointVersion = tracev3.ZipkinConfig_HTTP_PROTO
+	}
+	return out
 }
 
 func (s *Sampler) message() *corev3.TypedExtensionConfig {
