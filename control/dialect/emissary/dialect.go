@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package emissary reads the objects of Emissary-ingress: Listener, Host, Mapping,
-// TCPMapping, TLSContext, Module, AuthService, RateLimitService, LogService and the
-// resolvers of Kubernetes, of both versions, by themselves and in annotations of Services.
+// TCPMapping, TLSContext, Module, AuthService, RateLimitService, TracingService,
+// LogService and the resolvers of Kubernetes, of both versions, by themselves and in annotations of Services.
 //
 // An install of Emissary, which an ambassador_id names, is a gateway here. What one
 // host name serves is one unit of translation, and so is what each Mapping comes to in

@@ -32,6 +32,7 @@ func TestFields(t *testing.T) {
 	}
 	messages["getambassador.io.AuthService"] = fieldstest.Spec(emissaryv3.AuthServiceSpec{})
 	messages["getambassador.io.RateLimitService"] = fieldstest.Spec(emissaryv3.RateLimitServiceSpec{})
+	messages["getambassador.io.TracingService"] = fieldstest.Spec(emissaryv3.TracingServiceSpec{})
 	messages["getambassador.io.LogService"] = fieldstest.Spec(emissaryv3.LogServiceSpec{})
 	for kind := range foreign() {
 		messages["getambassador.io."+kind.Kind] = []string{"spec"}

@@ -174,13 +174,13 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 	}
 	out := &graph.Gateway{ID: name}
 	out.Origin.Object = "Emissary-ingress install " + install
-	in := d.install.Get(c, install)
+	in, services := d.install.Get(c, install), d.services.Get(c, install)
 	for _, l := range d.listeners.Get(c, install) {
 		if len(l.problems) > 0 || unguarded(in, l) != nil {
 			continue
 		}
 		s := &graph.Socket{ID: graph.SocketID{Gateway: name, Port: l.port}}
-		s.Filters, s.Overlay = socketOf(in, l)
+		s.Filters, s.Overlay = socketOf(in, services, l)
 		origin := source.Input(c).Place(originOf(l.id)).Origin(originOf(l.id), "")
 		d.tcpChains(c, s, install)
 		d.httpChains(c, s, l, install)
@@ -189,7 +189,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, name source.Name) *graph.Gateway {
 			ch.Network = allowed(in)
 			if ch.Table != nil {
 				ch.Manager, ch.Filters = managerOf(in, l)
-				d.services.Get(c, install).serve(ch)
+				services.serve(ch)
 				d.override(c, in, ch)
 			}
 		}

@@ -24,11 +24,14 @@ import (
 )
 
 // socketOf is what a Listener has besides its chains.
-func socketOf(in *install, l *listener) (filters map[string]proto.Message, o graph.Overlay) {
+func socketOf(in *install, services *services, l *listener) (filters map[string]proto.Message, o graph.Overlay) {
 	if l.proxy {
 		filters = map[string]proto.Message{build.ProxyProtocol: &proxyprotocolv3.ProxyProtocol{}}
 	}
 	m := &listenerv3.Listener{StatPrefix: l.statsPrefix, PerConnectionBufferLimitBytes: number(in.config.BufferLimitBytes)}
+	if services.tracing != nil {
+		m.TrafficDirection = corev3.TrafficDirection_OUTBOUND // Spans are called so.
+	}
 	return filters, graph.Overlay{Message: m}
 }
 

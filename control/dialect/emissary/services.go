@@ -37,6 +37,8 @@ type services struct {
 	limits  *ratelimitv3.RateLimit
 	limiter id
 	denies  bool
+	// tracing says which requests are traced, and who is told of them; nil if nobody is.
+	tracing *hcmv3.HttpConnectionManager_Tracing
 	// logs are told of requests.
 	logs     []*accesslogv3.AccessLog
 	clusters []graph.ClusterID
@@ -48,13 +50,14 @@ type services struct {
 
 // same reports whether requests are told to the same services in the same way.
 func (s *services) same(o *services) bool {
-	return proto.Equal(s.auth, o.auth) && proto.Equal(s.limits, o.limits) && s.limiter == o.limiter && s.denies == o.denies &&
+	return proto.Equal(s.auth, o.auth) && proto.Equal(s.limits, o.limits) && s.limiter == o.limiter && s.denies == o.denies && proto.Equal(s.tracing, o.tracing) &&
 		slices.EqualFunc(s.logs, o.logs, func(a, b *accesslogv3.AccessLog) bool { return proto.Equal(a, b) }) &&
 		slices.Equal(s.clusters, o.clusters) && s.closed == o.closed &&
 		reflect.DeepEqual(s.problems, o.problems) && reflect.DeepEqual(s.notes, o.notes)
 }
 
-// readServices reads the AuthServices, RateLimitServices and LogServices of an install.
+// readServices reads the AuthServices, RateLimitServices, TracingServices and LogServices
+// of an install.
 func (d *Dialect) readServices(c *memo.Ctx, install string) *services {
 	out := &services{problems: map[id][]graph.Problem{}, notes: map[id][]graph.Problem{}}
 	in := d.install.Get(c, install)
@@ -73,6 +76,12 @@ func (d *Dialect) readServices(c *memo.Ctx, install string) *services {
 			}
 			bad.Message += ": until it can be asked, requests " + becomes
 			out.problems[out.limiter] = append(out.problems[out.limiter], *bad)
+		}
+	}
+	if i := d.only(c, source.EmissaryTracingService, install, out); i != (id{}) {
+		if bad := d.trace(c, in, i, out); bad != nil {
+			bad.Message += ": nothing is traced"
+			out.problems[i] = append(out.problems[i], *bad)
 		}
 	}
 	for _, i := range d.list(c, source.EmissaryLogService) {
@@ -99,7 +108,7 @@ func (d *Dialect) only(c *memo.Ctx, k source.Kind, install string, out *services
 			asked = i
 			continue
 		}
-		out.problems[i] = []graph.Problem{problem("metadata.name", reasonConflict, "%s of the same install is asked, and this one is not: one decides here; give them an ambassador_id each", asked)}
+		out.problems[i] = []graph.Problem{problem("metadata.name", reasonConflict, "%s of the same install counts, and this one does not: an install has one; give them an ambassador_id each", asked)}
 	}
 	return asked
 }
@@ -344,7 +353,8 @@ func (s *services) serve(ch *graph.Chain) {
 	if s.limits != nil {
 		ch.Filters[build.RateLimit] = s.limits
 	}
-	ch.Manager.Message.(*hcmv3.HttpConnectionManager).AccessLog = s.logs
+	m := ch.Manager.Message.(*hcmv3.HttpConnectionManager)
+	m.AccessLog, m.Tracing = s.logs, s.tracing
 	ch.Clusters = append(ch.Clusters, s.clusters...)
 }
 

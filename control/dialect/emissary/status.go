@@ -133,7 +133,7 @@ func (d *Dialect) judgeIn(c *memo.Ctx, install string, i id) (bad, notes []graph
 				return t.problems, nil
 			}
 		}
-	case source.EmissaryAuthService, source.EmissaryRateLimitService, source.EmissaryLogService:
+	case source.EmissaryAuthService, source.EmissaryRateLimitService, source.EmissaryTracingService, source.EmissaryLogService:
 		s := d.services.Get(c, install)
 		return s.problems[i], s.notes[i]
 	case source.EmissaryModule:
@@ -154,7 +154,6 @@ func (d *Dialect) judgeIn(c *memo.Ctx, install string, i id) (bad, notes []graph
 func foreign() map[source.Kind]string {
 	return map[source.Kind]string{
 		source.EmissaryConsulResolver: "a ConsulResolver is not supported: Mappings that name it are left out; use a KubernetesEndpointResolver",
-		source.EmissaryTracingService: "a TracingService is not supported yet: nothing is traced",
 		source.EmissaryDevPortal:      "a DevPortal is a matter of Edge Stack and has no effect",
 	}
 }

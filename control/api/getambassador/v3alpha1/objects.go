@@ -232,8 +232,8 @@ type Resolver struct {
 func (o *Resolver) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
 // A Foreign is an object whose spec is read later or not at all, but for the installs that
-// it is for: AuthService, RateLimitService and LogService, of which one that is wrong must
-// not be as if it were not there; ConsulResolver, TracingService and DevPortal.
+// it is for: AuthService, RateLimitService, TracingService and LogService, of which one that
+// is wrong must not be as if it were not there; ConsulResolver and DevPortal.
 type Foreign struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -81,3 +81,53 @@ type RateLimitServiceSpec struct {
 type RateLimitGRPC struct {
 	UseResourceExhaustedCode bool `json:"use_resource_exhausted_code,omitempty"`
 }
+
+// TracingServiceSpec says who is told of spans.
+type TracingServiceSpec struct {
+	IDs `json:",inline"`
+	// Driver is zipkin or opentelemetry; datadog and lightstep are others'.
+	Driver   string `json:"driver,omitempty"`
+	Service  string `json:"service,omitempty"`
+	Sampling struct {
+		Client  *int `json:"client,omitempty"`
+		Random  *int `json:"random,omitempty"`
+		Overall *int `json:"overall,omitempty"`
+	} `json:"sampling,omitempty"`
+	// TagHeaders are CustomTags of headers, by their names.
+	TagHeaders   []string    `json:"tag_headers,omitempty"`
+	CustomTags   []CustomTag `json:"custom_tags,omitempty"`
+	V3CustomTags []CustomTag `json:"v3CustomTags,omitempty"` // of v2
+	Config       TraceConfig `json:"config,omitempty"`
+	StatsName    string      `json:"stats_name,omitempty"`
+	V3StatsName  string      `json:"v3StatsName,omitempty"` // of v2
+}
+
+// A CustomTag is one of spans: exactly one of the three says its value.
+type CustomTag struct {
+	Tag     string `json:"tag,omitempty"`
+	Literal *struct {
+		Value string `json:"value,omitempty"`
+	} `json:"literal,omitempty"`
+	Environment   *NamedValue `json:"environment,omitempty"`
+	RequestHeader *NamedValue `json:"request_header,omitempty"`
+}
+
+// A NamedValue is that of a header or a variable of the environment.
+type NamedValue struct {
+	Name         string `json:"name,omitempty"`
+	DefaultValue string `json:"default_value,omitempty"`
+}
+
+// TraceConfig is how a driver tells spans.
+type TraceConfig struct {
+	AccessTokenFile          string   `json:"access_token_file,omitempty"`
+	CollectorCluster         string   `json:"collector_cluster,omitempty"`
+	CollectorEndpoint        string   `json:"collector_endpoint,omitempty"`
+	CollectorEndpointVersion string   `json:"collector_endpoint_version,omitempty"`
+	CollectorHostname        string   `json:"collector_hostname,omitempty"`
+	PropagationModes         []string `json:"propagation_modes,omitempty"`
+	V3PropagationModes       []string `json:"v3PropagationModes,omitempty"` // of v2
+	TraceID128Bit            *bool    `json:"trace_id_128bit,omitempty"`
+	SharedSpanContext        *bool    `json:"shared_span_context,omitempty"`
+	ServiceName              string   `json:"service_name,omitempty"`
+}
