@@ -216,11 +216,15 @@ func (d *Dialect) authorize(c *memo.Ctx, in *install, i id, out *services) *grap
 	if grpc {
 		out.notes[i] = ofHTTP(s)
 	}
-	checkBreakers("circuit_breakers", s.CircuitBreakers, wrong)
+	breakers := s.CircuitBreakers
+	if len(breakers) == 0 {
+		breakers = s.V3CircuitBreakers
+	}
+	checkBreakers("circuit_breakers", breakers, wrong)
 	if bad != nil {
 		return bad
 	}
-	set := &settings{GRPC: grpc, StatsName: cmp.Or(s.StatsName, s.V3StatsName), Breakers: s.CircuitBreakers}
+	set := &settings{GRPC: grpc, StatsName: cmp.Or(s.StatsName, s.V3StatsName), Breakers: breakers}
 	to, at, bad := d.called(c, in, i, "spec.auth_service", s.AuthService, s.TLS.Value, s.TLS.Value != "" || is(s.TLS.Bool), set)
 	if bad != nil {
 		return bad
@@ -305,7 +309,7 @@ func (d *Dialect) logTo(c *memo.Ctx, in *install, i id, out *services) *graph.Pr
 		p := problem("spec.driver", reasonInvalid, "%q is not one of tcp and http", s.Driver)
 		return &p
 	}
-	if v := s.ProtocolVersion; v != "" && v != "v3" {
+	if v := cmp.Or(s.ProtocolVersion, s.V3ProtocolVersion); v != "" && v != "v3" {
 		p := problem("spec.protocol_version", reasonUnsupported, "%q is not spoken any more: set v3", v)
 		return &p
 	}

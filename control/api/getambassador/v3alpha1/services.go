@@ -27,9 +27,11 @@ type AuthServiceSpec struct {
 	StatusOnError    *struct {
 		Code uint32 `json:"code"`
 	} `json:"status_on_error,omitempty"`
-	CircuitBreakers []CircuitBreaker `json:"circuit_breakers,omitempty"`
-	StatsName       string           `json:"stats_name,omitempty"`
-	V3StatsName     string           `json:"v3StatsName,omitempty"`
+	CircuitBreakers   []CircuitBreaker `json:"circuit_breakers,omitempty"`
+	V3CircuitBreakers []CircuitBreaker `json:"v3CircuitBreakers,omitempty"` // of v2
+	StatsName         string           `json:"stats_name,omitempty"`
+	V3StatsName       string           `json:"v3StatsName,omitempty"` // of v2
+	V2ExplicitTLS     *Explicit        `json:"v2ExplicitTLS,omitempty"`
 }
 
 // LogServiceSpec says who is told of requests.
@@ -42,12 +44,13 @@ type LogServiceSpec struct {
 		AdditionalLogHeaders []LogHeader `json:"additional_log_headers,omitempty"`
 	} `json:"driver_config,omitempty"`
 	// FlushInterval is in seconds.
-	FlushInterval   *uint32 `json:"flush_interval_time,omitempty"`
-	FlushBytes      *uint32 `json:"flush_interval_byte_size,omitempty"`
-	GRPC            *bool   `json:"grpc,omitempty"`
-	ProtocolVersion string  `json:"protocol_version,omitempty"`
-	StatsName       string  `json:"stats_name,omitempty"`
-	V3StatsName     string  `json:"v3StatsName,omitempty"`
+	FlushInterval     *uint32 `json:"flush_interval_time,omitempty"`
+	FlushBytes        *uint32 `json:"flush_interval_byte_size,omitempty"`
+	GRPC              *bool   `json:"grpc,omitempty"`
+	ProtocolVersion   string  `json:"protocol_version,omitempty"`
+	V3ProtocolVersion string  `json:"v3ProtocolVersion,omitempty"` // of v2
+	StatsName         string  `json:"stats_name,omitempty"`
+	V3StatsName       string  `json:"v3StatsName,omitempty"` // of v2
 }
 
 // A LogHeader is one that entries have: of the request, the response and its trailers,
