@@ -60,27 +60,39 @@ func TestClassSwitch(t *testing.T) {
 	since(t, c)
 	answers(t, c, "http://"+programmed(t, c)+"/app", 200)
 
+	nobodys := func() {
+		t.Helper()
+		c.Until(t, "the statuses to be nobody's", func(context.Context) error {
+			o := c.Get(t, `{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: edge, namespace: default}}`)
+			status, _, _ := unstructured.NestedMap(o.Object, "status")
+			if condition(o, "Accepted") != "Unknown" || condition(o, "Programmed") != "Unknown" || status["addresses"] != nil || status["listeners"] != nil {
+				return fmt.Errorf("the Gateway's is %v", status)
+			}
+			o = c.Get(t, `{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: app, namespace: default}}`)
+			if parents, _, _ := unstructured.NestedSlice(o.Object, "status", "parents"); len(parents) > 0 {
+				return fmt.Errorf("the route's is %v", parents)
+			}
+			return nil
+		})
+	}
 	become("foreign")
 	gone("edge-second")
-	c.Until(t, "the statuses to be nobody's", func(context.Context) error {
-		o := c.Get(t, `{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: edge, namespace: default}}`)
-		status, _, _ := unstructured.NestedMap(o.Object, "status")
-		if condition(o, "Accepted") != "Unknown" || condition(o, "Programmed") != "Unknown" || status["addresses"] != nil || status["listeners"] != nil {
-			return fmt.Errorf("the Gateway's is %v", status)
-		}
-		o = c.Get(t, `{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: app, namespace: default}}`)
-		if parents, _, _ := unstructured.NestedSlice(o.Object, "status", "parents"); len(parents) > 0 {
-			return fmt.Errorf("the route's is %v", parents)
-		}
-		return nil
-	})
+	nobodys()
 
 	become("weir")
 	since(t, c)
+	c.Until(t, "the route's status to be ours again", func(context.Context) error {
+		o := c.Get(t, `{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: app, namespace: default}}`)
+		if parents, _, _ := unstructured.NestedSlice(o.Object, "status", "parents"); len(parents) != 1 {
+			return fmt.Errorf("it is %v", parents)
+		}
+		return nil
+	})
 	scale(t, c, 0)
 	become("foreign")
 	scale(t, c, 1)
 	gone("edge-weir")
+	nobodys()
 }
 
 // TestSystemNamespace has the proxies run in the namespace of the control plane: they serve, and go with their Gateway,
