@@ -16,6 +16,7 @@ import (
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
+	"weir.dev/weir/xds/attribute"
 )
 
 // A Proxy is what an EnvoyProxy says: how proxies are run, and what they tell.
@@ -172,6 +173,9 @@ func (x *proxyReader) accessLog(list []api.AccessLogSetting) {
 			x.note(at+".type", "logs of attempts are not supported: records of requests have the last")
 			continue
 		}
+		if !x.compiles(at+".matches", s.Matches) {
+			continue
+		}
 		for j, sink := range s.Sinks {
 			path := fmt.Sprintf("%s.sinks[%d]", at, j)
 			l := x.sink(path, &sink, format, s.Matches)
@@ -188,6 +192,19 @@ func (x *proxyReader) accessLog(list []api.AccessLogSetting) {
 		x.out.Manager.Message = &hcmv3.HttpConnectionManager{AccessLog: routes}
 		x.out.TCP.Message = &tcpproxyv3.TcpProxy{AccessLog: routes}
 	}
+}
+
+// compiles reports whether all expressions are right. Records of a log whose are not are
+// not written: they might be those of anything.
+func (x *proxyReader) compiles(at string, expressions []string) bool {
+	good := true
+	for i, text := range expressions {
+		if err := attribute.Check(text); err != nil {
+			x.bad(fmt.Sprintf("%s[%d]", at, i), "is not an expression of CEL over Envoy's attributes: %v", err)
+			good = false
+		}
+	}
+	return good
 }
 
 // sink is where records go; nil if that cannot be.

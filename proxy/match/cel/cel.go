@@ -16,29 +16,20 @@ import (
 	"cel.dev/cel-go/interpreter"
 
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/xds/attribute"
 )
 
 // MaxCost bounds one evaluation, in CEL's units of cost: an expression that
 // exceeds it fails, and so does not match.
 const MaxCost = 1_000_000
 
-// maxExpression bounds an expression's text, in bytes.
-const maxExpression = 64 << 10
-
 // Compiler compiles expressions. It may be used by one goroutine at a time;
 // making one is costly, so that it should be kept.
 type Compiler struct{ env *celgo.Env }
 
-// objects are the attributes' first names.
-var objects = [...]string{"request", "response", "source", "destination", "connection", "upstream", "metadata", "filter_state", "xds"}
-
 // NewCompiler returns a compiler that knows Envoy's attributes.
 func NewCompiler() (*Compiler, error) {
-	var opts []celgo.EnvOption
-	for _, o := range objects {
-		opts = append(opts, celgo.Variable(o, celgo.MapType(celgo.StringType, celgo.DynType)))
-	}
-	env, err := celgo.NewEnv(opts...)
+	env, err := attribute.NewEnv()
 	if err != nil {
 		return nil, err
 	}

@@ -16,16 +16,14 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"weir.dev/weir/proxy/match"
+	"weir.dev/weir/xds/attribute"
 )
 
 // CompileText compiles an expression in CEL's syntax. It is checked for types
 // and names.
 func (c *Compiler) CompileText(s string) (*Program, error) {
-	if len(s) > maxExpression {
-		return nil, fmt.Errorf("expression of %d bytes is longer than %d", len(s), maxExpression)
-	}
-	ast, iss := c.env.Compile(s)
-	if err := iss.Err(); err != nil {
+	ast, err := attribute.Compile(c.env, s)
+	if err != nil {
 		return nil, err
 	}
 	return c.program(ast)
