@@ -3,6 +3,8 @@
 package control_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -62,5 +64,28 @@ spec:
 	}
 	if l, was := get(after.Listeners().Get("default/edge/80")), get(before.Listeners().Get("default/edge/80")); l != was {
 		t.Error("the listener was made anew")
+	}
+}
+
+// TestManyAncestors: a status has room for sixteen ancestors, and tells of more at the last.
+func TestManyAncestors(t *testing.T) {
+	objects, targets := edge, ""
+	for i := range 18 {
+		name := fmt.Sprintf("g%02d", i)
+		objects += "---\n" + `{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: ` + name + `}, spec: {gatewayClassName: weir, listeners: [{name: http, port: 80, protocol: HTTP}]}}` + "\n"
+		targets += `{group: gateway.networking.k8s.io, kind: Gateway, name: ` + name + "},"
+	}
+	objects += "---\n" + `{apiVersion: gateway.envoyproxy.io/v1alpha1, kind: BackendTrafficPolicy, metadata: {name: all}, spec: {targetRefs: [` + targets + "], timeout: {http: {requestTimeout: 1s}}}}\n"
+	all, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: objects}}})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	w := controltest.NewWorld(t, control.Options{})
+	w.Apply(all...)
+	_, text, _ := strings.Cut(w.Status(), "BackendTrafficPolicy default/all\n")
+	text, _, _ = strings.Cut(text, "\nGateway ")
+	text = strings.TrimSpace(text)
+	if n := strings.Count(text, "at Gateway"); n != 16 || !strings.HasSuffix(text, "g15: Accepted, Aggregated") {
+		t.Errorf("%d: %s", n, text)
 	}
 }

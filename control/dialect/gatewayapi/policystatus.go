@@ -22,6 +22,7 @@ import (
 const (
 	overridden = gwapiv1.PolicyConditionType("Overridden")
 	merged     = gwapiv1.PolicyConditionType("Merged")
+	aggregated = gwapiv1.PolicyConditionType("Aggregated")
 	warning    = gwapiv1.PolicyConditionType("Warning")
 	disabled   = gwapiv1.PolicyConditionReason("Disabled")
 	unhonoured = gwapiv1.PolicyConditionReason(graph.Unsupported)
@@ -46,12 +47,11 @@ func (d *Dialect) statusOfAttached(c *memo.Ctx, key source.Key) *status.Update {
 		return u
 	}
 	verdict := d.policies.Of(key.Kind).Judge(c, key.Name)
-	ours := false
+	more := map[ancestor]bool{}
 	targets := d.policies.Targets(c, key.Kind, o)
 	for _, ref := range targets {
 		at := d.attachedAt(c, key, o, ref)
 		u.Problems = append(u.Problems, at.refused...)
-		ours = ours || len(at.parentOf) > 0
 		for _, a := range at.parentOf {
 			conditions := judge(at, verdict, o.GetGeneration())
 			if i := slices.IndexFunc(s.Ancestors, func(x gwapiv1.PolicyAncestorStatus) bool { return status.SameParent(x.AncestorRef, a.ref()) }); i >= 0 {
@@ -61,8 +61,13 @@ func (d *Dialect) statusOfAttached(c *memo.Ctx, key source.Key) *status.Update {
 				}
 			} else if len(s.Ancestors) < maxAncestors {
 				s.Ancestors = append(s.Ancestors, gwapiv1.PolicyAncestorStatus{AncestorRef: a.ref(), ControllerName: d.controller, Conditions: conditions})
+			} else {
+				more[a] = true
 			}
 		}
+	}
+	if len(more) > 0 {
+		aggregate(s.Ancestors, len(more))
 	}
 	if len(targets) == 0 {
 		u.Problems = append(u.Problems, graph.Problem{

@@ -225,7 +225,17 @@ func (d *Dialect) ancestorsAt(gateways []source.Name, conditions ...metav1.Condi
 	for _, g := range gateways[:min(len(gateways), maxAncestors)] {
 		out = append(out, gwapiv1.PolicyAncestorStatus{AncestorRef: gatewayRef(g), ControllerName: d.controller, Conditions: conditions})
 	}
+	if n := len(gateways) - maxAncestors; n > 0 {
+		aggregate(out, n)
+	}
 	return out
+}
+
+// aggregate tells at the last of a policy's ancestors that there are more.
+func aggregate(list []gwapiv1.PolicyAncestorStatus, more int) {
+	last := &list[len(list)-1]
+	last.Conditions = append(slices.Clone(last.Conditions), status.Condition(aggregated, true, gwapiv1.PolicyConditionReason(aggregated),
+		fmt.Sprintf("%d more ancestors are not told, as a status has room for %d", more, maxAncestors), last.Conditions[0].ObservedGeneration))
 }
 
 // statusOfTraffic returns the status of an XBackendTrafficPolicy at the Gateways of ours
