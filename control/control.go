@@ -53,6 +53,8 @@ type Options struct {
 	AmbassadorIDs []string
 	// Limits are how global rate limits are had; nil refuses them.
 	Limits *envoygateway.LimitService
+	// Redis is where proxies that are provisioned count them; nil is nowhere.
+	Redis *infra.Redis
 	// Deliver has proxies be told by xDS what their limiters are to know.
 	Deliver bool
 	// Proxy is what EnvoyProxies leave out, and what holds without one; it may be nil.
@@ -83,7 +85,7 @@ func NewTranslator(o Options) *Translator {
 	backends := backend.New(backend.Options{ExternalName: o.ExternalName, InPods: o.Provision, TLS: policies, Traffic: traffic})
 	ds := newDialects(o, backends, policies, traffic)
 	t := &Translator{
-		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends, o.Deliver), planner: infra.NewPlanner(ds),
+		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends, o.Deliver), planner: infra.NewPlanner(ds, o.Redis),
 		view: source.NewView(append(ds.indexes(), policies.Index(), traffic.Index(), backends.Index())...),
 		all:  memo.NewFunc(func(c *memo.Ctx, _ struct{}) []source.Name { return ds.Gateways(c) }, slices.Equal[[]source.Name]),
 	}

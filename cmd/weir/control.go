@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -28,10 +27,9 @@ type plane struct {
 	provision         bool
 	image             string
 	// proxies is the namespace of all proxies; "" is that of each Gateway.
-	proxies string
-	// redis is where proxies count global rate limits; "" is where an install says.
-	redis   string
-	control control.Options
+	proxies  string
+	counting counting
+	control  control.Options
 }
 
 func newControl() *cobra.Command {
@@ -89,8 +87,8 @@ They tell each other what their proxies have acknowledged, in a Lease each.`,
 	f.StringVar(&p.server, "server", "", "`address` that provisioned proxies find the control plane at (default weir-control.NAMESPACE.svc and the port of --listen)")
 	f.BoolVar(&p.insecure, "insecure", false, "serve anybody, in cleartext, on any address: configuration holds private keys")
 	addTranslation(cmd, &p.control)
-	f.StringVar(&p.redis, "ratelimit-redis", "", "`address` of the Redis, host:port or redis://..., in which proxies count global rate limits; without it there are none")
-	for _, name := range []string{"context", "listen", "health", "registration", "namespace", "proxy-image", "proxy-namespace", "server", "ratelimit-redis"} {
+	p.counting.add(cmd)
+	for _, name := range []string{"context", "listen", "health", "registration", "namespace", "proxy-image", "proxy-namespace", "server"} {
 		complete(cmd, name, cobra.NoFileCompletions)
 	}
 	for _, name := range []string{"kubeconfig", "tls-certificate", "tls-key", "client-ca"} {
@@ -105,9 +103,8 @@ func (p *plane) run(cmd *cobra.Command, o *flags.Proxy) error {
 		return err
 	}
 	p.control.Deliver = true
-	p.control.Limits.Redis = cmp.Or(p.redis, p.control.Limits.Redis)
-	if p.control.Limits.Redis == "" {
-		p.control.Limits = nil // Each proxy would count for itself.
+	if err := p.count(); err != nil {
+		return err
 	}
 	logs, reopen, closeLog, err := openLogs(cmd, o)
 	if err != nil {

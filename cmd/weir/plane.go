@@ -159,10 +159,7 @@ func (p *plane) belong(ctx context.Context, c *kube.Cluster, o *fleet.Options, l
 		return c.Review(ctx, token, infra.Audience)
 	}}
 	if p.provision {
-		run := infra.Options{Image: p.image, Server: p.server, CA: string(data[cert]), Namespaces: p.namespaces(), Controller: p.control.ControllerName()}
-		if l := p.control.Limits; l != nil {
-			run.Args = []string{"--ratelimit-redis", l.Redis}
-		}
+		run := infra.Options{Image: p.image, Server: p.server, CA: string(data[cert]), Namespaces: p.namespaces(), Controller: p.control.ControllerName(), Key: data[key]}
 		f.Provisioner = infra.NewProvisioner(c, run, log)
 		o.Lost = f.Provisioner.Again
 	}

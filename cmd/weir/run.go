@@ -85,8 +85,12 @@ func runPaths(cmd *cobra.Command, s starter, o *flags.Proxy, from objects, limit
 		}
 	}
 	fromObjects := len(set.Objects) > 0 || from.kubeconfig != ""
-	if from.control.Limits != nil && limit.Redis.URL == "" && fromObjects {
-		limit.Redis.URL = from.control.Limits.Redis
+	if i := from.control.Limits; i != nil && limit.Redis.URL == "" && fromObjects {
+		if i.RedisRef != nil || i.Certificate.Name != "" && limit.Redis.Certificate+limit.Redis.CA == "" {
+			return errors.New("--envoy-gateway-config: rateLimit.backend.redis: this process reads no Secret for its Redis: " +
+				"give --ratelimit-redis or, of the certificate, --ratelimit-redis-ca, --ratelimit-redis-certificate and --ratelimit-redis-key")
+		}
+		limit.Redis.URL, limit.Redis.TLS = i.Redis, limit.Redis.TLS || i.TLS
 	}
 	l, closeLimits, err := openLimits(*limit, fromObjects, o, logs.Logger("ratelimit"))
 	if err != nil {

@@ -50,6 +50,8 @@ type Plan struct {
 	Address    string
 	Ports      []Port
 	Parameters v1alpha1.GatewayParametersSpec
+	// Counting is how the proxies count global rate limits together; nil if they do not.
+	Counting *Counting
 }
 
 // A Port is one at which a Gateway is reached, and what its proxies bind for it.
@@ -67,12 +69,13 @@ type Graph interface {
 // A Planner makes Plans of a Graph. It serves one memo.DB.
 type Planner struct {
 	graph Graph
+	redis *Redis
 	plan  *memo.Func[source.Name, *Plan]
 }
 
-// NewPlanner returns a Planner.
-func NewPlanner(g Graph) *Planner {
-	p := &Planner{graph: g}
+// NewPlanner returns a Planner. Without a Redis proxies count nothing together.
+func NewPlanner(g Graph, r *Redis) *Planner {
+	p := &Planner{graph: g, redis: r}
 	p.plan = memo.NewFunc(p.read, func(a, b *Plan) bool { return reflect.DeepEqual(a, b) })
 	return p
 }
@@ -96,7 +99,7 @@ func (p *Planner) read(c *memo.Ctx, name source.Name) *Plan {
 	if g == nil || g.Held || len(g.Sockets) == 0 {
 		return nil
 	}
-	out := &Plan{Gateway: name, Labels: map[string]string{}, Annotations: map[string]string{}, Parameters: p.graph.Parameters(c, name)}
+	out := &Plan{Gateway: name, Labels: map[string]string{}, Annotations: map[string]string{}, Parameters: p.graph.Parameters(c, name), Counting: p.redis.counting(c)}
 	for _, member := range slices.Backward(g.Members) {
 		out.ask(c, member)
 	}

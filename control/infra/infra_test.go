@@ -537,7 +537,7 @@ func TestKinds(t *testing.T) {
 		want = append(want, o.Group+"/"+o.Version+"/"+o.Resource)
 	}
 	var got []string
-	for _, o := range made(t, plans(t, objects)[0], infra.Options{}) {
+	for _, o := range made(t, counted(t, &infra.Redis{URL: "redis://:word@redis:6379"}), infra.Options{}) {
 		got = append(got, o.Group+"/"+o.Version+"/"+o.Resource)
 	}
 	if !slices.Equal(got, want) {

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,8 +25,8 @@ type Options struct {
 	// CA are the authorities of the control plane's certificate, in PEM.
 	CA         string
 	Namespaces Namespaces
-	// Args follow the proxies' other arguments.
-	Args []string
+	// Key keeps what is secret from those who see a hash of it.
+	Key []byte
 	// Controller is the controllerName of the Gateways' classes.
 	Controller string
 }
@@ -47,6 +46,8 @@ const (
 	configVolume = "weir-config"
 	tokenVolume  = "weir-token"
 	tokenDir     = "/var/run/secrets/weir.dev"
+	redisVolume  = "weir-redis"
+	redisDir     = "/etc/weir-redis"
 	nobody       = 65532 // The user of the image.
 	preStop      = 5     // Seconds that the cluster has to send no new connections to a Pod that ends.
 	drain        = 60
@@ -84,13 +85,19 @@ const (
 func Kinds() []Object {
 	return []Object{
 		{Version: "v1", Resource: "serviceaccounts", Kind: ServiceAccount}, {Version: "v1", Resource: "configmaps", Kind: configMap},
+		{Version: "v1", Resource: "secrets", Kind: secret},
 		{Group: "apps", Version: "v1", Resource: "deployments", Kind: Deployment}, {Group: "apps", Version: "v1", Resource: "daemonsets", Kind: DaemonSet},
 		{Version: "v1", Resource: "services", Kind: Service}, {Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers", Kind: Autoscaler},
 		{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets", Kind: Budget},
 	}
 }
 
-const configMap = "ConfigMap"
+const (
+	configMap = "ConfigMap"
+	// secret is there only if proxies have something to show Redis: who has no right to write
+	// Secrets needs none before.
+	secret = "Secret"
+)
 
 type (
 	fields = map[string]any
@@ -114,9 +121,12 @@ func (p *Plan) make(o Options) (out []Object, problems []Problem) {
 	if err != nil {
 		problems = append(problems, Problem{"", err.Error()})
 	}
-	sum := sha256.Sum256([]byte(bootstrap + o.CA))
+	sum := sha256.Sum256([]byte(bootstrap + o.CA + p.Counting.mark(o.Key)))
 	mark := hex.EncodeToString(sum[:8])
 	for _, kind := range Kinds() {
+		if kind.Kind == secret && p.Counting.secret() == nil {
+			continue
+		}
 		o := kind
 		o.Namespace, o.Name = w.namespace, w.called(kind.Kind)
 		if body, annotations := w.body(kind.Kind, bootstrap, mark); body != nil {
@@ -133,6 +143,9 @@ func (p *Plan) make(o Options) (out []Object, problems []Problem) {
 
 // called is the name of the object of a kind.
 func (w *writer) called(kind string) string {
+	if kind == secret {
+		return w.name + "-redis"
+	}
 	if n := w.plan.Parameters.Names[kind]; n != "" && kind != ServiceAccount && kind != configMap {
 		return n
 	}
@@ -146,6 +159,8 @@ func (w *writer) body(kind, bootstrap, mark string) (body fields, annotations ma
 		return fields{"automountServiceAccountToken": false}, nil
 	case configMap:
 		return fields{"data": fields{"bootstrap.yaml": bootstrap, "ca.crt": w.o.CA}}, nil
+	case secret:
+		return w.plan.Counting.secret(), nil
 	case w.workload():
 		return fields{"spec": w.proxies(kind, mark)}, nil
 	case Service:
@@ -250,6 +265,9 @@ func (w *writer) proxies(kind, bootstrap string) fields {
 			}}},
 		},
 	}
+	if w.plan.Counting.secret() != nil {
+		pod["volumes"] = append(pod["volumes"].(list), fields{"name": redisVolume, "secret": fields{"secretName": w.called(secret)}})
+	}
 	if len(s.NodeSelector) > 0 {
 		pod["nodeSelector"] = s.NodeSelector
 	}
@@ -265,8 +283,15 @@ func (w *writer) container(drainSeconds int32) fields {
 		// Kubernetes gives Pods the label of their zone since 1.35; before, the control plane knows it by the node.
 		"--service-zone", "$(ZONE)", "--config-yaml", fmt.Sprintf(`node: {metadata: {%s: "$(NODE_NAME)"}}`, NodeMetadata),
 	}
-	for _, a := range slices.Concat(w.o.Args, s.Args) {
+	args = append(args, w.plan.Counting.args()...)
+	for _, a := range s.Args {
 		args = append(args, a)
+	}
+	mounts := list{
+		fields{"name": configVolume, "mountPath": configDir, "readOnly": true}, fields{"name": tokenVolume, "mountPath": tokenDir, "readOnly": true},
+	}
+	if w.plan.Counting.secret() != nil {
+		mounts = append(mounts, fields{"name": redisVolume, "mountPath": redisDir, "readOnly": true})
 	}
 	out := fields{
 		"name":            Container,
@@ -277,9 +302,7 @@ func (w *writer) container(drainSeconds int32) fields {
 		"readinessProbe":  fields{"httpGet": fields{"path": "/ready", "port": readyPort}, "periodSeconds": 1, "failureThreshold": 3},
 		"lifecycle":       fields{"preStop": fields{"sleep": fields{"seconds": preStop}}},
 		"securityContext": fields{"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": fields{"drop": list{"ALL"}}},
-		"volumeMounts": list{
-			fields{"name": configVolume, "mountPath": configDir, "readOnly": true}, fields{"name": tokenVolume, "mountPath": tokenDir, "readOnly": true},
-		},
+		"volumeMounts":    mounts,
 	}
 	if r := s.Resources; r != nil {
 		resources := fields{}

@@ -4,6 +4,7 @@ package infra
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -75,7 +76,7 @@ func (p *Provisioner) Provision(plans []*Plan, there []source.Name) {
 		}
 	}
 	for _, plan := range plans {
-		if old := p.plans[plan.Gateway]; old != nil && (p.at(old) != p.at(plan) || !maps.Equal(old.Parameters.Names, plan.Parameters.Names)) {
+		if old := p.plans[plan.Gateway]; old != nil && (p.at(old) != p.at(plan) || plan.Counting.secret() == nil && old.Counting.secret() != nil || !maps.Equal(old.Parameters.Names, plan.Parameters.Names)) {
 			p.sweeping = true
 		}
 		p.plans[plan.Gateway], p.pending[plan.Gateway] = plan, true
@@ -198,7 +199,10 @@ func (p *Provisioner) stray(o Object) bool {
 		return true
 	}
 	plan := p.plans[o.Gateway]
-	return plan != nil && p.applied[o.Gateway] == plan && p.called(plan, o.Kind) != source.Name{Namespace: o.Namespace, Name: o.Name}
+	if plan == nil || p.applied[o.Gateway] != plan {
+		return false
+	}
+	return p.called(plan, o.Kind) != source.Name{Namespace: o.Namespace, Name: o.Name} || o.Kind == secret && plan.Counting.secret() == nil
 }
 
 // drain applies all that is pending, and has what fails tried again.
@@ -252,6 +256,9 @@ func (p *Provisioner) next() *Plan {
 func (p *Provisioner) apply(ctx context.Context, plan *Plan) error {
 	if err := p.taken(plan); err != nil {
 		return err
+	}
+	if plan.Counting != nil && plan.Counting.Missing != "" {
+		return errors.New(plan.Counting.Missing)
 	}
 	objects, err := plan.Objects(p.options)
 	if err != nil {

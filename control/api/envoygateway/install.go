@@ -2,7 +2,10 @@
 
 package envoygateway
 
-import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
 
 // EnvoyGateway is the file that an install of Envoy Gateway is configured by. It is no
 // object of a cluster; there it is in the ConfigMap envoy-gateway-config.
@@ -61,8 +64,18 @@ type LimitStore struct {
 // LimitRedis says where Redis is.
 type LimitRedis struct {
 	URL    *string        `json:"url,omitempty"`
-	URLRef map[string]any `json:"urlRef,omitempty"`
-	TLS    map[string]any `json:"tls,omitempty"`
+	URLRef *LimitRedisURL `json:"urlRef,omitempty"`
+	TLS    *LimitRedisTLS `json:"tls,omitempty"`
+}
+
+// LimitRedisURL says which key of a Secret has the URL.
+type LimitRedisURL struct {
+	SecretKeyRef *corev1.SecretKeySelector `json:"secretKeyRef,omitempty"`
+}
+
+// LimitRedisTLS has Redis spoken to in TLS, and says which certificate it is shown.
+type LimitRedisTLS struct {
+	CertificateRef *gwapiv1.SecretObjectReference `json:"certificateRef,omitempty"`
 }
 
 // ExtensionAPIs turn kinds of objects on.

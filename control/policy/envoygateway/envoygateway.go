@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -47,8 +48,14 @@ type LimitService struct {
 	// FailClosed refuses requests for which there is none.
 	FailClosed bool
 	// Redis is where requests are counted, host:port, for who runs the limiter; empty is in
-	// the process.
-	Redis string
+	// the process. RedisRef, if not nil, is the key of a Secret that has it instead.
+	Redis    string
+	RedisRef *corev1.SecretKeySelector
+	// TLS has Redis spoken to in TLS. Certificate is the Secret with the certificate that it
+	// is shown, and with who is trusted as ca.crt; without a namespace it is in that of the
+	// install, and without a name there is none.
+	TLS         bool
+	Certificate source.Name
 }
 
 // Policies reads the policies of a View. They serve one memo.DB.

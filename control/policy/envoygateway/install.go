@@ -13,6 +13,7 @@ import (
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/source"
 )
 
 // An Install is what the file of an install of Envoy Gateway says.
@@ -123,11 +124,36 @@ func (i *Install) limits(s *sheet, l *api.LimitBackend) {
 	switch {
 	case b.Type != "Redis":
 		s.bad("rateLimit.backend.type", "is %q: there is Redis", b.Type)
-	case b.Redis == nil || b.Redis.URL == nil || *b.Redis.URL == "":
-		s.bad("rateLimit.backend.redis.url", "is required: it is read from no Secret")
+	case b.Redis == nil || deref(b.Redis.URL, "") == "" && b.Redis.URLRef == nil:
+		s.bad("rateLimit.backend.redis.url", "is required, or urlRef")
+	case b.Redis.URL != nil && b.Redis.URLRef != nil:
+		s.bad("rateLimit.backend.redis.urlRef", "url is given, too: remove one")
 	default:
-		i.Limits.Redis = *b.Redis.URL
-		s.unsupported("rateLimit.backend.redis.urlRef", b.Redis.URLRef, "give url")
-		s.unsupported("rateLimit.backend.redis.tls", b.Redis.TLS, "give --ratelimit-redis-certificate and --ratelimit-redis-key")
+		i.Limits.redis(s, b.Redis)
+	}
+}
+
+func (l *LimitService) redis(s *sheet, r *api.LimitRedis) {
+	l.Redis = deref(r.URL, "")
+	if r.URLRef != nil {
+		if l.RedisRef = r.URLRef.SecretKeyRef; l.RedisRef == nil || l.RedisRef.Name == "" || l.RedisRef.Key == "" {
+			s.bad("rateLimit.backend.redis.urlRef.secretKeyRef", "give name and key of a Secret")
+			return
+		}
+		if is(l.RedisRef.Optional) {
+			s.note("rateLimit.backend.redis.urlRef.secretKeyRef.optional", "is not supported: proxies that count together cannot be without Redis")
+		}
+	}
+	if r.TLS == nil {
+		return
+	}
+	l.TLS = true
+	ref := r.TLS.CertificateRef
+	switch {
+	case ref == nil:
+	case deref(ref.Group, "") != "" || deref(ref.Kind, "Secret") != "Secret":
+		s.bad("rateLimit.backend.redis.tls.certificateRef", "is of a %s: a Secret has a certificate", deref(ref.Kind, "Secret"))
+	default:
+		l.Certificate = source.Name{Namespace: string(deref(ref.Namespace, "")), Name: string(ref.Name)}
 	}
 }

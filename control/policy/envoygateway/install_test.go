@@ -36,7 +36,19 @@ data:
 	if err != nil || i.Limits.Timeout != 5*time.Millisecond || !i.Limits.FailClosed || len(i.Notes) != 3 {
 		t.Errorf("%+v, %v", i, err)
 	}
+	i, err = ReadInstall([]byte("apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\n" +
+		"rateLimit: {backend: {type: Redis, redis: {urlRef: {secretKeyRef: {name: redis, key: url}}, tls: {certificateRef: {name: shown}}}}}\n"))
+	if err != nil || i.Limits.Redis != "" || i.Limits.RedisRef.Name != "redis" || i.Limits.RedisRef.Key != "url" || !i.Limits.TLS || i.Limits.Certificate.Name != "shown" || len(i.Notes) > 0 {
+		t.Errorf("%+v, %v", i, err)
+	}
+	redis := func(text string) string {
+		return "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\nrateLimit: {backend: {type: Redis, redis: " + text + "}}"
+	}
 	for text, want := range map[string]string{
+		redis("{}"): "rateLimit.backend.redis.url: is required, or urlRef",
+		redis("{url: r:1, urlRef: {secretKeyRef: {name: a, key: b}}}"):             "rateLimit.backend.redis.urlRef: url is given, too",
+		redis("{urlRef: {secretKeyRef: {name: a}}}"):                               "rateLimit.backend.redis.urlRef.secretKeyRef: give name and key",
+		redis("{url: r:1, tls: {certificateRef: {kind: ConfigMap, name: shown}}}"): "rateLimit.backend.redis.tls.certificateRef: is of a ConfigMap",
 		"kind: EnvoyGateway":              "no apiVersion",
 		"apiVersion: v1\nkind: ConfigMap": "has no key envoy-gateway.yaml",
 		"a: [":                            "line",

@@ -131,7 +131,12 @@ func named(verb string, o infra.Object, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s %s %s/%s: %w", verb, o.Resource, o.Namespace, o.Name, rights(err))
+	if o.Resource == "secrets" && apierrors.IsForbidden(err) {
+		err = fmt.Errorf("give the control plane the rights of deploy/redis.yaml: %w", err)
+	} else {
+		err = rights(err)
+	}
+	return fmt.Errorf("%s %s %s/%s: %w", verb, o.Resource, o.Namespace, o.Name, err)
 }
 
 // rights says what to do if a right is missing that a control plane in a cluster needs.
