@@ -140,6 +140,9 @@ func (w *StatusWriter) attempt(ctx context.Context, u *status.Update) {
 	if err == nil || apierrors.IsNotFound(err) || ctx.Err() != nil {
 		return
 	}
+	if apierrors.IsForbidden(err) {
+		err = w.source.cluster.explain(err)
+	}
 	w.log.Warn("a status cannot be written; it is tried again", "object", u.Key.String(), "error", err)
 	t := time.NewTimer(again)
 	defer t.Stop()
