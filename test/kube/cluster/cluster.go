@@ -62,6 +62,7 @@ type Options struct {
 	Images   map[string]kubelet.Image // by name
 	Manifest []string                 // YAML files, or folders of them, that are applied at the start
 	Names    map[string]netip.Addr    // that pods find by DNS besides those of Services
+	Audit    string                   // a user whose requests are written down; "" is nobody
 	Log      *slog.Logger
 }
 
@@ -151,13 +152,19 @@ func (c *Cluster) startEtcd(context.Context) error {
 }
 
 func (c *Cluster) startAPIServer(ctx context.Context) error {
-	p, err := c.launch("kube-apiserver", nil, c.Kubeone, "kube-apiserver",
+	audit, err := c.auditFlags()
+	if err != nil {
+		return err
+	}
+	p, err := c.launch("kube-apiserver", nil, append([]string{
+		c.Kubeone, "kube-apiserver",
 		"--etcd-servers=http://127.0.0.1:2379", "--bind-address=0.0.0.0", fmt.Sprintf("--secure-port=%d", apiServer.Port()),
-		"--advertise-address="+nodeAddress.String(), "--service-cluster-ip-range="+servicePrefix.String(),
-		"--tls-cert-file="+c.file(serverCertificate), "--tls-private-key-file="+c.file(serverKey),
-		"--service-account-key-file="+c.file(accountKey), "--service-account-signing-key-file="+c.file(accountKey),
-		"--service-account-issuer=https://kubernetes.default.svc", "--token-auth-file="+c.file(tokens),
-		"--authorization-mode=RBAC", "--kubelet-preferred-address-types=InternalIP", "--allow-privileged=true", "--profiling=false")
+		"--advertise-address=" + nodeAddress.String(), "--service-cluster-ip-range=" + servicePrefix.String(),
+		"--tls-cert-file=" + c.file(serverCertificate), "--tls-private-key-file=" + c.file(serverKey),
+		"--service-account-key-file=" + c.file(accountKey), "--service-account-signing-key-file=" + c.file(accountKey),
+		"--service-account-issuer=https://kubernetes.default.svc", "--token-auth-file=" + c.file(tokens),
+		"--authorization-mode=RBAC", "--kubelet-preferred-address-types=InternalIP", "--allow-privileged=true", "--profiling=false",
+	}, audit...)...)
 	if err != nil {
 		return err
 	}

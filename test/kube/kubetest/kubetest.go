@@ -108,6 +108,7 @@ type Options struct {
 	Manifest []string                 // YAML files, or folders of them, that are applied at the start
 	Images   map[string]kubelet.Image // besides those that every cluster has
 	Names    map[string]netip.Addr    // that pods find by DNS, besides those of Services: of cluster.Local, say
+	Audit    string                   // a user whose requests Requests returns; "" is nobody
 }
 
 // A Cluster is one that runs, for one test.
@@ -137,7 +138,7 @@ func Start(t testing.TB, o Options) Cluster {
 	}
 	c, err := cluster.Start(t.Context(), cluster.Options{
 		Dir: dir, Kubeone: files["kubeone"], Podinit: files["podinit"], CoreDNS: files["coredns"],
-		Images: images, Manifest: manifest, Names: o.Names, Log: slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Images: images, Manifest: manifest, Names: o.Names, Audit: o.Audit, Log: slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatalf("start a cluster: %v", err)
