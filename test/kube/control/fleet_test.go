@@ -21,7 +21,7 @@ spec: {replicas: 2, drainSeconds: 5, disruptionBudget: {maxUnavailable: 1}, serv
 `
 
 // TestControl installs the control plane, which provisions proxies: they serve, they are what the Gateway asks for, they
-// outlive the control plane and the apiserver, and they go with the Gateway.
+// outlive the control plane, and they go with the Gateway.
 func TestControl(t *testing.T) {
 	c := kubetest.Start(t, kubetest.Options{Channel: "experimental"})
 	c.Install(t)
@@ -66,9 +66,6 @@ spec: {selector: {app: app}, ports: [{port: 80, targetPort: 3000}]}
 	answers(t, c, url+"/none", 500)
 	scale(t, c, 1)
 	answers(t, c, url+"/none", 200)
-	if err := c.RestartAPIServer(t.Context(), func() { answers(t, c, url+"/app", 200) }); err != nil {
-		t.Fatal(err)
-	}
 	c.Delete(t, `{apiVersion: v1, kind: Service, metadata: {name: none, namespace: default}}`)
 	answers(t, c, url+"/none", 500)
 

@@ -87,6 +87,13 @@ func (l *load) note(failed string) {
 	}
 }
 
+// total is how many requests there have been.
+func (l *load) total() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked
+}
+
 // end tells what has become of the requests.
 func (l *load) end(t *testing.T) {
 	t.Helper()
