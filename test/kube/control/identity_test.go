@@ -4,62 +4,30 @@ package control
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"weir.dev/weir/test/kube/kubetest"
 )
 
 // certified makes an authority, and a certificate of it for each service account of the namespace default.
-func certified(t *testing.T, accounts ...string) (authority string, certificates, keys map[string]string) {
+func certified(t *testing.T, accounts ...string) (text string, certificates, keys map[string]string) {
 	t.Helper()
-	text := func(kind string, der []byte, err error) string {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
-	}
-	until := time.Now().Add(24 * time.Hour)
-	root := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "proxies"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey)
-	authority = text("CERTIFICATE", der, err)
+	a := newAuthority(t)
 	certificates, keys = map[string]string{}, map[string]string{}
-	for i, account := range accounts {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: account}, NotBefore: root.NotBefore, NotAfter: until,
-			URIs:     []*url.URL{{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/default/sa/" + account}},
-			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		}
-		der, err := x509.CreateCertificate(rand.Reader, leaf, root, key.Public(), rootKey)
-		certificates[account] = text("CERTIFICATE", der, err)
-		der, err = x509.MarshalPKCS8PrivateKey(key)
-		keys[account] = text("PRIVATE KEY", der, err)
+	for _, account := range accounts {
+		certificates[account], keys[account] = a.sign(t, &x509.Certificate{
+			Subject: pkix.Name{CommonName: account}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+			URIs: []*url.URL{{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/default/sa/" + account}},
+		})
 	}
-	return authority, certificates, keys
+	return a.text, certificates, keys
 }
 
 // tokenProxy is a proxy that starts from what those of the Gateway start from, as another service account.
