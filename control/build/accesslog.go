@@ -12,20 +12,27 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// A LogFormat is how a record of an access log is written: Text, or Fields as JSON.
+// A LogFormat is how a record of an access log is written: Text, or Fields as JSON, whose
+// values are texts with Strings, and else numbers, too.
 type LogFormat struct {
-	Text   string
-	Fields map[string]string
+	Text    string
+	Fields  map[string]string
+	Strings bool
+}
+
+// members are the fields as JSON.
+func (f LogFormat) members() *structpb.Struct {
+	out := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	for name, v := range f.Fields {
+		out.Fields[name] = structpb.NewStringValue(v)
+	}
+	return out
 }
 
 // message is nil for Envoy's own format.
 func (f LogFormat) message() *corev3.SubstitutionFormatString {
 	if len(f.Fields) > 0 {
-		fields := map[string]*structpb.Value{}
-		for name, v := range f.Fields {
-			fields[name] = structpb.NewStringValue(v)
-		}
-		return &corev3.SubstitutionFormatString{Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: &structpb.Struct{Fields: fields}}}
+		return &corev3.SubstitutionFormatString{Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: f.members()}}
 	}
 	if f.Text == "" {
 		return nil
@@ -38,7 +45,9 @@ func (f LogFormat) message() *corev3.SubstitutionFormatString {
 // FileLog writes records to a file, if all expressions of CEL are true of them.
 func FileLog(path string, format LogFormat, matches []string) *accesslogv3.AccessLog {
 	m := &filev3.FileAccessLog{Path: path}
-	if f := format.message(); f != nil {
+	if format.Strings && len(format.Fields) > 0 {
+		m.AccessLogFormat = &filev3.FileAccessLog_JsonFormat{JsonFormat: format.members()} //nolint:staticcheck // It alone makes texts of all values.
+	} else if f := format.message(); f != nil {
 		m.AccessLogFormat = &filev3.FileAccessLog_LogFormat{LogFormat: f}
 	}
 	return &accesslogv3.AccessLog{
