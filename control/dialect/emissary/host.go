@@ -54,7 +54,7 @@ func (h *host) note(path, reason, format string, args ...any) {
 }
 
 // readHosts reads the Hosts of an install, the older first. Without any there is one
-// for all names, in cleartext.
+// for all names.
 func (d *Dialect) readHosts(c *memo.Ctx, install string) []*host {
 	type found struct {
 		id id
@@ -67,7 +67,7 @@ func (d *Dialect) readHosts(c *memo.Ctx, install string) []*host {
 		}
 	}
 	if len(all) == 0 {
-		return []*host{{hostname: attach.AnyHost, action: actionRoute}}
+		return []*host{d.fallback(c, install)}
 	}
 	slices.SortStableFunc(all, func(a, b found) int { return attach.Older(a.o, b.o) })
 	first := map[string]id{}
@@ -82,6 +82,23 @@ func (d *Dialect) readHosts(c *memo.Ctx, install string) []*host {
 		out = append(out, h)
 	}
 	return out
+}
+
+// fallbackSecret is the certificate of an install without Hosts, if it is there.
+const fallbackSecret = "fallback-self-signed-cert"
+
+// fallback is the host of an install that has none: for all names, in cleartext or, with
+// the Secret of that name where the install's first Listener is, by TLS.
+func (d *Dialect) fallback(c *memo.Ctx, install string) *host {
+	h := &host{hostname: attach.AnyHost, action: actionRoute}
+	for _, l := range d.listeners.Get(c, install) {
+		secret := source.Name{Namespace: l.id.Namespace, Name: fallbackSecret}
+		if attach.Certificate(c, secret) == "" {
+			h.action, h.tls = actionRedirect, terminated(c, secret, &emissaryv3.TLS{}, l.id.Namespace)
+		}
+		break
+	}
+	return h
 }
 
 func (d *Dialect) readOneHost(c *memo.Ctx, install string, i id, o *emissaryv3.Host) *host {
@@ -104,7 +121,7 @@ func (d *Dialect) readOneHost(c *memo.Ctx, install string, i id, o *emissaryv3.H
 		}
 	}
 	if p := s.RequestPolicy; p != nil && p.Insecure.AdditionalPort != nil && *p.Insecure.AdditionalPort > 0 {
-		h.note("spec.requestPolicy.insecure.additionalPort", reasonUnsupported, "has no effect: make a Listener of port %d", *p.Insecure.AdditionalPort)
+		h.note("spec.requestPolicy.insecure.additionalPort", reasonUnsupported, "has no effect, as in Emissary since 2.0: make a Listener of port %d", *p.Insecure.AdditionalPort)
 	}
 	if a := s.AcmeProvider; a != nil && a.Authority != "" && a.Authority != "none" {
 		h.note("spec.acmeProvider", reasonUnsupported, "certificates are not fetched here, as in Emissary: name a tlsSecret, which a tool such as cert-manager fills, and set authority to none")

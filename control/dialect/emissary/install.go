@@ -105,6 +105,10 @@ type moduleConfig struct {
 	EnableIPv4                *bool                              `json:"enable_ipv4,omitempty"`
 	EnableIPv6                *bool                              `json:"enable_ipv6,omitempty"`
 	ErrorResponseOverrides    []emissaryv3.ErrorResponseOverride `json:"error_response_overrides,omitempty"`
+	LogFormat                 any                                `json:"envoy_log_format,omitempty"`
+	LogPath                   string                             `json:"envoy_log_path,omitempty"`
+	LogType                   string                             `json:"envoy_log_type,omitempty"`
+	Gzip                      *gzip                              `json:"gzip,omitempty"`
 	ForwardClientCert         string                             `json:"forward_client_cert_details,omitempty"`
 	GRPCStats                 *grpcStats                         `json:"grpc_stats,omitempty"`
 	HeadersWithUnderscores    string                             `json:"headers_with_underscores_action,omitempty"`
@@ -175,12 +179,8 @@ func unsupportedConfig() map[string]string {
 		"admin_port":               none + ": weir's --admin says where its admin listens",
 		"auth_enabled":             none + ": authentication is an AuthService",
 		"debug_mode":               none + ": use weir's --log-level",
-		"envoy_log_format":         "is not supported yet: no access log is written",
-		"envoy_log_path":           "is not supported yet: no access log is written",
-		"envoy_log_type":           "is not supported yet: no access log is written",
 		"envoy_validation_timeout": none + ": configuration is validated in this process",
-		"gzip":                     "is not supported yet: responses are not compressed",
-		"header_case_overrides":    "is not supported yet: use proper_case",
+		"header_case_overrides":    "is not supported: use proper_case",
 		"liveness_probe":           none + ": weir's admin answers probes at /ready",
 		"readiness_probe":          none + ": weir's admin answers probes at /ready",
 		"lua_scripts":              "is not supported: there is no Lua here",
@@ -325,7 +325,7 @@ func (i *install) check(m id) {
 		c.IPDeny = nil
 	}
 	if c.XForwardedProtoRedirect != nil && *c.XForwardedProtoRedirect {
-		i.bad(m, "spec.config.x_forwarded_proto_redirect", reasonUnsupported, "has no effect: a Host's requestPolicy says what becomes of insecure requests")
+		i.bad(m, "spec.config.x_forwarded_proto_redirect", reasonUnsupported, "has no effect, as in Emissary 3: a Host's requestPolicy says what becomes of insecure requests")
 	}
 	if d := c.Diagnostics; d != nil && (d.Enabled == nil || *d.Enabled) {
 		i.bad(m, "spec.config.diagnostics", reasonUnsupported, "there is no diagnostics service here: weir's admin and weir check tell what is wrong; set enabled to false")
@@ -369,9 +369,14 @@ func (i *install) checkTraffic(m id) {
 	checkBreakers("circuit_breakers", c.CircuitBreakers, drop(func() { c.CircuitBreakers = nil }))
 	checkBalancer("load_balancer", c.LoadBalancer, drop(func() { c.LoadBalancer = nil }))
 	checkCORS("cors", c.CORS, drop(func() { c.CORS = nil }))
-	i.overrides = readOverrides(c.ErrorResponseOverrides, func(path, reason, format string, args ...any) {
+	tell := func(path, reason, format string, args ...any) {
 		i.bad(m, "spec.config."+path, reason, format, args...)
-	})
+	}
+	i.overrides = readOverrides(c.ErrorResponseOverrides, tell)
+	readLog(c, tell)
+	if c.Gzip != nil {
+		c.Gzip.check(tell)
+	}
 	i.defaultLabels = map[string][]label{}
 	for domain, l := range c.DefaultLabels {
 		i.defaultLabels[domain] = labelsOf(fmt.Sprintf("default_labels[%q].defaults", domain), l.Defaults, drop(func() { delete(c.DefaultLabels, domain) }))

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -76,6 +77,9 @@ func managerOf(in *install, l *listener) (graph.Overlay, map[string]proto.Messag
 	if l.streams != nil {
 		m.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{MaxConcurrentStreams: number(l.streams)}
 	}
+	if log := readLog(c, func(string, string, string, ...any) {}); log != nil {
+		m.AccessLog = []*accesslogv3.AccessLog{log}
+	}
 	clientCertificate(in, m)
 	return o, filtersOf(in)
 }
@@ -107,6 +111,9 @@ func filtersOf(in *install) map[string]proto.Message {
 	}
 	if c.GRPCStats != nil {
 		out[build.GRPCStats] = statsFilter(c.GRPCStats)
+	}
+	if c.Gzip != nil {
+		out[build.Compressor] = c.Gzip.filter()
 	}
 	if c.Buffer != nil {
 		out[build.Buffer] = &bufferv3.Buffer{MaxRequestBytes: wrapperspb.UInt32(c.Buffer.MaxRequestBytes)}

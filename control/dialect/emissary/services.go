@@ -358,7 +358,7 @@ func (s *services) serve(ch *graph.Chain) {
 		ch.Filters[build.RateLimit] = s.limits
 	}
 	m := ch.Manager.Message.(*hcmv3.HttpConnectionManager)
-	m.AccessLog, m.Tracing = s.logs, s.tracing
+	m.AccessLog, m.Tracing = slices.Concat(s.logs, m.AccessLog), s.tracing
 	ch.Clusters = append(ch.Clusters, s.clusters...)
 }
 

@@ -97,7 +97,12 @@ func checkTLS(c *memo.Ctx, path string, t *emissaryv3.TLS, namespace string) (ba
 		}
 	}
 	if t.CRLSecret != "" {
-		bad = append(bad, problem(path+".crl_secret", reasonUnsupported, "lists of revoked certificates are not supported yet: leave it out to accept certificates without"))
+		if _, wrong := revoked(c, secretName(t.CRLSecret, namespace, true)); wrong != "" {
+			bad = append(bad, problem(path+".crl_secret", reasonNotFound, "%s", wrong))
+		}
+		if t.CASecret == "" {
+			bad = append(bad, problem(path+".crl_secret", reasonInvalid, "there is no ca_secret, and so nobody whose certificate would be looked up: name it"))
+		}
 	}
 	if t.CASecret != "" {
 		if _, wrong := authority(c, secretName(t.CASecret, namespace, true)); wrong != "" {
@@ -105,7 +110,7 @@ func checkTLS(c *memo.Ctx, path string, t *emissaryv3.TLS, namespace string) (ba
 		}
 	}
 	if t.RedirectCleartextFrom != nil {
-		notes = append(notes, problem(path+".redirect_cleartext_from", reasonUnsupported, "has no effect: make a Host whose requestPolicy redirects, and a Listener of that port"))
+		notes = append(notes, problem(path+".redirect_cleartext_from", reasonUnsupported, "has no effect, as in Emissary 3: make a Host whose requestPolicy redirects, and a Listener of that port"))
 	}
 	slices.SortFunc(bad, func(a, b graph.Problem) int { return strings.Compare(a.Path, b.Path) })
 	return bad, notes
@@ -125,6 +130,24 @@ func authority(c *memo.Ctx, name source.Name) (pem, wrong string) {
 	return "", fmt.Sprintf("Secret %s lacks %s with the authority's certificates", name, corev1.TLSCertKey)
 }
 
+// revoked returns the list of certificates that are not valid any more.
+func revoked(c *memo.Ctx, name source.Name) (pem, wrong string) {
+	const key = "crl.pem"
+	s, ok := source.Get[*corev1.Secret](c, source.Secret, name)
+	if !ok {
+		return "", fmt.Sprintf("there is no Secret %s", name)
+	}
+	if len(s.Data[key]) == 0 {
+		return "", fmt.Sprintf("Secret %s lacks %s with the list of revoked certificates", name, key)
+	}
+	return string(s.Data[key]), ""
+}
+
+// revocation is a list of revoked certificates, in Envoy's terms.
+func revocation(pem string) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte(pem)}}
+}
+
 // terminated is how a host terminates TLS. The settings have been checked.
 func terminated(c *memo.Ctx, secret source.Name, t *emissaryv3.TLS, namespace string) *graph.TLS {
 	out := &graph.TLS{Certificates: []string{secret.String()}, Protocols: protocolsOf(t.ALPNProtocols, "h2", "http/1.1")}
@@ -136,6 +159,12 @@ func terminated(c *memo.Ctx, secret source.Name, t *emissaryv3.TLS, namespace st
 	}
 	name := secretName(t.CASecret, namespace, true)
 	out.CA, _ = authority(c, name) // It was checked.
+	if t.CRLSecret != "" {
+		list, _ := revoked(c, secretName(t.CRLSecret, namespace, true)) // It was checked.
+		out.Overlay = attach.Merge(out.Overlay, graph.Overlay{Message: &tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{Crl: revocation(list)}},
+		}}})
+	}
 	required := is(t.CertRequired)
 	if s, ok := source.Get[*corev1.Secret](c, source.Secret, name); ok && t.CertRequired == nil {
 		required = strings.EqualFold(string(s.Data["cert_required"]), "true")
@@ -177,6 +206,7 @@ type origination struct {
 	ServerName  string         `json:",omitempty"`
 	Certificate string         `json:",omitempty"` // name of a secret
 	CA          string         `json:",omitempty"`
+	CRL         string         `json:",omitempty"`
 	Spec        emissaryv3.TLS `json:",omitempty"`
 }
 
@@ -190,9 +220,11 @@ func (o *origination) socket(grpc bool) *corev3.TransportSocket {
 		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{build.SecretConfig(o.Certificate)}
 	}
 	if o.CA != "" {
-		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
-			TrustedCa: &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte(o.CA)}},
-		}}
+		v := &tlsv3.CertificateValidationContext{TrustedCa: &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte(o.CA)}}}
+		if o.CRL != "" {
+			v.Crl = revocation(o.CRL)
+		}
+		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
 	}
 	return build.TLSSocket(&tlsv3.UpstreamTlsContext{Sni: o.ServerName, CommonTlsContext: common})
 }
@@ -227,8 +259,11 @@ func (d *Dialect) originate(c *memo.Ctx, install, name, host string) (*originati
 	if t.spec.CASecret != "" {
 		out.CA, _ = authority(c, secretName(t.spec.CASecret, t.id.Namespace, true))
 	}
+	if t.spec.CRLSecret != "" {
+		out.CRL, _ = revoked(c, secretName(t.spec.CRLSecret, t.id.Namespace, true))
+	}
 	out.Spec = t.spec
-	out.Spec.SNI, out.Spec.CASecret = "", ""
+	out.Spec.SNI, out.Spec.CASecret, out.Spec.CRLSecret = "", "", ""
 	return out, nil
 }
 
