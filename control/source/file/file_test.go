@@ -106,6 +106,16 @@ items:
 	}
 }
 
+// TestForeign: what an application has beside its objects of traffic is passed over.
+func TestForeign(t *testing.T) {
+	in := "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: x}\n---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: x}\nspec: {whatever: 1}\n---\n" +
+		"apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: x}\n---\n" + route
+	objects, problems := newReader(t).Parse("a.yaml", []byte(in))
+	if len(problems) > 0 || len(objects) != 1 || objects[0].Key.Kind != source.HTTPRoute {
+		t.Fatal(problems, objects)
+	}
+}
+
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"b.yaml", "a/c.yml", "a/.hidden.yaml", ".git/d.yaml", "e.txt", "f.json"} {

@@ -40,7 +40,11 @@ func (d *decoder) decode(file string, doc document) (source.Object, source.Key, 
 	if version == "" || kind == "" {
 		return nil, source.Key{}, bad("", "has no apiVersion or kind, so it cannot be told what it is", "")
 	}
-	if slices.Contains(d.others, version+" "+kind) {
+	group, _, found := strings.Cut(version, "/")
+	if !found {
+		group = ""
+	}
+	if slices.Contains(d.others, version+" "+kind) || isForeign(group, kind) {
 		return nil, source.Key{}, nil
 	}
 	t, reason, remedy := d.find(version, kind)
