@@ -166,14 +166,15 @@ func (s *Source) informer(ctx context.Context, kind source.Kind, from lists, tra
 				list, err := from.list(ctx, o)
 				if err != nil {
 					failed(err)
-				} else {
-					s.recovered(kind)
 				}
 				return list, err
 			},
 			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 				w, err := from.watch(ctx, o)
-				if err != nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && ctx.Err() == nil {
+				switch {
+				case err == nil:
+					s.recovered(kind) // Who may list may not be allowed to watch.
+				case !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && ctx.Err() == nil:
 					failed(err)
 				}
 				return w, err
