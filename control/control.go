@@ -129,6 +129,9 @@ func (t *Translator) Apply(changes []source.Change) Result {
 	out.Gateways = append(out.Gateways, t.emitter.Flush()...)
 	slices.SortFunc(out.Gateways, source.Compare)
 	out.Gateways = slices.Compact(out.Gateways)
+	for _, key := range t.dialects.retold() {
+		out.tell(key, t.dialects.join(key))
+	}
 	slices.SortFunc(out.Statuses, func(a, b *status.Update) int { return source.CompareKeys(a.Key, b.Key) })
 	return out
 }
@@ -148,12 +151,18 @@ func (t *Translator) take(ch memo.Change, out *Result) {
 		}
 		return
 	}
-	switch key, u, ok := t.dialects.status(ch); {
-	case ok && u != nil:
-		out.Statuses = append(out.Statuses, u)
-	case ok:
-		out.Strangers = append(out.Strangers, key)
+	if key, u, ok := t.dialects.status(ch); ok {
+		out.tell(key, u)
 	}
+}
+
+// tell adds what became of an object; nil if it is nobody's any more.
+func (r *Result) tell(key source.Key, u *status.Update) {
+	if u == nil {
+		r.Strangers = append(r.Strangers, key)
+		return
+	}
+	r.Statuses = append(r.Statuses, u)
 }
 
 // watch makes now the gateways that are kept up to date.

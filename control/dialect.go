@@ -3,6 +3,7 @@
 package control
 
 import (
+	"maps"
 	"slices"
 
 	"weir.dev/weir/control/api/v1alpha1"
@@ -56,7 +57,11 @@ func attached(e *envoygateway.Policies) *attach.Policies {
 // dialects is all of them as one graph. The order is that of precedence, where two
 // serve the same port of one proxy: see docs/guide/dialects.md.
 type dialects struct {
-	list       []Dialect
+	list []Dialect
+	// told is what each dialect tells last of objects that several of them read, and again
+	// are those of which one has told anew.
+	again      map[source.Key]bool
+	told       map[source.Key]map[int]*status.Update
 	namespaces infra.Namespaces
 }
 
@@ -75,7 +80,7 @@ func DialectNames() []string {
 
 func newDialects(o Options, b *backend.Backends, tls *backendtls.Policies, traffic *xtraffic.Policies) *dialects {
 	serves := func(name string) bool { return len(o.Dialects) == 0 || slices.Contains(o.Dialects, name) }
-	ds := &dialects{namespaces: o.Namespaces}
+	ds := &dialects{namespaces: o.Namespaces, told: map[source.Key]map[int]*status.Update{}, again: map[source.Key]bool{}}
 	if serves(dialectGatewayAPI) {
 		e := envoygateway.New(envoygateway.Options{Backends: b, Limits: o.Limits, Proxy: o.Proxy})
 		ds.list = append(ds.list, gatewayapi.New(gatewayapi.Options{
@@ -196,16 +201,56 @@ func (ds *dialects) indexes() []*source.Index {
 }
 
 func (ds *dialects) change(db *memo.DB, key source.Key, is, was bool) {
+	if !is {
+		delete(ds.told, key)
+		delete(ds.again, key)
+	}
 	for _, d := range ds.list {
 		d.Change(db, key, is, was)
 	}
 }
 
+// status returns what became of an object, if a change is of that. Of an object that
+// several dialects read, it is told later: see retold.
 func (ds *dialects) status(ch memo.Change) (key source.Key, u *status.Update, ok bool) {
-	for _, d := range ds.list {
-		if key, u, ok = d.Status(ch); ok {
+	for i, d := range ds.list {
+		key, u, ok = d.Status(ch)
+		switch {
+		case !ok:
+			continue
+		case key.Kind != source.Ingress:
 			return key, u, true
+		case ds.told[key] == nil:
+			ds.told[key] = map[int]*status.Update{}
 		}
+		ds.told[key][i], ds.again[key] = u, true
+		return source.Key{}, nil, false
 	}
 	return source.Key{}, nil, false
+}
+
+// retold returns the objects that several dialects read and of which one has told since it
+// was last called: Ingresses, which may have objects of Emissary in an annotation.
+func (ds *dialects) retold() []source.Key {
+	out := slices.SortedFunc(maps.Keys(ds.again), source.CompareKeys)
+	clear(ds.again)
+	return out
+}
+
+// join is what all dialects tell of an object; nil if it is none's.
+func (ds *dialects) join(key source.Key) *status.Update {
+	var out *status.Update
+	for i := range ds.list {
+		switch one := ds.told[key][i]; {
+		case one == nil:
+		case out == nil:
+			out = &status.Update{Key: key, Status: one.Status, Problems: one.Problems}
+		default:
+			out.Problems = slices.Concat(out.Problems, one.Problems)
+			if out.Status == nil {
+				out.Status = one.Status
+			}
+		}
+	}
+	return out
 }
