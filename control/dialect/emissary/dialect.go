@@ -2,7 +2,8 @@
 
 // Package emissary reads the objects of Emissary-ingress: Listener, Host, Mapping,
 // TCPMapping, TLSContext, Module, AuthService, RateLimitService, TracingService,
-// LogService and the resolvers of Kubernetes, of both versions, by themselves and in annotations of Services.
+// LogService and the resolvers of Kubernetes, of both versions, by themselves and in
+// annotations of Services and Ingresses.
 //
 // An install of Emissary, which an ambassador_id names, is a gateway here. What one
 // host name serves is one unit of translation, and so is what each Mapping comes to in
@@ -109,7 +110,7 @@ func (d *Dialect) Change(db *memo.DB, key source.Key, is, was bool) {
 		return
 	}
 	switch {
-	case key.Kind == source.Service:
+	case key.Kind == source.Service || key.Kind == source.Ingress:
 		toggle(db, d.annotated, key, is)
 		d.follow(db, key, is)
 	case key.Kind == source.EmissaryMapping:

@@ -31,6 +31,7 @@ func TestFields(t *testing.T) {
 		"getambassador.io.KubernetesEndpointResolver": fieldstest.Spec(emissaryv3.IDs{}),
 	}
 	messages["getambassador.io.AuthService"] = fieldstest.Spec(emissaryv3.AuthServiceSpec{})
+	messages["getambassador.io.Module.tls"] = fieldstest.Leaves(tlsConfig{}, "spec.config")
 	messages["getambassador.io.RateLimitService"] = fieldstest.Spec(emissaryv3.RateLimitServiceSpec{})
 	messages["getambassador.io.TracingService"] = fieldstest.Spec(emissaryv3.TracingServiceSpec{})
 	messages["getambassador.io.LogService"] = fieldstest.Spec(emissaryv3.LogServiceSpec{})

@@ -167,7 +167,7 @@ func (d *Dialect) hostTLS(c *memo.Ctx, install string, h *host, s *emissaryv3.Ho
 		name = s.TLSContext.Name
 	}
 	all := d.contexts.Get(c, install)
-	at := slices.IndexFunc(all, func(t *tlsContext) bool { return t.id.Name.Name == name })
+	at := slices.IndexFunc(all, func(t *tlsContext) bool { return t.name == name })
 	switch {
 	case at >= 0:
 		h.useContext(c, all[at], secret)
@@ -201,7 +201,7 @@ func (h *host) useContext(c *memo.Ctx, t *tlsContext, secret source.Name) {
 // withoutSecret is for Hosts that say how TLS is terminated, and not with what.
 func (h *host) withoutSecret(all []*tlsContext, s *emissaryv3.HostSpec, c *memo.Ctx) {
 	if s.TLSContext != nil {
-		at := slices.IndexFunc(all, func(t *tlsContext) bool { return t.id.Name.Name == s.TLSContext.Name })
+		at := slices.IndexFunc(all, func(t *tlsContext) bool { return t.name == s.TLSContext.Name })
 		if at >= 0 && all[at].secret != (source.Name{}) {
 			h.useContext(c, all[at], all[at].secret)
 			return

@@ -64,6 +64,9 @@ type install struct {
 	// defaultLabels are what requests count under in each domain, before the labels of their
 	// Mappings.
 	defaultLabels map[string][]label
+	// tls is the Module of that name, which is tlsID; nil if there is none.
+	tls   *tlsConfig
+	tlsID id
 	// overrides are the bodies of responses.
 	overrides []build.ErrorResponse
 	// closed tells that whom to let in cannot be read, so that nobody is.
@@ -217,9 +220,9 @@ func (d *Dialect) readInstall(c *memo.Ctx, name string) *install {
 		case moduleAmbassador:
 			out.readConfig(m, o.Spec.Config)
 		case moduleTLS:
-			out.bad(m, "spec.config", reasonUnsupported, "the Module tls is not supported: give a Host its tlsSecret, or make a TLSContext")
+			out.readTLS(m, o.Spec.Config)
 		default:
-			out.bad(m, "metadata.name", reasonUnsupported, "a Module of this name is not known: there is %s", moduleAmbassador)
+			out.bad(m, "metadata.name", reasonUnsupported, "a Module of this name is not known: there are %s and %s", moduleAmbassador, moduleTLS)
 		}
 	}
 	for kind, names := range map[source.Kind]*[]string{

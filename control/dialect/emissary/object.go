@@ -91,7 +91,7 @@ func isFor(ids []string, install string) bool {
 	return slices.Contains(ids, install) || slices.Contains(ids, automatic)
 }
 
-// annotationKey is where Services have objects of Emissary.
+// annotationKey is where Services and Ingresses have objects of Emissary.
 const annotationKey = "getambassador.io/config"
 
 // annotation is what an object's annotation holds.

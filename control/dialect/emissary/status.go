@@ -142,6 +142,11 @@ func (d *Dialect) judgeIn(c *memo.Ctx, install string, i id) (bad, notes []graph
 		if i.Name.Name == moduleAmbassador {
 			notes = append(notes, uncounted(d.services.Get(c, install), "config.default_labels", in.defaultLabels)...)
 		}
+		for _, t := range d.contexts.Get(c, install) {
+			if t.id == i {
+				notes = slices.Concat(notes, t.problems, t.notes)
+			}
+		}
 		return nil, notes
 	case source.EmissaryServiceResolver, source.EmissaryEndpointResolver:
 	default:

@@ -23,6 +23,7 @@ import (
 // tlsContext is a TLSContext of an install.
 type tlsContext struct {
 	id    id
+	name  string
 	hosts []string
 	// secret is what it names, zero if it names none.
 	secret source.Name
@@ -44,22 +45,32 @@ func (d *Dialect) readContexts(c *memo.Ctx, name string) []*tlsContext {
 		if !ok || !isFor(idsOf(o.Spec.AmbassadorID), name) {
 			continue
 		}
-		t := &tlsContext{id: i, hosts: o.Spec.Hosts, spec: o.Spec.TLS}
-		spaced := in.config.Defaults.TLSSecretNamespacing == nil || *in.config.Defaults.TLSSecretNamespacing
-		if o.Spec.SecretNamespacing != nil {
-			spaced = *o.Spec.SecretNamespacing
-		}
-		if o.Spec.Secret != "" {
-			t.secret = secretName(o.Spec.Secret, i.Namespace, spaced)
-			if wrong := attach.Certificate(c, t.secret); wrong != "" {
-				t.problems = append(t.problems, problem("spec.secret", reasonNotFound, "%s", wrong))
-			}
-		}
-		bad, notes := checkTLS(c, "spec", &t.spec, i.Namespace)
-		t.problems, t.notes = append(t.problems, bad...), notes
+		out = append(out, newContext(c, in, i, i.Name.Name, &o.Spec))
+	}
+	if s := in.tls.context(); s != nil {
+		t := newContext(c, in, in.tlsID, tlsModuleContext, s)
+		t.problems, t.notes = inModule(t.problems), inModule(t.notes)
 		out = append(out, t)
 	}
 	return out
+}
+
+// newContext reads a TLSContext called name, which an object says.
+func newContext(c *memo.Ctx, in *install, i id, name string, s *emissaryv3.TLSContextSpec) *tlsContext {
+	t := &tlsContext{id: i, name: name, hosts: s.Hosts, spec: s.TLS}
+	spaced := in.config.Defaults.TLSSecretNamespacing == nil || *in.config.Defaults.TLSSecretNamespacing
+	if s.SecretNamespacing != nil {
+		spaced = *s.SecretNamespacing
+	}
+	if s.Secret != "" {
+		t.secret = secretName(s.Secret, i.Namespace, spaced)
+		if wrong := attach.Certificate(c, t.secret); wrong != "" {
+			t.problems = append(t.problems, problem("spec.secret", reasonNotFound, "%s", wrong))
+		}
+	}
+	bad, notes := checkTLS(c, "spec", &t.spec, i.Namespace)
+	t.problems, t.notes = append(t.problems, bad...), notes
+	return t
 }
 
 // secretName reads "name", or "name.namespace" if names have their namespaces.
@@ -240,7 +251,7 @@ func (d *Dialect) originate(c *memo.Ctx, install, name, host string) (*originati
 		return out, nil
 	}
 	all := d.contexts.Get(c, install)
-	i := slices.IndexFunc(all, func(t *tlsContext) bool { return t.id.Name.Name == name })
+	i := slices.IndexFunc(all, func(t *tlsContext) bool { return t.name == name })
 	if i < 0 {
 		p := problem("spec.tls", reasonNotFound, "there is no TLSContext %s of this install", name)
 		return nil, &p
