@@ -129,6 +129,8 @@ type Chain struct {
 	Idle map[string]proto.Message
 	// Clusters are those that the filters call.
 	Clusters []graph.ClusterID
+	// Secrets are names of secrets that the filters have.
+	Secrets []string
 	// Limits are what the limiter is told.
 	Limits []*rlsconfv3.RateLimitConfig
 }
@@ -275,6 +277,7 @@ func (ch *Chain) Add(o *Chain) {
 		ch.Idle[name] = m
 	}
 	ch.Clusters = append(ch.Clusters, o.Clusters...)
+	ch.Secrets = append(ch.Secrets, o.Secrets...)
 	ch.Limits = append(ch.Limits, o.Limits...)
 }
 

@@ -25,6 +25,7 @@ const (
 	ExtAuthz         = "envoy.filters.http.ext_authz"
 	APIKeyAuth       = "envoy.filters.http.api_key_auth"
 	BasicAuth        = "envoy.filters.http.basic_auth"
+	OAuth2           = "envoy.filters.http.oauth2"
 	JWTAuthn         = "envoy.filters.http.jwt_authn"
 	RBAC             = "envoy.filters.http.rbac"
 	LocalRateLimit   = "envoy.filters.http.local_ratelimit"

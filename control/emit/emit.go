@@ -156,6 +156,16 @@ func (e *Emitter) makeVariant(c *memo.Ctx, id graph.ClusterID) *clusterv3.Cluste
 
 // makeSecret makes a secret of a Secret; nil if there is none.
 func makeSecret(c *memo.Ctx, id string) *tlsv3.Secret {
+	if name, key, cookies, ok := graph.ParseSecret(id); ok {
+		s, _ := source.Get[*corev1.Secret](c, source.Secret, name)
+		switch {
+		case s == nil || len(s.Data[key]) == 0:
+			return nil
+		case cookies:
+			return build.CookieKey(id, s.Data[key])
+		}
+		return build.SecretText(id, s.Data[key])
+	}
 	namespace, own, _ := strings.Cut(id, "/")
 	name := source.Name{Namespace: namespace, Name: own}
 	s, ok := source.Get[*corev1.Secret](c, source.Secret, name)

@@ -43,6 +43,8 @@ func httpFilters() []httpFilter {
 		{name: build.ExtAuthz},
 		{name: build.APIKeyAuth},
 		{name: build.BasicAuth},
+		// A login is for who has no credentials of the kinds before; its tokens may be judged.
+		{name: build.OAuth2},
 		{name: build.JWTAuthn},
 		{name: build.RBAC},
 		// Only requests that are let in count.

@@ -75,6 +75,9 @@ func (e *Emitter) socket(c *memo.Ctx, f *frame, s *graph.Socket) (refused bool) 
 		for _, id := range ch.Clusters {
 			f.clusters[id] = true
 		}
+		for _, name := range ch.Secrets {
+			f.secrets[name] = true
+		}
 		if ch.Table != nil {
 			f.tables = append(f.tables, tableRef{*ch.Table, ch.Origin})
 			continue

@@ -121,7 +121,9 @@ type Chain struct {
 	Idle map[string]proto.Message
 	// Clusters are those that the filters call.
 	Clusters []ClusterID
-	Origin   xds.Origin
+	// Secrets are names of secrets that the filters have.
+	Secrets []string
+	Origin  xds.Origin
 }
 
 // TLS says how a chain's TLS is terminated.

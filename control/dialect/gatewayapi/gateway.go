@@ -224,7 +224,7 @@ func govern(s *graph.Socket, fleet source.Name, policies *attach.Chain, proxy *e
 	}
 	for _, ch := range s.Chains {
 		if ch.Table != nil {
-			ch.Idle, ch.Clusters = policies.Idle, policies.Clusters
+			ch.Idle, ch.Clusters, ch.Secrets = policies.Idle, policies.Clusters, policies.Secrets
 		}
 		if proxy == nil {
 			continue
