@@ -16,6 +16,7 @@ import (
 	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 
 	"weir.dev/weir/control"
+	"weir.dev/weir/control/discovery"
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/leader"
 	"weir.dev/weir/control/local"
@@ -56,6 +57,7 @@ type Gateway struct {
 	watch      func(ctx context.Context) error // reads changes until ctx ends
 	write      func(ctx context.Context)       // writes to the cluster until ctx ends; nil without one
 	controller *control.Controller
+	discoverer *discovery.Discoverer
 	log        *slog.Logger
 	wg         sync.WaitGroup
 }
@@ -153,10 +155,20 @@ func (f *Fleet) writes(c *control.Controller, statuses *kube.StatusWriter) func(
 
 func assemble(o Options) *Gateway {
 	g := &Gateway{log: o.Log, controller: &control.Controller{
-		Queue: &source.Queue{}, Translator: control.NewTranslator(o.Control), Changed: o.Changed, Limit: o.Limit, Log: o.Log,
+		Queue: &source.Queue{}, Translator: control.NewTranslator(o.Control), Limit: o.Limit, Log: o.Log,
 	}}
 	if o.Fleet != nil {
-		g.serve, g.controller.Queue, g.controller.Runner = o.Fleet.Serve, o.Fleet.Queue, o.Fleet.Runner
+		g.controller.Queue = o.Fleet.Queue
+	}
+	g.discoverer = discovery.New(discovery.Options{Queue: g.controller.Queue, Log: o.Log})
+	g.controller.Changed = func(v *source.View) {
+		g.discoverer.Changed(v)
+		if o.Changed != nil {
+			o.Changed(v)
+		}
+	}
+	if o.Fleet != nil {
+		g.serve, g.controller.Runner = o.Fleet.Serve, o.Fleet.Runner
 		return g
 	}
 	g.serve = o.Proxy.Run
@@ -181,6 +193,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		// It ends with the context, and has no other way to.
 		_ = g.controller.Run(watching)
 	})
+	g.wg.Go(func() { g.discoverer.Run(watching) })
 	if g.write != nil {
 		g.wg.Go(func() { g.write(watching) })
 	}

@@ -259,16 +259,16 @@ type OIDC struct {
 	ClientID               *string                        `json:"clientID,omitempty"`
 	ClientIDRef            *gwapiv1.SecretObjectReference `json:"clientIDRef,omitempty"`
 	ClientSecret           gwapiv1.SecretObjectReference  `json:"clientSecret"`
-	CookieNames            map[string]string              `json:"cookieNames,omitempty"`
-	CookieConfig           map[string]string              `json:"cookieConfig,omitempty"`
+	CookieNames            *OIDCCookieNames               `json:"cookieNames,omitempty"`
+	CookieConfig           *OIDCCookieConfig              `json:"cookieConfig,omitempty"`
 	CookieDomain           *string                        `json:"cookieDomain,omitempty"`
 	Scopes                 []string                       `json:"scopes,omitempty"`
 	Resources              []string                       `json:"resources,omitempty"`
 	RedirectURL            *string                        `json:"redirectURL,omitempty"`
-	DenyRedirect           map[string]any                 `json:"denyRedirect,omitempty"`
+	DenyRedirect           *OIDCDenyRedirect              `json:"denyRedirect,omitempty"`
 	LogoutPath             *string                        `json:"logoutPath,omitempty"`
 	ForwardAccessToken     *bool                          `json:"forwardAccessToken,omitempty"`
-	ForwardIDToken         map[string]string              `json:"forwardIDToken,omitempty"`
+	ForwardIDToken         *OIDCTokenForwarding           `json:"forwardIDToken,omitempty"`
 	DefaultTokenTTL        *gwapiv1.Duration              `json:"defaultTokenTTL,omitempty"`
 	RefreshToken           *bool                          `json:"refreshToken,omitempty"`
 	DefaultRefreshTokenTTL *gwapiv1.Duration              `json:"defaultRefreshTokenTTL,omitempty"`
@@ -285,4 +285,38 @@ type OIDCProvider struct {
 	AuthorizationEndpoint *string `json:"authorizationEndpoint,omitempty"`
 	TokenEndpoint         *string `json:"tokenEndpoint,omitempty"`
 	EndSessionEndpoint    *string `json:"endSessionEndpoint,omitempty"`
+}
+
+// WantsDiscovery reports whether the provider is to be asked where its endpoints are.
+func (p *OIDCProvider) WantsDiscovery() bool {
+	given := func(s *string) bool { return s != nil && *s != "" }
+	return !given(p.AuthorizationEndpoint) || !given(p.TokenEndpoint)
+}
+
+// OIDCCookieNames are the names of the tokens' cookies.
+type OIDCCookieNames struct {
+	AccessToken *string `json:"accessToken,omitempty"`
+	IDToken     *string `json:"idToken,omitempty"`
+}
+
+// OIDCCookieConfig is how cookies are set. SameSite is Lax, Strict or None.
+type OIDCCookieConfig struct {
+	SameSite *string `json:"sameSite,omitempty"`
+}
+
+// OIDCDenyRedirect says which requests are not sent to log in.
+type OIDCDenyRedirect struct {
+	Headers []OIDCDenyRedirectHeader `json:"headers,omitempty"`
+}
+
+// An OIDCDenyRedirectHeader matches a header.
+type OIDCDenyRedirectHeader struct {
+	StringMatch `json:",inline"`
+
+	Name string `json:"name"`
+}
+
+// OIDCTokenForwarding is the header that backends are told a token by.
+type OIDCTokenForwarding struct {
+	Header string `json:"header"`
 }

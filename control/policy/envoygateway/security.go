@@ -40,7 +40,9 @@ type compiledSecurity struct {
 	filters map[string]proto.Message
 	// clusters are those that the filters call.
 	clusters []graph.ClusterID
-	tokens   *tokens
+	// secrets are those that the filters have.
+	secrets []string
+	tokens  *tokens
 	// tellRoute has routes say what they were made from.
 	tellRoute bool
 }
@@ -102,7 +104,7 @@ func (s *security) Chain(c *memo.Ctx, _ source.Name, names []source.Name) *attac
 		for name, m := range x.filters {
 			out.Idle[name] = m
 		}
-		out.Clusters = append(out.Clusters, x.clusters...)
+		out.Clusters, out.Secrets = append(out.Clusters, x.clusters...), append(out.Secrets, x.secrets...)
 		x.tokens.add(jwt, out)
 	}
 	if len(jwt.Providers) > 0 {
@@ -148,9 +150,7 @@ func (s *security) compile(c *memo.Ctx, at stack) *compiledSecurity {
 	x.extAuth(c, s.of, owner(o.Spec.ExtAuth != nil), spec.ExtAuth)
 	x.basicAuth(c, owner(o.Spec.BasicAuth != nil), spec.BasicAuth)
 	x.apiKeyAuth(c, owner(o.Spec.APIKeyAuth != nil), spec.APIKeyAuth)
-	if spec.OIDC != nil {
-		x.bad("oidc", "is not supported: requests are answered 500, since nobody would be kept out; use jwt, or leave it out")
-	}
+	x.oidc(c, s.of, owner(o.Spec.OIDC != nil), spec.OIDC, spec.JWT)
 	return x
 }
 
