@@ -34,6 +34,9 @@ type Runner interface {
 	// Acknowledged reports whether the proxies of a Gateway have answered to all that
 	// they were given.
 	Acknowledged(gateway source.Name) bool
+	// Kept returns the gateways that are gone and whose proxies are to be there nevertheless, until others
+	// serve in their place.
+	Kept() []source.Name
 }
 
 // A Writer writes statuses where objects come from. It must not block for long.
@@ -60,8 +63,10 @@ type Controller struct {
 	Log     *slog.Logger
 
 	held map[source.Key]held
-	// provisioned tells that Provision has been called.
+	// provisioned tells that Provision has been called, and kept which gateways were then
+	// there that are gone.
 	provisioned bool
+	kept        []source.Name
 }
 
 // held is a status that tells of proxies and waits for their answer.
@@ -89,6 +94,9 @@ func (c *Controller) Step(batch []source.Change) {
 	}
 	start := time.Now()
 	statuses := map[source.Key]*status.Update{}
+	var plans []*infra.Plan
+	var touched []source.Name
+	applied := false
 	apply := func(changes []source.Change) []source.Name {
 		r := c.Translator.Apply(changes)
 		for _, key := range r.Strangers {
@@ -97,7 +105,8 @@ func (c *Controller) Step(batch []source.Change) {
 		for _, u := range r.Statuses {
 			statuses[u.Key] = u
 		}
-		c.provision(r)
+		applied = true
+		plans, touched = append(plans, r.Plans...), append(touched, r.Gateways...)
 		return r.Gateways
 	}
 	for changes := append(slices.Clone(batch), c.Runner.Hear(batch)...); len(changes) > 0; {
@@ -115,6 +124,7 @@ func (c *Controller) Step(batch []source.Change) {
 		}
 		changes = c.Runner.Serve(c.Translator, gateways)
 	}
+	c.provision(plans, touched, applied)
 	c.write(statuses)
 	if c.Changed != nil {
 		c.Changed(c.Translator.View())
@@ -124,16 +134,17 @@ func (c *Controller) Step(batch []source.Change) {
 	}
 }
 
-// provision tells who runs proxies how to.
-func (c *Controller) provision(r Result) {
-	if c.Provision == nil {
+// provision tells who runs proxies how to, once it is known which gateways there are.
+func (c *Controller) provision(plans []*infra.Plan, touched []source.Name, known bool) {
+	kept := c.Runner.Kept()
+	if c.Provision == nil || !known && !c.provisioned {
 		return
 	}
 	there := c.Translator.Gateways()
-	gone := slices.ContainsFunc(r.Gateways, func(name source.Name) bool { return !slices.Contains(there, name) })
-	if len(r.Plans) > 0 || gone || !c.provisioned {
-		c.provisioned = true
-		c.Provision(r.Plans, append(there, c.Translator.classless()...))
+	gone := slices.ContainsFunc(touched, func(name source.Name) bool { return !slices.Contains(there, name) })
+	if len(plans) > 0 || gone || !c.provisioned || !slices.Equal(kept, c.kept) {
+		c.provisioned, c.kept = true, kept
+		c.Provision(plans, slices.Concat(there, c.Translator.classless(), kept))
 	}
 }
 

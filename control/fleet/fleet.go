@@ -60,7 +60,10 @@ type Options struct {
 	Shared func()
 	// Patience bounds the wait for the answers of proxies; 0 is 10 s.
 	Patience time.Duration
-	Log      *slog.Logger
+	// Settle is how long proxies that take over from others have to be ready before they are told of, and
+	// Linger how long the others are there from then on; 0 are 10 s and 30 s.
+	Settle, Linger time.Duration
+	Log            *slog.Logger
 }
 
 // A Runner is a control.Runner.
@@ -76,6 +79,9 @@ type Runner struct {
 	services map[source.Name]lead   // Services that lead to Gateways
 	classes  map[source.Name]string // of all Gateways
 	zones    map[string]string      // of all Nodes that are known
+	// serving are those that serve the Gateways of the Gateway API, and leavers those that are leaving.
+	serving  map[source.Name]*gateway
+	leavers  map[source.Name]*gateway
 	versions int
 	// peers are what other replicas have posted, and heardAll that all have been heard of.
 	peers    map[string]post
@@ -100,14 +106,18 @@ type gateway struct {
 	// timer ends the wait.
 	since time.Time
 	timer *time.Timer
+	// members are the Gateways that it serves; none if it is gone.
+	members []source.Name
+	leaving *leaving // not nil: it is gone, and its proxies serve on
 }
 
 // New returns a Runner.
 func New(o Options) *Runner {
-	o.Patience = cmp.Or(o.Patience, patience)
+	o.Patience, o.Settle, o.Linger = cmp.Or(o.Patience, patience), cmp.Or(o.Settle, settle), cmp.Or(o.Linger, linger)
 	r := &Runner{
 		o: o, started: time.Now(), begun: make(chan struct{}), gateways: map[source.Name]*gateway{}, changed: map[source.Name]bool{},
-		services: map[source.Name]lead{}, classes: map[source.Name]string{}, zones: map[string]string{}, peers: map[string]post{},
+		services: map[source.Name]lead{}, classes: map[source.Name]string{}, zones: map[string]string{},
+		serving: map[source.Name]*gateway{}, leavers: map[source.Name]*gateway{}, peers: map[string]post{},
 	}
 	r.server = serve.New(serve.Options{Store: r.store, Changed: r.heard, Identifier: o.Identifier, Log: o.Log})
 	return r
@@ -130,6 +140,9 @@ func (r *Runner) Close() {
 	for _, g := range r.gateways {
 		if g.timer != nil {
 			g.timer.Stop()
+		}
+		if g.leaving != nil {
+			g.leaving.timer.Stop()
 		}
 	}
 }
@@ -224,7 +237,7 @@ func (r *Runner) late() {
 
 // forget drops a Gateway that is gone and has no proxies. It is called with mu.
 func (r *Runner) forget(name source.Name, g *gateway) {
-	if g.fleet != nil || len(g.clients)+len(g.reached)+g.coming > 0 {
+	if g.fleet != nil || g.leaving != nil || len(g.clients)+len(g.reached)+g.coming > 0 {
 		return
 	}
 	if g.timer != nil {
@@ -281,6 +294,7 @@ func (r *Runner) Plan(t *control.Translator, gateways []source.Name) []source.Ch
 	defer r.mu.Unlock()
 	var out []source.Change
 	there := t.Gateways()
+	r.serves(t, gateways, there)
 	for _, name := range gateways {
 		g := r.gateway(name)
 		if !slices.Contains(there, name) {
@@ -288,6 +302,9 @@ func (r *Runner) Plan(t *control.Translator, gateways []source.Name) []source.Ch
 				out = append(out, source.Change{Key: source.Key{Kind: source.Fleets, Name: name}})
 			}
 			g.fleet = nil
+			if r.leave(name, g) {
+				continue
+			}
 			r.publish(name, nil)
 			r.forget(name, g)
 			continue
@@ -398,8 +415,8 @@ func (r *Runner) Serve(t *control.Translator, gateways []source.Name) []source.C
 // with mu.
 func (r *Runner) publish(name source.Name, res *emit.Resources) {
 	g := r.gateways[name]
-	if g == nil {
-		return // It is gone, and so are its proxies.
+	if g == nil || g.leaving != nil {
+		return // It is gone, and so are its proxies, or they serve on.
 	}
 	var all []*emit.Resources
 	if res != nil {
@@ -433,7 +450,7 @@ func (r *Runner) Acknowledged(gateway source.Name) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g := r.gateways[gateway]
-	return g == nil || !r.waiting(gateway, g)
+	return g == nil || !r.waiting(gateway, g) && !r.takesOver(g)
 }
 
 // Proxies returns the proxies that are connected, by Gateway.

@@ -52,6 +52,9 @@ func New(o Options) *Runner {
 // Acknowledged is always true: Serve returns when the proxy has answered.
 func (r *Runner) Acknowledged(source.Name) bool { return true }
 
+// Kept is nothing: all gateways are in one proxy.
+func (r *Runner) Kept() []source.Name { return nil }
+
 // Hear has nothing to tell: Serve does.
 func (r *Runner) Hear([]source.Change) []source.Change { return nil }
 
