@@ -118,12 +118,12 @@ func (r *rulecheck) balancer(path string, l *istiov1.LoadBalancer) {
 	if s := l.LocalityLbSetting; s != nil && (s.Enabled == nil || *s.Enabled) {
 		for field, is := range map[string]bool{"distribute": len(s.Distribute) > 0, "failover": len(s.Failover) > 0, "failoverPriority": len(s.FailoverPriority) > 0} {
 			if is {
-				r.note(path+".localityLbSetting."+field, "has no effect: where the proxies of a gateway are is not known here, and all hosts are alike near")
+				r.note(path+".localityLbSetting."+field, "has no effect: which hosts are near is for Services to say, by trafficDistribution")
 			}
 		}
 	}
 	if l.ZoneAwareLbSetting != nil {
-		r.note(path+".zoneAwareLbSetting", "has no effect: where the proxies of a gateway are is not known here, and all hosts are alike near")
+		r.note(path+".zoneAwareLbSetting", "has no effect: which hosts are near is for Services to say, by trafficDistribution")
 	}
 	checkTime(path+".warmupDurationSecs", l.WarmupDurationSecs, r.bad)
 	if w := l.Warmup; w != nil {
