@@ -3,9 +3,11 @@
 package file
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -48,6 +50,12 @@ func (d *decoder) decode(file string, doc document) (source.Object, source.Key, 
 		return nil, source.Key{}, nil
 	}
 	t, reason, remedy := d.find(version, kind)
+	if t == nil && d.isElsewhere(group) {
+		return nil, source.Key{}, []xds.Problem{{
+			Severity: xds.Warning, File: file, Line: doc.at("kind"), Path: "kind",
+			Reason: fmt.Sprintf("kind %s.%s is of a group that Weir knows nothing of, and is passed over", kind, group),
+		}}
+	}
 	if t == nil {
 		field := "kind"
 		if !strings.HasPrefix(reason, "kind") {
@@ -109,6 +117,20 @@ func located(problems []xds.Problem, key source.Key) []xds.Problem {
 	return problems
 }
 
+// isElsewhere reports whether a group has none of the kinds that are read, and is not
+// written like one that has.
+func (d *decoder) isElsewhere(group string) bool {
+	groups := slices.Collect(maps.Keys(foreign))
+	for _, t := range d.types {
+		groups = append(groups, t.Kind.Group)
+		for _, f := range t.Former {
+			groups = append(groups, f.Kind.Group)
+		}
+	}
+	_, near := suggest.Nearest(group, slices.Values(groups))
+	return !near && !slices.Contains(groups, group)
+}
+
 // find returns the type of a kind, or why there is none.
 func (d *decoder) find(apiVersion, kind string) (t *source.Type, reason, remedy string) {
 	group, version, found := strings.Cut(apiVersion, "/")
@@ -161,7 +183,7 @@ func (d *decoder) check(file string, key source.Key, t *source.Type, doc documen
 			}
 		}
 	case len(out) == 0:
-		add("", err.Error())
+		add(mistyped(doc.value, t.New(), err))
 	}
 	for _, l := range []map[string]string{o.GetLabels(), o.GetAnnotations()} {
 		for k := range l {
@@ -171,6 +193,27 @@ func (d *decoder) check(file string, key source.Key, t *source.Type, doc documen
 		}
 	}
 	return out
+}
+
+// mistyped returns which field of an object is of another type than it should be, and what
+// is wrong with it: the error alone, if it cannot be told.
+func mistyped(value map[string]any, o source.Object, err error) (path, reason string) {
+	text, bad := json.Marshal(value)
+	if bad != nil {
+		return "", err.Error()
+	}
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(json.Unmarshal(text, o), &wrong) {
+		return "", err.Error()
+	}
+	want := map[reflect.Kind]string{
+		reflect.String: "a text (in quotes, if it looks like a number)", reflect.Bool: "true or false", reflect.Slice: "a list",
+		reflect.Map: "an object", reflect.Struct: "an object", reflect.Float64: "a number",
+	}[wrong.Type.Kind()]
+	if want == "" {
+		want = "a whole number"
+	}
+	return wrong.Field, fmt.Sprintf("holds a value of JSON's type %s, and should be or hold %s", wrong.Value, want)
 }
 
 var _ metav1.Object = source.Object(nil)
