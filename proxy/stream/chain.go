@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"weir.dev/weir/internal/edition"
+	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/streaminfo"
 )
 
@@ -215,9 +216,11 @@ func (l *link) enabled(s *Stream) bool {
 	if s.route == nil {
 		return !l.disabled
 	}
-	cfg, disabled := s.route.FilterConfig(l.name)
-	if disabled {
+	switch s.route.FilterToggle(l.name) {
+	case route.Disabled:
 		return false
+	case route.Enabled:
+		return true
 	}
-	return !l.disabled || cfg != nil
+	return !l.disabled
 }
