@@ -31,6 +31,7 @@ import (
 	"weir.dev/weir/ext/http/buffer"
 	"weir.dev/weir/ext/http/compressor"
 	"weir.dev/weir/ext/http/cors"
+	"weir.dev/weir/ext/http/credentialinjector"
 	"weir.dev/weir/ext/http/csrf"
 	"weir.dev/weir/ext/http/customresponse"
 	"weir.dev/weir/ext/http/dynamicforwardproxy"
@@ -222,6 +223,7 @@ func httpFilters(aws *credentials.Set, caches *dnscache.Set) []extension.HTTPFil
 		buffer.Extension(),
 		compressor.Extension(),
 		cors.Extension(),
+		credentialinjector.Extension(),
 		csrf.Extension(),
 		customresponse.Extension(),
 		dynamicforwardproxy.Extension(caches),

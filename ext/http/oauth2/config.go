@@ -304,9 +304,6 @@ func (k *compiler) forwarding() (err error) {
 	if k.out.forwardID, err = header.ParseName(n); err != nil {
 		return fmt.Errorf("forward_id_token.header: %w", err)
 	}
-	if k.out.forwardID.IsPseudo() || k.out.forwardID.String() == "host" {
-		return fmt.Errorf("forward_id_token.header: %q says where a request goes: name another", n)
-	}
 	return nil
 }
 
