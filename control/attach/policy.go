@@ -117,6 +117,8 @@ type Effect struct {
 	Variant graph.Variant
 	// Clusters are those that filters call for these requests.
 	Clusters []graph.ClusterID
+	// Cookies are those that requests must have besides what the route asks for.
+	Cookies []*routev3.CookieMatcher
 	// Answer, if not nil, is what they are answered by the proxy itself.
 	Answer *routev3.DirectResponseAction
 	// Refuse answers them all: the policy restricts, and cannot be done.
@@ -379,6 +381,11 @@ func (p *Policies) Targets(c *memo.Ctx, kind source.Kind, o source.Object) []Ref
 func (e *Effect) On(r *graph.Route) {
 	if e.Answer != nil {
 		r.Message.Action, r.Clusters = &routev3.Route_DirectResponse{DirectResponse: e.Answer}, nil
+	}
+	if len(e.Cookies) > 0 {
+		m := proto.CloneOf(r.Message.GetMatch())
+		m.Cookies = append(m.Cookies, e.Cookies...)
+		r.Message.Match = m
 	}
 	r.Overlay = Merge(r.Overlay, e.Route)
 	if a := r.Message.GetRoute(); a != nil && !e.Forward.None() {

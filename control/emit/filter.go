@@ -58,6 +58,8 @@ func httpFilters() []httpFilter {
 		{name: build.Buffer},
 		// After all that may refuse a request.
 		{name: build.StatefulSession, always: &statefulsessionv3.StatefulSession{}},
+		// What backends ask for is nobody else's to see.
+		{name: build.CredentialInjector},
 		// What hosts come to is judged before anything is made of it.
 		{name: build.AdmissionControl},
 		// What hosts send is compressed first, so that all others see what clients get.

@@ -26,7 +26,7 @@ func (x *compiledSecurity) basicAuth(c *memo.Ctx, owner source.Name, b *api.Basi
 	if b == nil {
 		return
 	}
-	o := secretOf(c, &x.sheet, "basicAuth.users", owner, b.Users)
+	o := secretOf(c, &x.sheet, "basicAuth.users", source.Key{Kind: source.SecurityPolicy, Name: owner}, b.Users)
 	if o == nil {
 		return
 	}
@@ -60,7 +60,7 @@ func (x *compiledSecurity) apiKeyAuth(c *memo.Ctx, owner source.Name, a *api.API
 	known, of := map[string]bool{}, map[string]string{}
 	for i, ref := range a.CredentialRefs {
 		path := fmt.Sprintf("apiKeyAuth.credentialRefs[%d]", i)
-		o := secretOf(c, &x.sheet, path, owner, ref)
+		o := secretOf(c, &x.sheet, path, source.Key{Kind: source.SecurityPolicy, Name: owner}, ref)
 		if o == nil {
 			continue
 		}
@@ -114,14 +114,14 @@ func (x *compiledSecurity) apiKeyAuth(c *memo.Ctx, owner source.Name, a *api.API
 
 // secretOf returns the Secret that an object of a policy's refers to; nil if it cannot
 // be had, which it says.
-func secretOf(c *memo.Ctx, s *sheet, at string, owner source.Name, ref gwapiv1.SecretObjectReference) *corev1.Secret {
+func secretOf(c *memo.Ctx, s *sheet, at string, owner source.Key, ref gwapiv1.SecretObjectReference) *corev1.Secret {
 	key := source.Key{Kind: source.Secret, Name: source.Name{Namespace: string(deref(ref.Namespace, gwapiv1.Namespace(owner.Namespace))), Name: string(ref.Name)}}
 	if deref(ref.Kind, "Secret") != "Secret" || deref(ref.Group, "") != "" {
 		s.bad(at, "a %s cannot hold it: refer to a Secret", *ref.Kind)
 		return nil
 	}
-	if !attach.Granted(c, source.SecurityPolicy, owner.Namespace, key) {
-		s.bad(at, "%s is in another namespace, and no ReferenceGrant in %s allows a SecurityPolicy of %s to refer to it", key, key.Namespace, owner.Namespace)
+	if !attach.Granted(c, owner.Kind, owner.Namespace, key) {
+		s.bad(at, "%s is in another namespace, and no ReferenceGrant in %s allows a %s of %s to refer to it", key, key.Namespace, owner.Kind.Kind, owner.Namespace)
 		return nil
 	}
 	o, ok := source.Get[*corev1.Secret](c, source.Secret, key.Name)

@@ -3,11 +3,17 @@
 package envoygateway
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"reflect"
+	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	credentialinjectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/credential_injector/v3"
+	genericv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/injected_credentials/generic/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -30,8 +36,11 @@ type compiledFilter struct {
 	sheet
 
 	effect attach.Effect
-	limits *limits
-	tokens *tokens
+	// idle are filters of its own, secrets those that they have.
+	idle    map[string]proto.Message
+	secrets []string
+	limits  *limits
+	tokens  *tokens
 }
 
 func newFilters(p *Policies) *filters {
@@ -71,6 +80,8 @@ func (f *filters) Chain(c *memo.Ctx, _ source.Name, keys []source.Key) *attach.C
 			x.limits.filters(out.Idle)
 			out.Limits = append(out.Limits, x.limits.config())
 		}
+		maps.Copy(out.Idle, x.idle)
+		out.Secrets = append(out.Secrets, x.secrets...)
 		x.tokens.add(jwt, out)
 	}
 	if len(jwt.Providers) > 0 {
@@ -84,7 +95,7 @@ func (f *filters) compile(c *memo.Ctx, key source.Key) *compiledFilter {
 	o, _ := source.Get[source.Object](c, key.Kind, key.Name)
 	switch o := o.(type) {
 	case *api.HTTPRouteFilter:
-		x.routeFilter(c, key.Namespace, &o.Spec)
+		x.routeFilter(c, key, &o.Spec)
 	case *api.RateLimitFilter:
 		x.limits = limitsOf(&x.sheet, &o.Spec, key, f.of.opts.Limits)
 	case *api.AuthenticationFilter:
@@ -102,18 +113,16 @@ func (f *filters) compile(c *memo.Ctx, key source.Key) *compiledFilter {
 }
 
 // routeFilter reads an HTTPRouteFilter.
-func (x *compiledFilter) routeFilter(c *memo.Ctx, namespace string, spec *api.HTTPRouteFilterSpec) {
-	if len(spec.Matches) > 0 {
-		x.bad("matches", "is not supported: match cookies by the header cookie in the route")
-	}
-	if spec.CredentialInjection != nil {
-		x.bad("credentialInjection", "is not supported: requests would reach backends without their credential")
+func (x *compiledFilter) routeFilter(c *memo.Ctx, key source.Key, spec *api.HTTPRouteFilterSpec) {
+	x.matches(spec.Matches)
+	if i := spec.CredentialInjection; i != nil {
+		x.inject(c, key, i)
 	}
 	if u := spec.URLRewrite; u != nil {
 		x.rewrite(u)
 	}
 	if d := spec.DirectResponse; d != nil {
-		x.answer(c, namespace, d)
+		x.answer(c, key.Namespace, d)
 	}
 }
 
@@ -175,6 +184,70 @@ func (x *compiledFilter) answer(c *memo.Ctx, namespace string, d *api.CustomResp
 		route.ResponseHeadersToRemove = h.Remove
 	}
 	if !empty(route) {
-		x.effect.Route.Message = route
+		x.effect.Route = attach.Merge(x.effect.Route, graph.Overlay{Message: route})
+	}
+}
+
+// credentialKey is where a Secret has what is injected, as it stands in the header.
+const credentialKey = "credential"
+
+// inject gives requests a credential, by a filter of its own that runs for its routes alone.
+func (x *compiledFilter) inject(c *memo.Ctx, key source.Key, i *api.CredentialInjection) {
+	header := deref(i.Header, "Authorization")
+	if !validHeader(header) || strings.EqualFold(header, "host") {
+		x.bad("credentialInjection.header", "%q is not the name of a header for it", header)
+	}
+	s := secretOf(c, &x.sheet, "credentialInjection.credential.valueRef", key, i.Credential.ValueRef)
+	switch {
+	case s == nil:
+		return
+	case len(s.Data[credentialKey]) == 0:
+		x.bad("credentialInjection.credential.valueRef", "%s of Secret %s is not there, or empty", credentialKey, source.NameOf(s))
+		return
+	case !validValue(s.Data[credentialKey]):
+		x.bad("credentialInjection.credential.valueRef", "%s of Secret %s has bytes that no header has, such as a line break", credentialKey, source.NameOf(s))
+		return
+	}
+	secret := graph.SecretValue(source.NameOf(s), credentialKey)
+	name := instance(build.CredentialInjector, key.Name)
+	x.idle = map[string]proto.Message{name: &credentialinjectorv3.CredentialInjector{
+		Overwrite:  is(i.Overwrite),
+		Credential: build.Extension("envoy.http.injected_credentials.generic", &genericv3.Generic{Credential: build.SecretConfig(secret), Header: header}),
+	}}
+	x.secrets = append(x.secrets, secret)
+	route := &routev3.Route{}
+	perFilter(route, name, build.Any(&routev3.FilterConfig{Config: &anypb.Any{}}))
+	x.effect.Route = attach.Merge(x.effect.Route, graph.Overlay{Message: route})
+}
+
+// validValue reports whether a text may be the value of a header (RFC 9110 §5.5). A line
+// break at its end, which files have, is not meant.
+func validValue(text []byte) bool {
+	return !bytes.ContainsFunc(bytes.TrimRight(text, "\r\n"), func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}
+
+// matches has the rule be for requests with cookies alone.
+func (x *compiledFilter) matches(list []api.CookieMatches) {
+	switch {
+	case len(list) == 0:
+		return
+	case len(list) > 1:
+		x.bad("matches", "has %d entries: give each a rule, and a filter, of its own", len(list))
+		return
+	}
+	for i, k := range list[0].Cookies {
+		at := fmt.Sprintf("matches[0].cookies[%d]", i)
+		kind := deref(k.Type, "Exact")
+		switch {
+		case !validHeader(k.Name):
+			x.bad(at+".name", "%q is not the name of a cookie", k.Name)
+		case kind != "Exact" && kind != "RegularExpression":
+			x.bad(at+".type", "is %q: there are Exact and RegularExpression", kind)
+		case kind == "Exact" || checkPattern(&x.sheet, at+".value", k.Value):
+			x.effect.Cookies = append(x.effect.Cookies, &routev3.CookieMatcher{Name: k.Name, StringMatch: build.Text(k.Value, kind != "Exact")})
+		}
+	}
+	if len(list[0].Cookies) == 0 {
+		x.bad("matches[0].cookies", "is empty: name the cookies, or remove matches")
 	}
 }

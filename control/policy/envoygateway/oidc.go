@@ -206,7 +206,7 @@ func (x *compiledSecurity) credentials(c *memo.Ctx, owner source.Name, o *api.OI
 	case (o.ClientID == nil) == (o.ClientIDRef == nil):
 		x.bad("oidc.clientID", "give one of clientID and clientIDRef")
 	case o.ClientIDRef != nil:
-		if s := secretOf(c, &x.sheet, "oidc.clientIDRef", owner, *o.ClientIDRef); s != nil {
+		if s := secretOf(c, &x.sheet, "oidc.clientIDRef", source.Key{Kind: source.SecurityPolicy, Name: owner}, *o.ClientIDRef); s != nil {
 			if cr.ClientId = string(s.Data[clientIDKey]); cr.ClientId == "" {
 				x.bad("oidc.clientIDRef", "%s of Secret %s is not there, or empty", clientIDKey, source.NameOf(s))
 			}
@@ -215,7 +215,7 @@ func (x *compiledSecurity) credentials(c *memo.Ctx, owner source.Name, o *api.OI
 		x.bad("oidc.clientID", "is empty: say what the provider calls the client")
 	}
 	var name source.Name
-	if s := secretOf(c, &x.sheet, "oidc.clientSecret", owner, o.ClientSecret); s != nil {
+	if s := secretOf(c, &x.sheet, "oidc.clientSecret", source.Key{Kind: source.SecurityPolicy, Name: owner}, o.ClientSecret); s != nil {
 		name = source.NameOf(s)
 		if len(s.Data[clientSecretKey]) == 0 {
 			x.bad("oidc.clientSecret", "%s of Secret %s is not there, or empty", clientSecretKey, name)

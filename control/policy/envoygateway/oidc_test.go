@@ -7,7 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	credentialinjectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/credential_injector/v3"
 	oauth2v3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/oauth2/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	genericv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/injected_credentials/generic/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -134,5 +138,41 @@ func TestDiscovered(t *testing.T) {
 	}
 	if got := login(t, w, "few.example.com").GetTokenEndpoint().GetUri(); got != issuer+"/token" {
 		t.Errorf("what the policy says: %s", got)
+	}
+}
+
+// TestInjected holds what HTTPRouteFilters come to where the brief form does not show it.
+func TestInjected(t *testing.T) {
+	w := worldOf(t, "testdata/inject.txtar")
+	l, _ := w.Snapshot().Listeners().Get("default/eg/80")
+	m := unpack(t, l.GetFilterChains()[0].GetFilters()[0].GetTypedConfig(), &hcmv3.HttpConnectionManager{})
+	found := 0
+	for _, f := range m.GetHttpFilters() {
+		if f.GetName() != "envoy.filters.http.credential_injector/default/all" {
+			continue
+		}
+		found++
+		c := unpack(t, f.GetTypedConfig(), &credentialinjectorv3.CredentialInjector{})
+		g := unpack(t, c.GetCredential().GetTypedConfig(), &genericv3.Generic{})
+		if !c.GetOverwrite() || g.GetHeader() != "X-Key" || g.GetCredential().GetName() != "default/key#credential" {
+			t.Errorf("%v %v", c, g)
+		}
+	}
+	if s, ok := w.Snapshot().Secrets().Get("default/key#credential"); found != 1 || !ok || string(s.GetGenericSecret().GetSecret().GetInlineBytes()) != "Basic YW5uOnRlc3Q=" {
+		t.Errorf("%d filters, %v", found, s)
+	}
+	for _, rc := range w.Snapshot().Routes().All() {
+		for _, r := range rc.GetVirtualHosts()[0].GetRoutes() {
+			if r.GetMatch().GetPathSeparatedPrefix() != "/beta" {
+				if len(r.GetMatch().GetCookies()) > 0 {
+					t.Errorf("%v", r)
+				}
+				continue
+			}
+			want := parse(t, `path_separated_prefix: "/beta" cookies {name: "beta" string_match {exact: "yes"}} cookies {name: "user" string_match {safe_regex {regex: "a.*"}}}`, &routev3.RouteMatch{})
+			if d := cmp.Diff(want, r.GetMatch(), protocmp.Transform()); d != "" {
+				t.Error(d)
+			}
+		}
 	}
 }
