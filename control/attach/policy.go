@@ -121,6 +121,8 @@ type Effect struct {
 	Cookies []*routev3.CookieMatcher
 	// Answer, if not nil, is what they are answered by the proxy itself.
 	Answer *routev3.DirectResponseAction
+	// Network are the network filters of connections that carry no HTTP.
+	Network map[string]proto.Message
 	// Refuse answers them all: the policy restricts, and cannot be done.
 	Refuse bool
 }

@@ -9,6 +9,7 @@ import (
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -21,13 +22,23 @@ type Principal = rbacv3.Principal
 // Allow has a route let in the requests of one of the principals, which have names for
 // statistics, and no others.
 func Allow(principals map[string]*Principal) *anypb.Any {
+	return Any(&httprbacv3.RBACPerRoute{Rbac: &httprbacv3.RBAC{Rules: allowing(principals)}})
+}
+
+// AllowConnections lets in the connections of one of the principals, and no others. Its
+// statistics begin with prefix.
+func AllowConnections(prefix string, principals map[string]*Principal) *networkrbacv3.RBAC {
+	return &networkrbacv3.RBAC{StatPrefix: prefix, Rules: allowing(principals)}
+}
+
+func allowing(principals map[string]*Principal) *rbacv3.RBAC {
 	rules := &rbacv3.RBAC{Action: rbacv3.RBAC_ALLOW, Policies: map[string]*rbacv3.Policy{}}
 	for name, p := range principals {
 		rules.Policies[name] = &rbacv3.Policy{
 			Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Any{Any: true}}}, Principals: []*Principal{p},
 		}
 	}
-	return Any(&httprbacv3.RBACPerRoute{Rbac: &httprbacv3.RBAC{Rules: rules}})
+	return rules
 }
 
 // AllOf are the requests that are of each principal; of none, all.

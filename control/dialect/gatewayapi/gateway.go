@@ -266,12 +266,12 @@ func (d *Dialect) addChains(c *memo.Ctx, s *graph.Socket, l *listener) {
 			}
 			own := *chain
 			own.Name, own.Hostname, own.Inspect = host, host, true
-			own.Backends, own.Clusters = d.firstRoute(c, l, host)
+			d.toFirstRoute(c, l, host, &own)
 			s.Chains = append(s.Chains, &own)
 		}
 	default:
 		chain.Name = "bytes"
-		chain.Backends, chain.Clusters = d.firstRoute(c, l, l.host)
+		d.toFirstRoute(c, l, l.host, chain)
 		s.Chains = append(s.Chains, chain)
 	}
 }

@@ -241,9 +241,9 @@ func (d *Dialect) readRules(c *memo.Ctx, id ruleID) []*graph.Route {
 	return t.out
 }
 
-// firstRoute returns the backends of the oldest route of a listener for a host name:
-// connections are not shared between routes. members are clusters that those stand for.
-func (d *Dialect) firstRoute(c *memo.Ctx, l *listener, domain string) (backends []graph.Backend, members []graph.ClusterID) {
+// toFirstRoute has a chain lead to the backends of the oldest route of a listener for a
+// host name: connections are not shared between routes.
+func (d *Dialect) toFirstRoute(c *memo.Ctx, l *listener, domain string, ch *graph.Chain) {
 	var first source.Object
 	var key source.Key
 	for _, k := range d.members.Members(c, hostID{l.id, domain}) {
@@ -253,8 +253,13 @@ func (d *Dialect) firstRoute(c *memo.Ctx, l *listener, domain string) (backends 
 		}
 	}
 	if first == nil {
-		return nil, nil
+		return
 	}
+	effects := d.policies.At(c, attach.Place{Gateway: l.gateway, Listener: l.id.target(), Route: key})
+	for _, e := range effects {
+		ch.Network = filled(ch.Network, e.Network)
+	}
+	var backends []graph.Backend
 	g := d.gateway.Get(c, l.gateway)
 	references(first, func(ref reference) {
 		to := d.ref(key, ref.to)
@@ -265,12 +270,12 @@ func (d *Dialect) firstRoute(c *memo.Ctx, l *listener, domain string) (backends 
 		if problem == nil && id.Certificate == "" && d.backends.TLS(c, id) {
 			id.Certificate = g.certificate
 		}
-		for _, e := range d.policies.At(c, attach.Place{Gateway: l.gateway, Listener: l.id.target(), Route: key}) {
+		for _, e := range effects {
 			if e.Variant != nil && problem == nil {
 				id.Variant = e.Variant
 			}
 		}
 		backends = append(backends, graph.Backend{Cluster: id, Valid: problem == nil, Weight: ref.weight})
 	})
-	return backend.FailOver(backends, func(id graph.ClusterID) bool { return d.backends.Fallback(c, id) })
+	ch.Backends, ch.Clusters = backend.FailOver(backends, func(id graph.ClusterID) bool { return d.backends.Fallback(c, id) })
 }

@@ -15,6 +15,7 @@ import (
 	csrfv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/csrf/v3"
 	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -43,6 +44,8 @@ type compiledSecurity struct {
 	// secrets are those that the filters have.
 	secrets []string
 	tokens  *tokens
+	// connections is who is let in where there are no requests; nil is all.
+	connections *networkrbacv3.RBAC
 	// tellRoute has routes say what they were made from.
 	tellRoute bool
 }
@@ -58,7 +61,7 @@ func (s *security) Kind() source.Kind { return source.SecurityPolicy }
 
 // Targets are what they can be attached to.
 func (s *security) Targets() []source.Kind {
-	return []source.Kind{source.Gateway, source.ListenerSet, source.HTTPRoute, source.GRPCRoute}
+	return []source.Kind{source.Gateway, source.ListenerSet, source.HTTPRoute, source.GRPCRoute, source.TCPRoute}
 }
 
 // Refs are what one is attached to.
@@ -82,6 +85,8 @@ func (s *security) At(c *memo.Ctx, own, parent source.Name, at attach.Place) *at
 	switch {
 	case x == nil:
 		return nil
+	case carriesBytes(at):
+		return x.ofConnections()
 	case len(x.refused) > 0:
 		return &attach.Effect{Refuse: true}
 	}
@@ -137,6 +142,7 @@ func (s *security) compile(c *memo.Ctx, at stack) *compiledSecurity {
 	if m := deref(spec.MergeType, "StrategicMerge"); m != "StrategicMerge" && m != "JSONMerge" && m != "Replace" {
 		x.bad("mergeType", "is %q: there are StrategicMerge, JSONMerge and Replace", m)
 	}
+	checkConnections(&x.sheet, spec)
 	x.cors(spec.CORS)
 	x.csrf(spec.CSRF)
 	if spec.JWT != nil {
@@ -146,6 +152,7 @@ func (s *security) compile(c *memo.Ctx, at stack) *compiledSecurity {
 	if spec.Authorization != nil {
 		perFilter(x.route, build.RBAC, authorization(&x.sheet, spec.Authorization, spec.JWT))
 		x.filters[build.RBAC] = &httprbacv3.RBAC{}
+		x.connections = connections(spec.Authorization)
 	}
 	x.extAuth(c, s.of, owner(o.Spec.ExtAuth != nil), spec.ExtAuth)
 	x.basicAuth(c, owner(o.Spec.BasicAuth != nil), spec.BasicAuth)

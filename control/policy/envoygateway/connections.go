@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway
+
+import (
+	"fmt"
+	"slices"
+
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	"google.golang.org/protobuf/proto"
+
+	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/source"
+)
+
+// connectionStats begins the names of the statistics of who may connect.
+const connectionStats = "authorization."
+
+// carriesBytes reports whether what is at a place are connections that carry no HTTP.
+func carriesBytes(at attach.Place) bool {
+	return at.Route.Kind == source.TCPRoute || at.Route.Kind == source.TLSRoute
+}
+
+// ofConnections is what the policy does to connections that carry no HTTP. One that cannot
+// be done lets none in, if it is about who is.
+func (x *compiledSecurity) ofConnections() *attach.Effect {
+	m := x.connections
+	switch {
+	case m == nil:
+		return nil
+	case len(x.refused) > 0:
+		m = build.AllowConnections(connectionStats, nil)
+	}
+	return &attach.Effect{Network: map[string]proto.Message{build.NetworkRBAC: m}}
+}
+
+// connections returns whose connections are let in where there are no requests to tell more
+// of. A rule that asks for more lets nobody in, and keeps out whomever it might be about.
+func connections(a *api.Authorization) *networkrbacv3.RBAC {
+	allowed := map[string]*build.Principal{}
+	var denied []*build.Principal
+	quiet := &sheet{} // What is wrong is told of requests.
+	for i, r := range a.Rules {
+		var who []*build.Principal
+		if r.Principal != nil {
+			who = clients(quiet, "", r.Principal)
+		}
+		switch {
+		case r.Action != "Allow":
+			denied = append(denied, build.Not(build.AllOf(who...)))
+		case asksOfRequests(r) == "":
+			allowed[fmt.Sprintf("%d-%s", i, deref(r.Name, "rule"))] = build.AllOf(append(who, denied...)...)
+		}
+	}
+	if deref(a.DefaultAction, "Deny") == "Allow" {
+		allowed["default"] = build.AllOf(denied...)
+	}
+	return build.AllowConnections(connectionStats, allowed)
+}
+
+// asksOfRequests returns the field of a rule that is about requests, or "".
+func asksOfRequests(r api.AuthorizationRule) string {
+	p := r.Principal
+	switch {
+	case r.Operation != nil:
+		return "operation"
+	case r.CEL != nil:
+		return "cel"
+	case p == nil:
+		return ""
+	case p.JWT != nil:
+		return "principal.jwt"
+	case len(p.Headers) > 0:
+		return "principal.headers"
+	case len(p.ClientIPGeoLocations) > 0:
+		return "principal.clientIPGeoLocations"
+	}
+	return ""
+}
+
+// checkConnections refuses, of a policy for TCPRoutes, what is about requests.
+func checkConnections(s *sheet, spec *api.SecurityPolicySpec) {
+	isTCP := func(kind string) bool { return kind == source.TCPRoute.Kind }
+	if !(spec.TargetRef != nil && isTCP(spec.TargetRef.Kind)) && !slices.ContainsFunc(spec.TargetRefs, func(r api.TargetRef) bool { return isTCP(r.Kind) }) &&
+		!slices.ContainsFunc(spec.TargetSelectors, func(r api.TargetSelector) bool { return isTCP(r.Kind) }) {
+		return
+	}
+	const why = "is about requests, and a TCPRoute has none: leave it out, or make a policy for TCPRoutes alone"
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"cors", spec.CORS != nil}, {"csrf", spec.CSRF != nil}, {"jwt", spec.JWT != nil}, {"extAuth", spec.ExtAuth != nil}, {"basicAuth", spec.BasicAuth != nil},
+		{"apiKeyAuth", spec.APIKeyAuth != nil}, {"oidc", spec.OIDC != nil},
+	} {
+		if f.set {
+			s.bad(f.name, why)
+		}
+	}
+	if spec.Authorization == nil {
+		return
+	}
+	for i, r := range spec.Authorization.Rules {
+		if field := asksOfRequests(r); field != "" {
+			s.bad(fmt.Sprintf("authorization.rules[%d].%s", i, field), why)
+		}
+	}
+}
