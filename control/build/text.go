@@ -15,7 +15,8 @@ var fieldName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 // operator is a command of Envoy's formats that stands for itself, so that a proxy
 // never refuses a table for one value in it.
-var operator = regexp.MustCompile(`^(REQ|RESP|TRAILER|REQ_WITHOUT_QUERY|DYNAMIC_METADATA|FILTER_STATE|START_TIME|UPSTREAM_METADATA)\(.+\)(:\d+)?$|` +
+var operator = regexp.MustCompile("^(REQ|RESP|TRAILER|REQ_WITHOUT_QUERY)\\(:?[!#$&'*+.^_`|~0-9A-Za-z-]+(\\?:?[!#$&'*+.^_`|~0-9A-Za-z-]+)?\\)(:\\d{1,9})?$|" +
+	`^(DYNAMIC_METADATA|UPSTREAM_METADATA)\([ -~]+\)(:\d{1,9})?$|^FILTER_STATE\([^:[:cntrl:]]+(:PLAIN|:TYPED|:FIELD:[^:[:cntrl:]]+)?\)(:\d{1,9})?$|^START_TIME\([ -~]+\)$|` +
 	`^(PROTOCOL|RESPONSE_CODE|ROUTE_NAME|VIRTUAL_CLUSTER_NAME|UPSTREAM_HOST|UPSTREAM_CLUSTER|UPSTREAM_REMOTE_ADDRESS|START_TIME|STREAM_ID|` +
 	`DOWNSTREAM_(REMOTE|DIRECT_REMOTE|LOCAL)_(ADDRESS|ADDRESS_WITHOUT_PORT|PORT)|REQUESTED_SERVER_NAME|CONNECTION_ID|` +
 	`DOWNSTREAM_TLS_(VERSION|CIPHER|SESSION_ID)|DOWNSTREAM_(PEER|LOCAL)_(SUBJECT|URI_SAN|DNS_SAN|IP_SAN)|` +
