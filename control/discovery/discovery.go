@@ -78,8 +78,8 @@ func redirect(to *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// Changed tells what objects there are now. It does not block, and is for one goroutine.
-func (d *Discoverer) Changed(v *source.View) {
+// Wanted returns the providers that objects want asked.
+func Wanted(v *source.View) map[string]bool {
 	next := map[string]bool{}
 	for _, name := range v.Names(source.SecurityPolicy) {
 		o, _ := v.Get(source.Key{Kind: source.SecurityPolicy, Name: name}).(*api.SecurityPolicy)
@@ -90,6 +90,12 @@ func (d *Discoverer) Changed(v *source.View) {
 			next[p.Issuer] = true
 		}
 	}
+	return next
+}
+
+// Changed tells what objects there are now. It does not block, and is for one goroutine.
+func (d *Discoverer) Changed(v *source.View) {
+	next := Wanted(v)
 	select {
 	case <-d.wanted: // What was said before is not so any more.
 	default:

@@ -8,8 +8,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"weir.dev/weir/control"
+	"weir.dev/weir/control/discovery"
 	"weir.dev/weir/control/emit"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -48,7 +52,22 @@ func Read(o control.Options, paths ...string) (*World, error) {
 	w := New(o)
 	w.read = problems
 	w.Apply(changes...)
+	w.Apply(w.issuers()...)
 	return w, nil
+}
+
+// issuers returns the OpenID providers that objects want asked, and nobody asks here, as if
+// their endpoints were at /authorize and /token.
+func (w *World) issuers() []source.Change {
+	var out []source.Change
+	for _, at := range slices.Sorted(maps.Keys(discovery.Wanted(w.View()))) {
+		name := source.IssuerName(at)
+		base := strings.TrimSuffix(at, "/")
+		out = append(out, source.Change{Key: source.Key{Kind: source.Issuers, Name: name}, Object: &source.Issuer{
+			ObjectMeta: metav1.ObjectMeta{Name: name.Name}, AuthorizationEndpoint: base + "/authorize", TokenEndpoint: base + "/token",
+		}})
+	}
+	return out
 }
 
 // Apply takes changes; each new gateway gets proxies.
