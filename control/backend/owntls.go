@@ -67,6 +67,9 @@ func (o *own) readTLS(c *memo.Ctx, key source.Key, s *v1alpha1.BackendTLS) {
 	if t.MinVersion != 0 && t.MaxVersion != 0 && t.MinVersion > t.MaxVersion {
 		o.bad("spec.tls.minVersion", "is above maxVersion: no version is left")
 	}
+	for _, p := range build.BadCiphers(s.Ciphers, s.ECDHCurves) {
+		o.bad("spec.tls."+p.Path, "%s", p.Message)
+	}
 	for i, p := range s.ALPNProtocols {
 		if p != protocolH2 && p != protocolH1 {
 			o.bad(fmt.Sprintf("spec.tls.alpnProtocols[%d]", i), "is %q: there are %s and %s", p, protocolH2, protocolH1)

@@ -12,6 +12,7 @@ import (
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	udpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // Refused is the name of a cluster that has no hosts: who is sent there is refused.
@@ -84,9 +85,15 @@ func UDPFilter(statPrefix, cluster string) *listenerv3.ListenerFilter {
 	})
 }
 
+// maxAnswer is the size, in bytes, of the largest body that a route can answer with: that
+// of the largest ConfigMap.
+const maxAnswer = 1 << 20
+
 // RouteConfiguration returns the route configuration of a table. Its virtual hosts are
 // delivered by themselves: see xds.Whole for who does not take them so. Hosts are compared
 // without ports: a client that names the port asks for the same host.
 func RouteConfiguration(name string) *routev3.RouteConfiguration {
-	return &routev3.RouteConfiguration{Name: name, Vhds: &routev3.Vhds{ConfigSource: ADS()}, IgnorePortInHostMatching: true}
+	return &routev3.RouteConfiguration{
+		Name: name, Vhds: &routev3.Vhds{ConfigSource: ADS()}, IgnorePortInHostMatching: true, MaxDirectResponseBodySizeBytes: wrapperspb.UInt32(maxAnswer),
+	}
 }

@@ -5,7 +5,10 @@ package build
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // FieldName reports whether a text has the form of a header's name: RFC 9110 §5.6.2.
@@ -44,6 +47,35 @@ func BadFormat(text string) string {
 	}
 }
 
+// BadHeaders tells why headers cannot be changed so, or "": a proxy would refuse all routes
+// for the name of one.
+func BadHeaders(f *gwapiv1.HTTPHeaderFilter) string {
+	names := slices.Clone(f.Remove)
+	for _, h := range slices.Concat(f.Set, f.Add) {
+		names = append(names, string(h.Name))
+		if why := BadText(h.Value); why != "" {
+			return fmt.Sprintf("the value of the header %s %s", h.Name, why)
+		}
+	}
+	for _, name := range names {
+		switch {
+		case strings.EqualFold(name, "host"):
+			return "the header Host cannot be modified: use a URLRewrite filter with hostname"
+		case !FieldName(name):
+			return fmt.Sprintf("%q is not the name of a header", name)
+		}
+	}
+	return ""
+}
+
+// BadText tells why proxies do not take a text, or "".
+func BadText(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+		return "has a line break or another control character"
+	}
+	return ""
+}
+
 // BadRegex tells what is wrong with a regular expression, or "".
 func BadRegex(pattern string) string {
 	if _, err := regexp.Compile(pattern); err != nil {
@@ -57,6 +89,9 @@ func BadSubstitution(pattern, text string) string {
 	re, err := regexp.Compile(pattern)
 	if err != nil {
 		return "" // It is told of the pattern.
+	}
+	if why := BadText(text); why != "" {
+		return why
 	}
 	for i := 0; i < len(text); i++ {
 		if text[i] != '\\' {

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"weir.dev/weir/proxy/jose"
+	"weir.dev/weir/internal/jose"
 	"weir.dev/weir/proxy/secret"
 )
 

@@ -3,6 +3,7 @@
 package emissary
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -131,6 +132,9 @@ func readLabel(path string, in any, bad teller) label {
 func generic(path, key, value string, bad teller) label {
 	if value == "" {
 		bad(path, reasonInvalid, "is an empty text, under which nothing can be counted")
+	}
+	if why := cmp.Or(build.BadFormat(value), build.BadText(value)); why != "" {
+		bad(path, reasonInvalid, "the text %s", why)
 	}
 	return label{kind: labelGeneric, key: key, value: value}
 }

@@ -97,6 +97,15 @@ func checkTLS(c *memo.Ctx, path string, t *emissaryv3.TLS, namespace string) (ba
 			bad = append(bad, problem(path+"."+field, reasonInvalid, "%q is not a version of TLS: there are v1.0, v1.1, v1.2 and v1.3", v))
 		}
 	}
+	for _, p := range build.BadCiphers(t.CipherSuites, t.ECDHCurves) {
+		field := strings.NewReplacer("ecdhCurves", "ecdh_curves", "ciphers", "cipher_suites").Replace(p.Path)
+		bad = append(bad, problem(path+"."+field, reasonInvalid, "%s", p.Message))
+	}
+	for _, name := range protocolsOf(t.ALPNProtocols) {
+		if len(name) > 255 { // RFC 7301 §3.1
+			bad = append(bad, problem(path+".alpn_protocols", reasonInvalid, "%.20q and so on has %d bytes: 255 are possible", name, len(name)))
+		}
+	}
 	if t.MinTLSVersion != "" && t.MaxTLSVersion != "" && t.MinTLSVersion > t.MaxTLSVersion {
 		bad = append(bad, problem(path+".min_tls_version", reasonInvalid, "%s is above max_tls_version, %s: no client can come", t.MinTLSVersion, t.MaxTLSVersion))
 	}

@@ -123,16 +123,25 @@ func (d *Dialect) checkFilter(f gwapiv1.HTTPRouteFilter) *graph.Problem {
 		if f.RequestHeaderModifier == nil {
 			return bad(gwapiv1.RouteReasonUnsupportedValue, ".requestHeaderModifier", "is missing")
 		}
-		for _, h := range append(append([]gwapiv1.HTTPHeader{}, f.RequestHeaderModifier.Set...), f.RequestHeaderModifier.Add...) {
-			if strings.EqualFold(string(h.Name), "host") {
-				return bad(gwapiv1.RouteReasonUnsupportedValue, ".requestHeaderModifier", "the header Host cannot be modified: use a URLRewrite filter with hostname")
-			}
+		if why := build.BadHeaders(f.RequestHeaderModifier); why != "" {
+			return bad(gwapiv1.RouteReasonUnsupportedValue, ".requestHeaderModifier", "%s", why)
 		}
 	case gwapiv1.HTTPRouteFilterResponseHeaderModifier:
 		if f.ResponseHeaderModifier == nil {
 			return bad(gwapiv1.RouteReasonUnsupportedValue, ".responseHeaderModifier", "is missing")
 		}
-	case gwapiv1.HTTPRouteFilterRequestRedirect, gwapiv1.HTTPRouteFilterURLRewrite, gwapiv1.HTTPRouteFilterRequestMirror, gwapiv1.HTTPRouteFilterCORS:
+		if why := build.BadHeaders(f.ResponseHeaderModifier); why != "" {
+			return bad(gwapiv1.RouteReasonUnsupportedValue, ".responseHeaderModifier", "%s", why)
+		}
+	case gwapiv1.HTTPRouteFilterRequestRedirect:
+		if why := checkPath(f.RequestRedirect.Path); why != "" {
+			return bad(gwapiv1.RouteReasonUnsupportedValue, ".requestRedirect.path", "%s", why)
+		}
+	case gwapiv1.HTTPRouteFilterURLRewrite:
+		if why := checkPath(f.URLRewrite.Path); why != "" {
+			return bad(gwapiv1.RouteReasonUnsupportedValue, ".urlRewrite.path", "%s", why)
+		}
+	case gwapiv1.HTTPRouteFilterRequestMirror, gwapiv1.HTTPRouteFilterCORS:
 	case gwapiv1.HTTPRouteFilterExternalAuth:
 		if path, message := checkAuth(f.ExternalAuth); path != "" {
 			return bad(gwapiv1.RouteReasonUnsupportedValue, path, "%s", message)
@@ -149,6 +158,19 @@ func (d *Dialect) checkFilter(f gwapiv1.HTTPRouteFilter) *graph.Problem {
 		return bad(gwapiv1.RouteReasonUnsupportedValue, ".type", "filters of type %s are not supported; requests are answered 500", f.Type)
 	}
 	return nil
+}
+
+// checkPath says why a path cannot be put in another's place, or "".
+func checkPath(m *gwapiv1.HTTPPathModifier) string {
+	if m == nil {
+		return ""
+	}
+	for _, text := range []*string{m.ReplaceFullPath, m.ReplacePrefixMatch} {
+		if text != nil && build.BadText(*text) != "" {
+			return build.BadText(*text)
+		}
+	}
+	return ""
 }
 
 // redirect translates a redirect. The port is the one asked for, or that of the
@@ -296,6 +318,9 @@ func sessionOf(s *gwapiv1.SessionPersistence) *anypb.Any {
 // checkSession says why session persistence cannot be had. The problem's path is
 // within it.
 func checkSession(s *gwapiv1.SessionPersistence) *graph.Problem {
+	if s.SessionName != nil && *s.SessionName != "" && !build.FieldName(*s.SessionName) {
+		return &graph.Problem{Path: ".sessionName", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Message: fmt.Sprintf("%.100q is not the name of a cookie or header; there is no session persistence until then", *s.SessionName)}
+	}
 	permanent := s.CookieConfig != nil && s.CookieConfig.LifetimeType != nil && *s.CookieConfig.LifetimeType == gwapiv1.PermanentCookieLifetimeType
 	if s.AbsoluteTimeout != nil && !permanent {
 		return &graph.Problem{

@@ -146,6 +146,11 @@ func (v *virtual) checkAnswer(path string, r *istiov1.HTTPRoute) {
 		if d.RedirectCode != 0 && redirectCode(d.RedirectCode) < 0 {
 			v.bad(path+".redirect.redirectCode", reasonInvalid, "is %d: there are 301, 302, 303, 307 and 308", d.RedirectCode)
 		}
+		for field, text := range map[string]string{"uri": d.URI, "prefixRewrite": d.PrefixRewrite, "authority": d.Authority} {
+			if why := build.BadText(text); why != "" {
+				v.bad(path+".redirect."+field, reasonInvalid, "%s", why)
+			}
+		}
 		if d.URI != "" && d.PrefixRewrite != "" {
 			v.bad(path+".redirect.prefixRewrite", reasonInvalid, "uri is there, too: only one of them can be")
 		}
@@ -173,7 +178,15 @@ func (v *virtual) checkAnswer(path string, r *istiov1.HTTPRoute) {
 }
 
 func checkRewrite(path string, r *istiov1.HTTPRewrite, bad teller) {
-	if r == nil || r.URIRegexRewrite == nil {
+	if r == nil {
+		return
+	}
+	for field, text := range map[string]string{"uri": r.URI, "authority": r.Authority} {
+		if why := build.BadText(text); why != "" {
+			bad(path+"."+field, reasonInvalid, "%s", why)
+		}
+	}
+	if r.URIRegexRewrite == nil {
 		return
 	}
 	if r.URI != "" {

@@ -160,6 +160,10 @@ func endpointsOf(c *memo.Ctx, e *istiov1.ServiceEntry) []istiov1.WorkloadEntrySp
 		if len(own) == 0 {
 			own = w.Labels
 		}
+		_, bad := netip.ParseAddr(w.Spec.Address)
+		if e.Spec.Resolution == "STATIC" && bad != nil && !strings.HasPrefix(w.Spec.Address, "unix://") {
+			continue // Nothing is looked up.
+		}
 		if selector.Matches(labels.Set(own)) && w.Spec.Address != "" {
 			spec := w.Spec
 			spec.Labels = own

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
-	"slices"
 	"strings"
 
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
@@ -23,19 +22,6 @@ import (
 	"weir.dev/weir/internal/memo"
 )
 
-// What clients may be offered, by the names that OpenSSL has for it.
-func cipherNames() []string {
-	return []string{
-		"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-CHACHA20-POLY1305",
-		"ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES128-SHA",
-		"ECDHE-ECDSA-AES256-SHA", "ECDHE-RSA-AES256-SHA", "AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA",
-	}
-}
-
-func curveNames() []string {
-	return []string{"X25519", "P-256", "P-384", "P-521", "X25519MLKEM768"}
-}
-
 // tls says how TLS is terminated.
 func (x *Client) tls(c *memo.Ctx, namespace string, t *api.ClientTLS, to *tlsv3.DownstreamTlsContext) {
 	common := to.CommonTlsContext
@@ -46,21 +32,17 @@ func (x *Client) tls(c *memo.Ctx, namespace string, t *api.ClientTLS, to *tlsv3.
 	if low, high := params.TlsMinimumProtocolVersion, params.TlsMaximumProtocolVersion; low != 0 && high != 0 && low > high {
 		x.bad("tls.minVersion", "is above maxVersion")
 	}
-	for i, list := range t.Ciphers { // One of several: [A|B].
-		for name := range strings.SplitSeq(strings.Trim(list, "[]"), "|") {
-			if !slices.Contains(cipherNames(), name) {
-				x.bad(fmt.Sprintf("tls.ciphers[%d]", i), "%q is not one of %s", name, strings.Join(cipherNames(), ", "))
-			}
-		}
-	}
-	for i, name := range t.ECDHCurves {
-		if !slices.Contains(curveNames(), name) {
-			x.bad(fmt.Sprintf("tls.ecdhCurves[%d]", i), "%q is not one of %s", name, strings.Join(curveNames(), ", "))
-		}
+	for _, p := range build.BadCiphers(t.Ciphers, t.ECDHCurves) {
+		x.bad("tls."+p.Path, "%s", p.Message)
 	}
 	x.unsupported("tls.signatureAlgorithms", t.SignatureAlgorithms, "they cannot be chosen: all are on")
 	if !empty(params) {
 		common.TlsParams = params
+	}
+	for i, name := range t.ALPNProtocols {
+		if name == "" || len(name) > 255 { // RFC 7301 §3.1
+			x.bad(fmt.Sprintf("tls.alpnProtocols[%d]", i), "has %d bytes: from 1 to 255 are possible", len(name))
+		}
 	}
 	common.AlpnProtocols = t.ALPNProtocols
 	if len(t.Fingerprints) > 0 {

@@ -4,6 +4,7 @@ package envoygateway
 
 import (
 	"math"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -116,7 +117,7 @@ func (x *settings) dns() {
 	if d == nil {
 		return
 	}
-	x.to.DnsRefreshRate = x.duration(x.at+"dns.dnsRefreshRate", d.DNSRefreshRate)
+	x.to.DnsRefreshRate = x.positive(x.at+"dns.dnsRefreshRate", d.DNSRefreshRate, time.Millisecond)
 	if d.RespectDNSTTL != nil {
 		x.to.RespectDnsTtl = *d.RespectDNSTTL
 		if !*d.RespectDNSTTL && x.base.GetRespectDnsTtl() {
@@ -142,7 +143,7 @@ func (x *settings) timeouts() {
 		return
 	}
 	if t.TCP != nil {
-		x.to.ConnectTimeout = x.duration(x.at+"timeout.tcp.connectTimeout", t.TCP.ConnectTimeout)
+		x.to.ConnectTimeout = x.positive(x.at+"timeout.tcp.connectTimeout", t.TCP.ConnectTimeout, time.Millisecond)
 	}
 	if h := t.HTTP; h != nil {
 		common := &corev3.HttpProtocolOptions{

@@ -35,6 +35,11 @@ func (x *Client) socket(spec *api.ClientTrafficPolicySpec, l *listenerv3.Listene
 func keepalive(s *sheet, at string, k *api.TCPKeepalive) *corev3.TcpKeepalive {
 	out := &corev3.TcpKeepalive{}
 	if k.Probes != nil {
+		// Linux takes so many: tcp(7).
+		if *k.Probes < 1 || *k.Probes > 127 {
+			s.bad(at+".probes", "%d is not a number from 1 to 127", *k.Probes)
+			return nil
+		}
 		out.KeepaliveProbes = wrapperspb.UInt32(*k.Probes)
 	}
 	if d := s.duration(at+".idleTime", k.IdleTime); d != nil {

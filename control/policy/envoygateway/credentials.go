@@ -4,6 +4,7 @@ package envoygateway
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	apikeyauthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/api_key_auth/v3"
@@ -89,6 +90,9 @@ func (x *compiledSecurity) apiKeyAuth(c *memo.Ctx, owner source.Name, a *api.API
 			}
 			out.KeySources = append(out.KeySources, &apikeyauthv3.KeySource{Header: h})
 		}
+		if slices.Contains(from.Params, "") || slices.Contains(from.Cookies, "") {
+			x.bad(fmt.Sprintf("apiKeyAuth.extractFrom[%d]", i), "has a parameter or a cookie without a name")
+		}
 		for _, p := range from.Params {
 			out.KeySources = append(out.KeySources, &apikeyauthv3.KeySource{Query: p})
 		}
@@ -132,15 +136,6 @@ func secretOf(c *memo.Ctx, s *sheet, at string, owner source.Key, ref gwapiv1.Se
 	return o
 }
 
-// validHeader reports whether a text is a token, which names of headers are (RFC 9110
-// §5.6.2).
-func validHeader(text string) bool {
-	const more = "!#$%&'*+-.^_`|~"
-	for _, r := range text {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		if !letter && !strings.ContainsRune(more, r) {
-			return false
-		}
-	}
-	return text != ""
-}
+// validHeader reports whether a text is the name of a header that is read or set here: what
+// Host is says which host is asked.
+func validHeader(text string) bool { return build.FieldName(text) && !strings.EqualFold(text, "host") }

@@ -274,6 +274,16 @@ func (s *sheet) duration(path string, d *gwapiv1.Duration) *durationpb.Duration 
 	return durationpb.New(out)
 }
 
+// positive is a duration that is at least some: less is refused by proxies.
+func (s *sheet) positive(path string, d *gwapiv1.Duration, least time.Duration) *durationpb.Duration {
+	out := s.duration(path, d)
+	if out != nil && out.AsDuration() < least {
+		s.bad(path, "%s is less than %s", *d, least)
+		return nil
+	}
+	return out
+}
+
 func is(b *bool) bool { return b != nil && *b }
 
 func deref[T any](p *T, otherwise T) T {

@@ -130,6 +130,8 @@ func (x *compiledFilter) rewrite(u *api.URLRewrite) {
 	a := &routev3.RouteAction{AppendXForwardedHost: u.AppendXForwardedHost == nil || *u.AppendXForwardedHost}
 	if h := u.Hostname; h != nil {
 		switch {
+		case h.Type == "Header" && h.Header != nil && !build.FieldName(*h.Header):
+			x.bad("urlRewrite.hostname.header", "%q is not the name of a header", *h.Header)
 		case h.Type == "Header" && h.Header != nil:
 			a.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteHeader{HostRewriteHeader: *h.Header}
 		case h.Type == "Backend":
@@ -148,10 +150,16 @@ func (x *compiledFilter) rewrite(u *api.URLRewrite) {
 		} else if checkPattern(&x.sheet, "urlRewrite.path.replaceRegexMatch.pattern", p.ReplaceRegexMatch.Pattern) {
 			a.RegexRewrite = build.Substitute(p.ReplaceRegexMatch.Pattern, p.ReplaceRegexMatch.Substitution)
 			x.effect.Forward.Also = []string{"prefix_rewrite"}
+			if why := build.BadSubstitution(p.ReplaceRegexMatch.Pattern, p.ReplaceRegexMatch.Substitution); why != "" {
+				x.bad("urlRewrite.path.replaceRegexMatch.substitution", "%s", why)
+			}
 		}
 	}
 	x.effect.Forward.Message = a
 }
+
+// maxCookieName is how long, in bytes, the name of a cookie can be that a route matches.
+const maxCookieName = 1024
 
 // bodyKey is where a ConfigMap has a body.
 const bodyKey = "response.body"
@@ -175,6 +183,9 @@ func (x *compiledFilter) answer(c *memo.Ctx, namespace string, d *api.CustomResp
 		route.ResponseHeadersToAdd = build.SetHeaders(false, [2]string{"content-type", *d.ContentType})
 	}
 	if h := d.Header; h != nil {
+		if why := build.BadHeaders(h); why != "" {
+			x.bad("directResponse.header", "%s", why)
+		}
 		for _, v := range h.Set {
 			route.ResponseHeadersToAdd = append(route.ResponseHeadersToAdd, build.SetHeaders(false, [2]string{string(v.Name), v.Value})...)
 		}
@@ -239,8 +250,8 @@ func (x *compiledFilter) matches(list []api.CookieMatches) {
 		at := fmt.Sprintf("matches[0].cookies[%d]", i)
 		kind := deref(k.Type, "Exact")
 		switch {
-		case !validHeader(k.Name):
-			x.bad(at+".name", "%q is not the name of a cookie", k.Name)
+		case !build.FieldName(k.Name) || len(k.Name) > maxCookieName:
+			x.bad(at+".name", "%.100q is not the name of a cookie", k.Name)
 		case kind != "Exact" && kind != "RegularExpression":
 			x.bad(at+".type", "is %q: there are Exact and RegularExpression", kind)
 		case kind == "Exact" || checkPattern(&x.sheet, at+".value", k.Value):

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
@@ -91,7 +92,7 @@ func retryOf(s *sheet, at string, r *api.Retry) *routev3.RetryPolicy {
 		out.PerTryTimeout = s.duration(at+".perRetry.timeout", p.Timeout)
 		if b := p.BackOff; b != nil {
 			out.RetryBackOff = &routev3.RetryPolicy_RetryBackOff{
-				BaseInterval: s.duration(at+".perRetry.backOff.baseInterval", b.BaseInterval), MaxInterval: s.duration(at+".perRetry.backOff.maxInterval", b.MaxInterval),
+				BaseInterval: s.positive(at+".perRetry.backOff.baseInterval", b.BaseInterval, time.Millisecond), MaxInterval: s.positive(at+".perRetry.backOff.maxInterval", b.MaxInterval, time.Millisecond),
 			}
 			if b.BaseInterval == nil {
 				s.bad(at+".perRetry.backOff.baseInterval", "is required")

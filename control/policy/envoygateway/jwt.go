@@ -3,7 +3,6 @@
 package envoygateway
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
+	"weir.dev/weir/internal/jose"
 	"weir.dev/weir/internal/memo"
 )
 
@@ -58,10 +58,16 @@ func (p *Policies) provider(c *memo.Ctx, s *sheet, at string, t *tokens, from *a
 		NormalizePayloadInMetadata: &jwtauthnv3.JwtProvider_NormalizePayload{SpaceDelimitedClaims: []string{scope}},
 	}
 	for _, h := range from.ClaimToHeaders {
+		if !validHeader(h.Header) {
+			s.bad(at+".claimToHeaders", "%q is not the name of a header", h.Header)
+		}
 		out.ClaimToHeaders = append(out.ClaimToHeaders, &jwtauthnv3.JwtClaimToHeader{HeaderName: h.Header, ClaimName: h.Claim})
 	}
 	if e := from.ExtractFrom; e != nil {
 		for _, h := range e.Headers {
+			if !validHeader(h.Name) || build.BadText(deref(h.ValuePrefix, "")) != "" {
+				s.bad(at+".extractFrom.headers", "%q with the prefix %q is not a header", h.Name, deref(h.ValuePrefix, ""))
+			}
 			out.FromHeaders = append(out.FromHeaders, &jwtauthnv3.JwtHeader{Name: h.Name, ValuePrefix: deref(h.ValuePrefix, "")})
 		}
 		out.FromCookies, out.FromParams = e.Cookies, e.Params
@@ -83,8 +89,9 @@ func localKeys(c *memo.Ctx, s *sheet, at, namespace string, l *api.LocalJWKS) st
 	if r := l.ValueRef; deref(l.Type, "Inline") == "ValueRef" && r != nil {
 		keys = valueOf(c, s, at+".valueRef", namespace, *r, "jwks")
 	}
-	if !json.Valid([]byte(keys)) {
-		s.bad(at, "is not a set of keys (JWKS) in JSON")
+	// Proxies would refuse the listener for keys that are none.
+	if _, status := jose.ParseKeys([]byte(keys)); status != jose.OK {
+		s.bad(at, "is not a set of keys (JWKS): %s", status)
 	}
 	return keys
 }

@@ -223,7 +223,7 @@ func (x *proxyReader) sink(at string, s *api.AccessLogSink, format build.LogForm
 		if format.Text == "" && len(format.Fields) == 0 {
 			format.Fields = defaultFields()
 		}
-		c.Headers, c.Resource = sent(o.Headers), o.ResourceAttributes
+		c.Headers, c.Resource = x.sent(at+".openTelemetry.headers", o.Headers), o.ResourceAttributes
 		if len(c.Resource) == 0 {
 			c.Resource = o.Resources
 		}

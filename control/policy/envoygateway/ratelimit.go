@@ -197,6 +197,8 @@ func (r *limitRule) selector(s *sheet, at string, c api.RateLimitSelector) {
 func (r *limitRule) header(s *sheet, at string, h api.HeaderMatch) {
 	kind := deref(h.Type, "Exact")
 	switch {
+	case !build.FieldName(strings.TrimPrefix(h.Name, ":")):
+		s.bad(at+".name", "%q is not the name of a header", h.Name)
 	case kind == "Distinct" && (h.Value != nil || is(h.Invert)):
 		s.bad(at, "each value counts by itself with the type Distinct: leave value and invert out")
 	case kind == "Distinct":
@@ -233,6 +235,10 @@ func checkMatch(s *sheet, at, kind, value string) bool {
 }
 
 func checkPattern(s *sheet, at, pattern string) bool {
+	if pattern == "" {
+		s.bad(at, "is empty: give a regular expression")
+		return false
+	}
 	if _, err := regexp.Compile(pattern); err != nil {
 		s.bad(at, "%q is not a regular expression of RE2: %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		return false

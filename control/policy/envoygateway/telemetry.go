@@ -55,6 +55,9 @@ func (x *proxyReader) collector(at string, b *api.BackendCluster, host *string, 
 			}
 			return out, false
 		}
+	case port != nil && (*port < 1 || *port > 65535):
+		x.bad(at+".port", "%d is not a port from 1 to 65535", *port)
+		return out, false
 	default:
 		id = backend.Named(*host, deref(port, defaultCollectorPort), mode)
 		id.Variant = x.policies.tuned(&x.sheet, at, x.owner, b, "")
@@ -91,8 +94,12 @@ func (x *proxyReader) entries(at string, a *api.ALSSink, matches []string) *acce
 // defaultCollectorPort is OTLP's by gRPC.
 const defaultCollectorPort = 4317
 
-func sent(list []gwapiv1.HTTPHeader) []*corev3.HeaderValue {
+func (x *proxyReader) sent(at string, list []gwapiv1.HTTPHeader) []*corev3.HeaderValue {
 	var out []*corev3.HeaderValue
+	if why := build.BadHeaders(&gwapiv1.HTTPHeaderFilter{Set: list}); why != "" {
+		x.bad(at, "%s", why)
+		return nil
+	}
 	for _, h := range list {
 		out = append(out, &corev3.HeaderValue{Key: string(h.Name), Value: h.Value})
 	}
@@ -145,7 +152,7 @@ func (x *proxyReader) tracing(t *api.ProxyTracing) {
 	}
 	out.Collector = collector
 	if o := t.Provider.OpenTelemetry; o != nil && out.Zipkin == nil {
-		out.Collector.Headers, out.Collector.Resource = sent(o.Headers), o.ResourceAttributes
+		out.Collector.Headers, out.Collector.Resource = x.sent(provider+".openTelemetry.headers", o.Headers), o.ResourceAttributes
 		if out.Sampler = x.sampler(provider+".openTelemetry.sampler", o.Sampler); out.Sampler != nil {
 			out.Random = 100
 		}
@@ -195,6 +202,9 @@ func (x *sheet) tags(at string, custom map[string]api.CustomTag, tags map[string
 		}
 		path, c, tag := at+".customTags."+name, custom[name], &tracingv3.CustomTag{Tag: name}
 		switch {
+		case c.Type == "Literal" && c.Literal != nil && c.Literal.Value == "":
+			x.bad(path+".literal.value", "is empty")
+			continue
 		case c.Type == "Literal" && c.Literal != nil:
 			tag.Type = &tracingv3.CustomTag_Literal_{Literal: &tracingv3.CustomTag_Literal{Value: c.Literal.Value}}
 		case c.Type == "Environment" && c.Environment != nil:

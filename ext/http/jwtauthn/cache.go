@@ -6,7 +6,7 @@ import (
 	"container/list"
 	"crypto/sha256"
 
-	"weir.dev/weir/proxy/jose"
+	"weir.dev/weir/internal/jose"
 )
 
 // hash is that of a token: the tokens themselves are secrets, and long.

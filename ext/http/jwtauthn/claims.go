@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"weir.dev/weir/internal/jose"
 	"weir.dev/weir/proxy/header"
-	"weir.dev/weir/proxy/jose"
 )
 
 // claimHeader is a claim that is copied into a header.

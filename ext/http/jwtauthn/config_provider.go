@@ -11,8 +11,8 @@ import (
 	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"weir.dev/weir/internal/jose"
 	"weir.dev/weir/proxy/header"
-	"weir.dev/weir/proxy/jose"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/secret"

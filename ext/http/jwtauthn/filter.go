@@ -16,8 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"weir.dev/weir/internal/jose"
 	"weir.dev/weir/proxy/header"
-	"weir.dev/weir/proxy/jose"
 	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"

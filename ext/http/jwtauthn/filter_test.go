@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"weir.dev/weir/internal/jose"
+	"weir.dev/weir/internal/jose/josetest"
 	"weir.dev/weir/internal/leak"
-	"weir.dev/weir/proxy/jose"
-	"weir.dev/weir/proxy/jose/josetest"
 	"weir.dev/weir/proxy/stream/streamtest"
 	"weir.dev/weir/xds/ledger/ledgertest"
 )

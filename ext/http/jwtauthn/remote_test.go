@@ -14,8 +14,8 @@ import (
 	"testing"
 
 	"weir.dev/weir/ext/all"
-	"weir.dev/weir/proxy/jose"
-	"weir.dev/weir/proxy/jose/josetest"
+	"weir.dev/weir/internal/jose"
+	"weir.dev/weir/internal/jose/josetest"
 	"weir.dev/weir/proxy/proxytest"
 )
 

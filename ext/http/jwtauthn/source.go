@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"weir.dev/weir/internal/jose"
 	"weir.dev/weir/proxy/extension"
-	"weir.dev/weir/proxy/jose"
 	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stream"
 	"weir.dev/weir/proxy/upstream/call"

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"weir.dev/weir/internal/jose"
 	"weir.dev/weir/proxy/header"
-	"weir.dev/weir/proxy/jose"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/stream"
 )

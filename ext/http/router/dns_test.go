@@ -30,9 +30,10 @@ func nameServer(t *testing.T, addr *atomic.Pointer[string]) string {
 			if err != nil {
 				return
 			}
-			out := lie(b[:n], *addr.Load())
+			now := *addr.Load()
+			out := lie(b[:n], now)
 			if out == nil {
-				out = answer(b[:n], netip.MustParseAddr(*addr.Load()))
+				out = answer(b[:n], netip.MustParseAddr(now))
 			}
 			_, _ = conn.WriteTo(out, from) // Who asked may be gone.
 		}

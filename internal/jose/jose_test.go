@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"weir.dev/weir/proxy/jose"
-	"weir.dev/weir/proxy/jose/josetest"
+	"weir.dev/weir/internal/jose"
+	"weir.dev/weir/internal/jose/josetest"
 )
 
 func TestVerify(t *testing.T) {
