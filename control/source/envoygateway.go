@@ -28,7 +28,7 @@ func envoyGatewayTypes() []Type {
 	}
 	foreign := func() Object { return &envoygateway.Foreign{} }
 	proxy := t(EnvoyProxy, "envoyproxies", func() Object { return &envoygateway.EnvoyProxy{} })
-	proxy.Former = []Former{{OldEnvoyProxy, []string{envoygateway.Version}}}
+	proxy.Former = []Former{{Kind: OldEnvoyProxy, Versions: []string{envoygateway.Version}}}
 	return []Type{
 		t(BackendTrafficPolicy, "backendtrafficpolicies", func() Object { return &envoygateway.BackendTrafficPolicy{} }),
 		t(SecurityPolicy, "securitypolicies", func() Object { return &envoygateway.SecurityPolicy{} }),

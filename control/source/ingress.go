@@ -14,7 +14,7 @@ func ingressTypes() []Type {
 	return []Type{
 		{
 			Kind: Ingress, Versions: []string{"v1", "v1beta1"}, Resource: "ingresses", Namespaced: true, Optional: true,
-			New: func() Object { return &networkingv1.Ingress{} }, Former: []Former{{Kind{"extensions", "Ingress"}, []string{"v1beta1"}}},
+			New: func() Object { return &networkingv1.Ingress{} }, Former: []Former{{Kind: Kind{"extensions", "Ingress"}, Versions: []string{"v1beta1"}}},
 			Renew: renewIngress,
 		},
 		{

@@ -88,6 +88,8 @@ func (t *Type) Renewed(object map[string]any) {
 type Former struct {
 	Kind
 	Versions []string
+	// Resource is the name of the kind's resource in a cluster; "" is that of today's kind.
+	Resource string
 }
 
 // Types returns all kinds that are read.
@@ -101,7 +103,7 @@ func Types() []Type {
 	class := gw("GatewayClass", "gatewayclasses", func() Object { return &gwapiv1.GatewayClass{} }, "v1beta1")
 	class.Namespaced = false
 	sets := gw("ListenerSet", "listenersets", func() Object { return &gwapiv1.ListenerSet{} })
-	sets.Former = []Former{{Kind{experimental, "XListenerSet"}, []string{"v1alpha1"}}}
+	sets.Former = []Former{{Kind{experimental, "XListenerSet"}, []string{"v1alpha1"}, "xlistenersets"}}
 	optional := func(t Type) Type { t.Optional = true; return t }
 	x := func(kind, resource string, create func() Object) Type {
 		return Type{Kind: Kind{experimental, kind}, Versions: []string{"v1alpha1"}, Resource: resource, Namespaced: true, Optional: true, New: create}
@@ -144,7 +146,7 @@ func Types() []Type {
 		{
 			// Its Pods' labels tell subsets, where there are no Pods.
 			Kind: Deployment, Versions: []string{"v1", "v1beta2", "v1beta1"}, Resource: "deployments", Namespaced: true, Files: true, Optional: true,
-			New: func() Object { return &appsv1.Deployment{} }, Former: []Former{{Kind{"extensions", "Deployment"}, []string{"v1beta1"}}},
+			New: func() Object { return &appsv1.Deployment{} }, Former: []Former{{Kind: Kind{"extensions", "Deployment"}, Versions: []string{"v1beta1"}}},
 		},
 		{
 			Kind: ServiceImport, Versions: []string{"v1alpha1"}, Resource: "serviceimports", Namespaced: true, Optional: true,

@@ -3,6 +3,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,7 +194,7 @@ func (c *Cluster) discover(ctx context.Context) (found []source.Kind, err error)
 			}
 		}
 		for _, f := range t.Former {
-			gvr, ok, err := find(f.Group, f.Versions, t.Resource)
+			gvr, ok, err := find(f.Group, f.Versions, cmp.Or(f.Resource, t.Resource))
 			if err != nil {
 				return nil, err
 			}

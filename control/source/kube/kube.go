@@ -308,6 +308,23 @@ func (s *Source) get(key source.Key) source.Object {
 	return in(store, key.Name)
 }
 
+// find returns an object, and the resource that it is of: that of its kind or, if only that
+// has it, of the kind's earlier name.
+func (s *Source) find(key source.Key) (source.Object, schema.GroupVersionResource) {
+	gvr, _ := s.cluster.resourceOf(key.Kind)
+	if o := s.get(key); o != nil {
+		return o, gvr
+	}
+	s.mu.Lock()
+	former := s.former[key.Kind]
+	s.mu.Unlock()
+	o := in(former, key.Name)
+	if o != nil {
+		gvr, _ = s.cluster.formerOf(key.Kind)
+	}
+	return o, gvr
+}
+
 // in returns what a store has under a name, or nil; it may be nil itself.
 func in(store cache.Store, name source.Name) source.Object {
 	if store == nil {

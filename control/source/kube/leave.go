@@ -19,7 +19,7 @@ import (
 // leave takes back the status of an object that is not ours any more, if it is still what
 // was written here: once another controller has written, it is that one's to take care of.
 func (w *StatusWriter) leave(ctx context.Context, key source.Key, fresh *status.Leaving) error {
-	gvr, _ := w.source.cluster.resourceOf(key.Kind)
+	_, gvr := w.source.find(key)
 	resource := w.source.cluster.client.Resource(gvr).Namespace(key.Namespace)
 	for try := 0; ; try++ {
 		o, err := resource.Get(ctx, key.Name.Name, metav1.GetOptions{})

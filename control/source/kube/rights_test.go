@@ -74,9 +74,13 @@ func TestRights(t *testing.T) {
 			need("patch", kind.Group, kind.Resource+"/status")
 		}
 	}
-	// Of earlier names of kinds only this is beside those of today: no apiserver that has these has the others.
+	// Of earlier names of kinds only these are beside those of today: no apiserver that has these has the others.
 	need("list", source.OldEnvoyProxy.Group, "envoyproxies")
 	need("watch", source.OldEnvoyProxy.Group, "envoyproxies")
+	for _, verb := range []string{"get", "list", "watch"} {
+		need(verb, "gateway.networking.x-k8s.io", "xlistenersets")
+	}
+	need("patch", "gateway.networking.x-k8s.io", "xlistenersets/status")
 	same(t, "rbac.yaml", have, want)
 
 	have, want = granted(t, "control.yaml"), map[string]bool{"create authentication.k8s.io/tokenreviews": true}

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gwxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
@@ -159,16 +160,16 @@ func (w *StatusWriter) attempt(ctx context.Context, u *status.Update) {
 }
 
 // newest returns an object as it is known: the informer may not have seen yet what was written last.
-func (w *StatusWriter) newest(key source.Key) source.Object {
-	o := w.source.get(key)
+func (w *StatusWriter) newest(key source.Key) (source.Object, schema.GroupVersionResource) {
+	o, gvr := w.source.find(key)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	own := w.written[key]
 	if o == nil || own == nil || o.GetUID() != own.GetUID() || !older(o, own) {
 		delete(w.written, key)
-		return o
+		return o, gvr
 	}
-	return own
+	return own, gvr
 }
 
 // older compares versions of one object, which are numbers that grow.
@@ -182,9 +183,8 @@ func older(a, b source.Object) bool {
 const conflicts = 5
 
 func (w *StatusWriter) write(ctx context.Context, u *status.Update) error {
-	o := w.newest(u.Key)
-	gvr, served := w.source.cluster.resourceOf(u.Key.Kind)
-	if o == nil || !served || u.Status == nil {
+	o, gvr := w.newest(u.Key)
+	if o == nil || gvr.Empty() || u.Status == nil {
 		return nil
 	}
 	if left, ok := u.Status.(*status.Leaving); ok {

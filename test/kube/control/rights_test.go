@@ -101,7 +101,23 @@ func definitions(t *testing.T, c kubetest.Cluster) {
 	t.Helper()
 	c.ApplyFiles(t, "deploy/crds/envoy-gateway/*.yaml", "deploy/crds/emissary/*.yaml", "deploy/crds/istio/*.yaml")
 	c.Apply(t, importDefinition)
+	c.Apply(t, oldSetDefinition)
 }
+
+// oldSetDefinition is what ListenerSets were until they had the name.
+const oldSetDefinition = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: xlistenersets.gateway.networking.x-k8s.io
+  annotations: {api-approved.kubernetes.io: "https://github.com/kubernetes-sigs/gateway-api/pull/3213"}
+spec:
+  group: gateway.networking.x-k8s.io
+  scope: Namespaced
+  names: {kind: XListenerSet, plural: xlistenersets, singular: xlistenerset, listKind: XListenerSetList}
+  versions:
+  - {name: v1alpha1, served: true, storage: true, subresources: {status: {}}, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+`
 
 // TestReadingRights takes each right to read away, one by one: who lacks it says so in one sentence, which names it and
 // what to do. With WatchListClient off, lists are asked for as by older apiservers.
@@ -322,6 +338,11 @@ apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: EnvoyPatchPolicy
 metadata: {name: all, namespace: default}
 spec: {targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}, type: JSONPatch, jsonPatches: [{type: type.googleapis.com/envoy.config.listener.v3.Listener, name: a, operation: {op: remove, path: /a}}]}
+---
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XListenerSet
+metadata: {name: old, namespace: default}
+spec: {parentRef: {name: edge}, listeners: [{name: more, port: 81, protocol: HTTP}]}
 `
 
 // fullRun has the control plane do what it has rights for, until it has used all that write.
