@@ -50,6 +50,11 @@ func (m *mapping) checkHeaders() {
 	}
 	for i, h := range m.checks() {
 		if w := h.HealthCheck.HTTP; w != nil {
+			for _, f := range [][2]string{{"path", w.Path}, {"hostname", w.Hostname}} {
+				if why := build.BadText(f[1]); why != "" {
+					m.bad(fmt.Sprintf("health_checks[%d].health_check.http.%s", i, f[0]), reasonInvalid, "%q %s", f[1], why)
+				}
+			}
 			checkAdded(fmt.Sprintf("health_checks[%d].health_check.http.add_request_headers", i), w.AddRequestHeaders, m.bad)
 		}
 	}

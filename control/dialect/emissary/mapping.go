@@ -123,7 +123,7 @@ func (m *mapping) matches(v2 bool) {
 	case m.host == "" && v2:
 		m.host = attach.AnyHost // Before v3alpha1, none was all.
 	}
-	if m.host != "" && !validGlob(m.host) {
+	if m.host != "" && (!validGlob(m.host) || build.BadText(m.host) != "") {
 		m.bad("hostname", reasonInvalid, "%q is not a host name: a star may stand at its start or at its end", m.host)
 	}
 	if s.Method != "" {
@@ -173,6 +173,17 @@ func (m *mapping) checkAction() {
 		}
 		if why := build.BadSubstitution(r.Pattern, r.Substitution); why != "" {
 			m.bad(field+".substitution", reasonInvalid, "%q %s", r.Substitution, why)
+		}
+	}
+	rewrite := ""
+	if s.Rewrite != nil {
+		rewrite = *s.Rewrite
+	}
+	for _, f := range [][2]string{
+		{"prefix", s.Prefix}, {"rewrite", rewrite}, {"host_rewrite", s.HostRewrite}, {"path_redirect", s.PathRedirect}, {"prefix_redirect", s.PrefixRedirect},
+	} {
+		if why := build.BadText(f[1]); why != "" {
+			m.bad(f[0], reasonInvalid, "%q %s", f[1], why)
 		}
 	}
 	if is(s.HostRedirect) && is(s.Shadow) {

@@ -14,6 +14,7 @@ import (
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/backend"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
@@ -126,7 +127,7 @@ func (i *ingress) addRule(c *memo.Ctx, n int, r *networkingv1.IngressRule) {
 	switch {
 	case host == "":
 		host = attach.AnyHost
-	case host == attach.AnyHost || strings.Contains(strings.TrimPrefix(host, "*."), "*") || strings.ContainsAny(host, " /:"):
+	case host == attach.AnyHost || strings.Contains(strings.TrimPrefix(host, "*."), "*") || strings.ContainsAny(host, " /:") || build.BadText(host) != "":
 		i.bad(at+".host", reasonInvalid, "%q is not a host name: a star may be its first label; leave it out for all hosts", r.Host)
 		return
 	}

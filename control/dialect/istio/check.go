@@ -146,9 +146,9 @@ func (v *virtual) checkAnswer(path string, r *istiov1.HTTPRoute) {
 		if d.RedirectCode != 0 && redirectCode(d.RedirectCode) < 0 {
 			v.bad(path+".redirect.redirectCode", reasonInvalid, "is %d: there are 301, 302, 303, 307 and 308", d.RedirectCode)
 		}
-		for field, text := range map[string]string{"uri": d.URI, "prefixRewrite": d.PrefixRewrite, "authority": d.Authority} {
-			if why := build.BadText(text); why != "" {
-				v.bad(path+".redirect."+field, reasonInvalid, "%s", why)
+		for _, f := range [][2]string{{"uri", d.URI}, {"prefixRewrite", d.PrefixRewrite}, {"authority", d.Authority}} {
+			if why := build.BadText(f[1]); why != "" {
+				v.bad(path+".redirect."+f[0], reasonInvalid, "%s", why)
 			}
 		}
 		if d.URI != "" && d.PrefixRewrite != "" {
@@ -181,9 +181,9 @@ func checkRewrite(path string, r *istiov1.HTTPRewrite, bad teller) {
 	if r == nil {
 		return
 	}
-	for field, text := range map[string]string{"uri": r.URI, "authority": r.Authority} {
-		if why := build.BadText(text); why != "" {
-			bad(path+"."+field, reasonInvalid, "%s", why)
+	for _, f := range [][2]string{{"uri", r.URI}, {"authority", r.Authority}} {
+		if why := build.BadText(f[1]); why != "" {
+			bad(path+"."+f[0], reasonInvalid, "%s", why)
 		}
 	}
 	if r.URIRegexRewrite == nil {

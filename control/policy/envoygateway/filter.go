@@ -180,6 +180,9 @@ func (x *compiledFilter) answer(c *memo.Ctx, namespace string, d *api.CustomResp
 	}
 	route := &routev3.Route{}
 	if d.ContentType != nil {
+		if why := build.BadText(*d.ContentType); why != "" {
+			x.bad("directResponse.contentType", "%s", why)
+		}
 		route.ResponseHeadersToAdd = build.SetHeaders(false, [2]string{"content-type", *d.ContentType})
 	}
 	if h := d.Header; h != nil {

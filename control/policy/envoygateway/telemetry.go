@@ -4,6 +4,7 @@ package envoygateway
 
 import (
 	"math"
+	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -57,6 +58,9 @@ func (x *proxyReader) collector(at string, b *api.BackendCluster, host *string, 
 		}
 	case port != nil && (*port < 1 || *port > 65535):
 		x.bad(at+".port", "%d is not a port from 1 to 65535", *port)
+		return out, false
+	case *host == "" || strings.ContainsAny(*host, " /?#@") || build.BadText(*host) != "":
+		x.bad(at+".host", "%q is not a host", *host)
 		return out, false
 	default:
 		id = backend.Named(*host, deref(port, defaultCollectorPort), mode)
