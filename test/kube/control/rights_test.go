@@ -381,7 +381,9 @@ func fullRun(t *testing.T, c kubetest.Cluster) {
 	parameters(`{replicas: 1}`)
 	absent(t, c, "{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: edge-weir, namespace: default}}")
 	become("foreign") // All goes.
-	absent(t, c, "{apiVersion: v1, kind: ServiceAccount, metadata: {name: edge-weir, namespace: default}}")
+	for _, kind := range []string{"apps/v1, kind: Deployment", "v1, kind: Service", "v1, kind: ConfigMap", "v1, kind: ServiceAccount"} {
+		absent(t, c, "{apiVersion: "+kind+", metadata: {name: edge-weir, namespace: default}}")
+	}
 	become("weir")
 	programmed(t, c)
 	c.Until(t, "each right to be used", func(context.Context) error {
