@@ -6,6 +6,9 @@ FUZZTIME    ?= 10s
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES    ?= ./...
 
+# All targets compile alike, so that what one has built is there for the next.
+export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) $(if $(findstring -trimpath,$(shell $(GO) env GOFLAGS)),,-trimpath))
+
 .DEFAULT_GOAL := help
 .PHONY: help build check test race kube bench-control kube-up vet format lint fuzz bench update
 
