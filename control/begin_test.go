@@ -13,7 +13,6 @@ import (
 	"weir.dev/weir/control/local"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
-	"weir.dev/weir/internal/golden"
 	"weir.dev/weir/xds"
 )
 
@@ -56,10 +55,7 @@ spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: ap
 // What is not ours at the start may have been ours until then: what is ours of its status is taken back then, and not again.
 func TestTakesBackAtTheStart(t *testing.T) {
 	parse := func(text string) []source.Change {
-		changes, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: text}}})
-		if len(problems) > 0 {
-			t.Fatal(problems)
-		}
+		changes := controltest.Objects(t, text)
 		return changes
 	}
 	var got written

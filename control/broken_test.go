@@ -14,7 +14,6 @@ import (
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/controltest"
 	"weir.dev/weir/control/source"
-	"weir.dev/weir/internal/golden"
 )
 
 // TestBrokenAmongGood has 1,000 objects that are wrong among 5,000 that are not: those are served as if they were alone,
@@ -24,10 +23,7 @@ func TestBrokenAmongGood(t *testing.T) {
 	if testing.Short() {
 		good, broken = 500, 100
 	}
-	all, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: edge}}})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
+	all := controltest.Objects(t, edge)
 	for i := range good {
 		all = append(all, routeOf(fmt.Sprint("good-", i), func(*gwapiv1.HTTPRoute) {})...)
 	}

@@ -101,10 +101,7 @@ spec: {ports: [{port: 80}]}
 // TestWhatAChangeTouches changes one route among many: of the snapshot, only what is
 // the route's own is made anew.
 func TestWhatAChangeTouches(t *testing.T) {
-	all, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: edge + routes(50)}}})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
+	all := controltest.Objects(t, edge+routes(50))
 	w := controltest.NewWorld(t, control.Options{})
 	w.Apply(all...)
 	before := w.Snapshot()

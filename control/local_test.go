@@ -12,7 +12,6 @@ import (
 
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/controltest"
-	"weir.dev/weir/internal/golden"
 )
 
 // TestNotTheProxyItself: where proxies run in Pods, neither a Backend nor the host that a request names leads to the
@@ -57,10 +56,7 @@ spec:
 	}
 	backends = strings.ReplaceAll(backends, "[ip:", "[{ip:")
 	backends = strings.ReplaceAll(backends, "[fqdn:", "[{fqdn:")
-	all, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: edge + backends + tail}}})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
+	all := controltest.Objects(t, edge+backends+tail)
 	for _, pods := range []bool{true, false} {
 		w := controltest.NewWorld(t, control.Options{Provision: pods})
 		w.Apply(all...)

@@ -13,7 +13,6 @@ import (
 	"weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/controltest"
 	"weir.dev/weir/control/source"
-	"weir.dev/weir/internal/golden"
 )
 
 // TestWhatAPolicyTouches changes a policy of one of fifty routes: the virtual hosts of the
@@ -28,10 +27,7 @@ spec:
   timeout: {http: {requestTimeout: 1s}}
   circuitBreaker: {maxConnections: 1}
 `
-	all, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: edge + routes(50) + policy}}})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
+	all := controltest.Objects(t, edge+routes(50)+policy)
 	w := controltest.NewWorld(t, control.Options{})
 	w.Apply(all...)
 	before := w.Snapshot()
@@ -76,10 +72,7 @@ func TestManyAncestors(t *testing.T) {
 		targets += `{group: gateway.networking.k8s.io, kind: Gateway, name: ` + name + "},"
 	}
 	objects += "---\n" + `{apiVersion: gateway.envoyproxy.io/v1alpha1, kind: BackendTrafficPolicy, metadata: {name: all}, spec: {targetRefs: [` + targets + "], timeout: {http: {requestTimeout: 1s}}}}\n"
-	all, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: objects}}})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
+	all := controltest.Objects(t, objects)
 	w := controltest.NewWorld(t, control.Options{})
 	w.Apply(all...)
 	_, text, _ := strings.Cut(w.Status(), "BackendTrafficPolicy default/all\n")

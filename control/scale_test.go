@@ -14,7 +14,6 @@ import (
 	"weir.dev/weir/control/controltest"
 	"weir.dev/weir/control/local"
 	"weir.dev/weir/control/source"
-	"weir.dev/weir/internal/golden"
 	"weir.dev/weir/xds"
 )
 
@@ -58,10 +57,7 @@ func BenchmarkNewRoute(b *testing.B) {
 // controller has n routes, with a host and a Service each, served by nothing.
 func controller(b *testing.B, n int) *control.Controller {
 	b.Helper()
-	all, problems := controltest.Parse(b, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: edge + routes(n)}}})
-	if len(problems) > 0 {
-		b.Fatal(problems)
-	}
+	all := controltest.Objects(b, edge+routes(n))
 	r := local.New(local.Options{Apply: func(*xds.Snapshot) []xds.Problem { return nil }, Reached: "127.0.0.1"})
 	c := &control.Controller{Queue: &source.Queue{}, Translator: control.NewTranslator(control.Options{}), Runner: r}
 	c.Step(all)

@@ -66,6 +66,16 @@ func Parse(t testing.TB, a *golden.Archive) ([]source.Change, []string) {
 	return changes, problems
 }
 
+// Objects returns the objects of a text. It fails the test if anything is wrong with one.
+func Objects(t testing.TB, text string) []source.Change {
+	t.Helper()
+	changes, problems := Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: text}}})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return changes
+}
+
 // A World is an offline.World that fails its test.
 type World struct {
 	*offline.World

@@ -106,10 +106,7 @@ func start(t *testing.T, o fleet.Options) *plane {
 
 func (p *plane) apply(text string) {
 	p.t.Helper()
-	changes, problems := controltest.Parse(p.t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: text}}})
-	if len(problems) > 0 {
-		p.t.Fatal(problems)
-	}
+	changes := controltest.Objects(p.t, text)
 	p.queue.Put(changes...)
 }
 

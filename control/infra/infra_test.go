@@ -25,7 +25,6 @@ import (
 	"weir.dev/weir/control/controltest"
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
-	"weir.dev/weir/internal/golden"
 	"weir.dev/weir/internal/leak"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/load"
@@ -89,10 +88,7 @@ spec:
 // plans returns what objects come to.
 func plans(t *testing.T, text string) []*infra.Plan {
 	t.Helper()
-	changes, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: text}}})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
+	changes := controltest.Objects(t, text)
 	return control.NewTranslator(control.Options{Provision: true}).Apply(changes).Plans
 }
 
@@ -199,10 +195,7 @@ spec: {replicas: 2}
 // The gateways of other dialects are no objects: their proxies are in the control plane's
 // namespace, are nobody's, and are run as the parameters of their name say.
 func TestOtherDialects(t *testing.T) {
-	changes, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: emissary}}})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
+	changes := controltest.Objects(t, emissary)
 	at := infra.Namespaces{Own: "weir-system"}
 	all := control.NewTranslator(control.Options{Provision: true, Namespaces: at}).Apply(changes).Plans
 	if len(all) != 1 || all[0].Gateway != (source.Name{Name: "emissary-public"}) {
@@ -362,10 +355,7 @@ func TestNothingToRun(t *testing.T) {
 // Parameters that become unusable leave the proxies that run as they are: these go on serving, what changes included.
 func TestParametersBreak(t *testing.T) {
 	parse := func(text string) []source.Change {
-		changes, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: text}}})
-		if len(problems) > 0 {
-			t.Fatal(problems)
-		}
+		changes := controltest.Objects(t, text)
 		return changes
 	}
 	for name, gone := range map[string]string{"the Gateway's": "name: own}}", "its class's": "name: all}}"} {

@@ -12,7 +12,6 @@ import (
 	"weir.dev/weir/control/controltest"
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
-	"weir.dev/weir/internal/golden"
 )
 
 const redisSecrets = `
@@ -40,10 +39,7 @@ stringData: {url: "rediss://:open-sesame@redis:6379", empty: ""}
 
 func counted(t *testing.T, r *infra.Redis) *infra.Plan {
 	t.Helper()
-	changes, problems := controltest.Parse(t, &golden.Archive{Files: []golden.File{{Name: "in.yaml", Data: objects + redisSecrets}}})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
+	changes := controltest.Objects(t, objects+redisSecrets)
 	return control.NewTranslator(control.Options{Provision: true, Redis: r}).Apply(changes).Plans[0]
 }
 

@@ -2,7 +2,11 @@
 
 package file
 
-import "slices"
+import (
+	"slices"
+
+	"weir.dev/weir/control/source"
+)
 
 // foreign are kinds of Kubernetes, by their group, that stand beside the objects of
 // traffic in the files of an application and say nothing of traffic. As an apiserver is,
@@ -33,4 +37,4 @@ var foreign = map[string][]string{
 	"storage.k8s.io":               {"CSIDriver", "CSINode", "CSIStorageCapacity", "StorageClass", "VolumeAttachment", "VolumeAttributesClass"},
 }
 
-func isForeign(group, kind string) bool { return slices.Contains(foreign[group], kind) }
+func isForeign(k source.Kind) bool { return slices.Contains(foreign[k.Group], k.Kind) }

@@ -42,18 +42,18 @@ func (d *decoder) decode(file string, doc document) (source.Object, source.Key, 
 	if version == "" || kind == "" {
 		return nil, source.Key{}, bad("", "has no apiVersion or kind, so it cannot be told what it is", "")
 	}
-	group, _, found := strings.Cut(version, "/")
-	if !found {
-		group = ""
+	asked := source.Kind{Kind: kind}
+	if group, _, ok := strings.Cut(version, "/"); ok {
+		asked.Group = group
 	}
-	if slices.Contains(d.others, version+" "+kind) || isForeign(group, kind) {
+	if slices.Contains(d.others, version+" "+kind) || isForeign(asked) {
 		return nil, source.Key{}, nil
 	}
-	t, reason, remedy := d.find(version, kind)
-	if t == nil && d.isElsewhere(group) {
+	t, reason, remedy := d.find(version, asked)
+	if t == nil && d.isElsewhere(asked.Group) {
 		return nil, source.Key{}, []xds.Problem{{
 			Severity: xds.Warning, File: file, Line: doc.at("kind"), Path: "kind",
-			Reason: fmt.Sprintf("kind %s.%s is of a group that Weir knows nothing of, and is passed over", kind, group),
+			Reason: fmt.Sprintf("kind %s is of a group that Weir knows nothing of, and is passed over", asked),
 		}}
 	}
 	if t == nil {
@@ -132,12 +132,8 @@ func (d *decoder) isElsewhere(group string) bool {
 }
 
 // find returns the type of a kind, or why there is none.
-func (d *decoder) find(apiVersion, kind string) (t *source.Type, reason, remedy string) {
-	group, version, found := strings.Cut(apiVersion, "/")
-	if !found {
-		group, version = "", apiVersion
-	}
-	asked := source.Kind{Group: group, Kind: kind}
+func (d *decoder) find(apiVersion string, asked source.Kind) (t *source.Type, reason, remedy string) {
+	version := strings.TrimPrefix(apiVersion, asked.Group+"/")
 	var kinds []string
 	for i, t := range d.types {
 		kinds = append(kinds, t.Kind.Kind)
@@ -149,10 +145,10 @@ func (d *decoder) find(apiVersion, kind string) (t *source.Type, reason, remedy 
 			if slices.Contains(f.Versions, version) {
 				return &d.types[i], "", ""
 			}
-			return nil, fmt.Sprintf("apiVersion %q of %s is not known", apiVersion, kind), "there are " + strings.Join(f.Versions, ", ")
+			return nil, fmt.Sprintf("apiVersion %q of %s is not known", apiVersion, asked.Kind), "there are " + strings.Join(f.Versions, ", ")
 		}
 	}
-	if near, ok := suggest.Nearest(kind, slices.Values(kinds)); ok && near != kind {
+	if near, ok := suggest.Nearest(asked.Kind, slices.Values(kinds)); ok && near != asked.Kind {
 		return nil, fmt.Sprintf("kind %s is not known", asked), fmt.Sprintf("did you mean %s?", near)
 	}
 	return nil, fmt.Sprintf("kind %s is not known", asked), "there are " + strings.Join(slices.Sorted(slices.Values(kinds)), ", ")
