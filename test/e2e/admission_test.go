@@ -7,12 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
-
-	"weir.dev/weir/test/weirtest"
 )
 
 // admission is a route that refuses requests once too many have failed, beside one that does not; %[1]s is the port of the
@@ -61,12 +57,9 @@ func TestAdmissionControl(t *testing.T) {
 		w.WriteHeader(http.StatusInternalServerError)
 	}))
 	t.Cleanup(shop.Close)
-	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8080": weirtest.FreePort(t)}}
+	f := folder(t, "8080")
 	text := fmt.Appendf(nil, admission, f.Ports["8080"], port(shop.Listener.Addr().String()))
-	if err := os.WriteFile(filepath.Join(f.Path, "objects.yaml"), text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	weirtest.Start(t, f.Run("--drain-strategy", "immediate")...).WaitFor("Ready.")
+	serveObjects(t, f, text)
 	const many = 100
 	for i, path := range paths {
 		refused := int32(0)

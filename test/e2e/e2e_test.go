@@ -31,6 +31,26 @@ func quickstart(t *testing.T, flags ...string) (weirtest.Folder, *weirtest.Proce
 	return f, p
 }
 
+// folder is an empty one, with a free port for each of those that are named.
+func folder(t *testing.T, ports ...string) weirtest.Folder {
+	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{}}
+	for _, p := range ports {
+		f.Ports[p] = weirtest.FreePort(t)
+	}
+	return f
+}
+
+// serveObjects has a process serve objects, in a file of a folder.
+func serveObjects(t *testing.T, f weirtest.Folder, objects []byte) *weirtest.Process {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(f.Path, "objects.yaml"), objects, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := weirtest.Start(t, f.Run("--drain-strategy", "immediate")...)
+	p.WaitFor("Ready.")
+	return p
+}
+
 // curl runs a line of the example against its copy.
 func curl(t *testing.T, f weirtest.Folder, line string) string {
 	t.Helper()

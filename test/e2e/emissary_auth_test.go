@@ -9,8 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -106,12 +104,8 @@ func TestEmissaryAuthService(t *testing.T) {
 		ports[i.name] = weirtest.FreePort(t)
 		objects += fmt.Sprintf(emissaryAuth, i.name, ports[i.name], port(shop.URL), i.fields, i.version)
 	}
-	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{}}
-	if err := os.WriteFile(filepath.Join(f.Path, "objects.yaml"), []byte(objects), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p := weirtest.Start(t, f.Run("--drain-strategy", "immediate")...)
-	p.WaitFor("Ready.")
+	f := folder(t)
+	serveObjects(t, f, []byte(objects))
 	for _, tt := range []struct{ install, body, want string }{
 		{"partial", "ok", `served "ok"`},
 		{"partial", "please", `served "please"`},

@@ -79,7 +79,7 @@ spec: {prefix: /, service: "127.0.0.1:%[3]s", ambassador_id: own, labels: {ambas
 func TestEmissaryLimits(t *testing.T) {
 	shop := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(shop.Close)
-	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8080": weirtest.FreePort(t), "8081": weirtest.FreePort(t)}}
+	f := folder(t, "8080", "8081")
 	write := func(path, text string) string {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

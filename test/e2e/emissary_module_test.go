@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/tls/tlstest"
-	"weir.dev/weir/test/weirtest"
 )
 
 // emissaryModule are objects of an install of Emissary whose Module has responses compressed
@@ -77,16 +76,12 @@ func TestEmissaryModule(t *testing.T) {
 	ca := tlstest.NewCA(t, "ca")
 	server := ca.Issue(t, tlstest.Leaf{DNS: []string{"shop.example"}})
 	good, bad := ca.Issue(t, tlstest.Leaf{DNS: []string{"good.example"}}), ca.Issue(t, tlstest.Leaf{DNS: []string{"bad.example"}})
-	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8443": weirtest.FreePort(t)}}
+	f := folder(t, "8443")
 	log := filepath.Join(t.TempDir(), "access.log")
 	secret := func(pem string) string { return base64.StdEncoding.EncodeToString([]byte(pem)) }
 	objects := fmt.Appendf(nil, emissaryModule, f.Ports["8443"], shop.URL[strings.LastIndex(shop.URL, ":")+1:], log,
 		secret(server.CertPEM), secret(server.KeyPEM), secret(ca.CertPEM), secret(ca.Revoke(t, bad)))
-	if err := os.WriteFile(filepath.Join(f.Path, "objects.yaml"), objects, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p := weirtest.Start(t, f.Run("--drain-strategy", "immediate")...)
-	p.WaitFor("Ready.")
+	p := serveObjects(t, f, objects)
 
 	get := func(pair *tlstest.Pair) (*http.Response, error) {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), ServerName: "shop.example", Certificates: []tls.Certificate{pair.TLS()}}}

@@ -72,7 +72,7 @@ func TestEmissaryOverrides(t *testing.T) {
 		fmt.Fprintf(w, "backend %d", status)
 	}))
 	t.Cleanup(shop.Close)
-	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8080": weirtest.FreePort(t)}}
+	f := folder(t, "8080")
 	late := filepath.Join(t.TempDir(), "late.txt")
 	for name, text := range map[string]string{
 		filepath.Join(f.Path, "objects.yaml"): fmt.Sprintf(emissaryOverrides, f.Ports["8080"], shop.URL[strings.LastIndex(shop.URL, ":")+1:], weirtest.FreePort(t), late),

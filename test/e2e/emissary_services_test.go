@@ -128,7 +128,7 @@ func TestEmissaryServices(t *testing.T) {
 	t.Cleanup(judge.Close)
 	logs := serveLogs(t)
 	port := func(s *httptest.Server) string { return s.URL[strings.LastIndex(s.URL, ":")+1:] }
-	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8080": weirtest.FreePort(t), "8081": weirtest.FreePort(t)}}
+	f := folder(t, "8080", "8081")
 	file := filepath.Join(f.Path, "objects.yaml")
 	called := serveGRPC(t, func(g *grpc.Server) { authv3.RegisterAuthorizationServer(g, callee{}) })
 	objects := fmt.Appendf(nil, emissaryServices, f.Ports["8080"], port(shop), port(judge), logs.port, f.Ports["8081"], called)

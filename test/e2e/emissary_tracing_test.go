@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"weir.dev/weir/proxy/otlp/otlptest"
-	"weir.dev/weir/test/weirtest"
 )
 
 // emissaryTracing are objects of two installs of Emissary, which tell Zipkin and a collector
@@ -79,14 +76,10 @@ func TestEmissaryTracing(t *testing.T) {
 	}))
 	t.Cleanup(zipkin.Close)
 	collector := otlptest.New(t, nil)
-	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8080": weirtest.FreePort(t), "8081": weirtest.FreePort(t)}}
+	f := folder(t, "8080", "8081")
 	port := func(address string) string { return address[strings.LastIndex(address, ":")+1:] }
 	objects := fmt.Appendf(nil, emissaryTracing, f.Ports["8080"], f.Ports["8081"], port(shop.URL), port(zipkin.URL), port(collector.Addr))
-	if err := os.WriteFile(filepath.Join(f.Path, "objects.yaml"), objects, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p := weirtest.Start(t, f.Run("--drain-strategy", "immediate")...)
-	p.WaitFor("Ready.")
+	serveObjects(t, f, objects)
 
 	const line = "curl -s --header 'x-team: blue' --header 'x-word: please' --header 'host: shop.example' http://127.0.0.1:8080/a"
 	until(t, f, line, "trace ")

@@ -9,8 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,8 +18,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"weir.dev/weir/test/weirtest"
 )
 
 // externalAuth are objects whose rules ask services: %[1]s is the port of the Gateway, %[2]s
@@ -138,11 +134,8 @@ func TestExternalAuth(t *testing.T) {
 	t.Cleanup(j.Close)
 	port := func(s *httptest.Server) string { return s.URL[strings.LastIndex(s.URL, ":")+1:] }
 	called := serveGRPC(t, func(g *grpc.Server) { authv3.RegisterAuthorizationServer(g, witness{}) })
-	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8080": weirtest.FreePort(t)}}
-	if err := os.WriteFile(filepath.Join(f.Path, "objects.yaml"), fmt.Appendf(nil, externalAuth, f.Ports["8080"], port(shop), called, port(j)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	weirtest.Start(t, f.Run("--drain-strategy", "immediate")...).WaitFor("Ready.")
+	f := folder(t, "8080")
+	serveObjects(t, f, fmt.Appendf(nil, externalAuth, f.Ports["8080"], port(shop), called, port(j)))
 	until(t, f, "curl -s --header 'x-token: good' http://127.0.0.1:8080/grpc", "witness: GET")
 
 	ask := func(path, body string, header map[string]string) string {

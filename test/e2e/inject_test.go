@@ -6,12 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"weir.dev/weir/test/weirtest"
 )
 
 // injected are objects whose backends ask for a key, and one for cookies: %[1]s is the port
@@ -69,12 +65,9 @@ func TestRouteFilters(t *testing.T) {
 		fmt.Fprintf(w, "key %s, rule %s.", r.Header.Get("x-api-key"), r.Header.Get("x-rule"))
 	}))
 	t.Cleanup(shop.Close)
-	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8080": weirtest.FreePort(t)}}
+	f := folder(t, "8080")
 	text := fmt.Appendf(nil, injected, f.Ports["8080"], port(strings.TrimPrefix(shop.URL, "http://")))
-	if err := os.WriteFile(filepath.Join(f.Path, "objects.yaml"), text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	weirtest.Start(t, f.Run("--drain-strategy", "immediate")...).WaitFor("Ready.")
+	serveObjects(t, f, text)
 	until(t, f, "curl -s --header 'x-api-key: mine' http://127.0.0.1:8080/key", "key swordfish, rule .")
 	until(t, f, "curl -s --header 'cookie: beta=yes' http://127.0.0.1:8080/", "key , rule beta.")
 	until(t, f, "curl -s --header 'cookie: beta=no' http://127.0.0.1:8080/", "key , rule .")

@@ -144,7 +144,7 @@ func TestOpenID(t *testing.T) {
 	}
 	serve := func(t *testing.T, start func(f weirtest.Folder)) func(path string, header ...string) string {
 		t.Helper()
-		f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"8080": weirtest.FreePort(t)}}
+		f := folder(t, "8080")
 		text := fmt.Appendf(nil, openID, f.Ports["8080"], port(strings.TrimPrefix(shop.URL, "http://")), p.URL+"/realm")
 		if err := os.WriteFile(filepath.Join(f.Path, "objects.yaml"), text, 0o600); err != nil {
 			t.Fatal(err)

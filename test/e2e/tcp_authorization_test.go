@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"weir.dev/weir/test/weirtest"
 )
 
 // tcpAuthorization are TCPRoutes of which one lets in clients by its own SecurityPolicy, and the other by the Gateway's;
@@ -79,12 +75,8 @@ func TestTCPAuthorization(t *testing.T) {
 	}()
 	t.Cleanup(func() { _ = ln.Close(); <-served })
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	f := weirtest.Folder{Path: t.TempDir(), Example: "no example", Ports: map[string]string{"1": weirtest.FreePort(t), "2": weirtest.FreePort(t)}}
-	if err := os.WriteFile(filepath.Join(f.Path, "objects.yaml"), fmt.Appendf(nil, tcpAuthorization, f.Ports["1"], f.Ports["2"], port), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p := weirtest.Start(t, f.Run("--drain-strategy", "immediate")...)
-	p.WaitFor("Ready.")
+	f := folder(t, "1", "2")
+	serveObjects(t, f, fmt.Appendf(nil, tcpAuthorization, f.Ports["1"], f.Ports["2"], port))
 	for _, tt := range []struct {
 		port, from string
 		in         bool
