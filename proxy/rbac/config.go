@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -52,11 +53,20 @@ func Compile(m *rbacv3.RBAC) (*Engine, error) {
 // What it does not match is denied.
 func CompileTree(m *xdsmatcherv3.Matcher, rt match.Runtime) (*Engine, error) {
 	c := &compiler{}
-	if err := c.setUp(); err != nil {
-		return nil, err
-	}
 	tree, err := match.CompileTree(m, match.TreeContext[verdict]{
-		Runtime: rt, Input: c.cel.Input, Matcher: c.cel.Matcher,
+		Runtime: rt,
+		Input: func(e *xdscorev3.TypedExtensionConfig) (match.Input, error) {
+			if err := c.setUp(); err != nil {
+				return nil, err
+			}
+			return c.cel.Input(e)
+		},
+		Matcher: func(e *xdscorev3.TypedExtensionConfig) (match.Matcher, error) {
+			if err := c.setUp(); err != nil {
+				return nil, err
+			}
+			return c.cel.Matcher(e)
+		},
 		Action: func(a match.ActionConfig) (verdict, error) {
 			var x rbacv3.Action
 			if err := a.Any().UnmarshalTo(&x); err != nil {
@@ -71,8 +81,8 @@ func CompileTree(m *xdsmatcherv3.Matcher, rt match.Runtime) (*Engine, error) {
 	return &Engine{tree: tree}, nil
 }
 
-// compiler compiles one set of rules. CEL is set up when the first condition asks
-// for it.
+// compiler compiles one set of rules. CEL is set up when the first condition, or
+// predicate, asks for it.
 type compiler struct{ cel *cel.Compiler }
 
 func (c *compiler) setUp() error {

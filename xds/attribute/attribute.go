@@ -9,6 +9,10 @@ import (
 	"sync"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/expr"
+	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
+	exprv1 "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
+	"google.golang.org/protobuf/proto"
 )
 
 // maxExpression bounds an expression's text, in bytes.
@@ -42,7 +46,7 @@ func Compile(env *cel.Env, text string) (*cel.Ast, error) {
 	return ast, nil
 }
 
-// checker is the environment of Check.
+// checker is the environment of Check and Parse.
 var checker = struct {
 	sync.Mutex
 	env func() (*cel.Env, error)
@@ -51,12 +55,39 @@ var checker = struct {
 // Check returns what is wrong with an expression that proxies are to compile, if anything
 // is. Any goroutine may call it.
 func Check(text string) error {
+	_, err := check(text)
+	return err
+}
+
+// Parse returns an expression as proxies are to have it, or what is wrong with it. Any
+// goroutine may call it.
+func Parse(text string) (*xdstypev3.CelExpression, error) {
+	ast, err := check(text)
+	if err != nil {
+		return nil, err
+	}
+	old, err := cel.AstToParsedExpr(ast)
+	if err != nil {
+		return nil, err
+	}
+	// The messages of cel.expr are those of google.api.expr.v1alpha1 under a new name.
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(&exprv1.ParsedExpr{Expr: old.GetExpr()})
+	if err != nil {
+		return nil, err
+	}
+	out := &expr.ParsedExpr{}
+	if err := proto.Unmarshal(data, out); err != nil {
+		return nil, err
+	}
+	return &xdstypev3.CelExpression{CelExprParsed: out}, nil
+}
+
+func check(text string) (*cel.Ast, error) {
 	checker.Lock()
 	defer checker.Unlock()
 	env, err := checker.env()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = Compile(env, text)
-	return err
+	return Compile(env, text)
 }

@@ -7,60 +7,80 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/types/known/anypb"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/build"
+	"weir.dev/weir/xds/attribute"
 )
 
-// scope is the claim that has scopes.
-const scope = "scope"
+// scopes are the claims that have scopes.
+var scopes = [...]string{"scope", "scp"}
 
-// authorization returns who is let in. The first rule that matches a request decides:
-// so each that allows is but for those before it that deny.
+// maxRules bounds a policy's rules: a request may have to be asked about by each.
+const maxRules = 256
+
+// maxCEL bounds an expression, in bytes.
+const maxCEL = 4096
+
+// authorization returns who is let in: the first rule that is about a request decides.
 func authorization(s *sheet, a *api.Authorization, jwt *api.JWT) *anypb.Any {
-	allowed := map[string]*build.Principal{}
-	var denied []*build.Principal
+	if len(a.Rules) > maxRules {
+		s.bad("authorization.rules", "are %d: there may be %d", len(a.Rules), maxRules)
+		return build.Admit(nil, false)
+	}
+	var rules []build.AuthorizationRule
 	for i, r := range a.Rules {
 		at := fmt.Sprintf("authorization.rules[%d]", i)
-		who := ruleOf(s, at, r, jwt)
-		switch r.Action {
-		case "Allow":
-			name := fmt.Sprintf("%d-%s", i, deref(r.Name, "rule"))
-			allowed[name] = build.AllOf(append([]*build.Principal{who}, denied...)...)
-		case "Deny":
-			denied = append(denied, build.Not(who))
-		default:
-			s.bad(at+".action", "is %q: there are Allow and Deny", r.Action)
+		checkAction(s, at+".action", r.Action)
+		before := len(s.refused)
+		rule := build.AuthorizationRule{Name: deref(r.Name, fmt.Sprintf("rule-%d", i)), Allow: r.Action == "Allow", Of: ruleOf(s, at, r, jwt)}
+		switch {
+		case len(rule.Of) > 0:
+			rules = append(rules, rule)
+		case len(s.refused) == before:
+			s.bad(at, "is about nobody: give principal, operation or cel")
 		}
 	}
-	switch action := deref(a.DefaultAction, "Deny"); action {
-	case "Allow":
-		allowed["default"] = build.AllOf(denied...)
-	case "Deny":
-	default:
-		s.bad("authorization.defaultAction", "is %q: there are Allow and Deny", action)
-	}
-	return build.Allow(allowed)
+	otherwise := deref(a.DefaultAction, "Deny")
+	checkAction(s, "authorization.defaultAction", otherwise)
+	return build.Admit(rules, otherwise == "Allow")
 }
 
-// ruleOf returns the requests that a rule is about: those that all its parts are.
-func ruleOf(s *sheet, at string, r api.AuthorizationRule, jwt *api.JWT) *build.Principal {
-	var all []*build.Principal
-	if o := r.Operation; o != nil {
-		all = append(all, methods(o.Methods)...)
-		if o.Path != nil {
-			all = append(all, path(s, at+".operation.path", o.Path))
+func checkAction(s *sheet, at, action string) {
+	if action != "Allow" && action != "Deny" {
+		s.bad(at, "is %q: there are Allow and Deny", action)
+	}
+}
+
+// ruleOf returns what is true of the requests that a rule is about.
+func ruleOf(s *sheet, at string, r api.AuthorizationRule, jwt *api.JWT) []*build.Predicate {
+	var all []*build.Predicate
+	add := func(p *build.Predicate) {
+		if p != nil {
+			all = append(all, p)
 		}
 	}
-	if r.CEL != nil {
-		s.bad(at+".cel", "is not supported: say it by principal and operation")
+	if o := r.Operation; o != nil {
+		if len(o.Methods) > 0 {
+			add(build.HasOneOf(":method", o.Methods))
+		}
+		add(path(s, at+".operation.path", o.Path))
 	}
 	if p := r.Principal; p != nil {
-		all = append(all, clients(s, at+".principal", p)...)
-		all = append(all, headers(p.Headers)...)
+		if ranges := clients(s, at+".principal", p); len(ranges) > 0 {
+			add(build.IsFrom(ranges))
+		}
+		for i, h := range p.Headers {
+			if len(h.Values) == 0 || !build.FieldName(h.Name) {
+				s.bad(fmt.Sprintf("%s.principal.headers[%d]", at, i), "give the name of a header, and one or more values")
+				continue
+			}
+			add(build.HasOneOf(h.Name, h.Values))
+		}
 		if p.JWT != nil {
 			all = append(all, claims(s, at+".principal.jwt", p.JWT, jwt)...)
 		}
@@ -68,94 +88,87 @@ func ruleOf(s *sheet, at string, r api.AuthorizationRule, jwt *api.JWT) *build.P
 			s.bad(at+".principal.clientIPGeoLocations", "is not supported: nothing tells where addresses are; give clientCIDRs")
 		}
 	}
-	if r.Operation == nil && r.Principal == nil && r.CEL == nil {
-		s.bad(at, "is about nobody: give principal or operation")
+	// Last, for it costs most.
+	if r.CEL != nil {
+		if n := len(*r.CEL); n > maxCEL {
+			s.bad(at+".cel", "is %d bytes long: there may be %d", n, maxCEL)
+		} else {
+			add(expression(s, at+".cel", *r.CEL))
+		}
 	}
-	return build.AllOf(all...)
+	return all
 }
 
-func methods(list []string) []*build.Principal {
-	var any []*build.Principal
-	for _, m := range list {
-		any = append(any, build.HasHeader(build.Header(":method", m, false)))
-	}
-	return oneOf(any)
-}
-
-// oneOf returns those of a list as one, and nothing of none.
-func oneOf(list []*build.Principal) []*build.Principal {
-	if len(list) == 0 {
+// expression reads one of CEL; nil for what is none.
+func expression(s *sheet, at, text string) *build.Predicate {
+	e, err := attribute.Parse(text)
+	if err != nil {
+		s.bad(at, "is not an expression of CEL over Envoy's attributes: %v", err)
 		return nil
 	}
-	return []*build.Principal{build.OneOf(list...)}
+	return build.HasExpression(e)
 }
 
-func path(s *sheet, at string, p *api.PathMatch) *build.Principal {
-	var m *build.StringMatcher
+func path(s *sheet, at string, p *api.PathMatch) *build.Predicate {
+	if p == nil {
+		return nil
+	}
+	var out *build.Predicate
 	switch kind := deref(p.Type, "PathPrefix"); kind {
-	case "Exact":
-		m = build.Text(p.Value, false)
-	case "PathPrefix":
-		m = build.Prefix(p.Value)
+	case "Exact", "PathPrefix":
+		out = build.HasPath(kind, p.Value)
 	case "RegularExpression":
-		checkPattern(s, at+".value", p.Value)
-		m = build.Text(p.Value, true)
+		if checkPattern(s, at+".value", p.Value) {
+			out = expression(s, at+".value", "request.url_path.matches("+strconv.Quote("^(?:"+p.Value+")$")+")")
+		}
 	default:
 		s.bad(at+".type", "is %q: there are Exact, PathPrefix and RegularExpression", kind)
 	}
-	if is(p.Invert) {
-		return build.Not(build.HasPath(m))
+	if out != nil && is(p.Invert) {
+		return build.Other(out)
 	}
-	return build.HasPath(m)
+	return out
 }
 
-func clients(s *sheet, at string, p *api.Principal) []*build.Principal {
-	var any []*build.Principal
+func clients(s *sheet, at string, p *api.Principal) []netip.Prefix {
+	var out []netip.Prefix
 	for i, text := range p.ClientCIDRs {
 		in, err := netip.ParsePrefix(text)
 		if err != nil {
 			s.bad(fmt.Sprintf("%s.clientCIDRs[%d]", at, i), "%q is not a range of addresses, such as 10.0.0.0/8", text)
 			continue
 		}
-		any = append(any, build.ClientIn(in))
+		out = append(out, in)
 	}
-	return oneOf(any)
-}
-
-func headers(list []api.AuthorizationHeaderMatch) []*build.Principal {
-	var all []*build.Principal
-	for _, h := range list {
-		var any []*build.Principal
-		for _, v := range h.Values {
-			any = append(any, build.HasHeader(build.Header(h.Name, v, false)))
-		}
-		all = append(all, oneOf(any)...)
-	}
-	return all
+	return out
 }
 
 // claims are those of a token: each has one of its values, and each scope is there.
-func claims(s *sheet, at string, p *api.JWTPrincipal, jwt *api.JWT) []*build.Principal {
+func claims(s *sheet, at string, p *api.JWTPrincipal, jwt *api.JWT) []*build.Predicate {
 	if jwt == nil || !slices.ContainsFunc(jwt.Providers, func(x api.JWTProvider) bool { return x.Name == p.Provider }) {
 		s.bad(at+".provider", "there is no provider %q in spec.jwt.providers", p.Provider)
 	}
 	if len(p.Claims)+len(p.Scopes) == 0 {
 		s.bad(at, "gives neither claims nor scopes")
 	}
-	var all []*build.Principal
+	var all []*build.Predicate
 	for i, c := range p.Claims {
 		kind := cmp.Or(deref(c.ValueType, ""), "String")
 		if kind != "String" && kind != "StringArray" {
 			s.bad(fmt.Sprintf("%s.claims[%d].valueType", at, i), "is %q: there are String and StringArray", kind)
 		}
-		var any []*build.Principal
-		for _, v := range c.Values {
-			any = append(any, build.HasClaim(p.Provider, strings.Split(c.Name, "."), v, kind == "StringArray"))
+		if len(c.Values) == 0 {
+			s.bad(fmt.Sprintf("%s.claims[%d].values", at, i), "give one or more")
+			continue
 		}
-		all = append(all, oneOf(any)...)
+		all = append(all, build.HasClaim(p.Provider, strings.Split(c.Name, "."), c.Values, kind == "StringArray"))
 	}
 	for _, v := range p.Scopes {
-		all = append(all, build.HasClaim(p.Provider, []string{scope}, v, true))
+		var any []*build.Predicate
+		for _, name := range scopes {
+			any = append(any, build.HasClaim(p.Provider, []string{name}, []string{v}, true))
+		}
+		all = append(all, build.Either(any...))
 	}
 	return all
 }

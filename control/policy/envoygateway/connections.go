@@ -4,6 +4,7 @@ package envoygateway
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
@@ -45,7 +46,7 @@ func connections(a *api.Authorization) *networkrbacv3.RBAC {
 	for i, r := range a.Rules {
 		var who []*build.Principal
 		if r.Principal != nil {
-			who = clients(quiet, "", r.Principal)
+			who = connectsFrom(clients(quiet, "", r.Principal))
 		}
 		switch {
 		case r.Action != "Allow":
@@ -58,6 +59,18 @@ func connections(a *api.Authorization) *networkrbacv3.RBAC {
 		allowed["default"] = build.AllOf(denied...)
 	}
 	return build.AllowConnections(connectionStats, allowed)
+}
+
+// connectsFrom returns who connects from one of the ranges; nothing of none.
+func connectsFrom(ranges []netip.Prefix) []*build.Principal {
+	var any []*build.Principal
+	for _, p := range ranges {
+		any = append(any, build.ClientIn(p))
+	}
+	if len(any) == 0 {
+		return nil
+	}
+	return []*build.Principal{build.OneOf(any...)}
 }
 
 // asksOfRequests returns the field of a rule that is about requests, or "".

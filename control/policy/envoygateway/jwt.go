@@ -55,7 +55,7 @@ func (p *Policies) provider(c *memo.Ctx, s *sheet, at string, t *tokens, from *a
 		Issuer: from.Issuer, Audiences: from.Audiences, Forward: true, ClearRouteCache: is(from.RecomputeRoute),
 		// Authorization reads claims there.
 		PayloadInMetadata:          from.Name,
-		NormalizePayloadInMetadata: &jwtauthnv3.JwtProvider_NormalizePayload{SpaceDelimitedClaims: []string{scope}},
+		NormalizePayloadInMetadata: &jwtauthnv3.JwtProvider_NormalizePayload{SpaceDelimitedClaims: scopes[:]},
 	}
 	for _, h := range from.ClaimToHeaders {
 		if !validHeader(h.Header) {
