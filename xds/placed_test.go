@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 )
 
@@ -26,11 +27,18 @@ func TestPlaced(t *testing.T) {
 	for step := range 300 {
 		b, changes := now.Edit(), r.IntN(3)
 		for range changes {
-			name := fmt.Sprint("c", r.IntN(8))
-			if r.IntN(4) == 0 {
+			name, m := fmt.Sprint("c", r.IntN(8)), &endpointv3.ClusterLoadAssignment{ClusterName: fmt.Sprint(r.IntN(200))}
+			switch r.IntN(8) {
+			case 0, 1:
 				b.Endpoints().Delete(name)
-			} else {
-				b.Endpoints().Put(name, &endpointv3.ClusterLoadAssignment{ClusterName: fmt.Sprint(r.IntN(200))}, Origin{Object: name})
+			case 2:
+				b.Clusters().Delete(name)
+			case 3:
+				b.Clusters().Put(name, &clusterv3.Cluster{Name: name}, Origin{Object: name})
+			case 4, 5:
+				b.Clusters().Put(name, &clusterv3.Cluster{Name: name, LoadAssignment: m}, Origin{Object: name})
+			default:
+				b.Endpoints().Put(name, m, Origin{Object: name})
 			}
 		}
 		next := b.Build(fmt.Sprint(step))

@@ -16,6 +16,7 @@ import (
 	"weir.dev/weir/cmd/weir/flags"
 	"weir.dev/weir/cmd/weir/gateway"
 	"weir.dev/weir/control"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/source/kube"
 	"weir.dev/weir/proxy"
 )
@@ -32,6 +33,8 @@ type objects struct {
 	admin string
 	// registration is where version 1 of service discovery is answered; "" is nowhere.
 	registration string
+	// place is where the proxy is.
+	place build.Place
 	// limit is told of the limits that objects ask for.
 	limit   func([]*rlsconfv3.RateLimitConfig)
 	control control.Options
@@ -55,7 +58,7 @@ func (p *proxies) Serve(o objects, f *flags.Proxy, log *slog.Logger) (engine, er
 	if err != nil {
 		return nil, err
 	}
-	opts := gateway.Options{Control: o.control, Paths: o.paths, Skip: demo.NotObjects, Proxy: running, Log: log, Limit: o.limit}
+	opts := gateway.Options{Control: o.control, Paths: o.paths, Skip: demo.NotObjects, Proxy: running, Log: log, Limit: o.limit, Place: o.place}
 	var answers *registry
 	if o.registration != "" {
 		if answers, err = serveRegistration(o.registration, log); err != nil {

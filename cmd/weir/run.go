@@ -14,6 +14,7 @@ import (
 	"weir.dev/weir/cmd/weir/demo"
 	"weir.dev/weir/cmd/weir/flags"
 	"weir.dev/weir/cmd/weir/limits"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/internal/echo"
 	"weir.dev/weir/internal/fnserver"
 )
@@ -51,7 +52,8 @@ SIGTERM and SIGINT drain: a proxy that calls another drains before it. A second 
 			if err != nil {
 				return err
 			}
-			from.paths = args
+			from.paths, from.place = args, build.PlaceOf(o.ServiceZone)
+			o.ServiceZone = from.place.Zone
 			return runPaths(cmd, s, o, from, limit)
 		},
 	}

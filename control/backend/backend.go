@@ -60,19 +60,19 @@ type portID struct {
 }
 
 // endpointsID names the endpoints of a port, or those of its Pods that have the labels
-// of subset.
+// of subset, for clusters that are spread alike.
 type endpointsID struct {
 	portID
-	subset string
+	subset, spread string
 }
 
 func endpointsOf(id graph.ClusterID) endpointsID {
-	return endpointsID{portID{id.Backend, id.Port}, id.Subset}
+	return endpointsID{portID{id.Backend, id.Port}, id.Subset, id.Spread}
 }
 
 // Name is under which name the endpoints are discovered.
 func (p endpointsID) Name() string {
-	return graph.ClusterID{Backend: p.of, Port: p.port, Subset: p.subset}.Name()
+	return graph.ClusterID{Backend: p.of, Port: p.port, Subset: p.subset, Spread: p.spread}.Name()
 }
 
 // port is what is known of a port.

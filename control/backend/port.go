@@ -3,6 +3,7 @@
 package backend
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -103,13 +104,20 @@ func (b *Backends) readEndpoints(c *memo.Ctx, id endpointsID) *endpointv3.Cluste
 		label = multicluster
 	}
 	list := source.Find[*discoveryv1.EndpointSlice](c, b.slices, id.of.Name)
-	return build.Endpoints(id.Name(), fromSlices(list, label, id.of.Name.Name, p, within(c, id.subset)))
+	spread := build.ParseSpread(id.spread)
+	where := place(c, id.spread != "", spread)
+	out := build.Endpoints(id.Name(), fromSlices(list, label, id.of.Name.Name, p, within(c, id.subset), where))
+	spread.On(out)
+	return out
 }
 
 // fromSlices returns the endpoints of a Service's port: those that are ready or, if
 // none is, those that still serve while they end, as kube-proxy does. Only those that
-// are within a subset count.
-func fromSlices(list []*discoveryv1.EndpointSlice, label, service string, p port, within func(*discoveryv1.EndpointSlice, *discoveryv1.Endpoint) bool) []build.Endpoint {
+// are within a subset count; where tells more of them.
+func fromSlices(list []*discoveryv1.EndpointSlice, label, service string, p port,
+	within func(*discoveryv1.EndpointSlice, *discoveryv1.Endpoint) bool,
+	where func(*discoveryv1.EndpointSlice, *discoveryv1.Endpoint, *build.Endpoint),
+) []build.Endpoint {
 	var ready, ending []build.Endpoint
 	seen := map[netip.AddrPort]bool{}
 	for _, s := range list {
@@ -132,6 +140,7 @@ func fromSlices(list []*discoveryv1.EndpointSlice, label, service string, p port
 			}
 			out := build.Endpoint{Address: build.Address(ip.String(), number, p.protocol == corev1.ProtocolUDP), Zone: text(e.Zone)}
 			out.ForZones, out.ForNodes = meantFor(&e, p.near)
+			where(s, &e, &out)
 			switch c := e.Conditions; {
 			case c.Ready == nil || *c.Ready:
 				ready = append(ready, out)
@@ -171,11 +180,8 @@ func meantFor(e *discoveryv1.Endpoint, near string) (zones, nodes []string) {
 }
 
 func compareEndpoints(a, b build.Endpoint) int {
-	if a.Zone != b.Zone {
-		if a.Zone < b.Zone {
-			return -1
-		}
-		return 1
+	if c := cmp.Or(cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Region, b.Region), cmp.Compare(a.SubZone, b.SubZone)); c != 0 {
+		return c
 	}
 	x, y := a.Address.GetSocketAddress(), b.Address.GetSocketAddress()
 	if c := netip.MustParseAddr(x.GetAddress()).Compare(netip.MustParseAddr(y.GetAddress())); c != 0 {

@@ -104,40 +104,51 @@ func (p Protocol) On(c *clusterv3.Cluster) {
 // An Endpoint is one address of a cluster.
 type Endpoint struct {
 	Address *corev3.Address
-	Zone    string
+	// Region, Zone and SubZone are where it is, as far as that is known.
+	Region, Zone, SubZone string
 	// Hostname is what the endpoint is called, where its address is not enough.
 	Hostname string
+	// Weight is its share of requests against others'; 0 is 1.
+	Weight uint32
 	// ForZones and ForNodes are the zones and nodes that it is meant for: see Near.
 	ForZones, ForNodes []string
+	// Labels are those that a Spread asks for.
+	Labels map[string]string
 }
 
 // ByWeight has a cluster spread over its localities by their weights.
 func ByWeight(c *clusterv3.Cluster) {
-	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
-		LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
-			LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
-		},
+	if c.CommonLbConfig == nil {
+		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{}
+	}
+	c.CommonLbConfig.LocalityConfigSpecifier = &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
+		LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
 	}
 }
 
 // Endpoints returns a cluster's endpoints, grouped by their zones.
 func Endpoints(name string, endpoints []Endpoint) *endpointv3.ClusterLoadAssignment {
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
-	zones := map[string]*endpointv3.LocalityLbEndpoints{}
+	zones := map[Place]*endpointv3.LocalityLbEndpoints{}
 	for _, e := range endpoints {
-		z := zones[e.Zone]
+		at := Place{Region: e.Region, Zone: e.Zone, SubZone: e.SubZone}
+		z := zones[at]
 		if z == nil {
 			z = &endpointv3.LocalityLbEndpoints{}
-			if e.Zone != "" {
-				z.Locality = &corev3.Locality{Zone: e.Zone}
+			if at != (Place{}) {
+				z.Locality = at.locality()
 			}
-			zones[e.Zone] = z
+			zones[at] = z
 			out.Endpoints = append(out.Endpoints, z)
 		}
-		z.LbEndpoints = append(z.LbEndpoints, &endpointv3.LbEndpoint{
+		end := &endpointv3.LbEndpoint{
 			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: e.Address, Hostname: e.Hostname}},
-			Metadata:       hints(e.ForZones, e.ForNodes),
-		})
+			Metadata:       labelled(hints(e.ForZones, e.ForNodes), e.Labels),
+		}
+		if e.Weight > 0 {
+			end.LoadBalancingWeight = wrapperspb.UInt32(e.Weight)
+		}
+		z.LbEndpoints = append(z.LbEndpoints, end)
 	}
 	return out
 }

@@ -4,15 +4,32 @@ package build
 
 import (
 	"slices"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// A Place is where a proxy runs, as far as that is known: a zone (topology.kubernetes.io/zone)
-// and a node of Kubernetes. The zero Place is unknown.
-type Place struct{ Zone, Node string }
+// A Place is where a proxy runs, as far as that is known: a region (topology.kubernetes.io/region), a zone and a sub-zone
+// of it, and a node of Kubernetes. The zero Place is unknown.
+type Place struct{ Region, Zone, SubZone, Node string }
+
+// PlaceOf reads a zone, or region/zone or region/zone/subzone.
+func PlaceOf(text string) Place {
+	switch parts := strings.SplitN(text, "/", 3); len(parts) {
+	case 1:
+		return Place{Zone: text}
+	case 2:
+		return Place{Region: parts[0], Zone: parts[1]}
+	default:
+		return Place{Region: parts[0], Zone: parts[1], SubZone: parts[2]}
+	}
+}
+
+func (p Place) locality() *corev3.Locality {
+	return &corev3.Locality{Region: p.Region, Zone: p.Zone, SubZone: p.SubZone}
+}
 
 // hintsKey is the metadata of an endpoint that says for which zones and nodes it is meant:
 // the hints of EndpointSlices, in lists of these names.
@@ -53,7 +70,12 @@ func hinted(e *endpointv3.LbEndpoint, kind, value string) (any, it bool) {
 //
 // Where backends share a cluster by weights (Weighted) each has its nearest endpoints only:
 // priorities would be those of all of them.
+//
+// Endpoints of which a Spread says how they are preferred are so by that.
 func Near(of *endpointv3.ClusterLoadAssignment, p Place) *endpointv3.ClusterLoadAssignment {
+	if s := spreadOf(of); s != nil {
+		return s.of(of, p)
+	}
 	if p == (Place{}) || !hasHints(of) {
 		return of
 	}

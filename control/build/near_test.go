@@ -68,7 +68,7 @@ func TestNear(t *testing.T) {
 			}
 			m := Endpoints("x", all)
 			before := m.String()
-			if got := shown(Near(m, Place{tt.zone, tt.node})); got != tt.want {
+			if got := shown(Near(m, Place{Zone: tt.zone, Node: tt.node})); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 			if m.String() != before {

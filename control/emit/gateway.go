@@ -187,7 +187,7 @@ func (e *Emitter) dropHost(db *memo.DB, g *gateway, m *hostMessage) {
 // endpointsOf is the cluster under which all clusters of a backend's port, or of a
 // subset of it, have their endpoints.
 func endpointsOf(id graph.ClusterID) graph.ClusterID {
-	return graph.ClusterID{Backend: id.Backend, Port: id.Port, Subset: id.Subset}
+	return graph.ClusterID{Backend: id.Backend, Port: id.Port, Subset: id.Subset, Spread: id.Spread}
 }
 
 func (e *Emitter) useCluster(db *memo.DB, g *gateway, id graph.ClusterID) {

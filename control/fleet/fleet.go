@@ -28,6 +28,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/emit"
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
@@ -78,7 +79,7 @@ type Runner struct {
 	changed  map[source.Name]bool   // something may have become known of their proxies
 	services map[source.Name]lead   // Services that lead to Gateways
 	classes  map[source.Name]string // of all Gateways
-	zones    map[string]string      // of all Nodes that are known
+	nodes    map[string]build.Place // all that are known
 	// serving are those that serve the Gateways of the Gateway API, and leavers those that are leaving.
 	serving  map[source.Name]*gateway
 	leavers  map[source.Name]*gateway
@@ -116,7 +117,7 @@ func New(o Options) *Runner {
 	o.Patience, o.Settle, o.Linger = cmp.Or(o.Patience, patience), cmp.Or(o.Settle, settle), cmp.Or(o.Linger, linger)
 	r := &Runner{
 		o: o, started: time.Now(), begun: make(chan struct{}), gateways: map[source.Name]*gateway{}, changed: map[source.Name]bool{},
-		services: map[source.Name]lead{}, classes: map[source.Name]string{}, zones: map[string]string{},
+		services: map[source.Name]lead{}, classes: map[source.Name]string{}, nodes: map[string]build.Place{},
 		serving: map[source.Name]*gateway{}, leavers: map[source.Name]*gateway{}, peers: map[string]post{},
 	}
 	r.server = serve.New(serve.Options{Store: r.store, Changed: r.heard, Identifier: o.Identifier, Log: o.Log})
@@ -172,7 +173,7 @@ func (r *Runner) store(ctx context.Context, node *corev3.Node) (*xds.Store, erro
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.gateway(name).serve(viewOf(node), r.zones), nil
+	return r.gateway(name).serve(viewOf(node), r.nodes), nil
 }
 
 // gateway returns a Gateway's, which it makes if there is none. It is called with mu.

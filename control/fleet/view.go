@@ -7,8 +7,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	corev1 "k8s.io/api/core/v1"
 
+	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/source"
@@ -24,13 +24,13 @@ type viewID struct {
 	build.Place
 }
 
-// viewOf reads what a proxy says of itself: in which zone it is, by node.locality.zone, and on which
+// viewOf reads what a proxy says of itself: where it is, by node.locality, and on which
 // node of Kubernetes, by node.metadata.
 func viewOf(node *corev3.Node) viewID {
 	return viewID{
 		whole: !slices.Contains(node.GetClientFeatures(), wire.DeliversHosts),
 		Place: build.Place{
-			Zone: node.GetLocality().GetZone(),
+			Region: node.GetLocality().GetRegion(), Zone: node.GetLocality().GetZone(), SubZone: node.GetLocality().GetSubZone(),
 			Node: node.GetMetadata().GetFields()[infra.NodeMetadata].GetStringValue(),
 		},
 	}
@@ -46,14 +46,11 @@ type view struct {
 
 // serve returns what who says id is served. Its view is there until a proxy that is told of
 // afterwards has gone. It is called with the Runner's mu.
-func (g *gateway) serve(id viewID, zones map[string]string) *xds.Store {
+func (g *gateway) serve(id viewID, nodes map[string]build.Place) *xds.Store {
 	g.coming++
-	if id == (viewID{}) {
-		return g.store
-	}
 	v := g.views[id]
 	if v == nil {
-		v = &view{at: located(id.Place, zones)}
+		v = &view{at: located(id.Place, nodes)}
 		g.views[id] = v
 		v.publish(id, g.store.Snapshot(), nil)
 	}
@@ -102,36 +99,36 @@ func (v *view) publish(id viewID, newest, before *xds.Snapshot) {
 	if id.whole {
 		next = xds.Whole(newest, before, had)
 	}
-	if v.at != (build.Place{}) {
-		next = xds.Placed(next, before, had, func(m *endpointv3.ClusterLoadAssignment) *endpointv3.ClusterLoadAssignment {
-			return build.Near(m, v.at)
-		})
-	}
-	v.store.Publish(next)
+	v.store.Publish(xds.Placed(next, before, had, func(m *endpointv3.ClusterLoadAssignment) *endpointv3.ClusterLoadAssignment {
+		return build.Near(m, v.at)
+	}))
 }
 
-// located is a place whose zone, if it does not say that itself, is its node's.
-func located(p build.Place, zones map[string]string) build.Place {
+// located is a place of which its node says what it does not say itself.
+func located(p build.Place, nodes map[string]build.Place) build.Place {
+	own := nodes[p.Node]
 	if p.Zone == "" {
-		p.Zone = zones[p.Node]
+		p.Zone = own.Zone
+	}
+	if p.Region == "" && p.Zone == own.Zone {
+		p.Region = own.Region
+	}
+	if p.SubZone == "" && p.Zone == own.Zone {
+		p.SubZone = own.SubZone
 	}
 	return p
 }
 
-// node notes in which zone a Node is. It is called with mu.
+// node notes where a Node is. It is called with mu.
 func (r *Runner) node(c source.Change) {
-	zone := ""
-	if c.Object != nil {
-		zone = c.Object.GetLabels()[corev1.LabelTopologyZone]
-	}
-	if name := c.Key.Name.Name; zone == "" {
-		delete(r.zones, name)
+	if c.Object == nil {
+		delete(r.nodes, c.Key.Name.Name)
 	} else {
-		r.zones[name] = zone
+		r.nodes[c.Key.Name.Name] = backend.PlaceOfNode(c.Object)
 	}
 	for _, g := range r.gateways {
 		for id, v := range g.views {
-			if at := located(id.Place, r.zones); id.Node == c.Key.Name.Name && at != v.at {
+			if at := located(id.Place, r.nodes); id.Node == c.Key.Name.Name && at != v.at {
 				v.at = at
 				v.publish(id, g.store.Snapshot(), nil)
 			}

@@ -11,6 +11,8 @@ package graph
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -235,6 +237,9 @@ type ClusterID struct {
 	// Subset leaves of the backend's endpoints those of Pods with these labels, which are
 	// written as label selectors are: a=b,c=d. Empty is all of them.
 	Subset string
+	// Spread is how requests are spread over places, as build.Spread writes it; empty leaves that to
+	// the endpoints.
+	Spread string
 	Mode   Mode
 	// Certificate is the secret with which the backend is told who we are.
 	Certificate string
@@ -254,6 +259,10 @@ func (c ClusterID) Name() string {
 	}
 	if c.Subset != "" {
 		parts = append(parts, "of", c.Subset)
+	}
+	if c.Spread != "" {
+		sum := sha256.Sum256([]byte(c.Spread))
+		parts = append(parts, "near", hex.EncodeToString(sum[:4]))
 	}
 	if c.Mode != HTTP {
 		parts = append(parts, string(c.Mode))

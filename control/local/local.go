@@ -16,7 +16,10 @@ import (
 	"strconv"
 	"strings"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+
 	"weir.dev/weir/control"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/emit"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/xds"
@@ -31,6 +34,8 @@ type Options struct {
 	// Reached is where Gateways without an address of their own are reached, for their
 	// status.
 	Reached string
+	// Place is where the proxy is.
+	Place build.Place
 	// Unprivileged tells that ports below 1024 cannot be bound: see graph.Gateway's Bound.
 	Unprivileged bool
 }
@@ -41,6 +46,7 @@ type Runner struct {
 	fleets   map[source.Name]*source.Fleet
 	assigned map[source.Name][]string
 	snapshot *xds.Snapshot
+	placed   *xds.Snapshot // as the proxy has it
 	version  int
 }
 
@@ -154,7 +160,10 @@ func (r *Runner) Serve(t *control.Translator, _ []source.Name) []source.Change {
 	r.version++
 	next := emit.Snapshot(r.snapshot, strconv.Itoa(r.version), all)
 	if next != r.snapshot {
-		for _, p := range r.opts.Apply(next) {
+		r.placed = xds.Placed(next, r.snapshot, r.placed, func(m *endpointv3.ClusterLoadAssignment) *endpointv3.ClusterLoadAssignment {
+			return build.Near(m, r.opts.Place)
+		})
+		for _, p := range r.opts.Apply(r.placed) {
 			if p.Severity == xds.Error {
 				blame(p, names, problems)
 			}
@@ -246,7 +255,7 @@ func portOf(name string) int32 {
 }
 
 // Snapshot returns what the proxy was given last.
-func (r *Runner) Snapshot() *xds.Snapshot { return r.snapshot }
+func (r *Runner) Snapshot() *xds.Snapshot { return r.placed }
 
 // Fleets returns what is known of the proxies, by Gateway.
 func (r *Runner) Fleets() map[source.Name]*source.Fleet { return maps.Clone(r.fleets) }

@@ -3,6 +3,9 @@
 package source
 
 import (
+	"cmp"
+	"slices"
+
 	istiov1 "weir.dev/weir/control/api/istio/v1"
 	istiov1alpha2 "weir.dev/weir/control/api/istio/v1alpha2"
 )
@@ -38,14 +41,7 @@ func istioTypes() []Type {
 	}
 	foreign := func() Object { return &istiov1.Foreign{} }
 	rules := networking(IstioDestinationRule, "destinationrules", func() Object { return &istiov1.DestinationRule{} })
-	rules.Needs = func(o Object) []Kind {
-		for _, s := range o.(*istiov1.DestinationRule).Spec.Subsets {
-			if len(s.Labels) > 0 {
-				return []Kind{Pod}
-			}
-		}
-		return nil
-	}
+	rules.Needs = func(o Object) []Kind { return neededByRule(&o.(*istiov1.DestinationRule).Spec) }
 	old := t(IstioRouteRule, "routerules", func() Object { return &istiov1alpha2.RouteRule{} }, "v1alpha2")
 	old.Needs = func(o Object) []Kind {
 		for _, r := range o.(*istiov1alpha2.RouteRule).Spec.Route {
@@ -72,4 +68,41 @@ func istioTypes() []Type {
 		t(IstioAuthorizationPolicy, "authorizationpolicies", foreign, "v1", "v1beta1"),
 		t(IstioEgressRule, "egressrules", foreign, "v1alpha2"),
 	}
+}
+
+// neededByRule tells that of a DestinationRule with subsets or labels the labels of Pods have to be known, and of one
+// that has requests stay near, or go where its failover says, where Nodes are.
+func neededByRule(s *istiov1.DestinationRuleSpec) []Kind {
+	var out []Kind
+	for _, sub := range s.Subsets {
+		if len(sub.Labels) > 0 {
+			out = append(out, Pod)
+		}
+	}
+	look := func(l *istiov1.LoadBalancer, o *istiov1.OutlierDetection) {
+		if o != nil {
+			out = append(out, Node)
+		}
+		if l == nil || l.LocalityLbSetting == nil {
+			return
+		}
+		if out = append(out, Node); len(l.LocalityLbSetting.FailoverPriority) > 0 {
+			out = append(out, Pod)
+		}
+	}
+	whole := []*istiov1.TrafficPolicy{s.TrafficPolicy}
+	for _, sub := range s.Subsets {
+		whole = append(whole, sub.TrafficPolicy)
+	}
+	for _, p := range whole {
+		if p == nil {
+			continue
+		}
+		look(p.LoadBalancer, p.OutlierDetection)
+		for _, own := range p.PortLevelSettings {
+			look(own.LoadBalancer, own.OutlierDetection)
+		}
+	}
+	slices.SortFunc(out, func(a, b Kind) int { return cmp.Compare(a.Kind, b.Kind) })
+	return slices.Compact(out)
 }

@@ -111,6 +111,7 @@ func AddShared(fs *pflag.FlagSet) *Set {
 	s := &Set{fs: fs, files: true, mode: string(Serve)}
 	fs.SortFlags = false
 	s.addShared()
+	fs.StringVar(&s.out.ServiceZone, "service-zone", "", "`zone` that this is in, which may be region/zone/subzone: requests of objects that ask for it stay near")
 	return s
 }
 

@@ -16,6 +16,7 @@ import (
 	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 
 	"weir.dev/weir/control"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/discovery"
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/leader"
@@ -79,6 +80,8 @@ type Options struct {
 	Limit func([]*rlsconfv3.RateLimitConfig)
 	// Pool has the addresses that Gateways get; the zero Prefix is none.
 	Pool netip.Prefix
+	// Place is where the Proxy is.
+	Place build.Place
 }
 
 // reached is where the Gateways of this machine are reached.
@@ -172,7 +175,7 @@ func assemble(o Options) *Gateway {
 		return g
 	}
 	g.serve = o.Proxy.Run
-	g.controller.Runner = local.New(local.Options{Apply: o.Proxy.Apply, Reached: reached, Unprivileged: os.Geteuid() != 0, Pool: o.Pool})
+	g.controller.Runner = local.New(local.Options{Apply: o.Proxy.Apply, Reached: reached, Unprivileged: os.Geteuid() != 0, Pool: o.Pool, Place: o.Place})
 	return g
 }
 

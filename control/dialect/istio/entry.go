@@ -11,8 +11,6 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 	"k8s.io/apimachinery/pkg/labels"
 
 	istiov1 "weir.dev/weir/control/api/istio/v1"
@@ -98,6 +96,7 @@ type entryRef struct {
 	Host   string
 	Port   int32
 	Subset string `json:",omitempty"`
+	Spread string `json:",omitempty"`
 }
 
 // hosts gives a cluster the hosts of a ServiceEntry.
@@ -113,7 +112,7 @@ func (r *entryRef) hosts(c *memo.Ctx, m *clusterv3.Cluster, o *graph.Overlay) {
 			spec = p
 		}
 	}
-	load := &endpointv3.ClusterLoadAssignment{ClusterName: r.Host}
+	spread := build.ParseSpread(r.Spread)
 	selector, err := labels.Parse(r.Subset)
 	if err != nil {
 		selector = labels.Nothing()
@@ -122,24 +121,26 @@ func (r *entryRef) hosts(c *memo.Ctx, m *clusterv3.Cluster, o *graph.Overlay) {
 	if len(list) == 0 && e.Spec.WorkloadSelector == nil {
 		list = []istiov1.WorkloadEntrySpec{{Address: r.Host}}
 	}
-	zones := map[string]*endpointv3.LocalityLbEndpoints{}
+	var ends []build.Endpoint
 	for _, w := range list {
 		if !selector.Matches(labels.Set(w.Labels)) {
 			continue
 		}
-		z := zones[w.Locality]
-		if z == nil {
-			z = &endpointv3.LocalityLbEndpoints{Locality: locality(w.Locality)}
-			zones[w.Locality] = z
-			load.Endpoints = append(load.Endpoints, z)
+		end := build.Endpoint{Address: addressOf(w, spec), Weight: w.Weight}
+		parts := append(strings.SplitN(w.Locality, "/", 3), "", "")
+		end.Region, end.Zone, end.SubZone = parts[0], parts[1], parts[2]
+		for _, name := range spread.LabelNames() {
+			if v, ok := w.Labels[name]; ok {
+				if end.Labels == nil {
+					end.Labels = map[string]string{}
+				}
+				end.Labels[name] = v
+			}
 		}
-		end := &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: addressOf(w, spec)}}}
-		if w.Weight > 0 {
-			end.LoadBalancingWeight = wrapperspb.UInt32(w.Weight)
-		}
-		z.LbEndpoints = append(z.LbEndpoints, end)
+		ends = append(ends, end)
 	}
-	m.LoadAssignment = load
+	m.LoadAssignment = build.Endpoints(r.Host, ends)
+	spread.On(m.LoadAssignment)
 	switch e.Spec.Resolution {
 	case "STATIC":
 		m.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
@@ -171,15 +172,6 @@ func endpointsOf(c *memo.Ctx, e *istiov1.ServiceEntry) []istiov1.WorkloadEntrySp
 		}
 	}
 	return out
-}
-
-// locality reads "region/zone/subzone".
-func locality(text string) *corev3.Locality {
-	if text == "" {
-		return nil
-	}
-	parts := append(strings.SplitN(text, "/", 3), "", "")
-	return &corev3.Locality{Region: parts[0], Zone: parts[1], SubZone: parts[2]}
 }
 
 // addressOf is where an endpoint is for a port.

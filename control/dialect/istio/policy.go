@@ -34,6 +34,7 @@ type settings struct {
 	Proxy    string                    `json:",omitempty"` // version of the PROXY protocol
 	Two      bool                      `json:",omitempty"` // HTTP/2 is spoken anyway
 	Bytes    bool                      `json:",omitempty"`
+	Weighs   bool                      `json:",omitempty"` // the weights of localities count
 	Entry    *entryRef                 `json:",omitempty"`
 }
 
@@ -95,6 +96,9 @@ func (v variant) Overlay(c *memo.Ctx, _ *clusterv3.Cluster) graph.Overlay {
 	s.limits(m)
 	if s.Outliers != nil {
 		outliers(s.Outliers, m)
+	}
+	if s.Weighs {
+		build.ByWeight(m)
 	}
 	if s.TLS != nil {
 		m.TransportSocket = s.TLS.socket(s.Two && !s.Bytes)

@@ -31,7 +31,7 @@ func checkRule(o *istiov1.DestinationRule) (bad, notes []graph.Problem) {
 	if !validHost(s.Host) {
 		r.bad("spec.host", reasonInvalid, "%q is not the name of a host", s.Host)
 	}
-	r.policy("spec.trafficPolicy", s.TrafficPolicy)
+	r.policy("spec.trafficPolicy", s.TrafficPolicy, nil)
 	seen := map[string]bool{}
 	for i, sub := range s.Subsets {
 		at := fmt.Sprintf("spec.subsets[%d]", i)
@@ -45,7 +45,7 @@ func checkRule(o *istiov1.DestinationRule) (bad, notes []graph.Problem) {
 		if _, err := labels.Parse(backend.Subset(sub.Labels)); err != nil {
 			r.bad(at+".labels", reasonInvalid, "no Pod can have them: %v", err)
 		}
-		r.policy(at+".trafficPolicy", sub.TrafficPolicy)
+		r.policy(at+".trafficPolicy", sub.TrafficPolicy, s.TrafficPolicy)
 	}
 	for i, e := range s.ExportTo {
 		if len(s.ExportTo) > 1 && (e == "*" || e == ".") {
@@ -60,11 +60,12 @@ func checkRule(o *istiov1.DestinationRule) (bad, notes []graph.Problem) {
 	return r.problems, r.notes
 }
 
-func (r *rulecheck) policy(path string, p *istiov1.TrafficPolicy) {
+// policy checks a policy. What it leaves out is as in whole, which may be nil.
+func (r *rulecheck) policy(path string, p, whole *istiov1.TrafficPolicy) {
 	if p == nil {
 		return
 	}
-	r.balancer(path+".loadBalancer", p.LoadBalancer)
+	r.balancer(path+".loadBalancer", p.LoadBalancer, p.OutlierDetection != nil || whole != nil && whole.OutlierDetection != nil)
 	r.pool(path+".connectionPool", p.ConnectionPool)
 	r.outliers(path+".outlierDetection", p.OutlierDetection)
 	r.tls(path+".tls", p.TLS)
@@ -94,14 +95,14 @@ func (r *rulecheck) policy(path string, p *istiov1.TrafficPolicy) {
 			r.bad(at+".port.number", reasonInvalid, "%d stands twice", s.Port.Number)
 		}
 		seen[s.Port.Number] = true
-		r.balancer(at+".loadBalancer", s.LoadBalancer)
+		r.balancer(at+".loadBalancer", s.LoadBalancer, s.OutlierDetection != nil)
 		r.pool(at+".connectionPool", s.ConnectionPool)
 		r.outliers(at+".outlierDetection", s.OutlierDetection)
 		r.tls(at+".tls", s.TLS)
 	}
 }
 
-func (r *rulecheck) balancer(path string, l *istiov1.LoadBalancer) {
+func (r *rulecheck) balancer(path string, l *istiov1.LoadBalancer, outliers bool) {
 	if l == nil {
 		return
 	}
@@ -115,15 +116,9 @@ func (r *rulecheck) balancer(path string, l *istiov1.LoadBalancer) {
 		r.bad(path+".consistentHash", reasonInvalid, "simple is there, too: only one of them can be")
 	}
 	r.hash(path+".consistentHash", l.ConsistentHash)
-	if s := l.LocalityLbSetting; s != nil && (s.Enabled == nil || *s.Enabled) {
-		for field, is := range map[string]bool{"distribute": len(s.Distribute) > 0, "failover": len(s.Failover) > 0, "failoverPriority": len(s.FailoverPriority) > 0} {
-			if is {
-				r.note(path+".localityLbSetting."+field, "has no effect: which hosts are near is for Services to say, by trafficDistribution")
-			}
-		}
-	}
+	r.locality(path+".localityLbSetting", l.LocalityLbSetting, outliers)
 	if l.ZoneAwareLbSetting != nil {
-		r.note(path+".zoneAwareLbSetting", "has no effect: which hosts are near is for Services to say, by trafficDistribution")
+		r.note(path+".zoneAwareLbSetting", "has no effect, as it goes by how many proxies each zone has: use localityLbSetting")
 	}
 	checkTime(path+".warmupDurationSecs", l.WarmupDurationSecs, r.bad)
 	if w := l.Warmup; w != nil {

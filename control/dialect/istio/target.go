@@ -147,6 +147,7 @@ func (d *Dialect) lead(c *memo.Ctx, id targetID, what of, cluster graph.ClusterI
 		cluster.Subset = backend.Subset(r.subsets[at].Labels)
 		policy = atPort(policy, r.subsets[at].TrafficPolicy, cluster.Port)
 	}
+	spread := spreadOf(policy)
 	policy = d.oldPolicy(c, what, cluster.Subset, policy)
 	set, bad := d.settingsOf(c, policy, id, r.namespace, what.two)
 	if bad != nil {
@@ -154,8 +155,11 @@ func (d *Dialect) lead(c *memo.Ctx, id targetID, what of, cluster graph.ClusterI
 	}
 	if what.entry != nil {
 		set.Entry = what.entry
-		set.Entry.Subset = cluster.Subset
+		set.Entry.Subset, set.Entry.Spread = cluster.Subset, spread.Text()
+	} else {
+		cluster.Spread = spread.Text()
 	}
+	set.Weighs = spread.Weighs()
 	if cluster.Variant = variantOf(set); set.TLS != nil {
 		cluster.Certificate = set.TLS.Certificate
 	}
