@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -19,7 +18,8 @@ import (
 	"weir.dev/weir/test/kube/kubetest"
 )
 
-// asker asks a Gateway again and again, at the address that its status has.
+// asker asks a Gateway again and again, at the address that its status has, each time on a connection of its own; not
+// faster than the node has ports to give out.
 type asker struct {
 	c      kubetest.Cluster
 	name   string
@@ -29,8 +29,11 @@ type asker struct {
 }
 
 func (k *asker) run(ctx context.Context) {
-	h := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext}}
+	h := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for ctx.Err() == nil {
+		<-tick.C
 		address, err := addressOf(ctx, k.c, k.name)
 		if err == nil {
 			err = statusOK(ctx, h, "http://"+address+k.port+"/app")
