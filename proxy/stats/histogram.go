@@ -16,6 +16,10 @@ type Histogram struct{ p atomic.Pointer[bins] }
 // bins holds 0 to 9 each by itself, then one table per decade: decades[0] is 10 to 99 by ones, decades[18] is from 1e19 by
 // 1e18 up to the largest uint64.
 type bins struct {
+	// fresh tells that something was recorded since the last flush, and flushed what there was then, for who flushes.
+	fresh   atomic.Bool
+	flushed Buckets
+
 	digits  [10]atomic.Uint64
 	decades [19]atomic.Pointer[[90]atomic.Uint64]
 }
@@ -27,6 +31,13 @@ func (h *Histogram) Record(v uint64) {
 		h.p.CompareAndSwap(nil, new(bins))
 		b = h.p.Load()
 	}
+	b.add(v)
+	if !b.fresh.Load() {
+		b.fresh.Store(true)
+	}
+}
+
+func (b *bins) add(v uint64) {
 	if v < 10 {
 		b.digits[v].Add(1)
 		return
@@ -55,10 +66,25 @@ type Buckets []Bucket
 
 // buckets reads what was recorded so far. Values recorded meanwhile may or may not be in it.
 func (h *Histogram) buckets() Buckets {
+	if b := h.p.Load(); b != nil {
+		return b.read()
+	}
+	return nil
+}
+
+// flush returns what was recorded since the last flush. One goroutine at a time may call it.
+func (h *Histogram) flush() Buckets {
 	b := h.p.Load()
-	if b == nil {
+	if b == nil || !b.fresh.Load() {
 		return nil
 	}
+	b.fresh.Store(false) // Before it is read: what comes meanwhile makes it fresh again.
+	before := b.flushed
+	b.flushed = b.read()
+	return b.flushed.minus(before)
+}
+
+func (b *bins) read() Buckets {
 	var out Buckets
 	for i := range b.digits {
 		if n := b.digits[i].Load(); n > 0 {

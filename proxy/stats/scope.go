@@ -5,6 +5,7 @@ package stats
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,6 +90,9 @@ func (s *Scope) lookup(name string, kind Kind, unit Unit) any {
 	if first {
 		// Not under the set's lock, which the store takes while it holds its own.
 		s.store.add(&s.names)
+	}
+	if kind == KindHistogram {
+		s.store.record(&s.names)
 	}
 	return e.cell
 }
@@ -207,11 +211,18 @@ func (d *dynamic) visit(yield func(string, sample)) {
 	}
 }
 
-func (d *dynamic) histograms(yield func(string, sample)) {
+func (d *dynamic) records() bool {
+	return slices.ContainsFunc(d.entries(), func(e *entry) bool {
+		_, is := e.cell.(*Histogram)
+		return is
+	})
+}
+
+func (d *dynamic) flush(yield func(string, Buckets)) {
 	for _, e := range d.entries() {
 		if h, ok := e.cell.(*Histogram); ok {
-			if b := h.buckets(); len(b) > 0 {
-				yield(e.name, sample{kind: KindHistogram, unit: e.unit, used: true, buckets: b})
+			if b := h.flush(); len(b) > 0 {
+				yield(e.name, b)
 			}
 		}
 	}

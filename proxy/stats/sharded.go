@@ -151,14 +151,17 @@ func (s *shardSource) visit(yield func(string, sample)) {
 	}
 }
 
-func (s *shardSource) histograms(yield func(string, sample)) {
-	for _, f := range s.layout.histograms {
-		v := sample{kind: KindHistogram, unit: f.unit, used: true}
-		s.shards(func(p unsafe.Pointer) { v.buckets = v.buckets.merge(f.histogram(p).buckets()) })
-		if len(v.buckets) > 0 {
-			yield(f.name, v)
+func (s *shardSource) records() bool { return len(s.layout.histograms) > 0 }
+
+func (s *shardSource) flush(yield func(string, Buckets)) {
+	s.shards(func(p unsafe.Pointer) {
+		for i := range s.layout.histograms {
+			f := &s.layout.histograms[i]
+			if b := f.histogram(p).flush(); len(b) > 0 {
+				yield(f.name, b)
+			}
 		}
-	}
+	})
 }
 
 func (s *shardSource) reset(yield func(name string)) {

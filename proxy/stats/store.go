@@ -18,6 +18,11 @@ type Store struct {
 	layouts map[reflect.Type]*layout
 	sources map[string][]source // by prefix
 	kept    map[string]*kept    // what outlives a source or a reset, by name
+	// recorders are those of sources that have histograms. A map costs less to come and go in than a list.
+	recorders map[source]struct{}
+	// intervals are what histograms recorded between the last two Flushes, and late what those recorded since that have
+	// gone, by name.
+	intervals, late map[string]Buckets
 }
 
 // A source shows some names below one prefix.
@@ -25,8 +30,10 @@ type source interface {
 	prefix() string
 	has(name string) bool
 	visit(yield func(name string, v sample))
-	// histograms is visit for those histograms alone that have recorded something.
-	histograms(yield func(name string, v sample))
+	// records tells if the source has histograms.
+	records() bool
+	// flush yields what histograms have recorded since its last call, maybe in several parts.
+	flush(yield func(name string, since Buckets))
 	// names yields every name the source may ever have shown.
 	names(yield func(name string))
 	// reset zeroes the counters and yields the names of those that were not zero.
@@ -46,11 +53,9 @@ type sample struct {
 
 // kept is what a name needs besides its live sources.
 type kept struct {
-	used     bool
-	count    uint64
-	buckets  Buckets // of closed sources
-	flushed  Buckets // all there was at the last Flush
-	interval Buckets // what came between the last two Flushes
+	used    bool
+	count   uint64
+	buckets Buckets
 }
 
 // NewStore is an empty store with Envoy's default tags, no filter and the default buckets.
@@ -60,6 +65,9 @@ func NewStore() *Store {
 		layouts: map[reflect.Type]*layout{},
 		sources: map[string][]source{},
 		kept:    map[string]*kept{},
+
+		recorders: map[source]struct{}{},
+		late:      map[string]Buckets{},
 	}
 }
 
@@ -99,6 +107,18 @@ func (s *Store) add(src source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sources[src.prefix()] = append(s.sources[src.prefix()], src)
+	if src.records() {
+		s.recorders[src] = struct{}{}
+	}
+}
+
+// record notes that a source has a histogram, if it is there.
+func (s *Store) record(src source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(s.sources[src.prefix()], src) {
+		s.recorders[src] = struct{}{}
+	}
 }
 
 // remove takes a source away and keeps what it counted under names that others still hold.
@@ -110,10 +130,16 @@ func (s *Store) remove(src source) {
 	if at < 0 {
 		return
 	}
+	delete(s.recorders, src)
 	s.sources[p] = slices.Delete(s.sources[p], at, at+1)
 	if len(s.sources[p]) == 0 {
 		delete(s.sources, p)
 	}
+	src.flush(func(name string, since Buckets) {
+		if name = p + name; s.held(name) {
+			s.late[name] = s.late[name].merge(since)
+		}
+	})
 	src.visit(func(name string, v sample) {
 		name = p + name
 		if v.kind == KindText || !v.used || !s.held(name) {
@@ -189,26 +215,19 @@ func (s *Store) ResetCounters() {
 }
 
 // Flush ends an interval: what histograms recorded since the last Flush becomes what [Metric.Interval] shows. The proxy
-// calls it each stats_flush_interval (5 s by default); without it intervals are empty. It reads histograms that are in use,
-// and nothing else: of thousands of clusters, most have counted nothing.
+// calls it each stats_flush_interval (5 s by default); without it intervals are empty. It reads histograms that have
+// recorded something since, and nothing else: of thousands of clusters, most have not.
 func (s *Store) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	recorded := map[string]Buckets{}
-	for p, list := range s.sources {
-		for _, src := range list {
-			src.histograms(func(name string, v sample) { recorded[p+name] = recorded[p+name].merge(v.buckets) })
-		}
+	s.intervals, s.late = s.late, map[string]Buckets{}
+	var of source
+	note := func(name string, since Buckets) {
+		name = of.prefix() + name
+		s.intervals[name] = s.intervals[name].merge(since)
 	}
-	for name, k := range s.kept {
-		if len(k.buckets) > 0 && (recorded[name] != nil || s.held(name)) {
-			recorded[name] = recorded[name].merge(k.buckets)
-		}
-	}
-	for name, buckets := range recorded {
-		k := s.keep(name)
-		k.interval = buckets.minus(k.flushed)
-		k.flushed = buckets
+	for of = range s.recorders {
+		of.flush(note)
 	}
 }
 

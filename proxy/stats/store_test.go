@@ -5,6 +5,7 @@ package stats
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -248,6 +249,43 @@ func TestFlush(t *testing.T) {
 	step(2, 3)
 	s.Flush()
 	step(0, 3)
+}
+
+// TestFlushHasWhatWent: what a source recorded that has gone since is in the interval, if its name is still there.
+func TestFlushHasWhatWent(t *testing.T) {
+	s := NewStore()
+	stays, goes := s.Scope("x").Histogram, s.Scope("x")
+	stays("h", Unspecified).Record(5)
+	h := goes.Histogram("h", Unspecified)
+	h.Record(7)
+	s.Flush()
+	h.Record(9)
+	goes.Close()
+	goes = s.Scope("y")
+	goes.Histogram("h", Unspecified).Record(1)
+	goes.Close()
+	s.Flush()
+	var got []string
+	s.Visit(func(m Metric) {
+		got = append(got, fmt.Sprint(m.Name, " ", m.Interval.Count(), " of ", m.Cumulative.Count()))
+	})
+	if want := []string{"x.h 1 of 3"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestFlushOfMany: a flush makes nothing of histograms that have recorded nothing since the last.
+func TestFlushOfMany(t *testing.T) {
+	s := NewStore()
+	for i := range 100 {
+		in := s.Scope(fmt.Sprint("cluster.", i))
+		in.Histogram("h", Unspecified).Record(5)
+		Register[testStats](in, 2).At(1).Length.Record(5)
+	}
+	s.Flush()
+	if few := testing.AllocsPerRun(10, s.Flush); few > 250 {
+		t.Errorf("a flush of nothing makes %v allocations", few)
+	}
 }
 
 func TestShardsKeepApart(t *testing.T) {

@@ -105,7 +105,9 @@ func (s *Store) next(open *pile) *shown {
 		v.used = v.used || k.used
 		v.count += k.count
 		v.buckets = v.buckets.merge(k.buckets)
-		m.interval = k.interval
+	}
+	if m.sample.kind == KindHistogram {
+		m.interval = s.intervals[m.name]
 	}
 	return m
 }
