@@ -158,7 +158,7 @@ func (c *Client) change(key string, cs *corev3.ConfigSource, kind xds.Kind, name
 		if !on || c.closed {
 			return
 		}
-		s = &source{c: c, key: key, cs: cs, log: c.o.Log.With("source", describe(cs)), wake: make(chan struct{}, 1), wanted: map[xds.Kind]map[string]bool{}}
+		s = newSource(c, key, cs, c.o.Log.With("source", describe(cs)))
 		c.sources[key] = s
 		ctx, cancel := context.WithCancel(c.ctx)
 		s.idle = time.AfterFunc(linger, func() { c.drop(s, cancel) })
@@ -200,6 +200,12 @@ type source struct {
 
 	mu     sync.Mutex
 	wanted map[xds.Kind]map[string]bool
+	revs   map[xds.Kind]uint64 // how often what is wanted of a kind has changed
+}
+
+// newSource returns a source of which nothing is wanted yet.
+func newSource(c *Client, key string, cs *corev3.ConfigSource, log *slog.Logger) *source {
+	return &source{c: c, key: key, cs: cs, log: log, wake: make(chan struct{}, 1), wanted: map[xds.Kind]map[string]bool{}, revs: map[xds.Kind]uint64{}}
 }
 
 // want tells what is wanted, and reports whether anything is.
@@ -213,6 +219,7 @@ func (s *source) want(kind xds.Kind, name string, on bool) bool {
 	} else {
 		delete(s.wanted[kind], name)
 	}
+	s.revs[kind]++
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
@@ -230,6 +237,13 @@ func (s *source) wants() bool {
 		}
 	}
 	return false
+}
+
+// rev is another number whenever the names wanted of a kind are others.
+func (s *source) rev(kind xds.Kind) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.revs[kind]
 }
 
 // names are the names wanted of a kind, in order.
@@ -279,7 +293,7 @@ func (s *source) api(ctx context.Context, a *corev3.ApiConfigSource) {
 					if len(names) == 0 {
 						continue
 					}
-					sub = &source{c: s.c, key: s.key, cs: s.cs, log: s.log, wake: make(chan struct{}, 1), wanted: map[xds.Kind]map[string]bool{}}
+					sub = newSource(s.c, s.key, s.cs, s.log)
 					streams[kind] = sub
 					wg.Go(func() { sub.stream(ctx, a, s.c.types[kind]) })
 				}
@@ -302,6 +316,7 @@ func (s *source) set(kind xds.Kind, names []string) {
 	}
 	s.mu.Lock()
 	s.wanted[kind] = next
+	s.revs[kind]++
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:

@@ -547,3 +547,27 @@ func sorted(set map[string]bool) (out []string) {
 	slices.Sort(out)
 	return out
 }
+
+// TestAskOfMany: what it costs to find that nothing else is wanted does not depend on how much that is.
+func TestAskOfMany(t *testing.T) {
+	c := New(Options{Target: newTarget()})
+	s := newSource(c, "ads", nil, c.o.Log)
+	for i := range 1000 {
+		s.want(xds.KindEndpoints, fmt.Sprint("c", i), true)
+	}
+	m := newMux(s, &corev3.ApiConfigSource{ApiType: corev3.ApiConfigSource_DELTA_GRPC}, nil)
+	b := m.sub(c.types[xds.KindEndpoints])
+	b.told, b.looked, b.asked = true, s.rev(xds.KindEndpoints)-1, map[string]bool{}
+	for _, n := range s.names(xds.KindEndpoints) {
+		b.asked[n] = true
+	}
+	ask := func() {
+		if err := m.ask(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	ask()
+	if n := testing.AllocsPerRun(10, ask); n > 20 {
+		t.Errorf("to ask for nothing else makes %v allocations", n)
+	}
+}

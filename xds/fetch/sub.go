@@ -27,6 +27,8 @@ type sub struct {
 	asked map[string]bool
 	told  bool
 	nonce string
+	// looked is the source's rev of the kind when asked was compared with what is wanted.
+	looked uint64
 	// wrong is why the last state of the world was refused, bad its version, and again
 	// how often it has come since.
 	wrong error
@@ -44,12 +46,16 @@ func (m *mux) sub(t *wire.Type) *sub {
 	return b
 }
 
-// ask tells the server of all that is wanted and that it does not know yet.
+// ask tells the server of all that is wanted and that it does not know yet. It is called after each message: what it
+// costs when nothing else is wanted does not depend on how much that is.
 func (m *mux) ask(ctx context.Context) error {
 	for _, kind := range m.s.c.order {
 		t := m.s.c.types[kind]
+		b, rev := m.subs[kind], m.s.rev(kind)
+		if b != nil && b.told && b.looked == rev {
+			continue
+		}
 		names := m.s.names(kind)
-		b := m.subs[kind]
 		if b == nil && len(names) == 0 || m.own != nil && m.own != t {
 			continue
 		}
@@ -57,6 +63,7 @@ func (m *mux) ask(ctx context.Context) error {
 			continue // Nobody could answer; who asks was told.
 		}
 		b = m.sub(t)
+		b.looked = rev
 		first := !b.told
 		more, less := m.wanted(b, names)
 		if first && len(names) == 0 || !first && len(more)+len(less) == 0 {
