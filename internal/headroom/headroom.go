@@ -28,8 +28,9 @@ const (
 	look = 250 * time.Millisecond
 	// calmLooks is how many looks in a row have to find less garbage before room is taken away.
 	calmLooks = 2
-	// settled is how long a heap without room to spare is left alone after a collection, until what it keeps for nothing
-	// goes back, if that is worth a collection of its own.
+	// settled is how long a heap without room to spare is left alone after a collection, for each worthwhile bytes that
+	// are alive, until what it keeps for nothing goes back, if that is worth a collection of its own: a large heap, whose
+	// collections cost as much more, is not collected twice as often as its garbage asks for.
 	settled    = time.Second
 	worthwhile = 4 << 20
 	// minHeap is the least base of the runtime's percentage (its GOGC/100 × 4 MiB).
@@ -138,7 +139,7 @@ func (k *keeper) collected() {
 	k.calm = 0
 	if k.percent == k.lean {
 		k.last = now // Otherwise look does it: its intervals are long enough to be told from a burst.
-		k.timer.Reset(settled)
+		k.timer.Reset(settled * time.Duration(1+now.marks/worthwhile))
 	}
 }
 
