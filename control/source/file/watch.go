@@ -156,12 +156,20 @@ func (s *Source) diff() ([]source.Change, []xds.Problem) {
 	return out, problems
 }
 
-// Interval is how often files are looked at.
-const Interval = 500 * time.Millisecond
+// Interval is how often files are looked at, and slowest how often at least, if they are so many that looking at them takes
+// a good part of a core otherwise.
+const (
+	Interval = 500 * time.Millisecond
+	slowest  = 5 * time.Second
+)
+
+// pause is how long to wait after a look that took so long: looking takes a fiftieth of the time at most, until the wait is
+// the longest there is.
+func pause(took time.Duration) time.Duration { return min(max(Interval, 50*took), slowest) }
 
 // Watch polls until ctx ends. told gets what is wrong.
 func (s *Source) Watch(ctx context.Context, q *source.Queue, told func(error)) {
-	t := time.NewTicker(Interval)
+	t := time.NewTimer(Interval)
 	defer t.Stop()
 	last := ""
 	for {
@@ -170,7 +178,9 @@ func (s *Source) Watch(ctx context.Context, q *source.Queue, told func(error)) {
 			return
 		case <-t.C:
 		}
+		began := time.Now()
 		changes, problems, err := s.Poll()
+		t.Reset(pause(time.Since(began)))
 		if len(changes) > 0 {
 			q.Put(changes...)
 		}
