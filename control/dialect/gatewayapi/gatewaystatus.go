@@ -224,7 +224,11 @@ func (l *listener) programmed(generation int64, g *gateway, f *source.Fleet) met
 	case !f.Ready || len(f.Unusable) > 0:
 		return not(gwapiv1.ListenerReasonPending, waiting(f))
 	}
-	return status.Condition(gwapiv1.ListenerConditionProgrammed, true, gwapiv1.ListenerReasonProgrammed, "the proxies serve it", generation)
+	message := "the proxies serve it"
+	if why := f.Wanted[l.port]; why != "" {
+		message += "; " + why
+	}
+	return status.Condition(gwapiv1.ListenerConditionProgrammed, true, gwapiv1.ListenerReasonProgrammed, message, generation)
 }
 
 // statusOfSet returns the status of a ListenerSet, or nil if its Gateway is not ours.
