@@ -13,6 +13,33 @@ import (
 	"weir.dev/weir/internal/memo"
 )
 
+// The keys of generic Secrets, as Istio reads them.
+const (
+	genericCert = "cert"
+	genericKey  = "key"
+)
+
+// KeyPair returns what a Secret has for a certificate and its key, of type kubernetes.io/tls or
+// generic.
+func KeyPair(s *corev1.Secret) (cert, key []byte) {
+	if len(s.Data[corev1.TLSCertKey])+len(s.Data[corev1.TLSPrivateKeyKey]) == 0 {
+		return s.Data[genericCert], s.Data[genericKey]
+	}
+	return s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]
+}
+
+// GenericCertificate returns what is wrong with a Secret as a certificate with its key, or "". One that has
+// them as cert and key is right, too.
+func GenericCertificate(c *memo.Ctx, name source.Name) string {
+	if s, ok := source.Get[*corev1.Secret](c, source.Secret, name); ok {
+		cert, key := KeyPair(s)
+		if _, err := tls.X509KeyPair(cert, key); err == nil {
+			return ""
+		}
+	}
+	return Certificate(c, name)
+}
+
 // Certificate returns what is wrong with a Secret as a certificate with its key, or "".
 func Certificate(c *memo.Ctx, name source.Name) string {
 	s, ok := source.Get[*corev1.Secret](c, source.Secret, name)

@@ -172,5 +172,6 @@ func makeSecret(c *memo.Ctx, id string) *tlsv3.Secret {
 	if !ok {
 		return nil
 	}
-	return build.Certificate(name.String(), string(s.Data[corev1.TLSCertKey]), string(s.Data[corev1.TLSPrivateKeyKey]))
+	cert, key := attach.KeyPair(s)
+	return build.Certificate(name.String(), string(cert), string(key))
 }

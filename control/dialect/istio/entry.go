@@ -76,7 +76,9 @@ func (d *Dialect) entryTarget(c *memo.Ctx, id targetID, host string, e *istiov1.
 	case two:
 		mode = graph.GRPC
 	}
-	return d.lead(c, id, of{host, e.Namespace, two, &entryRef{Object: name, Host: host, Port: port}}, backend.Named(host, port, mode))
+	return d.lead(c, id, of{
+		host: host, namespace: e.Namespace, two: two, names: e.Spec.SubjectAltNames, entry: &entryRef{Object: name, Host: host, Port: port},
+	}, backend.Named(host, port, mode))
 }
 
 // unreachable tells why a ServiceEntry's hosts cannot be reached from a gateway, or "".
@@ -106,7 +108,7 @@ func (r *entryRef) hosts(c *memo.Ctx, m *clusterv3.Cluster, o *graph.Overlay) {
 		return
 	}
 	o.Also = append(o.Also, "load_assignment")
-	var spec istiov1.ServicePort
+	spec := istiov1.ServicePort{Number: uint32(r.Port)} // As a destination says it, where the object tells of no ports.
 	for _, p := range e.Spec.Ports {
 		if int32(p.Number) == r.Port {
 			spec = p
@@ -123,7 +125,7 @@ func (r *entryRef) hosts(c *memo.Ctx, m *clusterv3.Cluster, o *graph.Overlay) {
 	}
 	var ends []build.Endpoint
 	for _, w := range list {
-		if !selector.Matches(labels.Set(w.Labels)) {
+		if !selector.Matches(labels.Set(w.Labels)) || w.Address == "" {
 			continue
 		}
 		end := build.Endpoint{Address: addressOf(w, spec), Weight: w.Weight}
@@ -145,7 +147,9 @@ func (r *entryRef) hosts(c *memo.Ctx, m *clusterv3.Cluster, o *graph.Overlay) {
 	case "STATIC":
 		m.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
 	case "DNS_ROUND_ROBIN":
-		m.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_LOGICAL_DNS}
+		if len(ends) == 1 { // Of several names, all addresses count.
+			m.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_LOGICAL_DNS}
+		}
 	}
 }
 
@@ -162,8 +166,8 @@ func endpointsOf(c *memo.Ctx, e *istiov1.ServiceEntry) []istiov1.WorkloadEntrySp
 			own = w.Labels
 		}
 		_, bad := netip.ParseAddr(w.Spec.Address)
-		if e.Spec.Resolution == "STATIC" && bad != nil && !strings.HasPrefix(w.Spec.Address, "unix://") {
-			continue // Nothing is looked up.
+		if static, unix := e.Spec.Resolution == "STATIC", strings.HasPrefix(w.Spec.Address, "unix://"); static && bad != nil && !unix || unix && !static {
+			continue // Nothing is looked up, or can be.
 		}
 		if selector.Matches(labels.Set(own)) && w.Spec.Address != "" {
 			spec := w.Spec
@@ -197,12 +201,14 @@ func checkEntry(e *istiov1.ServiceEntry) (bad, notes []graph.Problem) {
 		r.bad("spec.hosts", reasonInvalid, "is missing")
 	}
 	for i, h := range s.Hosts {
-		if !validHost(h) || h == "*" {
+		rest, wild := strings.CutPrefix(h, "*")
+		switch {
+		case validHost(h) && h != "*":
+		case wild && validHost(rest):
+			r.note(fmt.Sprintf("spec.hosts[%d]", i), "has no effect: destinations are looked for by whole labels, so write *.%s", rest)
+		default:
 			r.bad(fmt.Sprintf("spec.hosts[%d]", i), reasonInvalid, "%q is not a host name", h)
 		}
-	}
-	if len(s.Ports) == 0 {
-		r.bad("spec.ports", reasonInvalid, "is missing")
 	}
 	for i, p := range s.Ports {
 		if p.Number < 1 || p.Number > 65535 || p.TargetPort > 65535 {
@@ -219,6 +225,9 @@ func checkEntry(e *istiov1.ServiceEntry) (bad, notes []graph.Problem) {
 		at := fmt.Sprintf("spec.endpoints[%d]", i)
 		r.endpoint(at, w, s.Resolution)
 	}
+	if s.Resolution == "DNS_ROUND_ROBIN" && len(s.Endpoints) > 1 {
+		r.bad("spec.endpoints", reasonInvalid, "are %d, and resolution DNS_ROUND_ROBIN goes by one name: use DNS", len(s.Endpoints))
+	}
 	if s.Resolution == "STATIC" && len(s.Endpoints) == 0 && s.WorkloadSelector == nil {
 		r.bad("spec.endpoints", reasonInvalid, "is missing: resolution STATIC looks nothing up")
 	}
@@ -228,11 +237,16 @@ func checkEntry(e *istiov1.ServiceEntry) (bad, notes []graph.Problem) {
 	return r.problems, r.notes
 }
 
+// anyResolution is that of a WorkloadEntry, which has none.
+const anyResolution = "*"
+
 // endpoint checks an endpoint.
 func (r *rulecheck) endpoint(at string, w istiov1.WorkloadEntrySpec, resolution string) {
 	_, err := netip.ParseAddr(w.Address)
 	unix := strings.HasPrefix(w.Address, "unix://")
 	switch {
+	case w.Address == "" && w.Network != "":
+		r.note(at+".address", "is missing: the endpoint is that of gateways of its network, and left out")
 	case w.Address == "":
 		r.bad(at+".address", reasonInvalid, "is missing")
 	case err == nil:
@@ -240,7 +254,7 @@ func (r *rulecheck) endpoint(at string, w istiov1.WorkloadEntrySpec, resolution 
 		r.bad(at+".address", reasonInvalid, "%q is not an address, and resolution STATIC looks nothing up: use DNS", w.Address)
 	case !unix && !validHost(w.Address):
 		r.bad(at+".address", reasonInvalid, "%q is neither an address nor a host name", w.Address)
-	case unix && resolution != "STATIC":
+	case unix && resolution != "STATIC" && resolution != anyResolution:
 		r.bad(at+".address", reasonInvalid, "a socket of Unix is for resolution STATIC")
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.Ports)) {
@@ -263,8 +277,5 @@ func (r *rulecheck) unusedEntry(e *istiov1.ServiceEntry) {
 	}
 	if e.Spec.WorkloadSelector != nil {
 		r.note("spec.workloadSelector", "chooses WorkloadEntries, and no Pods: make a Service for those")
-	}
-	if len(e.Spec.SubjectAltNames) > 0 {
-		r.note("spec.subjectAltNames", "has no effect: say so in the tls of a DestinationRule")
 	}
 }

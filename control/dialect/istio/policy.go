@@ -7,10 +7,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"math"
+	"strconv"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	matcherconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -20,7 +24,6 @@ import (
 	istiov1 "weir.dev/weir/control/api/istio/v1"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
-	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
 
@@ -38,8 +41,8 @@ type settings struct {
 	Entry    *entryRef                 `json:",omitempty"`
 }
 
-// settingsOf makes settings of a policy, whose Secrets are in a namespace.
-func (d *Dialect) settingsOf(c *memo.Ctx, p *istiov1.TrafficPolicy, id targetID, namespace string, two bool) (*settings, *graph.Problem) {
+// settingsOf makes settings of a policy, whose Secrets are looked for in namespaces.
+func settingsOf(c *memo.Ctx, p *istiov1.TrafficPolicy, id targetID, what of, port int32, namespaces ...string) (*settings, *graph.Problem) {
 	s := &settings{Balancer: p.LoadBalancer, Pool: p.ConnectionPool, Outliers: p.OutlierDetection, Budget: p.RetryBudget, Bytes: id.bytes}
 	if p.ProxyProtocol != nil {
 		s.Proxy = p.ProxyProtocol.Version
@@ -48,14 +51,14 @@ func (d *Dialect) settingsOf(c *memo.Ctx, p *istiov1.TrafficPolicy, id targetID,
 		}
 	}
 	if t := p.TLS; t != nil && t.Mode != "DISABLE" && t.Mode != "" {
-		tls, bad := originate(c, t, source.Name{Namespace: namespace, Name: t.CredentialName})
+		tls, bad := originate(c, t, what, id, port, namespaces)
 		if bad != nil {
 			return nil, bad
 		}
 		s.TLS = tls
 	}
-	if s.Pool != nil || s.TLS != nil {
-		s.Two = two
+	if s.Pool != nil || s.TLS != nil || s.Outliers != nil && len(s.Outliers.OutlierDetectionHTTPErrorCodes) > 0 {
+		s.Two = what.two
 	}
 	return s, nil
 }
@@ -101,7 +104,7 @@ func (v variant) Overlay(c *memo.Ctx, _ *clusterv3.Cluster) graph.Overlay {
 		build.ByWeight(m)
 	}
 	if s.TLS != nil {
-		m.TransportSocket = s.TLS.socket(s.Two && !s.Bytes)
+		m.TransportSocket = s.TLS.socket(s.Two, s.Bytes)
 	}
 	if s.Proxy != "" {
 		m.TransportSocket = build.ProxySocket(s.Proxy == "V2", m.TransportSocket)
@@ -296,6 +299,9 @@ func (s *settings) protocol() *httpv3.HttpProtocolOptions {
 	if proto.Size(common) > 0 {
 		out.CommonHttpProtocolOptions = common
 	}
+	if s.Outliers != nil && len(s.Outliers.OutlierDetectionHTTPErrorCodes) > 0 {
+		out.OutlierDetection = &httpv3.HttpProtocolOptions_OutlierDetection{ErrorMatcher: failures(s.Outliers.OutlierDetectionHTTPErrorCodes)}
+	}
 	if s.TLS != nil && s.TLS.ServerName == "" {
 		// Who is asked for is who the request is for.
 		out.UpstreamHttpProtocolOptions = &corev3.UpstreamHttpProtocolOptions{AutoSni: true, AutoSanValidation: !s.TLS.Trusting && len(s.TLS.Names) == 0}
@@ -325,4 +331,22 @@ func durationOf(text string) *durationpb.Duration {
 		return durationpb.New(d)
 	}
 	return nil
+}
+
+// failures matches the responses that tell of a failure: those with one of these statuses, and no others.
+func failures(statuses []uint32) *matcherconfigv3.MatchPredicate {
+	var rules []*matcherconfigv3.MatchPredicate
+	for _, n := range statuses {
+		rules = append(rules, &matcherconfigv3.MatchPredicate{Rule: &matcherconfigv3.MatchPredicate_HttpResponseHeadersMatch{
+			HttpResponseHeadersMatch: &matcherconfigv3.HttpHeadersMatch{Headers: []*routev3.HeaderMatcher{{
+				Name: ":status", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+					MatchPattern: &matcherv3.StringMatcher_Exact{Exact: strconv.FormatUint(uint64(n), 10)},
+				}},
+			}}},
+		}})
+	}
+	if len(rules) == 1 {
+		return rules[0]
+	}
+	return &matcherconfigv3.MatchPredicate{Rule: &matcherconfigv3.MatchPredicate_OrMatch{OrMatch: &matcherconfigv3.MatchPredicate_MatchSet{Rules: rules}}}
 }

@@ -253,8 +253,10 @@ func (r *rulecheck) outliers(path string, o *istiov1.OutlierDetection) {
 			r.bad(path+"."+field, reasonInvalid, "is %d: a percentage is from 0 to 100", n)
 		}
 	}
-	if len(o.OutlierDetectionHTTPErrorCodes) > 0 {
-		r.note(path+".outlierDetectionHttpErrorCodes", "has no effect yet: statuses of 500 and above are errors")
+	for i, n := range o.OutlierDetectionHTTPErrorCodes {
+		if n < 100 || n > 599 {
+			r.bad(fmt.Sprintf("%s.outlierDetectionHttpErrorCodes[%d]", path, i), reasonInvalid, "is %d: statuses are from 100 to 599", n)
+		}
 	}
 }
 
@@ -269,9 +271,14 @@ func (r *rulecheck) tls(path string, t *istiov1.ClientTLS) {
 			r.bad(path+".credentialName", reasonInvalid, "is missing: mode MUTUAL shows a certificate; name a Secret, or files in clientCertificate and privateKey")
 		}
 	case modeIstioMutual:
-		r.note(path+".mode", "ISTIO_MUTUAL takes certificates of the mesh, which is not supported: so that nothing is sent in cleartext, its requests are answered 503")
+		if t.CredentialName+t.ClientCertificate+t.PrivateKey+t.CACertificates+t.CACrl != "" {
+			r.bad(path+".mode", reasonInvalid, "ISTIO_MUTUAL has certificates of its own, of the Secret %s: name none, or use MUTUAL", meshCredential)
+		}
+		if t.InsecureSkipVerify != nil && *t.InsecureSkipVerify {
+			r.note(path+".insecureSkipVerify", "has no effect: who answers in ISTIO_MUTUAL is verified")
+		}
 	default:
-		r.bad(path+".mode", reasonInvalid, "%q is not a mode: there are DISABLE, SIMPLE and MUTUAL", t.Mode)
+		r.bad(path+".mode", reasonInvalid, "%q is not a mode: there are DISABLE, SIMPLE, MUTUAL and ISTIO_MUTUAL", t.Mode)
 	}
 	if t.CredentialName != "" && (t.CACertificates != "" || t.ClientCertificate != "") {
 		r.bad(path+".credentialName", reasonInvalid, "files are there, too: only one of them can be")

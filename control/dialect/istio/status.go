@@ -84,7 +84,7 @@ func (d *Dialect) judge(c *memo.Ctx, key source.Key, o source.Object) (bad, note
 		return checkEntry(o)
 	case *istiov1.WorkloadEntry:
 		r := &rulecheck{}
-		r.endpoint("spec", o.Spec, "")
+		r.endpoint("spec", o.Spec, anyResolution)
 		return r.problems, r.notes
 	case *istiov1alpha2.RouteRule:
 		return d.judgeRouteRule(c, key.Name)

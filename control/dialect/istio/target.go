@@ -96,7 +96,7 @@ func (d *Dialect) readTarget(c *memo.Ctx, id targetID) *target {
 	if wrong != nil {
 		return nowhere("host", reasonNotFound, "%s: its requests are answered 503", wrong.Message)
 	}
-	return d.lead(c, id, of{wholeName(name), name.Namespace, two, nil}, cluster)
+	return d.lead(c, id, of{host: wholeName(name), namespace: name.Namespace, two: two}, cluster)
 }
 
 // portOf chooses the port of a destination.
@@ -110,6 +110,8 @@ func portOf(id targetID, ports []int32, of string) (int32, *target) {
 		return ports[0], nil
 	case slices.Contains(ports, id.listen):
 		return id.listen, nil
+	case len(ports) == 0:
+		return 0, nowhere("port", reasonInvalid, "is missing: %s tells of no ports; its requests are answered 503", of)
 	}
 	return 0, nowhere("port", reasonInvalid, "is missing: %s has several ports, and none is %d; its requests are answered 503", of, id.listen)
 }
@@ -130,7 +132,9 @@ func speaksHTTP2(name string, app *string) bool {
 type of struct {
 	host, namespace string
 	// two tells that its port speaks HTTP/2.
-	two   bool
+	two bool
+	// names are those that its certificate must have one of, if no DestinationRule says which.
+	names []string
 	entry *entryRef
 }
 
@@ -149,7 +153,7 @@ func (d *Dialect) lead(c *memo.Ctx, id targetID, what of, cluster graph.ClusterI
 	}
 	spread := spreadOf(policy)
 	policy = d.oldPolicy(c, what, cluster.Subset, policy)
-	set, bad := d.settingsOf(c, policy, id, r.namespace, what.two)
+	set, bad := settingsOf(c, policy, id, what, cluster.Port, r.namespace, id.from)
 	if bad != nil {
 		return &target{problem: bad}
 	}

@@ -12,12 +12,10 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-	corev1 "k8s.io/api/core/v1"
 
 	istiov1 "weir.dev/weir/control/api/istio/v1"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/graph"
-	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
 
@@ -86,8 +84,8 @@ func (s *server) certificates(c *memo.Ctx, t *istiov1.ServerTLS, context *tlsv3.
 		names = append([]string{t.CredentialName}, names...)
 	}
 	for _, n := range names {
-		secret := s.credential(c, n)
-		if wrong := attach.Certificate(c, secret); wrong != "" {
+		secret := credential(c, n, s.id.gateway.Namespace)
+		if wrong := attach.GenericCertificate(c, secret); wrong != "" {
 			s.bad("tls.credentialName", reasonNotFound, "%s; until it is there, TLS for its hosts is refused", wrong)
 			continue
 		}
@@ -121,26 +119,6 @@ func file(path string) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: path}}
 }
 
-// credential returns where a Secret is: in the Gateway's namespace or, if it is not
-// there, where Istio's gateways run.
-func (s *server) credential(c *memo.Ctx, name string) source.Name {
-	if rest, ok := strings.CutPrefix(name, "kubernetes://"); ok {
-		if ns, own, ok := strings.Cut(rest, "/"); ok {
-			return source.Name{Namespace: ns, Name: own}
-		}
-		name = rest
-	}
-	own := source.Name{Namespace: s.id.gateway.Namespace, Name: name}
-	if _, ok := source.Get[*corev1.Secret](c, source.Secret, own); ok {
-		return own
-	}
-	root := source.Name{Namespace: rootNamespace, Name: name}
-	if _, ok := source.Get[*corev1.Secret](c, source.Secret, root); ok {
-		return root
-	}
-	return own
-}
-
 // versions are those of TLS, by Istio's words.
 func versions() map[string]tlsv3.TlsParameters_TlsProtocol {
 	return map[string]tlsv3.TlsParameters_TlsProtocol{
@@ -169,7 +147,10 @@ func (s *server) verify(c *memo.Ctx, t *istiov1.ServerTLS, context *tlsv3.Common
 	sans(validation, t.SubjectAltNames)
 	switch {
 	case t.CredentialName != "" || len(t.CredentialNames) > 0:
-		s.tls.CA = s.authority(c, t)
+		own := s.authority(c, t)
+		if s.tls.CA = own.pem; own.crl != "" {
+			validation.Crl = inline(own.crl)
+		}
 	case t.CACertificates != "":
 		validation.TrustedCa = file(t.CACertificates)
 		s.tls.Overlay = attach.Merge(s.tls.Overlay, graph.Overlay{Message: required()})
@@ -207,7 +188,7 @@ func sans(v *tlsv3.CertificateValidationContext, names []string) {
 
 // authority finds by whom clients are verified: the ca.crt of the Secret with the
 // certificate, or of the one called after it, or of one that is named for it.
-func (s *server) authority(c *memo.Ctx, t *istiov1.ServerTLS) string {
+func (s *server) authority(c *memo.Ctx, t *istiov1.ServerTLS) authority {
 	var names []string
 	if t.CACertCredentialName != "" {
 		names = []string{t.CACertCredentialName}
@@ -219,21 +200,12 @@ func (s *server) authority(c *memo.Ctx, t *istiov1.ServerTLS) string {
 		}
 	}
 	for _, n := range names {
-		if pem := pemOf(c, s.credential(c, n)); pem != "" {
-			return pem
+		if own := authorityOf(c, credential(c, n, s.id.gateway.Namespace)); own.pem != "" {
+			return own
 		}
 	}
 	s.bad("tls.caCertCredentialName", reasonNotFound, "no Secret has an authority to verify clients by, in ca.crt: there are looked for %s; nobody is let in", strings.Join(names, ", "))
-	return ""
-}
-
-// pemOf returns the authority that a Secret holds, or "".
-func pemOf(c *memo.Ctx, name source.Name) string {
-	s, ok := source.Get[*corev1.Secret](c, source.Secret, name)
-	if !ok {
-		return ""
-	}
-	return string(s.Data["ca.crt"])
+	return authority{}
 }
 
 func required() *tlsv3.DownstreamTlsContext {
