@@ -35,7 +35,7 @@ import (
 type StatusWriter struct {
 	source     *Source
 	controller gwapiv1.GatewayController
-	log        *slog.Logger
+	unwritten  *unwritten
 	now        func() time.Time
 
 	mu      sync.Mutex
@@ -49,7 +49,7 @@ type StatusWriter struct {
 // NewStatusWriter returns a writer for the controllerName called controller.
 func NewStatusWriter(s *Source, controller string, log *slog.Logger) *StatusWriter {
 	return &StatusWriter{
-		source: s, controller: gwapiv1.GatewayController(controller), log: log, now: time.Now,
+		source: s, controller: gwapiv1.GatewayController(controller), unwritten: newUnwritten(log, time.Now), now: time.Now,
 		wanted: map[source.Key]*status.Update{}, busy: map[source.Key]bool{}, written: map[source.Key]source.Object{},
 		wake: make(chan struct{}, 1),
 	}
@@ -108,12 +108,8 @@ func (w *StatusWriter) next() *status.Update {
 	return u
 }
 
-// writers is how many statuses are written at once; again is how long to wait before
-// one that failed is written again.
-const (
-	writers = 8
-	again   = time.Second
-)
+// writers is how many statuses are written at once.
+const writers = 8
 
 // Run writes until ctx ends.
 func (w *StatusWriter) Run(ctx context.Context) {
@@ -128,35 +124,42 @@ func (w *StatusWriter) Run(ctx context.Context) {
 				case <-w.wake:
 				}
 				for u := w.next(); u != nil; u = w.next() {
-					w.attempt(ctx, u)
+					w.attempt(ctx, &wg, u)
 				}
 			}
 		})
 	}
 }
 
-func (w *StatusWriter) attempt(ctx context.Context, u *status.Update) {
-	defer w.done(u.Key)
+// attempt writes a status. One that cannot be written waits among wg, and keeps no other waiting.
+func (w *StatusWriter) attempt(ctx context.Context, wg *sync.WaitGroup, u *status.Update) {
 	err := w.write(ctx, u)
 	if err == nil || apierrors.IsNotFound(err) || ctx.Err() != nil {
+		w.unwritten.over(u.Key)
+		w.done(u.Key)
 		return
 	}
-	if apierrors.IsForbidden(err) {
-		err = w.source.cluster.explain(err)
-	}
-	w.log.Warn("a status cannot be written; it is tried again", "object", u.Key.String(), "error", err)
-	t := time.NewTimer(again)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-t.C:
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.wanted[u.Key] == nil { // Otherwise there is a newer one.
-		w.want(u)
-	}
+	wait := w.unwritten.note(u.Key, err, func(err error) error {
+		if apierrors.IsForbidden(err) {
+			return w.source.cluster.explain(err)
+		}
+		return err
+	})
+	wg.Go(func() {
+		defer w.done(u.Key)
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.wanted[u.Key] == nil { // Otherwise there is a newer one.
+			w.want(u)
+		}
+	})
 }
 
 // newest returns an object as it is known: the informer may not have seen yet what was written last.
