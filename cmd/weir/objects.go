@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
+	"k8s.io/klog/v2"
 
 	"weir.dev/weir/cmd/weir/demo"
 	"weir.dev/weir/cmd/weir/flags"
@@ -18,6 +19,7 @@ import (
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/source/kube"
+	"weir.dev/weir/internal/logging"
 	"weir.dev/weir/proxy"
 )
 
@@ -86,11 +88,17 @@ func (o *objects) start(opts gateway.Options) (*gateway.Gateway, error) {
 	if o.kubeconfig == "" {
 		return gateway.Start(opts)
 	}
-	cluster, err := kube.Connect(context.Background(), o.kubeconfig, o.context)
+	cluster, err := connect(context.Background(), o.kubeconfig, o.context, opts.Log)
 	if err != nil {
 		return nil, err
 	}
 	return gateway.StartCluster(cluster, opts), nil
+}
+
+// connect finds a cluster, and has what Kubernetes' clients log themselves be logged as all else is.
+func connect(ctx context.Context, kubeconfig, name string, log *slog.Logger) (*kube.Cluster, error) {
+	klog.SetSlogLogger(logging.Component(log, "kubernetes"))
+	return kube.Connect(ctx, kubeconfig, name)
 }
 
 // bare returns a bootstrap with nothing but an admin, or not even that.

@@ -71,7 +71,7 @@ func (p *plane) start(ctx context.Context, log *slog.Logger) (g *gateway.Gateway
 	keepHeap()
 	var cluster *kube.Cluster
 	if len(p.paths) == 0 {
-		if cluster, err = kube.Connect(ctx, p.kubeconfig, p.context); err != nil {
+		if cluster, err = connect(ctx, p.kubeconfig, p.context, log); err != nil {
 			return nil, nil, err
 		}
 	}
