@@ -49,11 +49,17 @@ func Read(o control.Options, paths ...string) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := New(o)
+	w := Of(o, changes...)
 	w.read = problems
-	w.Apply(changes...)
-	w.Apply(w.issuers()...)
 	return w, nil
+}
+
+// Of returns what objects come to.
+func Of(o control.Options, objects ...source.Change) *World {
+	w := New(o)
+	w.Apply(objects...)
+	w.Apply(w.issuers()...)
+	return w
 }
 
 // issuers returns the OpenID providers that objects want asked, and nobody asks here, as if

@@ -5,159 +5,125 @@
 package agree
 
 import (
-	"bytes"
+	"flag"
 	"fmt"
 	"hash/fnv"
-	"maps"
-	"os"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	"sigs.k8s.io/yaml"
-
-	"weir.dev/weir/control"
-	"weir.dev/weir/control/offline"
-	"weir.dev/weir/control/policy/envoygateway"
-	"weir.dev/weir/ext/all"
-	"weir.dev/weir/internal/golden"
+	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/leak"
-	"weir.dev/weir/proxy"
-	"weir.dev/weir/xds"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// hostile are values that nobody should write, and somebody does.
-func hostile(old any) []any {
-	switch old.(type) {
-	case float64:
-		return []any{-1, 0, 1, 99, 600, 65536, 1 << 31, 1 << 40, 1.5}
-	case string:
-		return []any{
-			"", "a b", "a\nb", "%", "é", "(", strings.Repeat("x", 5000), "*", ":path", "host", "-1", "99999999999999s", "0s", "a/b", "http://[", "\x00", "127.0.0.1/99",
-			"%REQ(a b)%", "$", `\`, "{x}", "a{1000}{1000}",
-		}
-	}
-	return nil
-}
+var (
+	every  = flag.Uint("every", 12, "one place in so many is tried; 1 is all of them")
+	values = flag.Bool("values", false, "try every value at a place, and not only one")
+	seed   = flag.Uint64("seed", 0, "chooses places and values")
+	pairs  = flag.Duration("pairs", 3*time.Second, "how long two values at once are tried")
+)
 
-// TestHostile puts hostile values in the place of others in the objects that translation is tested with: of a field of a
-// kind one or two in each file, and in the long run others in others.
+// TestHostile puts a hostile value in the place of another in the objects that translation is tested with: at a place
+// of a kind one or two in each file, and in the long run others at others.
 func TestHostile(t *testing.T) {
-	files, err := filepath.Glob("../../control/*/*/testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal(files, err)
-	}
-	every := uint32(12)
+	n := uint32(*every)
 	if testing.Short() {
-		every = 60
+		n *= 5
 	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
+	for _, file := range files(t) {
+		t.Run(name(file), func(t *testing.T) {
 			t.Parallel()
-			objects := read(t, file)
-			before := refused(t, objects)
-			for _, text := range before {
+			c := read(t, file)
+			for _, text := range c.before {
 				t.Error(text)
 			}
-			for _, o := range objects {
-				kind, _ := o["kind"].(string)
-				leaves(o["spec"], kind, nil, func(path string, old any, set func(any)) {
-					list := hostile(old)
-					h := fnv.New32a()
-					_, _ = h.Write([]byte(filepath.Base(file) + path))
-					if n := h.Sum32(); len(list) == 0 || n%every != 0 {
-						return
-					} else {
-						set(list[int(n/every)%len(list)])
+			c.places(func(p place) {
+				list := hostile(p.value)
+				h := fnv.New32a()
+				_, _ = fmt.Fprint(h, name(file), p.path, *seed)
+				at := h.Sum32()
+				switch {
+				case len(list) == 0 || at%n != 0:
+				case *values:
+					for _, v := range list {
+						c.try(t, put{p, v})
 					}
-					for _, text := range refused(t, objects) {
-						// A record's format may have operators that the control plane does not know.
-						if strings.Contains(path, "accessLog.settings") && strings.Contains(text, "access_log") {
-							continue
-						}
-						if !slices.Contains(before, text) {
-							t.Errorf("%s: %.200s", path, text)
-						}
-					}
-					set(old)
-				})
+				default:
+					c.try(t, put{p, list[int(at/n)%len(list)]})
+				}
+			})
+		})
+	}
+}
+
+// TestTwo puts hostile values in two places at once, as many as there is time for.
+func TestTwo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes its time")
+	}
+	all := files(t)
+	each := *pairs / time.Duration(len(all))
+	for _, file := range all {
+		t.Run(name(file), func(t *testing.T) {
+			c := read(t, file)
+			var places []place
+			c.places(func(p place) {
+				if len(hostile(p.value)) > 0 {
+					places = append(places, p)
+				}
+			})
+			r := rand.New(rand.NewPCG(*seed, uint64(len(places))))
+			for end := time.Now().Add(each); time.Now().Before(end) && !t.Failed(); {
+				var puts [2]put
+				for i := range puts {
+					p := places[r.IntN(len(places))]
+					list := hostile(p.value)
+					puts[i] = put{p, list[r.IntN(len(list))]}
+				}
+				c.try(t, puts[:]...)
 			}
 		})
 	}
 }
 
-// read returns the objects of a golden.
-func read(t *testing.T, file string) (out []map[string]any) {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range golden.Parse(string(text)).Files {
-		if !strings.HasSuffix(f.Name, ".yaml") {
-			continue
-		}
-		for doc := range strings.SplitSeq(f.Data, "\n---\n") {
-			var o map[string]any
-			if err := yaml.Unmarshal([]byte(doc), &o); err == nil && o != nil { // Some goldens are of what is no object.
-				out = append(out, o)
+// TestKinds sees that each kind of objects is among those that hostile values are put into.
+func TestKinds(t *testing.T) {
+	have := map[source.Kind]bool{}
+	for _, file := range files(t) {
+		for _, o := range read(t, file).objects {
+			for _, ch := range o.changes {
+				have[ch.Key.Kind] = true
 			}
 		}
 	}
-	return out
-}
-
-// leaves calls f with each text and number in a value, and with how another is put in its place.
-func leaves(v any, path string, set func(any), f func(path string, old any, set func(any))) {
-	switch v := v.(type) {
-	case map[string]any:
-		for _, k := range slices.Sorted(maps.Keys(v)) {
-			leaves(v[k], path+"."+k, func(n any) { v[k] = n }, f)
+	for _, k := range source.Types() {
+		if !have[k.Kind] {
+			t.Errorf("no %s: put one into testdata", k.Kind)
 		}
-	case []any:
-		for i, x := range v {
-			leaves(x, fmt.Sprintf("%s[%d]", path, i), func(n any) { v[i] = n }, f)
-		}
-	case nil:
-	default:
-		f(path, v, set)
 	}
 }
 
-// refused is what a proxy refuses of what objects come to.
-func refused(t *testing.T, objects []map[string]any) (out []string) {
+// files are those whose objects are tried.
+func files(t *testing.T) []string {
 	t.Helper()
-	var text bytes.Buffer
-	for _, o := range objects {
-		doc, err := yaml.Marshal(o)
-		if err != nil {
-			t.Fatal(err)
+	var out []string
+	for _, pattern := range []string{"../../control/*/*/testdata/*.txtar", "testdata/*.yaml"} {
+		list, err := filepath.Glob(pattern)
+		if err != nil || len(list) == 0 {
+			t.Fatal(pattern, err)
 		}
-		text.WriteString("---\n")
-		text.Write(doc)
-	}
-	file := filepath.Join(t.TempDir(), "objects.yaml")
-	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	w, err := offline.Read(control.Options{Limits: &envoygateway.LimitService{}}, file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := proxy.New(proxy.Options{Bootstrap: &bootstrapv3.Bootstrap{}, Extensions: all.Extensions(), Concurrency: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	for _, problem := range p.Apply(w.Snapshot()) {
-		// Which ports are free here, and that nobody gave the proxy a limiter, is not the objects' doing.
-		if m := problem.Error(); problem.Severity == xds.Error && !strings.Contains(m, "listen on ") && !strings.Contains(m, "is the limiter of this process") {
-			out = append(out, m)
-		}
+		out = append(out, list...)
 	}
 	return out
+}
+
+// name is a file's, and that of the folder that tests with it.
+func name(file string) string {
+	parts := strings.Split(filepath.ToSlash(file), "/")
+	return strings.Join(slices.Concat(parts[max(0, len(parts)-3):max(0, len(parts)-2)], parts[len(parts)-1:]), "/")
 }
