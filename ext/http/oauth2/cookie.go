@@ -176,7 +176,8 @@ func eachCookie(h *header.Map, f func(name, pair string)) {
 	for v := range h.Values(header.Cookie) {
 		for pair := range strings.SplitSeq(string(v), ";") {
 			pair = strings.Trim(pair, " \t")
-			if name, _, _ := strings.Cut(pair, "="); name != "" {
+			name, _, _ := strings.Cut(pair, "=")
+			if name = strings.TrimRight(name, " \t"); name != "" { // There are hosts that read it so.
 				f(name, pair)
 			}
 		}
@@ -228,8 +229,12 @@ func (c *cookies) owns(name string) bool {
 }
 
 // maxFlows bounds how many logins a browser keeps that have not come to an end: each has
-// cookies of its own, which all requests carry.
-const maxFlows = 8
+// cookies of its own, which all requests carry. maxRemovals bounds how many cookies a
+// response removes, so that many small cookies are no large response; the next removes more.
+const (
+	maxFlows    = 8
+	maxRemovals = 64
+)
 
 // oldFlows appends the removals that leave room for one more login. Browsers send the
 // oldest first (RFC 6265 §5.4).
@@ -240,7 +245,7 @@ func (c *cookies) oldFlows(dst []string, h *header.Map) []string {
 			flows = append(flows, id)
 		}
 	})
-	for len(flows) >= maxFlows {
+	for len(flows) >= maxFlows && len(dst) < maxRemovals {
 		dst = c.endFlow(dst, flows[0])
 		flows = flows[1:]
 	}

@@ -3,6 +3,7 @@
 package oauth2
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -227,12 +228,35 @@ func TestForward(t *testing.T) {
 		{"BearerToken_0=a; BearerToken_1=b; BearerToken_chunks=2; a=1", "access", "id", "a=1; BearerToken=access; IdToken=id"},
 		{"BearerToken_x=a; IdToken=x; IdToken=y", "", "id", "BearerToken_x=a; IdToken=id"},
 		{"", "access", "", "BearerToken=access"},
+		{"BearerToken =forged; IdToken\t=forged; OauthHMAC  = x; a=1", "", "", "a=1"},
 	} {
 		var h header.Map
 		h.Add(header.Cookie, tt[0])
 		c.forward(&h, tt[1], tt[2])
 		if got := string(h.Get(header.Cookie)); got != tt[3] {
 			t.Errorf("%s: %s", tt[0], got)
+		}
+	}
+}
+
+// TestManyCookies: many small cookies are not answered with many times as much.
+func TestManyCookies(t *testing.T) {
+	rig := newRig(t)
+	rig.Add(Extension(), config(","+credentials))
+	var many strings.Builder
+	for i := range 4000 {
+		fmt.Fprintf(&many, "OauthNonce.%x=;BearerToken_1=;", i)
+	}
+	for _, path := range []string{"/", "/out"} {
+		res := rig.Run(streamtest.Request{Path: path, Header: []string{"cookie: " + many.String()}}, streamtest.Upstream{})
+		n := 0
+		for _, line := range res.Header {
+			if strings.HasPrefix(line, "set-cookie: ") {
+				n++
+			}
+		}
+		if res.Status != 302 || n < maxFlows || n > 2*maxRemovals {
+			t.Errorf("%s: status %d with %d cookies", path, res.Status, n)
 		}
 	}
 }

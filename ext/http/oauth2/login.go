@@ -218,7 +218,12 @@ func (x *exchange) signOut() {
 	for _, k := range []*cookie{&c.mac, &c.access, &c.id, &c.refresh, &c.expires} {
 		set = append(set, c.removal(k, k.name))
 	}
+	seen := map[string]bool{}
 	eachCookie(h, func(name, _ string) {
+		if seen[name] || len(set) >= maxRemovals {
+			return
+		}
+		seen[name] = true
 		for _, k := range []*cookie{&c.access, &c.id, &c.refresh} {
 			if isChunk(name, k.name) {
 				set = append(set, c.removal(k, name))
