@@ -25,6 +25,7 @@ var (
 	every  = flag.Uint("every", 12, "one place in so many is tried; 1 is all of them")
 	values = flag.Bool("values", false, "try every value at a place, and not only one")
 	seed   = flag.Uint64("seed", 0, "chooses places and values")
+	others = flag.String("others", "", "files of objects to try instead, as a pattern")
 	pairs  = flag.Duration("pairs", 3*time.Second, "how long two values at once are tried")
 )
 
@@ -112,7 +113,11 @@ func TestKinds(t *testing.T) {
 func files(t *testing.T) []string {
 	t.Helper()
 	var out []string
-	for _, pattern := range []string{"../../control/*/*/testdata/*.txtar", "testdata/*.yaml"} {
+	patterns := []string{"../../control/*/*/testdata/*.txtar", "testdata/*.yaml"}
+	if *others != "" {
+		patterns = []string{*others}
+	}
+	for _, pattern := range patterns {
 		list, err := filepath.Glob(pattern)
 		if err != nil || len(list) == 0 {
 			t.Fatal(pattern, err)

@@ -302,7 +302,7 @@ func sessionOf(s *gwapiv1.SessionPersistence) *anypb.Any {
 		return nil
 	}
 	name := defaultSession
-	if s.SessionName != nil {
+	if s.SessionName != nil && *s.SessionName != "" {
 		name = *s.SessionName
 	}
 	if s.Type != nil && *s.Type == gwapiv1.HeaderBasedSessionPersistence {
