@@ -198,7 +198,7 @@ func slicePort(s *discoveryv1.EndpointSlice, p port) (int32, bool) {
 			protocol = *sp.Protocol
 		}
 		if text(sp.Name) == p.name && protocol == p.protocol && sp.Port != nil {
-			return *sp.Port, true
+			return *sp.Port, *sp.Port > 0 && *sp.Port <= 65535 // A cluster has no others, and files may.
 		}
 	}
 	return 0, false

@@ -126,8 +126,20 @@ func (e *Emitter) shared(c *memo.Ctx, f *frame, s *graph.Socket, ch *graph.Chain
 
 func sharedName(s graph.SocketID) string { return s.Name() + "/backends" }
 
+// validOf is the backends that get something, each once.
 func validOf(backends []graph.Backend) []graph.Backend {
-	return slices.DeleteFunc(slices.Clone(backends), func(b graph.Backend) bool { return !b.Valid || b.Weight == 0 })
+	var out []graph.Backend
+	for _, b := range backends {
+		if !b.Valid || b.Weight == 0 {
+			continue
+		}
+		if i := slices.IndexFunc(out, func(o graph.Backend) bool { return o.Cluster == b.Cluster }); i >= 0 {
+			out[i].Weight += b.Weight
+			continue
+		}
+		out = append(out, b)
+	}
+	return out
 }
 
 // lostOf is the weight of the backends that are not valid.
