@@ -124,6 +124,8 @@ type Ref struct {
 	Mode      graph.Mode
 	// UDP asks for a port of UDP, otherwise for one of TCP.
 	UDP bool
+	// Anywhere tells that no ReferenceGrant is asked for.
+	Anywhere bool
 	// OwnTLS tells that the reference says itself whether TLS is spoken.
 	OwnTLS bool
 	// Resolves tells that the hosts of requests are looked up there: see AnyDynamic.
@@ -171,7 +173,7 @@ func (b *Backends) Resolve(c *memo.Ctx, r Ref) (graph.ClusterID, *graph.Problem)
 	default:
 		return bad(gwapiv1.RouteReasonInvalidKind, "a %s cannot be a backend: refer to a Service, a %s, a %s or a %s", key.Kind, source.ServiceImport, source.Backend, source.Function)
 	}
-	if !attach.Granted(c, r.From, r.Namespace, key) {
+	if !r.Anywhere && !attach.Granted(c, r.From, r.Namespace, key) {
 		return bad(gwapiv1.RouteReasonRefNotPermitted,
 			"%s is in another namespace, and no ReferenceGrant in %s allows a %s of %s to refer to it", key, key.Namespace, r.From.Kind, r.Namespace)
 	}

@@ -36,7 +36,10 @@ func (p *Policies) service(c *memo.Ctx, s *sheet, at string, owner source.Key, b
 	if len(refs) > 1 {
 		s.note(at+".backendRefs", "the first is used alone")
 	}
-	id, problem := p.opts.Backends.Resolve(c, backend.Ref{From: owner.Kind, Namespace: owner.Namespace, To: refs[0].BackendObjectReference, Mode: mode})
+	id, problem := p.opts.Backends.Resolve(c, backend.Ref{
+		From: owner.Kind, Namespace: owner.Namespace, To: refs[0].BackendObjectReference, Mode: mode,
+		Anywhere: owner.Kind == source.EnvoyProxy, // Of who runs the proxies, as in Envoy Gateway.
+	})
 	if problem != nil {
 		s.bad(at+".backendRefs[0]", "%s", problem.Message)
 		return id, false
