@@ -90,7 +90,7 @@ func Wider(host string) []string {
 
 // Older orders objects as Gateway API has it: the older first, those of the same age
 // by namespace and name.
-func Older(a, b metav1.Object) int {
+func Older[T metav1.Object](a, b T) int {
 	return cmp.Or(
 		a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time),
 		strings.Compare(a.GetNamespace()+"/"+a.GetName(), b.GetNamespace()+"/"+b.GetName()),

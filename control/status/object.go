@@ -81,29 +81,28 @@ func istioStatus(o source.Object) any {
 	return nil
 }
 
+// those returns what of a list is so.
+func those[T any](list []T, is func(*T) bool) []T {
+	var out []T
+	for i := range list {
+		if is(&list[i]) {
+			out = append(out, list[i])
+		}
+	}
+	return out
+}
+
 // Ours returns of an object's status what a controller has written, as an Update has
 // it; nil if that is nothing.
 func Ours(o source.Object, controller string) any {
 	switch s := Of(o).(type) {
 	case *gwapiv1.RouteStatus:
-		out := &gwapiv1.RouteStatus{}
-		for _, p := range s.Parents {
-			if string(p.ControllerName) == controller {
-				out.Parents = append(out.Parents, p)
-			}
-		}
-		if len(out.Parents) > 0 {
-			return out
+		if own := those(s.Parents, func(x *gwapiv1.RouteParentStatus) bool { return string(x.ControllerName) == controller }); len(own) > 0 {
+			return &gwapiv1.RouteStatus{Parents: own}
 		}
 	case *gwapiv1.PolicyStatus:
-		out := &gwapiv1.PolicyStatus{}
-		for _, a := range s.Ancestors {
-			if string(a.ControllerName) == controller {
-				out.Ancestors = append(out.Ancestors, a)
-			}
-		}
-		if len(out.Ancestors) > 0 {
-			return out
+		if own := those(s.Ancestors, func(x *gwapiv1.PolicyAncestorStatus) bool { return string(x.ControllerName) == controller }); len(own) > 0 {
+			return &gwapiv1.PolicyStatus{Ancestors: own}
 		}
 	case *gwapiv1.GatewayClassStatus:
 		if len(s.Conditions) > 0 {
@@ -118,14 +117,8 @@ func Ours(o source.Object, controller string) any {
 			return s
 		}
 	case *gwxv1alpha1.BackendStatus:
-		out := &gwxv1alpha1.BackendStatus{}
-		for _, a := range s.Ancestors {
-			if string(a.ControllerName) == controller {
-				out.Ancestors = append(out.Ancestors, a)
-			}
-		}
-		if len(out.Ancestors) > 0 {
-			return out
+		if own := those(s.Ancestors, func(x *gwxv1alpha1.BackendAncestorStatus) bool { return string(x.ControllerName) == controller }); len(own) > 0 {
+			return &gwxv1alpha1.BackendStatus{Ancestors: own}
 		}
 	case *v1alpha1.BackendStatus:
 		if len(s.Conditions) > 0 {

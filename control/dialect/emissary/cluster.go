@@ -3,8 +3,6 @@
 package emissary
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"net/netip"
 	"time"
@@ -54,8 +52,7 @@ func variantOf(s *settings) (variant, error) {
 
 // Name is a short digest: those that differ share no cluster.
 func (v variant) Name() string {
-	sum := sha256.Sum256([]byte(v.text))
-	return "emissary-" + hex.EncodeToString(sum[:4])
+	return "emissary-" + build.Digest(4, v.text)
 }
 
 // Overlay is what the settings make of a Cluster.

@@ -69,8 +69,8 @@ func checkAdded(field string, set map[string]emissaryv3.AddedValue, bad teller) 
 		if wrong := build.BadFormat(set[name].Value); wrong != "" {
 			bad(at, reasonInvalid, "the value %q %s", set[name].Value, wrong)
 		}
-		if strings.ContainsAny(set[name].Value, "\r\n\x00") {
-			bad(at, reasonInvalid, "the value has a line break")
+		if why := build.BadText(set[name].Value); why != "" {
+			bad(at, reasonInvalid, "the value %s", why)
 		}
 	}
 }

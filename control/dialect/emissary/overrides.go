@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/anypb"
@@ -53,8 +52,8 @@ func readOverrides(list []emissaryv3.ErrorResponseOverride, tell teller) []build
 		if formats != 1 {
 			wrong(".body", "has not exactly one of text_format, json_format and text_format_source")
 		}
-		if strings.ContainsFunc(b.ContentType, func(c rune) bool { return c < ' ' || c == 0x7f }) {
-			wrong(".body.content_type", "%q has a line break or another control character", b.ContentType)
+		if why := build.BadText(b.ContentType); why != "" {
+			wrong(".body.content_type", "%q %s", b.ContentType, why)
 		}
 		if good {
 			out = append(out, r)

@@ -4,8 +4,6 @@ package gatewayapi
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"path"
 	"slices"
@@ -52,8 +50,7 @@ func askerName(n int, told string) string {
 	}
 	name := fmt.Sprintf("%02d", n)
 	if told != "" {
-		sum := sha256.Sum256([]byte(told))
-		name += "-" + hex.EncodeToString(sum[:6])
+		name += "-" + build.Digest(6, told)
 	}
 	return build.Instance(build.ExtAuthz, name)
 }

@@ -14,7 +14,6 @@
 package istio
 
 import (
-	"cmp"
 	"reflect"
 	"slices"
 	"strings"
@@ -146,8 +145,3 @@ func (d *Dialect) Gateway(c *memo.Ctx, name source.Name) *graph.Gateway { return
 
 // Host returns a virtual host.
 func (d *Dialect) Host(c *memo.Ctx, id graph.HostID) *graph.Host { return d.host.Get(c, id.(hostOf)) }
-
-// older orders objects by age, and those of the same age by their names.
-func older[T source.Object](a, b T) int {
-	return cmp.Or(a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), source.Compare(source.NameOf(a), source.NameOf(b)))
-}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	istiov1 "weir.dev/weir/control/api/istio/v1"
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
@@ -40,7 +41,7 @@ func hostsOfEntry(o source.Object) []source.Name {
 // these namespaces.
 func (d *Dialect) entry(c *memo.Ctx, host string, from ...string) *istiov1.ServiceEntry {
 	list := source.Find[*istiov1.ServiceEntry](c, d.entries, source.Name{Name: host})
-	slices.SortFunc(list, older)
+	slices.SortFunc(list, attach.Older)
 	for _, e := range list {
 		seen := slices.ContainsFunc(from, func(ns string) bool { return exported(e.Spec.ExportTo, e.Namespace, ns) })
 		if bad, _ := checkEntry(e); len(bad) == 0 && seen {

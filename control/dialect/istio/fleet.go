@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	istiov1 "weir.dev/weir/control/api/istio/v1"
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
@@ -119,7 +120,7 @@ func (d *Dialect) readLayout(c *memo.Ctx, fleet string) *layout {
 			all = append(all, o)
 		}
 	}
-	slices.SortFunc(all, older)
+	slices.SortFunc(all, attach.Older)
 	taken := map[placeOfHost]source.Name{}
 	for _, o := range all {
 		g := d.gateway.Get(c, source.NameOf(o))

@@ -140,7 +140,7 @@ func (d *Dialect) readHost(c *memo.Ctx, id hostOf) *graph.Host {
 			all = append(all, v.object)
 		}
 	}
-	slices.SortFunc(all, older)
+	slices.SortFunc(all, attach.Older)
 	for i, o := range all {
 		key := source.Key{Kind: source.IstioVirtualService, Name: source.NameOf(o)}
 		if i == 0 {

@@ -96,7 +96,7 @@ func (d *Dialect) carriers(c *memo.Ctx, s *server) []*virtual {
 	for _, n := range d.bytes.Members(c, s.id.gateway) {
 		all = append(all, d.virtual.Get(c, n).object)
 	}
-	slices.SortFunc(all, older)
+	slices.SortFunc(all, attach.Older)
 	var out []*virtual
 	for _, o := range all {
 		out = append(out, d.virtual.Get(c, source.NameOf(o)))

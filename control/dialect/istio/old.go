@@ -11,6 +11,7 @@ import (
 
 	istiov1 "weir.dev/weir/control/api/istio/v1"
 	istiov1alpha2 "weir.dev/weir/control/api/istio/v1alpha2"
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/backend"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
@@ -327,7 +328,7 @@ func (d *Dialect) oldPolicy(c *memo.Ctx, what of, subset string, low *istiov1.Tr
 		return low
 	}
 	list := source.Find[*istiov1alpha2.DestinationPolicy](c, d.policies, name)
-	slices.SortFunc(list, older)
+	slices.SortFunc(list, attach.Older)
 	for _, labels := range slices.Compact([]string{"", subset}) {
 		for _, p := range list {
 			if bad, _ := checkPolicy(p); len(bad) == 0 && p.Spec.Source == nil && backend.Subset(p.Spec.Destination.Labels) == labels {

@@ -3,8 +3,6 @@
 package istio
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"math"
 	"strconv"
@@ -80,8 +78,7 @@ func variantOf(s *settings) graph.Variant {
 
 // Name is a short digest: those that differ share no cluster.
 func (v variant) Name() string {
-	sum := sha256.Sum256([]byte(v.text))
-	return "istio-" + hex.EncodeToString(sum[:4])
+	return "istio-" + build.Digest(4, v.text)
 }
 
 // Overlay is what the settings make of a Cluster.

@@ -69,7 +69,7 @@ func usable(r *istiov1.DestinationRule) bool {
 }
 
 func merge(rules []*istiov1.DestinationRule) ruleOf {
-	slices.SortFunc(rules, older)
+	slices.SortFunc(rules, attach.Older)
 	out := ruleOf{namespace: rules[0].Namespace}
 	for _, r := range rules {
 		if out.policy == nil && r.Spec.TrafficPolicy != nil {

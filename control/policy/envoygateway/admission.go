@@ -3,8 +3,6 @@
 package envoygateway
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -77,8 +75,7 @@ func (x *compiledTraffic) admission(r *routev3.Route) {
 		criteria.GrpcCriteria = g
 	}
 	out.EvaluationCriteria = &admissioncontrolv3.AdmissionControl_SuccessCriteria_{SuccessCriteria: criteria}
-	sum := sha256.Sum256(build.Any(out).GetValue())
-	name := build.Instance(build.AdmissionControl, hex.EncodeToString(sum[:6]))
+	name := build.Instance(build.AdmissionControl, build.Digest(6, build.Any(out).GetValue()))
 	x.filters[name] = out
 	perFilter(r, name, build.Any(&routev3.FilterConfig{Config: &anypb.Any{}}))
 }
