@@ -27,6 +27,7 @@ import (
 	"weir.dev/weir/ext/http/apikeyauth"
 	"weir.dev/weir/ext/http/awslambda"
 	"weir.dev/weir/ext/http/awsrequestsigning"
+	"weir.dev/weir/ext/http/bandwidthlimit"
 	"weir.dev/weir/ext/http/basicauth"
 	"weir.dev/weir/ext/http/buffer"
 	"weir.dev/weir/ext/http/compressor"
@@ -219,6 +220,7 @@ func httpFilters(aws *credentials.Set, caches *dnscache.Set) []extension.HTTPFil
 		apikeyauth.Extension(),
 		awslambda.Extension(aws),
 		awsrequestsigning.Extension(aws),
+		bandwidthlimit.Extension(),
 		basicauth.Extension(),
 		buffer.Extension(),
 		compressor.Extension(),
