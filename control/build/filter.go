@@ -30,6 +30,7 @@ const (
 	RBAC               = "envoy.filters.http.rbac"
 	LocalRateLimit     = "envoy.filters.http.local_ratelimit"
 	RateLimit          = "envoy.filters.http.ratelimit"
+	BandwidthLimit     = "envoy.filters.http.bandwidth_limit"
 	GRPCWeb            = "envoy.filters.http.grpc_web"
 	GRPCHTTP1Bridge    = "envoy.filters.http.grpc_http1_bridge"
 	GRPCStats          = "envoy.filters.http.grpc_stats"

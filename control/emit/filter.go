@@ -50,6 +50,7 @@ func httpFilters() []httpFilter {
 		// Only requests that are let in count.
 		{name: build.LocalRateLimit},
 		{name: build.RateLimit},
+		{name: build.BandwidthLimit},
 		// What is not gRPC yet becomes it before anything looks at it as such.
 		{name: build.GRPCWeb},
 		{name: build.GRPCHTTP1Bridge},

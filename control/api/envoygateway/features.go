@@ -106,10 +106,32 @@ type RateLimitCostOf struct {
 	Metadata *MetadataKey `json:"metadata,omitempty"`
 }
 
-// BandwidthLimit limits bytes.
+// BandwidthLimit limits how fast bodies pass.
 type BandwidthLimit struct {
-	Request  map[string]any `json:"request,omitempty"`
-	Response map[string]any `json:"response,omitempty"`
+	Request  *RequestBandwidth  `json:"request,omitempty"`
+	Response *ResponseBandwidth `json:"response,omitempty"`
+}
+
+// RequestBandwidth limits the bodies of requests.
+type RequestBandwidth struct {
+	Limit Bandwidth `json:"limit"`
+}
+
+// ResponseBandwidth limits the bodies of responses.
+type ResponseBandwidth struct {
+	Limit            Bandwidth          `json:"limit"`
+	ResponseTrailers *BandwidthTrailers `json:"responseTrailers,omitempty"`
+}
+
+// Bandwidth is so many bytes in a Unit: Second, Minute or Hour.
+type Bandwidth struct {
+	Value resource.Quantity `json:"value"`
+	Unit  string            `json:"unit"`
+}
+
+// BandwidthTrailers tell clients of delays.
+type BandwidthTrailers struct {
+	Prefix *string `json:"prefix,omitempty"`
 }
 
 // FaultInjection breaks requests on purpose.

@@ -34,9 +34,7 @@ func (x *compiledTraffic) features(c *memo.Ctx, namespace string, r *routev3.Rou
 			r.Tracing = routeTracing(&x.sheet, "telemetry.tracing", t.Tracing)
 		}
 	}
-	if b := spec.BandwidthLimit; b != nil {
-		x.note("bandwidthLimit", "is not supported: bytes are not limited")
-	}
+	x.bandwidth(r)
 	x.compressors(r)
 	x.admission(r)
 	x.overrides(c, namespace, r)
