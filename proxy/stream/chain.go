@@ -121,15 +121,19 @@ func (c *Chain) Serve(s *Stream) bool {
 			return false
 		}
 		if s.next == nil {
-			break
+			if s.Response.Header == nil {
+				s.Reply(Reply{Status: 404, Details: "no_filter_answered", Flags: streaminfo.NoRouteFound})
+			}
+			if !c.respond(s) {
+				return false
+			}
+		}
+		if s.next == nil {
+			return true
 		}
 		c.End(s)
 		s.owner.Again(s)
 	}
-	if s.Response.Header == nil {
-		s.Reply(Reply{Status: 404, Details: "no_filter_answered", Flags: streaminfo.NoRouteFound})
-	}
-	return c.respond(s)
 }
 
 // Answer runs a reply that was made before the filters saw the request through
@@ -174,7 +178,8 @@ func (c *Chain) request(s *Stream) error {
 }
 
 // respond runs the filters on the way out. A filter that fails is answered for
-// once, and the answer passes the filters that remain.
+// once, and the answer passes the filters that remain. One that has another request
+// take this one's place is the last.
 func (c *Chain) respond(s *Stream) bool {
 	for i := len(c.links) - 1; i >= 0; i-- {
 		l := &c.links[i]
@@ -184,6 +189,9 @@ func (c *Chain) respond(s *Stream) bool {
 		s.task.At(&l.name)
 		if err := l.filter.Response(s); err != nil && !s.Fail(err) {
 			return false
+		}
+		if s.next != nil {
+			return true
 		}
 	}
 	s.seal()

@@ -199,8 +199,10 @@ func (s *Stream) ClearRoute() { s.routed, s.route = false, nil }
 func (s *Stream) SetRoute(r *route.Route) { s.routed, s.route = true, r }
 
 // Again has next take the request's place and go through all filters, by the route
-// that it then has, once the terminal filter has returned; that filter leaves no
-// response. What filters keep for the stream is wiped, their filter state is not.
+// that it then has: once the terminal filter has returned, which leaves no response, or
+// a filter that has seen the request as well, from its Response. The request that was
+// has to be there whole. What filters keep for the stream is wiped, their filter state
+// is not.
 func (s *Stream) Again(next *Message) { s.next = next }
 
 // Renew makes the stream that of the request which [Stream.Again] was given. It is
@@ -212,7 +214,7 @@ func (s *Stream) Renew() {
 		}
 	}
 	s.Request, s.next = *s.next, nil
-	s.Response, s.Tunnel, s.Destination = Message{}, nil, Destination{}
+	s.Response, s.Tunnel, s.Destination, s.replied = Message{}, nil, Destination{}, false
 	s.ClearRoute()
 	i := &s.Info
 	s.Info = streaminfo.Stream{
