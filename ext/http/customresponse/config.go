@@ -36,7 +36,10 @@ func newFilter(cfg proto.Message, c *extension.HTTP) (stream.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Filter{name: c.Name, rules: r}, nil
+	return &Filter{
+		name: c.Name, slot: c.Slot, rules: r,
+		noRoute: c.Scope.Counter("custom_response_redirect_no_route"), invalidURI: c.Scope.Counter("custom_response_invalid_uri"),
+	}, nil
 }
 
 func newRoute(cfg proto.Message, s *extension.Services) (any, error) { return compile(cfg, s) }
@@ -49,11 +52,16 @@ func compile(cfg proto.Message, s *extension.Services) (*Rules, error) {
 	if m.GetCustomResponseMatcher() == nil {
 		return &Rules{}, nil
 	}
+	out := &Rules{}
 	tree, err := match.CompileTree(m.GetCustomResponseMatcher(), match.TreeContext[*policy]{
 		Action: func(a match.ActionConfig) (*policy, error) {
-			x := &localresponsepolicyv3.LocalResponsePolicy{}
-			if a.Any().MessageIs(&redirectpolicyv3.RedirectPolicy{}) {
-				return nil, errors.New("a RedirectPolicy is not supported: responses are not fetched from elsewhere; use a LocalResponsePolicy")
+			x, r := &localresponsepolicyv3.LocalResponsePolicy{}, &redirectpolicyv3.RedirectPolicy{}
+			if a.Any().MessageIs(r) {
+				out.redirect = true
+				if err := a.Any().UnmarshalTo(r); err != nil {
+					return nil, err
+				}
+				return newRedirect(r, s)
 			}
 			if err := a.Any().UnmarshalTo(x); err != nil {
 				return nil, fmt.Errorf("%s is not a custom response: use envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy", a.Any().MessageName())
@@ -71,7 +79,8 @@ func compile(cfg proto.Message, s *extension.Services) (*Rules, error) {
 	if err != nil {
 		return nil, fmt.Errorf("custom_response_matcher: %w", err)
 	}
-	return &Rules{tree: tree}, nil
+	out.tree = tree
+	return out, nil
 }
 
 func newPolicy(m *localresponsepolicyv3.LocalResponsePolicy, s *extension.Services) (*policy, error) {
@@ -91,10 +100,15 @@ func newPolicy(m *localresponsepolicyv3.LocalResponsePolicy, s *extension.Servic
 			return nil, fmt.Errorf("body_format: %w", err)
 		}
 	}
-	out.headers, err = route.CompileHeaders("response_headers_to_add", m.GetResponseHeadersToAdd(), route.Context{CompileFormat: func(value string) (route.Formatter, error) {
-		return format.Compile(value, format.Options{OmitEmpty: true, Hostname: s.Node.Hostname})
-	}})
+	out.headers, err = route.CompileHeaders("response_headers_to_add", m.GetResponseHeadersToAdd(), formats(s))
 	return out, err
+}
+
+// formats compiles the values of headers.
+func formats(s *extension.Services) route.Context {
+	return route.Context{CompileFormat: func(value string) (route.Formatter, error) {
+		return format.Compile(value, format.Options{OmitEmpty: true, Hostname: s.Node.Hostname})
+	}}
 }
 
 // text is a body that stands in the configuration.

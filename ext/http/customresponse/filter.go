@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package customresponse is Envoy's custom response filter (envoy.filters.http.custom_response):
-// responses that its matcher takes, of hosts or made here, are replaced by others.
+// responses that its matcher takes, of hosts or made here, are replaced by others: made
+// here, or had from where a redirect leads.
 package customresponse
 
 import (
@@ -9,12 +10,14 @@ import (
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
 	"weir.dev/weir/proxy/route"
+	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stream"
 )
 
 // Rules are which responses are replaced, and by what.
 type Rules struct {
-	tree *match.Tree[*policy] // nil: none is
+	tree     *match.Tree[*policy] // nil: none is
+	redirect bool                 // some policy is a redirect
 }
 
 // policy is what is sent instead.
@@ -25,12 +28,17 @@ type policy struct {
 	headers *route.Headers
 	details string // of the log; "" is none
 	keep    bool   // keep those of the response
+	// to, if not nil, is where the response is had from; of the above, its status and
+	// headers become those of the policy.
+	to *target
 }
 
 // Filter is the filter in one chain.
 type Filter struct {
-	name  string
-	rules *Rules
+	name                string
+	slot                stream.Slot
+	rules               *Rules
+	noRoute, invalidURI *stats.Counter
 }
 
 // viaUpstream is the details of responses that hosts sent.
@@ -49,21 +57,38 @@ func (local) Get(d match.Data) match.Value {
 	return match.TextValue("true")
 }
 
-// Request does nothing.
-func (*Filter) Request(*stream.Stream) error { return nil }
+func (f *Filter) of(s *stream.Stream) *Rules {
+	if r, ok := stream.RouteConfig[*Rules](s, f.name); ok {
+		return r
+	}
+	return f.rules
+}
+
+// Request notes whether the request is there whole when its response comes.
+func (f *Filter) Request(s *stream.Stream) error {
+	if f.of(s).redirect {
+		f.watch(s)
+	}
+	return nil
+}
 
 // Response replaces a response. Of what it was, its status and its head can be told.
 func (f *Filter) Response(s *stream.Stream) error {
-	rules := f.rules
-	if r, ok := stream.RouteConfig[*Rules](s, f.name); ok {
-		rules = r
+	if p, ok := s.Info.FilterState[Name].Value.(*policy); ok {
+		p.arrive(s)
+		return nil
 	}
+	rules := f.of(s)
 	if rules.tree == nil || s.Upgrade && s.Info.Status < 300 {
 		return nil
 	}
 	s.Info.Response = s.Response.Header
 	p, res := rules.tree.Match(match.Data{Request: s.Request.Header, Stream: &s.Info, Conn: s.Info.Conn, Random: s.Random})
 	if res != match.Matched || p == nil {
+		return nil
+	}
+	if p.to != nil {
+		f.lead(s, p)
 		return nil
 	}
 	r := stream.Reply{Status: p.status, Body: p.body, Details: p.details}

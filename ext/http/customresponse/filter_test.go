@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	localresponsepolicyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/local_response_policy/v3"
+	redirectpolicyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/redirect_policy/v3"
 
 	"weir.dev/weir/internal/leak"
 	"weir.dev/weir/proxy/header"
@@ -20,7 +21,7 @@ import (
 func TestMain(m *testing.M) { leak.Main(m) }
 
 func TestFields(t *testing.T) {
-	ledgertest.Run(t, "fields.txt", Extension().Config, &localresponsepolicyv3.LocalResponsePolicy{})
+	ledgertest.Run(t, "fields.txt", Extension().Config, &localresponsepolicyv3.LocalResponsePolicy{}, &redirectpolicyv3.RedirectPolicy{})
 }
 
 // matched has responses replaced whose input has a value.
@@ -89,11 +90,18 @@ func TestResponse(t *testing.T) {
 func TestRefused(t *testing.T) {
 	rig := streamtest.New(t)
 	for name, tt := range map[string]struct{ config, want string }{
-		"a redirect":     {strings.ReplaceAll(matched(statusIs, "503", `,"uri":"http://a/"`), "local_response_policy.v3.LocalResponsePolicy", "redirect_policy.v3.RedirectPolicy"), "RedirectPolicy is not supported"},
-		"another action": {strings.ReplaceAll(matched(statusIs, "503", ``), "http.custom_response.local_response_policy.v3.LocalResponsePolicy", "filters.http.cors.v3.Cors"), "is not a custom response"},
-		"a status":       {matched(statusIs, "503", `,"status_code":199`), "StatusCode"},
-		"a file":         {matched(statusIs, "503", `,"body":{"filename":"/x"}`), "body: use inline_string"},
-		"a format":       {matched(statusIs, "503", `,"body_format":{"text_format":"%NOTHING%"}`), "body_format"},
+		"a redirect to no URL":      {redirected(`"uri":"a/b"`), "uri: "},
+		"a redirect to nowhere":     {redirected(`"redirect_action":{"https_redirect":true}`), "host_redirect: is required"},
+		"a redirect by prefix":      {redirected(`"redirect_action":{"host_redirect":"a","prefix_rewrite":"/b"}`), "only path_redirect"},
+		"a redirect to a fragment":  {redirected(`"redirect_action":{"path_redirect":"/a#b"}`), "fragment"},
+		"a redirect to ftp":         {redirected(`"redirect_action":{"host_redirect":"a","scheme_redirect":"ftp"}`), "scheme_redirect"},
+		"a redirect to half a path": {redirected(`"redirect_action":{"path_redirect":"a"}`), "does not begin with /"},
+		"a redirect to no port":     {redirected(`"redirect_action":{"host_redirect":"a","port_redirect":70000}`), "is no port"},
+		"a redirect, and more":      {redirected(`"uri":"http://a/","modify_request_headers_action":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"}}`), "modify_request_headers_action"},
+		"another action":            {strings.ReplaceAll(matched(statusIs, "503", ``), "http.custom_response.local_response_policy.v3.LocalResponsePolicy", "filters.http.cors.v3.Cors"), "is not a custom response"},
+		"a status":                  {matched(statusIs, "503", `,"status_code":199`), "StatusCode"},
+		"a file":                    {matched(statusIs, "503", `,"body":{"filename":"/x"}`), "body: use inline_string"},
+		"a format":                  {matched(statusIs, "503", `,"body_format":{"text_format":"%NOTHING%"}`), "body_format"},
 	} {
 		if _, err := rig.Compile(Extension(), tt.config); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", name, err)
