@@ -6,7 +6,6 @@ import (
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	customresponsev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/custom_response/v3"
-	localresponsepolicyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/local_response_policy/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 )
@@ -17,7 +16,8 @@ type ResponseRule struct {
 	Statuses []string
 	Headers  []ResponseHeader
 	Local    *string
-	Policy   *localresponsepolicyv3.LocalResponsePolicy
+	// Policy is a LocalResponsePolicy or a RedirectPolicy.
+	Policy proto.Message
 }
 
 // A ResponseHeader is how a header of a response has to be. Kind is Exact, Prefix, Suffix

@@ -48,6 +48,8 @@ spec:
   - match: {statusCodes: [{type: Range, range: {start: 500, end: 599}}]}
     source: Backend
     response: {statusCode: 200, contentType: text/html, body: {inline: "<p>100%% sorry for %%REQ(:PATH)%%</p>"}, header: {set: [{name: x-is, value: "%%RESPONSE_CODE%%"}]}}
+  - match: {statusCodes: [{value: 403}]}
+    redirect: {hostname: login.example, path: {type: ReplaceFullPath, replaceFullPath: /login}, statusCode: 301}
 `
 
 // TestResponses asks for what a BackendTrafficPolicy makes of responses: one that is compressed, and one that is another.
@@ -55,6 +57,15 @@ func TestResponses(t *testing.T) {
 	text := strings.Repeat("all that is said twice is said too often; ", 1000)
 	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
+		if r.Host == "login.example" {
+			fmt.Fprintf(w, "log in: %s %s", r.Method, r.URL)
+			return
+		}
+		if r.URL.Path == "/mine" {
+			_, _ = io.Copy(io.Discard, r.Body)
+			http.Error(w, "who are you?", http.StatusForbidden)
+			return
+		}
 		if strings.HasPrefix(r.URL.Path, "/broken") {
 			w.Header().Set("X-Secret", "stack")
 			w.WriteHeader(http.StatusBadGateway)
@@ -109,6 +120,24 @@ func TestResponses(t *testing.T) {
 		if res.StatusCode != 200 || body != "<p>100% sorry for /broken?x=1</p>" || res.Header.Get("Content-Type") != "text/html" ||
 			res.Header.Get("X-Is") != "200" || res.Header.Get("X-Secret") != "" || res.Header.Get("Content-Encoding") != "" {
 			t.Errorf("%d %q %v", res.StatusCode, body, res.Header)
+		}
+	}
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodGet} { // What was refused is had from elsewhere.
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://127.0.0.1:"+f.Ports["8080"]+"/mine?x=1", strings.NewReader(text))
+		if method == http.MethodGet {
+			r, err = http.NewRequestWithContext(t.Context(), method, r.URL.String(), nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusMovedPermanently || string(body) != "log in: GET /login?x=1" {
+			t.Errorf("%s: %d %q, %v", method, res.StatusCode, body, err)
 		}
 	}
 	if strings.Contains(p.Output(), "panic") {

@@ -242,7 +242,7 @@ type CustomBody struct {
 	ValueRef *gwapiv1.LocalObjectReference `json:"valueRef,omitempty"`
 }
 
-// A CustomRedirect sends the client elsewhere.
+// A CustomRedirect has the response be had from elsewhere.
 type CustomRedirect struct {
 	Scheme     *string                   `json:"scheme,omitempty"`
 	Hostname   *string                   `json:"hostname,omitempty"`

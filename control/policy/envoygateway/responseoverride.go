@@ -4,6 +4,8 @@ package envoygateway
 
 import (
 	"fmt"
+	"math"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -13,7 +15,9 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	customresponsev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/custom_response/v3"
 	localresponsepolicyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/local_response_policy/v3"
+	redirectpolicyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/redirect_policy/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/build"
@@ -27,14 +31,15 @@ func (x *compiledTraffic) overrides(c *memo.Ctx, namespace string, r *routev3.Ro
 		at := fmt.Sprintf("responseOverride[%d]", i)
 		rule, ok := x.responseMatch(at, &o)
 		switch {
+		case (o.Redirect == nil) == (o.Response == nil):
+			x.bad(at, "give one of response and redirect")
+			continue
 		case o.Redirect != nil:
-			x.note(at+".redirect", "is not supported, and the response is sent as it is: give response, or redirect in the HTTPRoute")
-			continue
-		case o.Response == nil:
-			x.bad(at, "give response")
-			continue
-		case ok:
+			rule.Policy = x.fetched(at+".redirect", o.Redirect)
+		default:
 			rule.Policy = x.instead(c, namespace, at+".response", o.Response)
+		}
+		if ok {
 			rules = append(rules, rule)
 		}
 	}
@@ -135,6 +140,43 @@ func (x *compiledTraffic) instead(c *memo.Ctx, namespace, at string, d *api.Cust
 		x.unsupported(at+".header.remove", h.Remove, "of the response that is replaced nothing is sent")
 	}
 	return out
+}
+
+// fetched reads where a response is had from instead.
+func (x *compiledTraffic) fetched(at string, d *api.CustomRedirect) *redirectpolicyv3.RedirectPolicy {
+	a := &routev3.RedirectAction{HostRedirect: deref(d.Hostname, "")}
+	status := deref(d.StatusCode, http.StatusFound)
+	if status != http.StatusFound && status != http.StatusMovedPermanently {
+		x.bad(at+".statusCode", "is %d: there are 301 and 302", status)
+	}
+	if s := deref(d.Scheme, ""); s != "" {
+		if s != "http" && s != "https" {
+			x.bad(at+".scheme", "is %q: there are http and https", s)
+		}
+		a.SchemeRewriteSpecifier = &routev3.RedirectAction_SchemeRedirect{SchemeRedirect: s}
+	}
+	if why := build.BadText(a.HostRedirect); why != "" {
+		x.bad(at+".hostname", "%s", why)
+	}
+	if p := d.Port; p != nil {
+		if *p < 1 || *p > math.MaxUint16 {
+			x.bad(at+".port", "%d is no port", *p)
+		}
+		a.PortRedirect = uint32(max(0, *p))
+	}
+	if p := d.Path; p != nil {
+		to := deref(p.ReplaceFullPath, "")
+		if p.Type != gwapiv1.FullPathHTTPPathModifier || !strings.HasPrefix(to, "/") || strings.ContainsAny(to, "#\r\n\x00") {
+			x.bad(at+".path", "give the type ReplaceFullPath, with replaceFullPath that begins with / and has no #")
+		}
+		a.PathRewriteSpecifier = &routev3.RedirectAction_PathRedirect{PathRedirect: to}
+	}
+	if a.HostRedirect == "" && d.Path == nil {
+		x.bad(at, "leads to where the response came from: give hostname or path")
+	}
+	return &redirectpolicyv3.RedirectPolicy{
+		RedirectActionSpecifier: &redirectpolicyv3.RedirectPolicy_RedirectAction{RedirectAction: a}, StatusCode: wrapperspb.UInt32(uint32(max(0, status))),
+	}
 }
 
 // headers is a header to add to a response.
