@@ -29,6 +29,13 @@ type Ender interface {
 	End(s *Stream)
 }
 
+// A Stopper is an Ender that reads bodies on tasks of its own. Once Stop has returned it
+// reads no more. It is called before the End of any filter, while what is read is there.
+type Stopper interface {
+	Ender
+	Stop(s *Stream)
+}
+
 // A Holder is a terminal filter that knows how much memory a stream takes.
 type Holder interface {
 	// Held returns it in bytes; received is how much of the request's body has come.
@@ -41,6 +48,7 @@ type Holder interface {
 type Chain struct {
 	links    []link
 	enders   []Ender
+	stoppers []Stopper               // of the enders
 	editions *edition.Series[*Chain] // nil if no filter is ever replaced
 	edition  *edition.Of[*Chain]     // that this one is; nil of one to be pinned
 }
@@ -55,15 +63,23 @@ type link struct {
 // where a route enables it.
 func (c *Chain) Add(name string, f Filter, disabled bool) {
 	c.links = append(c.links, link{name, f, disabled})
+	c.note(f)
+}
+
+// note remembers a filter that asks for more than requests and responses.
+func (c *Chain) note(f Filter) {
 	if e, ok := f.(Ender); ok {
 		c.enders = append(c.enders, e)
+	}
+	if e, ok := f.(Stopper); ok {
+		c.stoppers = append(c.stoppers, e)
 	}
 }
 
 // Replaceable lets filters be replaced. It is called once, when all are there.
 func (c *Chain) Replaceable() {
 	c.editions = new(edition.Series[*Chain])
-	c.publish(&Chain{links: c.links, enders: c.enders})
+	c.publish(&Chain{links: c.links, enders: c.enders, stoppers: c.stoppers})
 }
 
 func (c *Chain) publish(next *Chain, ends ...func()) {
@@ -78,9 +94,7 @@ func (c *Chain) Replace(at Slot, f Filter, ends ...func()) {
 	next := &Chain{links: slices.Clone(old.links)}
 	next.links[at].filter = f
 	for _, l := range next.links {
-		if e, ok := l.filter.(Ender); ok {
-			next.enders = append(next.enders, e)
-		}
+		next.note(l.filter)
 	}
 	c.publish(next, ends...)
 }
@@ -202,8 +216,16 @@ func (c *Chain) respond(s *Stream) bool {
 // first: by the time another filter lets go of what it holds, the terminal one
 // no longer reads the request's body.
 func (c *Chain) End(s *Stream) {
+	c.Stop(s)
 	for i := len(c.enders) - 1; i >= 0; i-- {
 		c.enders[i].End(s)
+	}
+}
+
+// Stop has the filters read no more of the stream's bodies. End does so too.
+func (c *Chain) Stop(s *Stream) {
+	for _, f := range c.stoppers {
+		f.Stop(s)
 	}
 }
 

@@ -67,6 +67,13 @@ func (t *try) comeBack() (status int, err error) {
 	return status, nil
 }
 
+// stopBranch has the filters read no more of the attempt's bodies: the exchange ends.
+func (t *try) stopBranch() {
+	if t.branched {
+		t.pinned.Stop(&t.branch.Stream)
+	}
+}
+
 // endBranch tells the filters that the attempt is over.
 func (t *try) endBranch() {
 	if !t.branched {

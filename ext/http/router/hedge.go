@@ -226,6 +226,7 @@ func (q *request) callOff(but *try) {
 // drop lets a try go whose outcome is not wanted.
 func (q *request) drop(t *try) {
 	t.stopUpload()
+	t.stopBranch()
 	t.endSpan(t.racer.out.flags())
 	t.complete = false // Its connection carries no other, but if it was drained.
 	t.leave()

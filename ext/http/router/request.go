@@ -228,6 +228,7 @@ func (q *request) end() {
 	q.callOff(nil)
 	q.stopLimits()
 	q.stopUpload()
+	q.stopBranch()
 	if b := q.up.Budgets; b != nil && q.ended > 0 {
 		upstream.Used(&b.Total, time.Duration(q.loop.Now()-q.ended), q.limits.total)
 	}

@@ -455,6 +455,7 @@ func (t *try) drain() {
 func (t *try) abandon() {
 	q := t.q
 	t.stopUpload()
+	t.stopBranch()
 	t.complete = false // Whatever came of it, the connection carries no other.
 	t.leave()
 	t.endBranch()
