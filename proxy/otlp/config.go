@@ -16,29 +16,12 @@ import (
 	commonv1 "go.opentelemetry.io/proto/otlp/common/v1"
 
 	"weir.dev/weir/proxy/format"
-	"weir.dev/weir/proxy/route"
 	"weir.dev/weir/proxy/upstream/call"
 )
 
 // CompileHTTP compiles a service of OTLP over HTTP.
 func CompileHTTP(m *corev3.HttpService, hostname string) (*call.Service, error) {
-	if m.GetHttpUri() == nil {
-		return nil, errors.New("http_uri: is missing: say where the collector is")
-	}
-	if len(m.GetFormatters()) > 0 {
-		return nil, errors.New("formatters: are not supported here: leave them out")
-	}
-	s, err := call.CompileURI(m.GetHttpUri())
-	if err != nil {
-		return nil, fmt.Errorf("http_uri.%w", err)
-	}
-	o := format.Options{OmitEmpty: true, Hostname: hostname}
-	if len(m.GetRequestHeadersToAdd()) > 0 {
-		s.Metadata, err = route.CompileHeaders("request_headers_to_add", m.GetRequestHeadersToAdd(), route.Context{
-			CompileFormat: func(text string) (route.Formatter, error) { return format.Compile(text, o) },
-		})
-	}
-	return s, err
+	return call.CompileHTTP(m, call.Context{Hostname: hostname})
 }
 
 // CompileValue compiles a value, whose strings are formats if o is not nil.

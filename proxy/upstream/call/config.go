@@ -106,6 +106,24 @@ func CompileURI(m *corev3.HttpUri) (*Service, error) {
 	return s, nil
 }
 
+// CompileHTTP compiles a service of HTTP with the fields that its requests have.
+func CompileHTTP(m *corev3.HttpService, in Context) (*Service, error) {
+	if m.GetHttpUri() == nil {
+		return nil, errors.New("http_uri: is missing: say where the service is")
+	}
+	if len(m.GetFormatters()) > 0 {
+		return nil, errors.New("formatters: are not supported here: leave them out")
+	}
+	s, err := CompileURI(m.GetHttpUri())
+	if err != nil {
+		return nil, fmt.Errorf("http_uri.%w", err)
+	}
+	if len(m.GetRequestHeadersToAdd()) > 0 {
+		s.Metadata, err = route.CompileHeaders("request_headers_to_add", m.GetRequestHeadersToAdd(), in.headers())
+	}
+	return s, err
+}
+
 func checkAuthority(a string) error {
 	if CheckPath(a) != nil {
 		return fmt.Errorf("%q is not the name of a host", a)

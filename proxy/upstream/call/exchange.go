@@ -141,18 +141,19 @@ const maxUnseen = 16
 func (k *Call) try(t *engine.Task, w *upstream.Worker) (again bool, err error) {
 	for unseen := 0; ; unseen++ {
 		f := k.once(t, w)
+		final := k.stream != nil && !k.stream.repeatable()
 		if f.err == nil || Abandoned(f.err) {
 			on := k.retryOn()
-			return f.err == nil && on != 0 && on.Response(k.Status, &k.Response), f.err
+			return f.err == nil && !final && on != 0 && on.Response(k.Status, &k.Response), f.err
 		}
-		if f.unseen && unseen < maxUnseen {
+		if f.unseen && !final && unseen < maxUnseen {
 			continue
 		}
 		if k.host != nil && !f.overflow {
 			k.host.Outlier.Outcome(w.Loop(), outlier.Failed, 0)
 		}
 		switch on := k.retryOn(); {
-		case f.overflow || k.host == nil:
+		case final || f.overflow || k.host == nil:
 			return false, f.err
 		case f.connect:
 			return on.Connect(), f.err
@@ -224,7 +225,7 @@ func (k *Call) once(t *engine.Task, w *upstream.Worker) failure {
 	st.RqTotal.Inc()
 	host.Local(w.Loop()).Stats.RqTotal.Inc()
 	host.Outlier.Outcome(w.Loop(), outlier.Connected, 0)
-	sent, err := k.converse(x)
+	sent, err := k.exchange(t, x)
 	f := failure{err: err}
 	if err == nil {
 		k.answered(w, host)
@@ -270,6 +271,14 @@ func (k *Call) failed(w *upstream.Worker, x pool.Exchange, f *failure) {
 	if k.host != nil && !Abandoned(f.err) {
 		k.host.Local(w.Loop()).Stats.RqError.Inc()
 	}
+}
+
+// exchange makes the exchange that the call is.
+func (k *Call) exchange(t *engine.Task, x pool.Exchange) (sent bool, err error) {
+	if k.stream != nil {
+		return k.stream.converse(t, x)
+	}
+	return k.converse(x)
 }
 
 // converse sends the request and reads the response whole. sent tells that the request

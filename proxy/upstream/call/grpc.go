@@ -57,12 +57,17 @@ var (
 // BeginUnary readies a gRPC call of one message each way, to a method such as
 // "/package.Service/Method". The message is to be appended to Body.
 func (c *Client) BeginUnary(method string) *Call {
+	k := c.beginGRPC(method)
+	k.Body = append(k.room[:0], framesHead[:]...)
+	return k
+}
+
+func (c *Client) beginGRPC(method string) *Call {
 	k := c.begin(http.MethodPost)
 	k.Request.Add(header.Path, method)
 	k.finish()
 	k.Request.Add(te, "trailers")
 	k.Request.Add(header.ContentType, "application/grpc")
-	k.Body = append(k.room[:0], framesHead[:]...)
 	return k
 }
 

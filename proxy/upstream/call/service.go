@@ -114,6 +114,7 @@ type Call struct {
 	pick   upstream.PickContext
 	span   trace.Span // of the call, if spanned
 	spans  bool
+	stream *Stream // that the call is of, nil if it is of one message each way
 }
 
 // Begin readies a call of GET, POST and the like. What is appended to Body or added to
