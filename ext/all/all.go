@@ -37,6 +37,7 @@ import (
 	"weir.dev/weir/ext/http/customresponse"
 	"weir.dev/weir/ext/http/dynamicforwardproxy"
 	"weir.dev/weir/ext/http/extauthz"
+	"weir.dev/weir/ext/http/extproc"
 	"weir.dev/weir/ext/http/fault"
 	"weir.dev/weir/ext/http/fn"
 	"weir.dev/weir/ext/http/grpchttp1bridge"
@@ -230,6 +231,7 @@ func httpFilters(aws *credentials.Set, caches *dnscache.Set) []extension.HTTPFil
 		customresponse.Extension(),
 		dynamicforwardproxy.Extension(caches),
 		extauthz.Extension(),
+		extproc.Extension(),
 		fault.Extension(),
 		fn.Extension(),
 		grpchttp1bridge.Extension(),
