@@ -51,7 +51,7 @@ type Dialect interface {
 // attached are the policies that are attached to Gateways, routes and what they are made
 // of: each kind has a line.
 func attached(e *envoygateway.Policies) *attach.Policies {
-	return attach.NewPolicies(append(e.Foreign(), e.Traffic(), e.Security(), e.Clients())...).With(e.Filters())
+	return attach.NewPolicies(append(e.Foreign(), e.Traffic(), e.Security(), e.Clients(), e.Extensions())...).With(e.Filters())
 }
 
 // dialects is all of them as one graph. The order is that of precedence, where two

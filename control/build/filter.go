@@ -26,6 +26,7 @@ const (
 	APIKeyAuth         = "envoy.filters.http.api_key_auth"
 	BasicAuth          = "envoy.filters.http.basic_auth"
 	OAuth2             = "envoy.filters.http.oauth2"
+	ExtProc            = "envoy.filters.http.ext_proc"
 	JWTAuthn           = "envoy.filters.http.jwt_authn"
 	RBAC               = "envoy.filters.http.rbac"
 	LocalRateLimit     = "envoy.filters.http.local_ratelimit"

@@ -46,6 +46,8 @@ func httpFilters() []httpFilter {
 		// A login is for who has no credentials of the kinds before; its tokens may be judged.
 		{name: build.OAuth2},
 		{name: build.JWTAuthn},
+		// A processor sees who asks, and what it makes of a request is judged.
+		{name: build.ExtProc},
 		{name: build.RBAC},
 		// Only requests that are let in count.
 		{name: build.LocalRateLimit},

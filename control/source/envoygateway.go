@@ -26,15 +26,14 @@ func envoyGatewayTypes() []Type {
 	t := func(k Kind, resource string, create func() Object) Type {
 		return Type{Kind: k, Versions: []string{envoygateway.Version}, Resource: resource, Namespaced: true, Optional: true, New: create}
 	}
-	foreign := func() Object { return &envoygateway.Foreign{} }
 	proxy := t(EnvoyProxy, "envoyproxies", func() Object { return &envoygateway.EnvoyProxy{} })
 	proxy.Former = []Former{{Kind: OldEnvoyProxy, Versions: []string{envoygateway.Version}}}
 	return []Type{
 		t(BackendTrafficPolicy, "backendtrafficpolicies", func() Object { return &envoygateway.BackendTrafficPolicy{} }),
 		t(SecurityPolicy, "securitypolicies", func() Object { return &envoygateway.SecurityPolicy{} }),
 		t(ClientTrafficPolicy, "clienttrafficpolicies", func() Object { return &envoygateway.ClientTrafficPolicy{} }),
-		t(EnvoyExtensionPolicy, "envoyextensionpolicies", foreign),
-		t(EnvoyPatchPolicy, "envoypatchpolicies", foreign),
+		t(EnvoyExtensionPolicy, "envoyextensionpolicies", func() Object { return &envoygateway.EnvoyExtensionPolicy{} }),
+		t(EnvoyPatchPolicy, "envoypatchpolicies", func() Object { return &envoygateway.Foreign{} }),
 		t(HTTPRouteFilter, "httproutefilters", func() Object { return &envoygateway.HTTPRouteFilter{} }),
 		t(RateLimitFilter, "ratelimitfilters", func() Object { return &envoygateway.RateLimitFilter{} }),
 		t(AuthenticationFilter, "authenticationfilters", func() Object { return &envoygateway.AuthenticationFilter{} }),

@@ -50,6 +50,8 @@ func Of(o source.Object) any {
 		return &o.Status
 	case *envoygateway.ClientTrafficPolicy:
 		return &o.Status
+	case *envoygateway.EnvoyExtensionPolicy:
+		return &o.Status
 	case *envoygateway.Foreign:
 		return &o.Status
 	case *emissaryv3.Host:

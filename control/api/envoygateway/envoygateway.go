@@ -102,7 +102,7 @@ type ClientTrafficPolicy struct {
 func (o *ClientTrafficPolicy) DeepCopyObject() runtime.Object { return deep.Copy(o) }
 
 // A Foreign is a policy of a kind that is known, and of which only the targets are
-// read: EnvoyExtensionPolicy and EnvoyPatchPolicy.
+// read: EnvoyPatchPolicy.
 type Foreign struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

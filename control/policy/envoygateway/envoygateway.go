@@ -60,18 +60,20 @@ type LimitService struct {
 
 // Policies reads the policies of a View. They serve one memo.DB.
 type Policies struct {
-	opts     Options
-	traffic  *traffic
-	security *security
-	client   *client
-	filters  *filters
-	proxy    *memo.Func[proxyStack, *Proxy]
+	opts      Options
+	traffic   *traffic
+	security  *security
+	client    *client
+	filters   *filters
+	extension *extension
+	proxy     *memo.Func[proxyStack, *Proxy]
 }
 
 // New returns Policies.
 func New(o Options) *Policies {
 	p := &Policies{opts: o}
 	p.traffic, p.security, p.client, p.filters = newTraffic(p), newSecurity(p), newClient(p), newFilters(p)
+	p.extension = newExtension(p)
 	p.proxy = memo.NewFunc(p.readProxy, sameProxy)
 	return p
 }

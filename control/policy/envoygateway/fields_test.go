@@ -22,6 +22,7 @@ func TestFields(t *testing.T) {
 		"gateway.envoyproxy.io.HTTPRouteFilter":      fieldstest.Spec(api.HTTPRouteFilterSpec{}),
 		"gateway.envoyproxy.io.RateLimitFilter":      fieldstest.Spec(api.RateLimit{}),
 		"gateway.envoyproxy.io.AuthenticationFilter": fieldstest.Spec(api.AuthenticationFilterSpec{}),
+		"gateway.envoyproxy.io.EnvoyExtensionPolicy": fieldstest.Spec(api.EnvoyExtensionPolicySpec{}),
 		"gateway.envoyproxy.io.EnvoyProxy":           fieldstest.Spec(api.EnvoyProxySpec{}),
 	})
 }

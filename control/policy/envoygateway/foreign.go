@@ -21,24 +21,13 @@ type foreign struct {
 	why     string
 	// fields are those that ask for something, and why each is not done.
 	fields map[string]string
-	// closed kinds may be there to keep somebody out: requests are answered 500.
-	closed bool
 	// off kinds do nothing unless an install turns them on, which cannot be done here.
 	off bool
 }
 
 // Foreign are the kinds that are known, and not done.
 func (*Policies) Foreign() []attach.Policy {
-	routes := []source.Kind{source.Gateway, source.ListenerSet, source.HTTPRoute, source.GRPCRoute}
 	return []attach.Policy{
-		&foreign{
-			kind: source.EnvoyExtensionPolicy, targets: routes, closed: true,
-			why: "EnvoyExtensionPolicy is not supported: requests are answered 500, since it may be there to keep somebody out",
-			fields: map[string]string{
-				"wasm": "there is no Wasm", "extProc": "there is no external processing; extAuth of a SecurityPolicy asks a service", "lua": "there is no Lua",
-				"dynamicModule": "there are no dynamic modules",
-			},
-		},
 		&foreign{
 			kind: source.EnvoyPatchPolicy, targets: []source.Kind{source.Gateway, source.GatewayClass}, off: true,
 			why:    "EnvoyPatchPolicy is disabled: Envoy's messages are as Weir makes them; say it by other policies",
@@ -76,13 +65,8 @@ func (f *foreign) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 	return v
 }
 
-// At lets nobody in, if that may be what it is for.
-func (f *foreign) At(*memo.Ctx, source.Name, source.Name, attach.Place) *attach.Effect {
-	if f.closed {
-		return &attach.Effect{Refuse: true}
-	}
-	return nil
-}
+// At is nothing.
+func (f *foreign) At(*memo.Ctx, source.Name, source.Name, attach.Place) *attach.Effect { return nil }
 
 // Chain is nothing.
 func (f *foreign) Chain(*memo.Ctx, source.Name, []source.Name) *attach.Chain { return nil }
