@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/matcher/v3"
+	commonmatcherv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/matcher/v3"
 
 	"weir.dev/weir/proxy/header"
 	"weir.dev/weir/proxy/match"
@@ -16,21 +16,21 @@ import (
 type Predicate func(head *header.Map) bool
 
 // responsePredicate compiles a MatchPredicate that looks at the heads of responses.
-func responsePredicate(p *matcherv3.MatchPredicate) (Predicate, error) {
+func responsePredicate(p *commonmatcherv3.MatchPredicate) (Predicate, error) {
 	switch r := p.GetRule().(type) {
-	case *matcherv3.MatchPredicate_AnyMatch:
+	case *commonmatcherv3.MatchPredicate_AnyMatch:
 		return func(*header.Map) bool { return true }, nil
-	case *matcherv3.MatchPredicate_NotMatch:
+	case *commonmatcherv3.MatchPredicate_NotMatch:
 		in, err := responsePredicate(r.NotMatch)
 		if err != nil {
 			return nil, fmt.Errorf("not_match.%w", err)
 		}
 		return func(h *header.Map) bool { return !in(h) }, nil
-	case *matcherv3.MatchPredicate_OrMatch:
+	case *commonmatcherv3.MatchPredicate_OrMatch:
 		return predicates("or_match", r.OrMatch.GetRules(), true)
-	case *matcherv3.MatchPredicate_AndMatch:
+	case *commonmatcherv3.MatchPredicate_AndMatch:
 		return predicates("and_match", r.AndMatch.GetRules(), false)
-	case *matcherv3.MatchPredicate_HttpResponseHeadersMatch:
+	case *commonmatcherv3.MatchPredicate_HttpResponseHeadersMatch:
 		m, err := match.CompileHeaders(r.HttpResponseHeadersMatch.GetHeaders())
 		if err != nil {
 			return nil, fmt.Errorf("http_response_headers_match.headers: %w", err)
@@ -41,7 +41,7 @@ func responsePredicate(p *matcherv3.MatchPredicate) (Predicate, error) {
 }
 
 // predicates is decided by the first rule whose outcome is decides.
-func predicates(name string, rules []*matcherv3.MatchPredicate, decides bool) (Predicate, error) {
+func predicates(name string, rules []*commonmatcherv3.MatchPredicate, decides bool) (Predicate, error) {
 	in := make([]Predicate, len(rules))
 	for i, r := range rules {
 		var err error

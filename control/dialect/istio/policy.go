@@ -8,7 +8,7 @@ import (
 	"strconv"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	matcherconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/matcher/v3"
+	commonmatcherv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -331,11 +331,11 @@ func durationOf(text string) *durationpb.Duration {
 }
 
 // failures matches the responses that tell of a failure: those with one of these statuses, and no others.
-func failures(statuses []uint32) *matcherconfigv3.MatchPredicate {
-	var rules []*matcherconfigv3.MatchPredicate
+func failures(statuses []uint32) *commonmatcherv3.MatchPredicate {
+	var rules []*commonmatcherv3.MatchPredicate
 	for _, n := range statuses {
-		rules = append(rules, &matcherconfigv3.MatchPredicate{Rule: &matcherconfigv3.MatchPredicate_HttpResponseHeadersMatch{
-			HttpResponseHeadersMatch: &matcherconfigv3.HttpHeadersMatch{Headers: []*routev3.HeaderMatcher{{
+		rules = append(rules, &commonmatcherv3.MatchPredicate{Rule: &commonmatcherv3.MatchPredicate_HttpResponseHeadersMatch{
+			HttpResponseHeadersMatch: &commonmatcherv3.HttpHeadersMatch{Headers: []*routev3.HeaderMatcher{{
 				Name: ":status", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
 					MatchPattern: &matcherv3.StringMatcher_Exact{Exact: strconv.FormatUint(uint64(n), 10)},
 				}},
@@ -345,5 +345,5 @@ func failures(statuses []uint32) *matcherconfigv3.MatchPredicate {
 	if len(rules) == 1 {
 		return rules[0]
 	}
-	return &matcherconfigv3.MatchPredicate{Rule: &matcherconfigv3.MatchPredicate_OrMatch{OrMatch: &matcherconfigv3.MatchPredicate_MatchSet{Rules: rules}}}
+	return &commonmatcherv3.MatchPredicate{Rule: &commonmatcherv3.MatchPredicate_OrMatch{OrMatch: &commonmatcherv3.MatchPredicate_MatchSet{Rules: rules}}}
 }

@@ -103,7 +103,7 @@ func (e *extension) compile(c *memo.Ctx, at stack) *compiledExtension {
 	}
 	spec, owner := &o.Spec, at.own
 	if p, ok := source.Get[*api.EnvoyExtensionPolicy](c, source.EnvoyExtensionPolicy, at.parent); ok {
-		spec = merge(&o.Spec, &p.Spec, *o.Spec.MergeType)
+		spec = attach.MergeSpec(&o.Spec, &p.Spec, *o.Spec.MergeType)
 		// A list is the policy's own or the parent's, never half of each.
 		if len(o.Spec.ExtProc) == 0 {
 			owner = at.parent

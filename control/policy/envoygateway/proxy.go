@@ -12,6 +12,7 @@ import (
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/api/v1alpha1"
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -57,10 +58,10 @@ func (p *Policies) readProxy(c *memo.Ctx, at proxyStack) *Proxy {
 		if spec.Telemetry == nil {
 			owner = at.base // What it names is in its namespace.
 		}
-		spec = merge(spec, base, *spec.MergeType)
+		spec = attach.MergeSpec(spec, base, *spec.MergeType)
 	}
 	if d := p.opts.Proxy; d != nil && at.own != (source.Name{}) {
-		spec = merge(spec, d, "StrategicMerge")
+		spec = attach.MergeSpec(spec, d, "StrategicMerge")
 	}
 	x := &proxyReader{policies: p, ctx: c, owner: source.Key{Kind: source.EnvoyProxy, Name: owner}, out: &Proxy{Merges: merges}}
 	if v := spec.Provider; v != nil {

@@ -127,7 +127,7 @@ func (s *security) compile(c *memo.Ctx, at stack) *compiledSecurity {
 	spec, base := &o.Spec, &api.SecurityPolicySpec{}
 	if p, ok := source.Get[*api.SecurityPolicy](c, source.SecurityPolicy, at.parent); ok {
 		base = &p.Spec
-		spec = merge(&o.Spec, base, *o.Spec.MergeType)
+		spec = attach.MergeSpec(&o.Spec, base, *o.Spec.MergeType)
 		spec.JWT, spec.ExtAuth = cmp.Or(o.Spec.JWT, base.JWT), cmp.Or(o.Spec.ExtAuth, base.ExtAuth)
 		spec.BasicAuth, spec.APIKeyAuth, spec.OIDC = cmp.Or(o.Spec.BasicAuth, base.BasicAuth), cmp.Or(o.Spec.APIKeyAuth, base.APIKeyAuth), cmp.Or(o.Spec.OIDC, base.OIDC)
 	}

@@ -120,7 +120,7 @@ func (t *traffic) spec(c *memo.Ctx, s stack) (spec *api.BackendTrafficPolicySpec
 	if o.Spec.RateLimit == nil {
 		limits = s.parent
 	}
-	return merge(&o.Spec, &base.Spec, *o.Spec.MergeType), limits
+	return attach.MergeSpec(&o.Spec, &base.Spec, *o.Spec.MergeType), limits
 }
 
 func (t *traffic) compile(c *memo.Ctx, s stack) *compiledTraffic {
