@@ -14,7 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/source"
@@ -37,10 +39,22 @@ func TestLate(t *testing.T) {
 	}
 	now, before := resource(envoygateway.Group), resource(envoygateway.OldGroup)
 	c, _ := newCluster()
-	c.client = fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
+	client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
 		now: "EnvoyProxyList", before: "EnvoyProxyList", {Version: "v1", Resource: "secrets"}: "SecretList",
 		c.served[source.HTTPRoute]: "HTTPRouteList",
 	}, object("", "Secret", "s", nil), envoyProxy(envoygateway.Group, "warn"), envoyProxy(envoygateway.OldGroup, "error"))
+	// The client tells watches nothing of what has happened since the list before them, so the test waits for them.
+	watched := make(chan schema.GroupVersionResource, 100)
+	client.PrependWatchReactor("*", func(a clienttesting.Action) (bool, watch.Interface, error) {
+		w, err := client.Tracker().Watch(a.GetResource(), a.GetNamespace())
+		watched <- a.GetResource()
+		return true, w, err
+	})
+	until := func(r schema.GroupVersionResource) {
+		for r != <-watched { // The test's time limit is the check.
+		}
+	}
+	c.client = client
 	for _, k := range source.Types() {
 		c.types[k.Kind] = k
 	}
@@ -73,12 +87,16 @@ func TestLate(t *testing.T) {
 			t.Fatalf("changes: %+v, want level %s", changes, want)
 		}
 	}
-	for _, tt := range []struct{ groups, want string }{
-		{" " + envoygateway.OldGroup + " ", "error"}, {" " + envoygateway.OldGroup + " " + envoygateway.Group + " ", "warn"},
+	for _, tt := range []struct {
+		groups, want string
+		from         schema.GroupVersionResource
+	}{
+		{" " + envoygateway.OldGroup + " ", "error", before}, {" " + envoygateway.OldGroup + " " + envoygateway.Group + " ", "warn", now},
 	} {
 		groups = tt.groups
 		s.look(ctx)
 		level(tt.want)
+		until(tt.from)
 	}
 	if err := c.client.Resource(now).Namespace("default").Delete(ctx, "p", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
