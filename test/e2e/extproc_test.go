@@ -192,7 +192,7 @@ func TestProcessorOfFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := weirtest.Start(t, "proxy", "-c", file, "--drain-strategy", "immediate")
-	p.WaitFor("Ready.")
+	p.WaitFor("listening")
 	until(t, f, "curl -si --data hello http://127.0.0.1:8080/", "HEARD HELLO, SEEN BY CRIER.")
 	until(t, f, "curl -si --header 'x-voice: low' http://127.0.0.1:8080/", "Speak up.")
 }
