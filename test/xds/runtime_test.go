@@ -64,7 +64,8 @@ func TestRuntimeIsFetched(t *testing.T) {
 			for i := range 50 {
 				set(fmt.Sprint("load", i), fmt.Sprintf("{share: %d}", i%2*100))
 			}
-			set("2", "{share: 0}")
+			set("2", "{share: 0, last: 1}")
+			p.WaitGauge("runtime.num_keys", 2) // Answers were such before it came, too.
 			answered(t, addr, "one")
 			end()
 			before := p.Counter("runtime.update_rejected")
