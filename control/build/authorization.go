@@ -20,9 +20,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// A Predicate is true of some requests.
-type Predicate = predicate
-
 // An AuthorizationRule lets in, or keeps out, the requests that all of Of are true of: there
 // is at least one. Name is what statistics and access logs have for it.
 type AuthorizationRule struct {
@@ -55,7 +52,7 @@ func verdict(name string, allow bool) *xdsmatcherv3.Matcher_OnMatch {
 
 // HasOneOf is true of requests whose header has one of the values. There is at least one.
 func HasOneOf(header string, values []string) *Predicate {
-	var any []*predicate
+	var any []*Predicate
 	for _, v := range values {
 		any = append(any, valued(&matcherv3.HttpRequestHeaderMatchInput{HeaderName: header}, "Exact", v))
 	}
@@ -65,13 +62,13 @@ func HasOneOf(header string, values []string) *Predicate {
 // HasPath is true of requests for a path, whatever their query: kind is Exact or PathPrefix.
 // Patterns are for HasExpression, which knows the path without the query.
 func HasPath(kind, value string) *Predicate {
-	of := func(kind, value string) *predicate {
+	of := func(kind, value string) *Predicate {
 		return valued(&matcherv3.HttpRequestHeaderMatchInput{HeaderName: ":path"}, kind, value)
 	}
 	if kind == "PathPrefix" {
 		return of("Prefix", value)
 	}
-	return either([]*predicate{of("Exact", value), of("Prefix", value+"?"), of("Prefix", value+"#")})
+	return either([]*Predicate{of("Exact", value), of("Prefix", value+"?"), of("Prefix", value+"#")})
 }
 
 // IsFrom is true of requests of clients in one of the ranges. There is at least one.
@@ -95,7 +92,7 @@ func HasClaim(provider string, claim, values []string, list bool) *Predicate {
 	for _, name := range append([]string{provider}, claim...) {
 		in.Path = append(in.Path, &networkv3.DynamicMetadataInput_PathSegment{Segment: &networkv3.DynamicMetadataInput_PathSegment_Key{Key: name}})
 	}
-	var any []*predicate
+	var any []*Predicate
 	for _, v := range values {
 		m := &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_StringMatch{StringMatch: Text(v, false)}}
 		if list {
@@ -110,14 +107,14 @@ func HasClaim(provider string, claim, values []string, list bool) *Predicate {
 
 // Other is true of all other requests.
 func Other(p *Predicate) *Predicate {
-	return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: p}}
+	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: p}}
 }
 
 // Either is true of requests that one of a list is true of. There is at least one.
 func Either(list ...*Predicate) *Predicate { return either(list) }
 
-func custom(input, matcher proto.Message) *predicate {
-	return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+func custom(input, matcher proto.Message) *Predicate {
+	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
 		Input: &xdscorev3.TypedExtensionConfig{Name: "request", TypedConfig: Any(input)},
 		Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{
 			CustomMatch: &xdscorev3.TypedExtensionConfig{Name: "matcher", TypedConfig: Any(matcher)},

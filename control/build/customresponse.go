@@ -24,13 +24,14 @@ type ResponseRule struct {
 // or RegularExpression.
 type ResponseHeader struct{ Name, Kind, Value string }
 
-type predicate = xdsmatcherv3.Matcher_MatcherList_Predicate
+// A Predicate is true of some requests, or responses.
+type Predicate = xdsmatcherv3.Matcher_MatcherList_Predicate
 
 // Responses replaces responses by the first rule that takes them.
 func Responses(rules []ResponseRule) *customresponsev3.CustomResponse {
 	list := &xdsmatcherv3.Matcher_MatcherList{}
 	for _, r := range rules {
-		var all, statuses []*predicate
+		var all, statuses []*Predicate
 		for _, code := range r.Statuses {
 			statuses = append(statuses, valued(&matcherv3.HttpResponseStatusCodeMatchInput{}, "Exact", code))
 		}
@@ -52,7 +53,7 @@ func Responses(rules []ResponseRule) *customresponsev3.CustomResponse {
 	return &customresponsev3.CustomResponse{CustomResponseMatcher: &xdsmatcherv3.Matcher{MatcherType: &xdsmatcherv3.Matcher_MatcherList_{MatcherList: list}}}
 }
 
-func valued(input proto.Message, kind, value string) *predicate {
+func valued(input proto.Message, kind, value string) *Predicate {
 	m := &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: value}}
 	switch kind {
 	case "Prefix":
@@ -64,22 +65,22 @@ func valued(input proto.Message, kind, value string) *predicate {
 			EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}}, Regex: value,
 		}}
 	}
-	return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
 		Input:   &xdscorev3.TypedExtensionConfig{Name: "response", TypedConfig: Any(input)},
 		Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: m},
 	}}}
 }
 
-func either(list []*predicate) *predicate {
+func either(list []*Predicate) *Predicate {
 	if len(list) == 1 {
 		return list[0]
 	}
-	return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_OrMatcher{OrMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: list}}}
+	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_OrMatcher{OrMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: list}}}
 }
 
-func each(list []*predicate) *predicate {
+func each(list []*Predicate) *Predicate {
 	if len(list) == 1 {
 		return list[0]
 	}
-	return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{AndMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: list}}}
+	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{AndMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: list}}}
 }

@@ -3,8 +3,6 @@
 package build
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
@@ -12,12 +10,6 @@ import (
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
-
-// Digest is a short name for what is long: n bytes of its SHA-256.
-func Digest[T string | []byte](n int, data T) string {
-	sum := sha256.Sum256([]byte(data))
-	return hex.EncodeToString(sum[:n])
-}
 
 // FieldName reports whether a text has the form of a header's name: RFC 9110 §5.6.2.
 func FieldName(text string) bool { return fieldName.MatchString(text) }

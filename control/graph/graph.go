@@ -247,6 +247,12 @@ type ClusterID struct {
 	Variant Variant
 }
 
+// Digest is a short name for what is long: n bytes of its SHA-256.
+func Digest[T string | []byte](n int, data T) string {
+	sum := sha256.Sum256([]byte(data))
+	return hex.EncodeToString(sum[:n])
+}
+
 // Name is the name of the Envoy cluster.
 func (c ClusterID) Name() string {
 	parts := []string{c.Backend.Name.String(), strconv.Itoa(int(c.Port))}
@@ -261,8 +267,7 @@ func (c ClusterID) Name() string {
 		parts = append(parts, "of", c.Subset)
 	}
 	if c.Spread != "" {
-		sum := sha256.Sum256([]byte(c.Spread))
-		parts = append(parts, "near", hex.EncodeToString(sum[:4]))
+		parts = append(parts, "near", Digest(4, c.Spread))
 	}
 	if c.Mode != HTTP {
 		parts = append(parts, string(c.Mode))

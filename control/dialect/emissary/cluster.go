@@ -52,7 +52,7 @@ func variantOf(s *settings) (variant, error) {
 
 // Name is a short digest: those that differ share no cluster.
 func (v variant) Name() string {
-	return "emissary-" + build.Digest(4, v.text)
+	return "emissary-" + graph.Digest(4, v.text)
 }
 
 // Overlay is what the settings make of a Cluster.

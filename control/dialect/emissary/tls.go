@@ -163,11 +163,6 @@ func revoked(c *memo.Ctx, name source.Name) (pem, wrong string) {
 	return string(s.Data[key]), ""
 }
 
-// revocation is a list of revoked certificates, in Envoy's terms.
-func revocation(pem string) *corev3.DataSource {
-	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte(pem)}}
-}
-
 // terminated is how a host terminates TLS. The settings have been checked.
 func terminated(c *memo.Ctx, secret source.Name, t *emissaryv3.TLS, namespace string) *graph.TLS {
 	out := &graph.TLS{Certificates: []string{secret.String()}, Protocols: protocolsOf(t.ALPNProtocols, "h2", "http/1.1")}
@@ -182,7 +177,7 @@ func terminated(c *memo.Ctx, secret source.Name, t *emissaryv3.TLS, namespace st
 	if t.CRLSecret != "" {
 		list, _ := revoked(c, secretName(t.CRLSecret, namespace, true)) // It was checked.
 		out.Overlay = attach.Merge(out.Overlay, graph.Overlay{Message: &tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
-			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{Crl: revocation(list)}},
+			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{Crl: build.Data(list)}},
 		}}})
 	}
 	required := is(t.CertRequired)
@@ -240,9 +235,9 @@ func (o *origination) socket(grpc bool) *corev3.TransportSocket {
 		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{build.SecretConfig(o.Certificate)}
 	}
 	if o.CA != "" {
-		v := &tlsv3.CertificateValidationContext{TrustedCa: &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte(o.CA)}}}
+		v := &tlsv3.CertificateValidationContext{TrustedCa: build.Data(o.CA)}
 		if o.CRL != "" {
-			v.Crl = revocation(o.CRL)
+			v.Crl = build.Data(o.CRL)
 		}
 		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
 	}

@@ -50,7 +50,7 @@ func askerName(n int, told string) string {
 	}
 	name := fmt.Sprintf("%02d", n)
 	if told != "" {
-		name += "-" + build.Digest(6, told)
+		name += "-" + graph.Digest(6, told)
 	}
 	return build.Instance(build.ExtAuthz, name)
 }

@@ -164,7 +164,7 @@ func (o *origination) validation() *tlsv3.CertificateValidationContext {
 	}
 	switch {
 	case o.CA != "":
-		v.TrustedCa = inline(o.CA)
+		v.TrustedCa = build.Data(o.CA)
 	case o.CAFile != "":
 		v.TrustedCa = file(o.CAFile)
 	default:
@@ -185,11 +185,7 @@ func (o *origination) validation() *tlsv3.CertificateValidationContext {
 	case o.CRL != "":
 		v.Crl = file(o.CRL)
 	case o.Revoked != "":
-		v.Crl = inline(o.Revoked)
+		v.Crl = build.Data(o.Revoked)
 	}
 	return v
-}
-
-func inline(pem string) *corev3.DataSource {
-	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte(pem)}}
 }

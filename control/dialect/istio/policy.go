@@ -78,7 +78,7 @@ func variantOf(s *settings) graph.Variant {
 
 // Name is a short digest: those that differ share no cluster.
 func (v variant) Name() string {
-	return "istio-" + build.Digest(4, v.text)
+	return "istio-" + graph.Digest(4, v.text)
 }
 
 // Overlay is what the settings make of a Cluster.

@@ -15,6 +15,7 @@ import (
 
 	istiov1 "weir.dev/weir/control/api/istio/v1"
 	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/internal/memo"
 )
@@ -149,7 +150,7 @@ func (s *server) verify(c *memo.Ctx, t *istiov1.ServerTLS, context *tlsv3.Common
 	case t.CredentialName != "" || len(t.CredentialNames) > 0:
 		own := s.authority(c, t)
 		if s.tls.CA = own.pem; own.crl != "" {
-			validation.Crl = inline(own.crl)
+			validation.Crl = build.Data(own.crl)
 		}
 	case t.CACertificates != "":
 		validation.TrustedCa = file(t.CACertificates)

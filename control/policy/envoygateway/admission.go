@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/graph"
 )
 
 // How long may be looked back.
@@ -75,7 +76,7 @@ func (x *compiledTraffic) admission(r *routev3.Route) {
 		criteria.GrpcCriteria = g
 	}
 	out.EvaluationCriteria = &admissioncontrolv3.AdmissionControl_SuccessCriteria_{SuccessCriteria: criteria}
-	name := build.Instance(build.AdmissionControl, build.Digest(6, build.Any(out).GetValue()))
+	name := build.Instance(build.AdmissionControl, graph.Digest(6, build.Any(out).GetValue()))
 	x.filters[name] = out
 	perFilter(r, name, build.Any(&routev3.FilterConfig{Config: &anypb.Any{}}))
 }

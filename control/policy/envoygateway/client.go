@@ -81,7 +81,7 @@ func (k *client) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 	if x == nil {
 		return attach.Verdict{}
 	}
-	return attach.Verdict{Refused: x.refused, Notes: x.notes}
+	return x.verdict()
 }
 
 // At lets nobody in where certificates of clients are asked for, and cannot be.

@@ -166,8 +166,27 @@ func checkTargets(s *sheet, t *api.Targets) {
 	}
 }
 
+func checkMergeType(s *sheet, mergeType *string) {
+	if m := deref(mergeType, "StrategicMerge"); m != "StrategicMerge" && m != "JSONMerge" && m != "Replace" {
+		s.bad("mergeType", "is %q: there are StrategicMerge, JSONMerge and Replace", m)
+	}
+}
+
 // sheet collects what is wrong with an object.
 type sheet struct{ refused, notes []graph.Problem }
+
+func (s *sheet) verdict() attach.Verdict {
+	return attach.Verdict{Refused: s.refused, Notes: s.notes}
+}
+
+// statusOnError reads the status of requests that could not be asked about; 0 is none.
+func (s *sheet) statusOnError(path string, status *int32) uint32 {
+	n := deref(status, 0)
+	if status != nil && (n < 400 || n > 599) {
+		s.bad(path, "%d is not a status from 400 to 599", n)
+	}
+	return uint32(max(0, n))
+}
 
 func (s *sheet) bad(path, format string, args ...any) {
 	s.refused = append(s.refused, graph.Problem{Path: "spec." + path, Reason: string(gwapiv1.PolicyReasonInvalid), Message: fmt.Sprintf(format, args...)})

@@ -54,12 +54,7 @@ func (x *compiledSecurity) extAuth(c *memo.Ctx, p *Policies, owner source.Name, 
 			x.bad("extAuth.bodyToExtAuth.maxRequestBytes", "is 0: say how many bytes of a body the service is told")
 		}
 	}
-	if s := a.StatusOnError; s != nil {
-		if *s < 400 || *s > 599 {
-			x.bad("extAuth.statusOnError", "%d is not a status from 400 to 599", *s)
-		}
-		f.Status = uint32(max(0, *s))
-	}
+	f.Status = x.statusOnError("extAuth.statusOnError", a.StatusOnError)
 	for _, h := range append(append([]string(nil), f.Told...), f.Upstream...) {
 		if !validHeader(strings.TrimPrefix(h, ":")) {
 			x.bad("extAuth", "%q is not the name of a header", h)

@@ -4,6 +4,7 @@ package envoygateway
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ func (e *extension) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 	if x == nil {
 		return attach.Verdict{}
 	}
-	return attach.Verdict{Refused: x.refused, Notes: x.notes}
+	return x.verdict()
 }
 
 // At is what one does at a place. One that cannot be done lets nobody in: it may be there
@@ -88,9 +89,7 @@ func (e *extension) Chain(c *memo.Ctx, _ source.Name, names []source.Name) *atta
 		if x == nil || len(x.refused) > 0 {
 			continue
 		}
-		for name, m := range x.filters {
-			out.Idle[name] = m
-		}
+		maps.Copy(out.Idle, x.filters)
 		out.Clusters = append(out.Clusters, x.clusters...)
 	}
 	return out
@@ -111,9 +110,7 @@ func (e *extension) compile(c *memo.Ctx, at stack) *compiledExtension {
 	}
 	x := &compiledExtension{route: &routev3.Route{}, filters: map[string]proto.Message{}}
 	checkTargets(&x.sheet, &spec.Targets)
-	if m := deref(spec.MergeType, "StrategicMerge"); m != "StrategicMerge" && m != "JSONMerge" && m != "Replace" {
-		x.bad("mergeType", "is %q: there are StrategicMerge, JSONMerge and Replace", m)
-	}
+	checkMergeType(&x.sheet, spec.MergeType)
 	x.not("wasm", spec.Wasm, "there is no Wasm")
 	x.not("lua", spec.Lua, "there is no Lua")
 	x.not("dynamicModule", spec.DynamicModule, "there are no dynamic modules")
@@ -153,19 +150,14 @@ func (x *compiledExtension) extProc(c *memo.Ctx, p *Policies, owner source.Name,
 	}
 	if m := e.Metadata; m != nil {
 		f.Told, f.Taken = m.AccessibleNamespaces, m.WritableNamespaces
-		// As in Envoy Gateway: what the proxy's own filters leave is not a processor's to change.
+		// What the proxy's own filters leave is not a processor's to change.
 		for j, ns := range f.Taken {
 			if reserved(ns) {
 				x.bad(fmt.Sprintf("%s.metadata.writableNamespaces[%d]", at, j), "%q is a namespace of Envoy's own filters", ns)
 			}
 		}
 	}
-	if s := e.StatusOnError; s != nil {
-		if *s < 400 || *s > 599 {
-			x.bad(at+".statusOnError", "%d is not a status from 400 to 599", *s)
-		}
-		f.Status = uint32(max(0, *s))
-	}
+	f.Status = x.statusOnError(at+".statusOnError", e.StatusOnError)
 	if is(e.ShadowMode) {
 		for path, d := range map[string]*build.Processing{"request": f.Request, "response": f.Response} {
 			if d != nil && d.Body != 0 && d.Body != build.Bodies()["Streamed"] {

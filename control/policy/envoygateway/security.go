@@ -5,6 +5,7 @@ package envoygateway
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -76,7 +77,7 @@ func (s *security) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 	if x == nil {
 		return attach.Verdict{}
 	}
-	return attach.Verdict{Refused: x.refused, Notes: x.notes}
+	return x.verdict()
 }
 
 // At is what one does at a place. One that cannot be done lets nobody in.
@@ -106,9 +107,7 @@ func (s *security) Chain(c *memo.Ctx, _ source.Name, names []source.Name) *attac
 		if x == nil || len(x.refused) > 0 {
 			continue
 		}
-		for name, m := range x.filters {
-			out.Idle[name] = m
-		}
+		maps.Copy(out.Idle, x.filters)
 		out.Clusters, out.Secrets = append(out.Clusters, x.clusters...), append(out.Secrets, x.secrets...)
 		x.tokens.add(jwt, out)
 	}
@@ -139,9 +138,7 @@ func (s *security) compile(c *memo.Ctx, at stack) *compiledSecurity {
 	}
 	x := &compiledSecurity{route: &routev3.Route{}, filters: map[string]proto.Message{}}
 	checkTargets(&x.sheet, &spec.Targets)
-	if m := deref(spec.MergeType, "StrategicMerge"); m != "StrategicMerge" && m != "JSONMerge" && m != "Replace" {
-		x.bad("mergeType", "is %q: there are StrategicMerge, JSONMerge and Replace", m)
-	}
+	checkMergeType(&x.sheet, spec.MergeType)
 	checkConnections(&x.sheet, spec)
 	x.cors(spec.CORS)
 	x.csrf(spec.CSRF)

@@ -3,6 +3,7 @@
 package envoygateway
 
 import (
+	"maps"
 	"reflect"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -65,7 +66,7 @@ func (t *traffic) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 	if x == nil {
 		return attach.Verdict{}
 	}
-	return attach.Verdict{Refused: x.refused, Notes: x.notes}
+	return x.verdict()
 }
 
 // At is what one does at a place.
@@ -95,9 +96,7 @@ func (t *traffic) Chain(c *memo.Ctx, gateway source.Name, names []source.Name) *
 	out := &attach.Chain{Idle: map[string]proto.Message{}}
 	for _, n := range names {
 		if x := t.compiled.Get(c, stack{own: n}); x != nil && len(x.refused) == 0 {
-			for name, m := range x.filters {
-				out.Idle[name] = m
-			}
+			maps.Copy(out.Idle, x.filters)
 			if m := x.limits.config(); m != nil {
 				out.Limits = append(out.Limits, m)
 			}
@@ -130,9 +129,7 @@ func (t *traffic) compile(c *memo.Ctx, s stack) *compiledTraffic {
 	}
 	x := &compiledTraffic{spec: spec, filters: map[string]proto.Message{}}
 	checkTargets(&x.sheet, &spec.Targets)
-	if m := deref(spec.MergeType, "StrategicMerge"); m != "StrategicMerge" && m != "JSONMerge" && m != "Replace" {
-		x.bad("mergeType", "is %q: there are StrategicMerge, JSONMerge and Replace", m)
-	}
+	checkMergeType(&x.sheet, spec.MergeType)
 	cluster := settingsOverlay(&x.sheet, "", &spec.ClusterSettings, is(spec.UseClientProtocol), nil)
 	x.settings = !cluster.None()
 	action, route := &routev3.RouteAction{}, &routev3.Route{}
