@@ -6,8 +6,11 @@ FUZZTIME    ?= 10s
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES    ?= ./...
 
-# All targets compile alike, so that what one has built is there for the next.
-export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) $(if $(findstring -trimpath,$(shell $(GO) env GOFLAGS)),,-trimpath))
+# All targets compile alike, so that what one has built is there for the next; the race detector alone needs C.
+# gRPC's tracing would keep every method of every type in the binary: see test/e2e/size_test.go.
+flags := $(shell $(GO) env GOFLAGS)
+export GOFLAGS := $(strip $(flags) $(if $(findstring -trimpath,$(flags)),,-trimpath) $(if $(findstring -tags,$(flags)),,-tags=grpcnotrace))
+export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
 .PHONY: help build check test race kube bench-control kube-up vet format lint fuzz bench update
@@ -16,9 +19,8 @@ help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
 	 sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
 
-# gRPC's tracing would keep every method of every type in the binary: see test/e2e/size_test.go.
 build: ## the binary, static, in .build/weir
-	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $(BIN) ./cmd/weir
+	$(GO) build -ldflags '-s -w' -o $(BIN) ./cmd/weir
 
 check: format vet ## the inner loop, under two minutes when warm: format, vet, test/arch, short tests
 	$(GO) test ./test/arch
@@ -34,15 +36,15 @@ race: ## tests of the packages with goroutines, under the race detector
 
 kube: ## tests in a Kubernetes cluster of their own, test/kube, whose programs are built once
 	.ci/need ip:iproute2 nft:nftables nsenter:util-linux
-	cd test/kube && CGO_ENABLED=0 $(GO) vet ./... && CGO_ENABLED=0 $(GO) test -p 1 -timeout 40m ./...
+	cd test/kube && $(GO) vet ./... && $(GO) test -p 1 -timeout 40m ./...
 
 bench-control: ## how quickly and cheaply changes of a cluster are taken up: the scenarios of gateway-api-bench, at full size
 	.ci/need ip:iproute2 nft:nftables nsenter:util-linux
-	cd test/kube && WEIR_BENCH_CONTROL=full CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m ./bench | grep -E 'RESULT|^(---|FAIL|ok)'
+	cd test/kube && WEIR_BENCH_CONTROL=full $(GO) test -count=1 -v -timeout 60m ./bench | grep -E 'RESULT|^(---|FAIL|ok)'
 
 kube-up: ## a Kubernetes cluster to try Weir in, until its shell ends
 	.ci/need ip:iproute2 nft:nftables nsenter:util-linux
-	cd test/kube && CGO_ENABLED=0 $(GO) run ./kubeup
+	cd test/kube && $(GO) run ./kubeup
 
 vet:
 	$(GO) vet $(PACKAGES)

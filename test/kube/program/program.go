@@ -126,7 +126,7 @@ func (p Program) keep(cache, file string) error {
 }
 
 func (p Program) compile(ctx context.Context, dir, file string, log io.Writer) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s", "-o", file, p.target)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags=grpcnotrace", "-ldflags=-s", "-o", file, p.target)
 	cmd.Dir = dir
 	// Static, so that it runs in a root that holds nothing else; and of one kind, so that packages are compiled once.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
