@@ -109,6 +109,9 @@ func (i inspector) Clusters() []admin.ClusterStatus {
 		}
 		out = append(out, s)
 	}
+	for _, name := range i.p.clusters.Deferred() {
+		out = append(out, admin.ClusterStatus{Name: name, AddedViaAPI: i.p.isFetched(xds.KindCluster, name), Deferred: true})
+	}
 	slices.SortFunc(out, func(a, b admin.ClusterStatus) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }

@@ -195,9 +195,14 @@ func (p *Proxy) changeClusters(changes []*xds.Change, wait bool) {
 		}
 		// What routes to the cluster waits for its secrets, too.
 		p.awaiting = func(w *resource.Watch) { warming = append(warming, w.Ready()) }
-		cfg, problems := p.compileCluster(c.Message.(*clusterv3.Cluster), c.Origin.Field)
+		message := c.Message.(*clusterv3.Cluster)
+		cfg, problems := p.compileCluster(message, c.Origin.Field)
 		p.awaiting = nil
 		if cfg != nil {
+			cfg.Again = func() *upstream.Config {
+				again, _ := upstream.Compile(message, p.upstreamContext())
+				return again
+			}
 			warm, err := p.clusters.Update(cfg)
 			if err != nil {
 				problems = append(problems, xds.Problem{Severity: xds.Error, Kind: xds.KindCluster, Name: cfg.Name, Reason: err.Error()})

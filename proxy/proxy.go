@@ -139,9 +139,12 @@ func (p *Proxy) start() error {
 	if err != nil {
 		return err
 	}
+	cm := p.opts.Bootstrap.GetClusterManager()
 	p.clusters = upstream.NewManager(upstream.Options{
-		Loops: posters(p.loops), Stats: p.store.Scope(""), LocalCluster: p.opts.Bootstrap.GetClusterManager().GetLocalClusterName(),
-		Runtime: p.runtime, OutlierEvents: events, NewConnection: p.overload.Point(overload.NewPoolConnection),
+		Loops: posters(p.loops), Stats: p.store.Scope(""), LocalCluster: cm.GetLocalClusterName(),
+		// A load report tells of all clusters.
+		Deferred: cm.GetEnableDeferredClusterCreation() && cm.GetLoadStatsConfig() == nil,
+		Runtime:  p.runtime, OutlierEvents: events, NewConnection: p.overload.Point(overload.NewPoolConnection),
 	})
 	p.services.Clusters = p.clusters
 	p.services.Exporters = batch.NewSet(call.New(p.loops, p.clusters))

@@ -167,6 +167,8 @@ dynamic_resources:
   # Without configuration a proxy is not ready, however long that takes.
   cds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
   lds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
+# Most of many Services are asked for by few proxies or none.
+cluster_manager: {enable_deferred_cluster_creation: true}
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}
 static_resources:
   listeners:

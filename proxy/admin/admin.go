@@ -117,6 +117,8 @@ type ClusterStatus struct {
 	// EDSServiceName is the name asked for by EDS; empty if it is not an EDS cluster or the cluster's own.
 	EDSServiceName string
 	AddedViaAPI    bool
+	// Deferred tells that no request has come for the cluster, which is made for the first: what follows is not known.
+	Deferred bool
 	// Default and High are the circuit breakers of the two priorities.
 	Default, High Thresholds
 	// Outlier is nil without outlier detection.

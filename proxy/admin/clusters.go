@@ -54,6 +54,11 @@ func (f HealthFlags) String() string {
 
 func (c *ClusterStatus) text(w *answer) {
 	line := func(what string, value any) { w.text("%s::%s::%v\n", c.Name, what, value) }
+	if c.Deferred {
+		line("deferred", true)
+		line("added_via_api", c.AddedViaAPI)
+		return
+	}
 	line("observability_name", cmp.Or(c.ObservabilityName, c.Name))
 	if o := c.Outlier; o != nil {
 		short := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }

@@ -79,9 +79,9 @@ type topic struct {
 	message xds.Packed
 	version string
 	updated time.Time
-	refused *Refused // the newest message, if it was
-	values  map[any]any
-	watches map[*Watch]struct{}
+	refused *Refused    // the newest message, if it was
+	values  map[any]any // nil if there are none
+	watches []*Watch
 
 	// members are those of a group; merging is held while they change.
 	merging sync.Mutex
@@ -215,7 +215,7 @@ func (d *Directory) watch(cs *corev3.ConfigSource, kind xds.Kind, name string, o
 	t := w.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.watches[w] = struct{}{}
+	t.watches = append(t.watches, w)
 	d.serve(w, cs)
 	if t.members == nil && key == Snapshot && grouped(kind) {
 		t.members = map[string]xds.Packed{} // What a snapshot does not have does not come later.
@@ -294,7 +294,7 @@ func (d *Directory) acquire(id ID, cs *corev3.ConfigSource) *topic {
 func (d *Directory) topic(id ID) *topic {
 	t := d.topics[id]
 	if t == nil {
-		t = &topic{id: id, values: map[any]any{}, watches: map[*Watch]struct{}{}}
+		t = &topic{id: id}
 		d.topics[id] = t
 	}
 	return t
@@ -335,16 +335,16 @@ func (d *Directory) Set(id ID, m proto.Message, version string) error {
 // none if one of them cannot use it.
 func (t *topic) replace(began time.Time, version string, decode func(w *Watch, before map[any]any) (any, error)) error {
 	before := t.values
-	t.values = map[any]any{}
-	decoded := make(map[*Watch]any, len(t.watches))
-	for w := range t.watches {
+	t.values = nil
+	decoded := make([]any, 0, len(t.watches))
+	for _, w := range t.watches {
 		v, err := decode(w, before)
 		if err == nil {
-			decoded[w] = v
+			decoded = append(decoded, v)
 			continue
 		}
-		for w, v := range decoded {
-			if w.o.Dropped != nil {
+		for i, v := range decoded {
+			if w := t.watches[i]; w.o.Dropped != nil {
 				w.o.Dropped(v)
 			}
 		}
@@ -352,8 +352,8 @@ func (t *topic) replace(began time.Time, version string, decode func(w *Watch, b
 		t.each(func(w *Watch) { w.refuse(err) })
 		return err // They all say the same.
 	}
-	for w, v := range decoded {
-		w.tell(v, version, began)
+	for i, w := range t.watches {
+		w.tell(decoded[i], version, began)
 		w.setReady()
 	}
 	return nil
@@ -413,7 +413,7 @@ func (d *Directory) Failed(id ID) {
 
 // forgetValue drops what watches of a Share have in common when there is none of them left.
 func (t *topic) forgetValue(share any) {
-	for w := range t.watches {
+	for _, w := range t.watches {
 		if w.o.Share == share {
 			return
 		}
@@ -422,7 +422,7 @@ func (t *topic) forgetValue(share any) {
 }
 
 func (t *topic) each(f func(*Watch)) {
-	for w := range t.watches {
+	for _, w := range t.watches {
 		f(w)
 	}
 }
@@ -437,6 +437,9 @@ func (t *topic) value(w *Watch, decode func() (any, error)) (any, error) {
 	}
 	v, err := decode()
 	if err == nil {
+		if t.values == nil {
+			t.values = map[any]any{}
+		}
 		t.values[w.o.Share] = v
 	}
 	return v, err

@@ -12,6 +12,7 @@ package resource
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -100,6 +101,7 @@ func (w *Watch) setReady() {
 	w.once.Do(func() {
 		if w.timer != nil {
 			w.timer.Stop()
+			w.timer = nil
 		}
 		var needs []*Watch
 		if w.o.Needs != nil && !w.closed {
@@ -153,7 +155,7 @@ func (w *Watch) Close() {
 		return
 	}
 	w.closed = true
-	delete(w.t.watches, w)
+	w.t.watches = slices.DeleteFunc(w.t.watches, func(o *Watch) bool { return o == w })
 	w.t.forgetValue(w.o.Share)
 	w.setReady()
 	w.t.mu.Unlock()

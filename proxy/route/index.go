@@ -12,6 +12,12 @@ import (
 // compares it with a linear scan.
 type routeSet struct {
 	routes []*Route
+	// index is nil for few routes, which are scanned faster.
+	index *routeIndex
+}
+
+// routeIndex has the places of routes in their list.
+type routeIndex struct {
 	// exact has the routes of a whole path; plain and fold those that begin
 	// with a literal, with case and without.
 	exact map[string][]int32
@@ -19,8 +25,6 @@ type routeSet struct {
 	fold  trie[[]int32]
 	// residue are the routes of which no literal prefix is known.
 	residue []int32
-	// linear is set for few routes, which are scanned faster.
-	linear bool
 }
 
 // fewRoutes is how many routes are scanned rather than looked up.
@@ -28,18 +32,18 @@ const fewRoutes = 8
 
 // newRouteSet indexes routes.
 func newRouteSet(routes []*Route) routeSet {
-	s := routeSet{routes: routes, fold: trie[[]int32]{fold: true}}
+	s := routeSet{routes: routes}
 	if len(routes) <= fewRoutes {
-		s.linear = true
 		return s
 	}
+	s.index = &routeIndex{fold: trie[[]int32]{fold: true}}
 	for i, r := range routes {
-		s.add(&r.path, int32(i))
+		s.index.add(&r.path, int32(i))
 	}
 	return s
 }
 
-func (s *routeSet) add(p *pathMatcher, id int32) {
+func (s *routeIndex) add(p *pathMatcher, id int32) {
 	text := p.text
 	if p.kind == pathRegex || p.kind == pathTemplate {
 		text = p.re.LiteralPrefix()
@@ -73,24 +77,25 @@ const maxLists = 48
 // find returns the first route that matches, or nil.
 func (s *routeSet) find(t *common, r *Request) *Route {
 	rp := t.requestPath(r.Header)
-	if s.linear || !rp.present {
+	x := s.index
+	if x == nil || !rp.present {
 		return s.scan(t, r, &rp)
 	}
 	var room [maxLists][]int32
 	lists := room[:0]
-	if len(s.residue) > 0 {
-		lists = append(lists, s.residue)
+	if len(x.residue) > 0 {
+		lists = append(lists, x.residue)
 	}
-	if s.exact != nil {
-		if l := s.exact[string(rp.path)]; l != nil {
+	if x.exact != nil {
+		if l := x.exact[string(rp.path)]; l != nil {
 			lists = append(lists, l)
 		}
 	}
 	// A template sees path parameters even if others do not; what is cut off
 	// for the others never makes a prefix of the whole path disappear.
-	lists, ok := collect(&s.plain, lists, rp.whole)
+	lists, ok := collect(&x.plain, lists, rp.whole)
 	if ok {
-		lists, ok = collect(&s.fold, lists, rp.whole)
+		lists, ok = collect(&x.fold, lists, rp.whole)
 	}
 	if !ok {
 		return s.scan(t, r, &rp)

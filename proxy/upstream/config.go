@@ -121,6 +121,8 @@ type DiscoveryFactory struct {
 	Provided func(in *DiscoveryConfig) (Policy, error)
 	// Sticky tells that requests say which host they are for.
 	Sticky bool
+	// Sleeps tells that New makes Sleepers.
+	Sleeps bool
 }
 
 // DiscoveryConfig is what a DiscoveryFactory is given.
@@ -159,8 +161,12 @@ type Config struct {
 	policy    Policy
 	discovery func() (Discovery, error)
 	checks    NewHealthChecks // nil without
-	hash      [sha256.Size]byte
-	owned     []func()
+	// Again compiles the same once more, nil if that has become impossible; it may be called
+	// from any goroutine. Without it the cluster is not deferred.
+	Again  func() *Config
+	sleeps bool // the discovery is a Sleeper
+	hash   [sha256.Size]byte
+	owned  []func()
 }
 
 // Close lets go of what was made for a Config that no cluster is made of.

@@ -163,7 +163,7 @@ func (k *compiler) discovery() {
 		return
 	}
 	f := &k.cx.Discoveries[i]
-	k.out.DiscoveryName, k.out.Sticky = name, k.out.Sticky || f.Sticky
+	k.out.DiscoveryName, k.out.Sticky, k.out.sleeps = name, k.out.Sticky || f.Sticky, f.Sleeps
 	switch provided := k.clusterProvided(); {
 	case provided && f.Provided == nil:
 		k.fail("lb_policy", "CLUSTER_PROVIDED has no meaning for "+name, "choose one of "+k.knownPolicies())

@@ -139,7 +139,7 @@ func (c *Cluster) peers(set *PrioritySet) *HostSet {
 	if c.Name == c.manager.options.LocalCluster {
 		return set.Levels[0]
 	}
-	local := c.manager.Get(c.manager.options.LocalCluster)
+	local := c.manager.active.get(c.manager.options.LocalCluster)
 	if local == nil {
 		return nil
 	}

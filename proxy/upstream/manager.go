@@ -3,6 +3,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,9 @@ type Options struct {
 	// Seed gives seeds for random choices; nil takes unpredictable ones. It may be
 	// called from several goroutines.
 	Seed func() uint64
+	// Deferred has a cluster made when it is first asked for, if nothing of it is lost by
+	// that (cluster_manager.enable_deferred_cluster_creation). Until then it counts nothing.
+	Deferred bool
 	// LocalCluster names the cluster of the proxies like this one
 	// (cluster_manager.local_cluster_name), "" if there is none.
 	LocalCluster string
@@ -57,8 +61,14 @@ type Manager struct {
 	active  directory
 	members *stats.Sharded[managerStats]
 
+	// asleep is the size of deferred.
+	asleep atomic.Int32
+
 	mu      sync.Mutex
 	warming map[string]*Cluster
+	// deferred are clusters that were not asked for yet, and lulling such that wait for
+	// their first answer.
+	deferred, lulling map[string]*deferred
 	// news is closed, and made anew, when a cluster has become active.
 	news   chan struct{}
 	closed bool
@@ -120,21 +130,32 @@ type managerStats struct {
 	Removed  stats.Counter `stat:"cluster_removed"`
 	Active   stats.Gauge   `stat:"active_clusters"`
 	Warming  stats.Gauge   `stat:"warming_clusters"`
+	Deferred stats.Gauge   `stat:"deferred_clusters"` // Weir's own: of the active, those not yet asked for
 }
 
 // NewManager returns a Manager without clusters. It must be closed before the loops end.
 func NewManager(o Options) *Manager {
-	m := &Manager{options: o, active: directory{seed: maphash.MakeSeed()}, warming: map[string]*Cluster{}, done: make(chan struct{}), news: make(chan struct{})}
+	m := &Manager{options: o, active: directory{seed: maphash.MakeSeed()}, warming: map[string]*Cluster{},
+		deferred: map[string]*deferred{}, lulling: map[string]*deferred{}, done: make(chan struct{}), news: make(chan struct{})}
 	m.following.wake = make(chan struct{}, 1)
 	m.options.manager = m
 	m.members = stats.Register[managerStats](o.Stats.Scope("cluster_manager"), 1)
 	return m
 }
 
-// Get returns the active cluster of a name, or nil. It takes no lock.
-func (m *Manager) Get(name string) *Cluster { return m.active.get(name) }
+// Get returns the active cluster of a name, or nil. It takes no lock, unless clusters are
+// deferred and this one was not asked for before, or is not there.
+func (m *Manager) Get(name string) *Cluster {
+	if c := m.active.get(name); c != nil {
+		return c
+	}
+	if m.asleep.Load() == 0 {
+		return m.active.get(name) // It may have been made just now.
+	}
+	return m.wake(name)
+}
 
-// All returns the active clusters by name.
+// All returns the active clusters by name, without those that are deferred.
 func (m *Manager) All() map[string]*Cluster { return m.active.all() }
 
 // Warming returns a cluster that waits for its first answer, or nil.
@@ -149,7 +170,7 @@ func (m *Manager) Warming(name string) *Cluster {
 func (m *Manager) Await(ctx context.Context, name string) (*Cluster, error) {
 	for {
 		m.mu.Lock()
-		c, news := m.Get(name), m.news
+		c, news := m.rouse(name), m.news
 		m.mu.Unlock()
 		if c != nil {
 			return c, nil
@@ -175,13 +196,12 @@ func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
 		cfg.Close()
 		return nil, ErrClosed
 	}
-	old := m.warming[cfg.Name]
-	if old == nil {
-		old = m.Get(cfg.Name)
-	}
-	if old != nil && old.config.Same(cfg) {
+	if active := m.unchanged(cfg); active != nil {
 		cfg.Close()
-		return old.active, nil
+		return active, nil
+	}
+	if m.defers(cfg) {
+		return m.lull(cfg)
 	}
 	c, err := newCluster(cfg, &m.options)
 	if err != nil {
@@ -195,6 +215,10 @@ func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
 	}
 	if w := m.warming[cfg.Name]; w != nil {
 		m.retire(w)
+	}
+	if d := m.lulling[cfg.Name]; d != nil {
+		delete(m.lulling, cfg.Name)
+		m.dismiss(d)
 	}
 	m.warming[cfg.Name] = c
 	select {
@@ -224,22 +248,53 @@ func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
 	return c.active, nil
 }
 
+// unchanged returns what Update does if the newest cluster of the name is of the same
+// configuration, and otherwise nil. It is called with mu held.
+func (m *Manager) unchanged(cfg *Config) <-chan struct{} {
+	name := cfg.Name
+	for _, d := range []*deferred{m.lulling[name], m.deferred[name]} {
+		if d != nil && m.warming[name] == nil {
+			if d.hash == cfg.hash {
+				return d.active
+			}
+			return nil
+		}
+	}
+	old := cmp.Or(m.warming[name], m.active.get(name))
+	if old != nil && old.config.Same(cfg) {
+		return old.active
+	}
+	return nil
+}
+
 // activate makes a warming cluster active. It is called with mu held.
 func (m *Manager) activate(c *Cluster) {
 	delete(m.warming, c.Name)
-	old := m.Get(c.Name)
+	old, asleep := m.active.get(c.Name), m.deferred[c.Name]
 	m.active.set(c.Name, c)
 	close(c.active)
-	close(m.news)
-	m.news = make(chan struct{})
 	if old != nil {
 		m.retire(old)
+	}
+	if asleep != nil {
+		m.rest(c.Name, nil)
+		m.dismiss(asleep)
+	}
+	m.announce(c.Name, old != nil || asleep != nil)
+}
+
+// announce tells that a cluster has become active, in place of another if it is modified.
+// It is called with mu held.
+func (m *Manager) announce(name string, modified bool) {
+	close(m.news)
+	m.news = make(chan struct{})
+	if modified {
 		m.members.At(0).Modified.Inc()
 	} else {
 		m.members.At(0).Added.Inc()
 	}
 	m.count()
-	m.tell(c.Name)
+	m.tell(name)
 }
 
 // Remove takes a cluster away, active or warming; its connections drain. It reports
@@ -247,19 +302,30 @@ func (m *Manager) activate(c *Cluster) {
 func (m *Manager) Remove(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	w, a := m.warming[name], m.Get(name)
+	w, a := m.warming[name], m.active.get(name)
+	l, d := m.lulling[name], m.deferred[name]
 	if w != nil {
 		delete(m.warming, name)
 		m.retire(w)
 	}
+	if l != nil {
+		delete(m.lulling, name)
+		m.dismiss(l)
+	}
 	if a != nil {
 		m.active.set(name, nil)
 		m.retire(a)
+	}
+	if d != nil {
+		m.rest(name, nil)
+		m.dismiss(d)
+	}
+	if a != nil || d != nil {
 		m.members.At(0).Removed.Inc()
 		m.tell(name)
 	}
 	m.count()
-	return w != nil || a != nil
+	return w != nil || l != nil || a != nil || d != nil
 }
 
 // retire closes a cluster without waiting for its goroutines; Close does that.
@@ -275,8 +341,9 @@ func (m *Manager) retire(c *Cluster) {
 
 func (m *Manager) count() {
 	s := m.members.At(0)
-	s.Active.Set(int64(m.active.n))
-	s.Warming.Set(int64(len(m.warming)))
+	s.Active.Set(int64(m.active.n + len(m.deferred)))
+	s.Warming.Set(int64(len(m.warming) + len(m.lulling)))
+	s.Deferred.Set(int64(len(m.deferred)))
 }
 
 // Close takes all clusters away and waits for every goroutine. A second Close does
@@ -294,6 +361,12 @@ func (m *Manager) Close() {
 		m.retire(c)
 	}
 	clear(m.warming)
+	for _, all := range []map[string]*deferred{m.lulling, m.deferred} {
+		for _, d := range all {
+			m.dismiss(d)
+		}
+		clear(all)
+	}
 	for name, c := range m.All() {
 		m.active.set(name, nil)
 		m.retire(c)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/proxy/resource"
+	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/wire"
@@ -22,7 +23,9 @@ import (
 const Name = "EDS"
 
 // Factory makes the extension known.
-func Factory() upstream.DiscoveryFactory { return upstream.DiscoveryFactory{Name: Name, New: compile} }
+func Factory() upstream.DiscoveryFactory {
+	return upstream.DiscoveryFactory{Name: Name, New: compile, Sleeps: true}
+}
 
 func compile(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), error) {
 	const path = "eds_cluster_config.eds_config"
@@ -43,24 +46,41 @@ func compile(in *upstream.DiscoveryConfig) (func() (upstream.Discovery, error), 
 	if len(in.Targets) > 0 {
 		return nil, xds.Problem{Path: "load_assignment", Reason: "an EDS cluster has no endpoints of its own", Remedy: "use type STATIC, or remove it"}
 	}
-	resources, store, scope := in.Resources, in.Stats, "cluster."+in.StatName
-	return func() (upstream.Discovery, error) {
-		return &Discovery{watch: func(d *Discovery) (*resource.Watch, error) {
-			if store != nil {
-				d.stats = resource.NewStats(store.Scope(scope))
-			}
-			return watch(resources, source, name, d)
-		}}, nil
-	}, nil
+	at := &place{resources: in.Resources, source: source, name: name, store: in.Stats, scope: "cluster." + in.StatName}
+	return func() (upstream.Discovery, error) { return &Discovery{at: at}, nil }, nil
 }
 
-func watch(r *resource.Directory, source *corev3.ConfigSource, name string, d *Discovery) (*resource.Watch, error) {
-	return r.Watch(source, xds.KindEndpoints, name, resource.Options{
-		Decode:  func(m proto.Message) (any, error) { return decode(m, name) },
+// place is where an assignment is found, and what becomes of it counted.
+type place struct {
+	resources *resource.Directory
+	source    *corev3.ConfigSource
+	name      string
+	store     *stats.Store // nil is none
+	scope     string
+}
+
+// watch begins to watch for a cluster that is used.
+func (p *place) watch(d *Discovery) (*resource.Watch, error) {
+	if p.store != nil {
+		d.stats = resource.NewStats(p.store.Scope(p.scope))
+	}
+	return p.resources.Watch(p.source, xds.KindEndpoints, p.name, resource.Options{
+		Decode:  func(m proto.Message) (any, error) { return decode(m, p.name) },
 		Share:   Name,
 		Changed: func(v any) { d.take(v.(*assignment)) },
 		Refused: func(err error) { d.update(nil, err) },
 		Stats:   d.stats,
+	})
+}
+
+// keep begins to watch for one that is not used yet: the assignment is looked at, and left as it was sent.
+func (p *place) keep(d *Discovery) (*resource.Watch, error) {
+	return p.resources.Watch(p.source, xds.KindEndpoints, p.name, resource.Options{
+		Decode: func(m proto.Message) (any, error) {
+			_, err := decode(m, p.name)
+			return nil, err
+		},
+		Changed: func(any) { d.noted() },
 	})
 }
 

@@ -15,7 +15,8 @@ import (
 
 // Discovery tells the endpoints of one load assignment as it changes.
 type Discovery struct {
-	watch    func(*Discovery) (*resource.Watch, error)
+	at       *place
+	kept     *resource.Watch // while the cluster is deferred
 	watching *resource.Watch
 	stats    *resource.Stats // nil is none
 	waiting  sync.WaitGroup
@@ -26,6 +27,7 @@ type Discovery struct {
 	now   *assignment // nil before the first
 	told  bool
 	stale *time.Timer
+	came  time.Time // when the newest came, if the cluster was deferred
 }
 
 // assignment is what one ClusterLoadAssignment says.
@@ -35,16 +37,63 @@ type assignment struct {
 	staleAfter time.Duration // 0 is never
 }
 
+// Rest implements upstream.Sleeper: the assignment is asked for and kept.
+func (d *Discovery) Rest(ready func()) error {
+	d.closed = make(chan struct{})
+	w, err := d.at.keep(d)
+	if err != nil {
+		return err
+	}
+	d.kept = w
+	select {
+	case <-w.Ready():
+		ready()
+		return nil
+	default:
+	}
+	d.waiting.Go(func() {
+		select {
+		case <-w.Ready():
+		case <-d.closed:
+		}
+		select {
+		case <-d.closed:
+		default:
+			ready()
+		}
+	})
+	return nil
+}
+
+// noted notes when an assignment came that is kept.
+func (d *Discovery) noted() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.came = time.Now()
+}
+
 // Start implements upstream.Discovery. The first update comes with the assignment or,
 // without endpoints, when that has not come in time.
 func (d *Discovery) Start(update func([]upstream.Endpoint, error)) error {
-	d.tell, d.closed = update, make(chan struct{})
-	w, err := d.watch(d)
+	d.tell = update
+	if d.closed == nil {
+		d.closed = make(chan struct{})
+	}
+	w, err := d.at.watch(d)
 	if err != nil {
 		d.stats.Close()
 		return err
 	}
 	d.watching = w
+	if d.kept != nil {
+		d.kept.Close()
+	}
+	select {
+	case <-w.Ready():
+		d.late()
+		return nil
+	default:
+	}
 	d.waiting.Go(func() {
 		select {
 		case <-w.Ready():
@@ -79,8 +128,13 @@ func (d *Discovery) take(a *assignment) {
 	}
 	// The cluster writes to what it is given, and others may have the same assignment.
 	d.tell(slices.Clone(a.endpoints), nil)
+	left := a.staleAfter
+	if !d.came.IsZero() {
+		left -= time.Since(d.came)
+		d.came = time.Time{}
+	}
 	if a.staleAfter > 0 {
-		d.stale = time.AfterFunc(a.staleAfter, func() { d.outlived(a) })
+		d.stale = time.AfterFunc(left, func() { d.outlived(a) })
 	}
 }
 
@@ -115,17 +169,23 @@ func (d *Discovery) Policy() upstream.AssignmentPolicy {
 
 // Close implements upstream.Discovery.
 func (d *Discovery) Close() {
-	if d.watching == nil {
+	if d.closed == nil {
 		return
 	}
-	d.watching.Close()
-	d.stats.Close()
 	d.mu.Lock()
 	select {
 	case <-d.closed:
 	default:
 		close(d.closed)
 	}
+	d.mu.Unlock()
+	for _, w := range []*resource.Watch{d.kept, d.watching} {
+		if w != nil {
+			w.Close()
+		}
+	}
+	d.stats.Close()
+	d.mu.Lock()
 	if d.stale != nil {
 		d.stale.Stop()
 	}

@@ -45,6 +45,12 @@ func (l *tellings) all() []string {
 
 func start(t *testing.T, d *resource.Directory) (told *tellings, discovery upstream.Discovery) {
 	t.Helper()
+	discovery = discoveryOf(t, d)
+	return started(t, discovery), discovery
+}
+
+func discoveryOf(t *testing.T, d *resource.Directory) upstream.Discovery {
+	t.Helper()
 	c := &clusterv3.Cluster_EdsClusterConfig{}
 	if _, problems := load.Message("eds.yaml", []byte(config), c, load.Options{}); xds.HasErrors(problems) {
 		t.Fatal(problems)
@@ -53,10 +59,16 @@ func start(t *testing.T, d *resource.Directory) (told *tellings, discovery upstr
 	if err != nil {
 		t.Fatal(err)
 	}
-	if discovery, err = made(); err != nil {
+	discovery, err := made()
+	if err != nil {
 		t.Fatal(err)
 	}
-	told = new(tellings)
+	return discovery
+}
+
+func started(t *testing.T, discovery upstream.Discovery) *tellings {
+	t.Helper()
+	told := new(tellings)
 	if err := discovery.Start(func(list []upstream.Endpoint, err error) {
 		var b strings.Builder
 		for _, e := range list {
@@ -70,7 +82,7 @@ func start(t *testing.T, d *resource.Directory) (told *tellings, discovery upstr
 	}); err != nil {
 		t.Fatal(err)
 	}
-	return told, discovery
+	return told
 }
 
 func set(t *testing.T, d *resource.Directory, yaml string) error {
@@ -140,6 +152,52 @@ func TestEndpointsGrowStale(t *testing.T) {
 			t.Errorf("told %s, want %s", got, want)
 		}
 	})
+}
+
+// A cluster that is deferred refuses what cannot be used, and begins with the newest.
+func TestRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := resource.NewDirectory(nil)
+		discovery := discoveryOf(t, d).(upstream.Sleeper)
+		defer discovery.Close()
+		ready := make(chan struct{})
+		if err := discovery.Rest(func() { close(ready) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := set(t, d, endpoints(80, "")); err != nil {
+			t.Error(err)
+		}
+		<-ready
+		if err := set(t, d, endpoints(81, "endpoint_stale_after: 10s")); err != nil {
+			t.Error(err)
+		}
+		if err := set(t, d, `{cluster_name: other}`); err == nil {
+			t.Error("an assignment of another cluster was taken")
+		}
+		time.Sleep(9 * time.Second)
+		told := started(t, discovery)
+		if got, want := fmt.Sprint(told.all()), "[10.0.0.1:81*3 140]"; got != want {
+			t.Errorf("told %s, want %s", got, want)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got, want := fmt.Sprint(told.all()), "[10.0.0.1:81*3 140 140]"; got != want {
+			t.Errorf("told %s, want %s: what came before the start is as old as it is", got, want)
+		}
+	})
+}
+
+func TestRestEnds(t *testing.T) {
+	d := resource.NewDirectory(nil)
+	discovery := discoveryOf(t, d).(upstream.Sleeper)
+	if err := discovery.Rest(func() { t.Error("ready") }); err != nil {
+		t.Fatal(err)
+	}
+	discovery.Close()
+	discovery.Close()
+	if w := d.Watched(); len(w) > 0 {
+		t.Errorf("watched is %v", w)
+	}
 }
 
 func TestRefused(t *testing.T) {
