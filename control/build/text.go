@@ -78,6 +78,9 @@ func BadText(text string) string {
 
 // BadRegex tells what is wrong with a regular expression, or "".
 func BadRegex(pattern string) string {
+	if pattern == "" {
+		return "it is empty"
+	}
 	if _, err := regexp.Compile(pattern); err != nil {
 		return err.Error()
 	}

@@ -95,7 +95,7 @@ func (m *mapping) matches(v2 bool) {
 	if is(s.PrefixRegex) && is(s.PrefixExact) {
 		m.bad("prefix_exact", reasonConflict, "prefix_regex is there, too: only one of them can be")
 	}
-	if why := build.BadRegex(s.Prefix); is(s.PrefixRegex) && why != "" {
+	if why := build.BadRegex(s.Prefix); is(s.PrefixRegex) && s.Prefix != "" && why != "" {
 		m.bad("prefix", reasonInvalid, "%q is not a regular expression of RE2: %s", s.Prefix, why)
 	}
 	m.headers = m.pairs("headers", s.Headers, false)

@@ -159,6 +159,10 @@ func (i *ingress) readPath(at string, p *networkingv1.HTTPIngressPath) (place, b
 		i.bad(at+".path", reasonInvalid, "%q does not begin with /", p.Path)
 		return place{}, false
 	}
+	if strings.ContainsAny(p.Path, "?#") {
+		i.bad(at+".path", reasonInvalid, "%q has ? or #, which no path has: a query is not matched", p.Path)
+		return place{}, false
+	}
 	switch kind {
 	case networkingv1.PathTypeExact:
 		if p.Path == "" {

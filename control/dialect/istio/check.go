@@ -192,7 +192,7 @@ func checkRewrite(path string, r *istiov1.HTTPRewrite, bad teller) {
 	if r.URI != "" {
 		bad(path+".uriRegexRewrite", reasonInvalid, "uri is there, too: only one of them can be")
 	}
-	if why := build.BadRegex(r.URIRegexRewrite.Match); why != "" || r.URIRegexRewrite.Match == "" {
+	if why := build.BadRegex(r.URIRegexRewrite.Match); why != "" {
 		bad(path+".uriRegexRewrite.match", reasonInvalid, "%q is not a regular expression of RE2: %s", r.URIRegexRewrite.Match, why)
 		return
 	}
@@ -288,6 +288,9 @@ func checkFault(path string, f *istiov1.HTTPFaultInjection, bad teller) {
 			bad(path+".delay.fixedDelay", reasonInvalid, "is missing: exponentialDelay is not supported, as in Istio")
 		}
 		checkTime(path+".delay.fixedDelay", d.FixedDelay, bad)
+		if t, err := time.ParseDuration(d.FixedDelay); err == nil && t == 0 {
+			bad(path+".delay.fixedDelay", reasonInvalid, "is 0, which is no delay: leave delay out")
+		}
 		checkPercent(path+".delay.percentage", d.Percentage, bad)
 		if d.Percent < 0 || d.Percent > 100 {
 			bad(path+".delay.percent", reasonInvalid, "is %d: a percentage is from 0 to 100", d.Percent)
