@@ -171,11 +171,11 @@ func (b *Backends) Resolve(c *memo.Ctx, r Ref) (graph.ClusterID, *graph.Problem)
 	switch key.Kind {
 	case source.Service, source.ServiceImport, source.Backend, source.EnvoyBackend, source.XBackend, source.Function:
 	default:
-		return bad(gwapiv1.RouteReasonInvalidKind, "a %s cannot be a backend: refer to a Service, a %s, a %s or a %s", key.Kind, source.ServiceImport, source.Backend, source.Function)
+		return bad(gwapiv1.RouteReasonInvalidKind, "%s cannot be a backend: refer to a Service, a %s, a %s or a %s", source.A(key.Kind.String()), source.ServiceImport, source.Backend, source.Function)
 	}
 	if !r.Anywhere && !attach.Granted(c, r.From, r.Namespace, key) {
 		return bad(gwapiv1.RouteReasonRefNotPermitted,
-			"%s is in another namespace, and no ReferenceGrant in %s allows a %s of %s to refer to it", key, key.Namespace, r.From.Kind, r.Namespace)
+			"%s is in another namespace, and no ReferenceGrant in %s allows %s of %s to refer to it", key, key.Namespace, source.A(r.From.Kind), r.Namespace)
 	}
 	if key.Kind == source.Function {
 		return b.resolveFunction(c, r, key)
@@ -195,7 +195,7 @@ func (b *Backends) Resolve(c *memo.Ctx, r Ref) (graph.ClusterID, *graph.Problem)
 	case !p.has:
 		return bad(gwapiv1.RouteReasonBackendNotFound, "%s has no port %d", key, id.port)
 	case r.UDP != (p.protocol == corev1.ProtocolUDP) && p.protocol != "":
-		return bad(gwapiv1.RouteReasonUnsupportedProtocol, "port %d of %s is of protocol %s, which a %s cannot forward to", id.port, key, p.protocol, r.From.Kind)
+		return bad(gwapiv1.RouteReasonUnsupportedProtocol, "port %d of %s is of protocol %s, which %s cannot forward to", id.port, key, p.protocol, source.A(r.From.Kind))
 	}
 	out := graph.ClusterID{Backend: key, Port: id.port, Mode: b.mode(c, key, p, r.Mode)}
 	if o := b.ownOf(c, key); o != nil {

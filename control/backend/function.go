@@ -53,7 +53,7 @@ func (b *Backends) resolveFunction(c *memo.Ctx, r Ref, key source.Key) (graph.Cl
 	if r.Mode != graph.HTTP || r.UDP {
 		return graph.ClusterID{}, &graph.Problem{
 			Reason:  string(gwapiv1.RouteReasonUnsupportedProtocol),
-			Message: fmt.Sprintf("%s is called by requests of HTTP, and a %s forwards others: refer to it from an HTTPRoute", key, r.From.Kind),
+			Message: fmt.Sprintf("%s is called by requests of HTTP, and %s forwards others: refer to it from an HTTPRoute", key, source.A(r.From.Kind)),
 		}
 	}
 	_, problem := b.targetOf(c, o)

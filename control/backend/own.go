@@ -215,7 +215,7 @@ func (o *own) whyNot(r Ref, key source.Key) *graph.Problem {
 	case o.dynamic && !r.Resolves:
 		return refuse(gwapiv1.RouteReasonUnsupportedValue, "%s is of type %s, which only rules of HTTPRoutes and GRPCRoutes can forward to", key, v1alpha1.BackendDynamicResolver)
 	case o.bytes && r.HTTP():
-		return refuse(gwapiv1.RouteReasonUnsupportedProtocol, "%s has spec.protocol TCP, which a %s cannot forward to", key, r.From.Kind)
+		return refuse(gwapiv1.RouteReasonUnsupportedProtocol, "%s has spec.protocol TCP, which %s cannot forward to", key, source.A(r.From.Kind))
 	case o.fallback && r.UDP:
 		return refuse(gwapiv1.RouteReasonUnsupportedValue, "%s has spec.fallback, which datagrams cannot do: leave it out", key)
 	}

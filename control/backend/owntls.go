@@ -109,9 +109,9 @@ func (o *own) certificate(c *memo.Ctx, key source.Key, ref gwapiv1.SecretObjectR
 	}
 	switch wrong := ""; {
 	case to.Kind != source.Secret:
-		o.bad(path, "a %s cannot be a certificate: refer to a Secret", to.Kind)
+		o.bad(path, "%s cannot be a certificate: refer to a Secret", source.A(to.Kind.String()))
 	case !attach.Granted(c, key.Kind, key.Namespace, to):
-		o.bad(path, "%s is in another namespace, and no ReferenceGrant there allows a %s of %s to refer to it", to, key.Kind.Kind, key.Namespace)
+		o.bad(path, "%s is in another namespace, and no ReferenceGrant there allows %s of %s to refer to it", to, source.A(key.Kind.Kind), key.Namespace)
 	default:
 		if wrong = attach.Certificate(c, to.Name); wrong == "" {
 			return to.Name.String()

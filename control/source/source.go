@@ -14,6 +14,7 @@ package source
 
 import (
 	"fmt"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -36,6 +37,16 @@ func (k Kind) String() string {
 		return k.Kind
 	}
 	return k.Kind + "." + k.Group
+}
+
+// A returns what a kind is called, with its article: "a Service", "an HTTPRoute".
+func A(kind string) string {
+	first, next := kind[:min(1, len(kind))], kind[min(1, len(kind)):]
+	spelt := next != "" && next[0] >= 'A' && next[0] <= 'Z' // As in HTTPRoute: letters are read one by one.
+	if first != "" && (strings.Contains("AEIOaeio", first) || spelt && strings.Contains("FHLMNRSX", first) || !spelt && strings.Contains("Uu", first)) {
+		return "an " + kind
+	}
+	return "a " + kind
 }
 
 // A Name is where an object is, within its kind. Namespace is empty for objects

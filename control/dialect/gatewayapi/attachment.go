@@ -176,7 +176,7 @@ func (a *attachedParent) find(c *memo.Ctx, r *route, p *parent, key source.Key) 
 	}
 	allowed := slices.DeleteFunc(slices.Clone(meant), func(s shape) bool { return !s.allows(c, r) })
 	if len(allowed) == 0 {
-		refuse(gwapiv1.RouteReasonNotAllowedByListeners, "no listener of %s that is meant (%s) allows a %s of namespace %s: see their allowedRoutes", key, names(meant), r.key.Kind.Kind, r.key.Namespace)
+		refuse(gwapiv1.RouteReasonNotAllowedByListeners, "no listener of %s that is meant (%s) allows %s of namespace %s: see their allowedRoutes", key, names(meant), source.A(r.key.Kind.Kind), r.key.Namespace)
 		return
 	}
 	for _, s := range allowed {

@@ -217,7 +217,7 @@ func (l *listener) allowKinds(allowed *gwapiv1.AllowedRoutes) {
 		}
 		l.refs = append(l.refs, graph.Problem{
 			Path: fmt.Sprintf("%s.allowedRoutes.kinds[%d]", l.path, i), Reason: string(gwapiv1.ListenerReasonInvalidRouteKinds),
-			Message: fmt.Sprintf("a listener of protocol %s cannot have a %s: it can have %s", l.protocol, kind, strings.Join(names, ", ")),
+			Message: fmt.Sprintf("a listener of protocol %s cannot have %s: it can have %s", l.protocol, source.A(kind.String()), strings.Join(names, ", ")),
 		})
 	}
 }

@@ -94,7 +94,7 @@ func (d *Dialect) attachedAt(c *memo.Ctx, key source.Key, o source.Object, ref a
 		for _, k := range policy.Targets() {
 			kinds = append(kinds, k.Kind)
 		}
-		refuse(gwapiv1.PolicyReasonInvalid, "a %s cannot be attached to a %s: there are %s", key.Kind.Kind, ref.Kind, strings.Join(kinds, ", "))
+		refuse(gwapiv1.PolicyReasonInvalid, "%s cannot be attached to %s: there are %s", source.A(key.Kind.Kind), source.A(ref.Kind.String()), strings.Join(kinds, ", "))
 	case ref.Namespace != key.Namespace && !attach.Granted(c, key.Kind, key.Namespace, ref.Key):
 		refuse(gwapiv1.PolicyReasonInvalid, "%s is in another namespace, and targetRef can name objects of the policy's own only: leave namespace out, or make the policy there", ref.Key)
 	case !there:

@@ -50,11 +50,11 @@ func (d *Dialect) readCertificate(c *memo.Ctx, id certificateID) certificate {
 	}
 	invalid := gwapiv1.ListenerReasonInvalidCertificateRef
 	if id.secret.Kind != source.Secret {
-		return bad(invalid, "a %s cannot be a certificate: refer to a Secret of type %s", id.secret.Kind, corev1.SecretTypeTLS)
+		return bad(invalid, "%s cannot be a certificate: refer to a Secret of type %s", source.A(id.secret.Kind.String()), corev1.SecretTypeTLS)
 	}
 	if !attach.Granted(c, id.from, id.namespace, id.secret) {
-		return bad(gwapiv1.ListenerReasonRefNotPermitted, "%s is in another namespace, and no ReferenceGrant in %s allows a %s of %s to refer to it",
-			id.secret, id.secret.Namespace, id.from.Kind, id.namespace)
+		return bad(gwapiv1.ListenerReasonRefNotPermitted, "%s is in another namespace, and no ReferenceGrant in %s allows %s of %s to refer to it",
+			id.secret, id.secret.Namespace, source.A(id.from.Kind), id.namespace)
 	}
 	if wrong := attach.Certificate(c, id.secret.Name); wrong != "" {
 		return bad(invalid, "%s", wrong)

@@ -213,7 +213,7 @@ func (i *ingress) aim(c *memo.Ctx, at string, b *networkingv1.IngressBackend) ai
 	}
 	if r := b.Resource; r != nil {
 		if r.APIGroup == nil || *r.APIGroup != v1alpha1.Group || r.Kind != source.Backend.Kind {
-			return bad(".resource", reasonUnsupported, "a %s cannot be a backend: name a service, or a %s", r.Kind, source.Backend)
+			return bad(".resource", reasonUnsupported, "%s cannot be a backend: name a service, or a %s", source.A(r.Kind), source.Backend)
 		}
 		group, kind := gwapiv1.Group(v1alpha1.Group), gwapiv1.Kind(r.Kind)
 		out.ref = &gwapiv1.BackendObjectReference{Group: &group, Kind: &kind, Name: gwapiv1.ObjectName(r.Name)}

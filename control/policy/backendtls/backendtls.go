@@ -193,7 +193,7 @@ func CA(c *memo.Ctx, kind source.Kind, name source.Name) (pem string, problem *g
 	default:
 		return "", &graph.Problem{
 			Reason:  string(gwapiv1.BackendTLSPolicyReasonInvalidKind),
-			Message: fmt.Sprintf("a %s cannot hold certificates of authorities: refer to a ConfigMap or Secret with the key %s", kind, caKey),
+			Message: fmt.Sprintf("%s cannot hold certificates of authorities: refer to a ConfigMap or Secret with the key %s", source.A(kind.String()), caKey),
 		}
 	}
 	key := source.Key{Kind: kind, Name: name}

@@ -121,11 +121,11 @@ func (x *compiledSecurity) apiKeyAuth(c *memo.Ctx, owner source.Name, a *api.API
 func secretOf(c *memo.Ctx, s *sheet, at string, owner source.Key, ref gwapiv1.SecretObjectReference) *corev1.Secret {
 	key := source.Key{Kind: source.Secret, Name: source.Name{Namespace: string(deref(ref.Namespace, gwapiv1.Namespace(owner.Namespace))), Name: string(ref.Name)}}
 	if deref(ref.Kind, "Secret") != "Secret" || deref(ref.Group, "") != "" {
-		s.bad(at, "a %s cannot hold it: refer to a Secret", *ref.Kind)
+		s.bad(at, "%s cannot hold it: refer to a Secret", source.A(string(*ref.Kind)))
 		return nil
 	}
 	if !attach.Granted(c, owner.Kind, owner.Namespace, key) {
-		s.bad(at, "%s is in another namespace, and no ReferenceGrant in %s allows a %s of %s to refer to it", key, key.Namespace, owner.Kind.Kind, owner.Namespace)
+		s.bad(at, "%s is in another namespace, and no ReferenceGrant in %s allows %s of %s to refer to it", key, key.Namespace, source.A(owner.Kind.Kind), owner.Namespace)
 		return nil
 	}
 	o, ok := source.Get[*corev1.Secret](c, source.Secret, key.Name)

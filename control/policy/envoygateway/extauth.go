@@ -120,7 +120,7 @@ func (s *sheet) keyOf(c *memo.Ctx, at, namespace string, ref api.ObjectKeyRef) s
 			}
 		}
 	default:
-		s.bad(at, "a %s cannot hold it: refer to a ConfigMap or a Secret", ref.Kind)
+		s.bad(at, "%s cannot hold it: refer to a ConfigMap or a Secret", source.A(string(ref.Kind)))
 		return ""
 	}
 	v, has := data[ref.Key]

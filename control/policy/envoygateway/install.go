@@ -60,7 +60,7 @@ func ReadInstall(data []byte) (*Install, error) {
 		return nil, errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
 	if group, _, _ := strings.Cut(o.APIVersion, "/"); o.Kind != "EnvoyGateway" || group != api.Group && group != api.OldGroup {
-		return nil, fmt.Errorf("it is a %s of %s, not an EnvoyGateway of %s", cmp.Or(o.Kind, "thing"), cmp.Or(o.APIVersion, "no apiVersion"), api.Group)
+		return nil, fmt.Errorf("it is %s of %s, not an EnvoyGateway of %s", source.A(cmp.Or(o.Kind, "thing")), cmp.Or(o.APIVersion, "no apiVersion"), api.Group)
 	}
 	return readInstall(o)
 }
@@ -152,7 +152,7 @@ func (l *LimitService) redis(s *sheet, r *api.LimitRedis) {
 	switch {
 	case ref == nil:
 	case deref(ref.Group, "") != "" || deref(ref.Kind, "Secret") != "Secret":
-		s.bad("rateLimit.backend.redis.tls.certificateRef", "is of a %s: a Secret has a certificate", deref(ref.Kind, "Secret"))
+		s.bad("rateLimit.backend.redis.tls.certificateRef", "is of %s: a Secret has a certificate", source.A(string(deref(ref.Kind, "Secret"))))
 	default:
 		l.Certificate = source.Name{Namespace: string(deref(ref.Namespace, "")), Name: string(ref.Name)}
 	}

@@ -100,7 +100,7 @@ func localKeys(c *memo.Ctx, s *sheet, at, namespace string, l *api.LocalJWKS) st
 func valueOf(c *memo.Ctx, s *sheet, at, namespace string, ref gwapiv1.LocalObjectReference, key string) string {
 	name := source.Name{Namespace: namespace, Name: string(ref.Name)}
 	if ref.Kind != "ConfigMap" || ref.Group != "" {
-		s.bad(at, "a %s cannot hold it: refer to a ConfigMap", ref.Kind)
+		s.bad(at, "%s cannot hold it: refer to a ConfigMap", source.A(string(ref.Kind)))
 		return ""
 	}
 	m, ok := source.Get[*corev1.ConfigMap](c, source.ConfigMap, name)

@@ -102,7 +102,7 @@ func (p *Policies) Judge(c *memo.Ctx, o *gwxv1alpha1.XBackendTrafficPolicy) []gr
 		_, there := source.Get[source.Object](c, t.Kind, t.Name)
 		switch {
 		case !slices.Contains([]source.Kind{source.Service, source.ServiceImport, source.Backend, source.EnvoyBackend, source.XBackend}, t.Kind):
-			refuse(gwapiv1.PolicyReasonInvalid, "a %s is no backend that it can be attached to: name a Service, a ServiceImport or a Backend", t.Kind)
+			refuse(gwapiv1.PolicyReasonInvalid, "%s is no backend that it can be attached to: name a Service, a ServiceImport or a Backend", source.A(t.Kind.String()))
 		case !there:
 			refuse(gwapiv1.PolicyReasonTargetNotFound, "there is no %s", t)
 		case winner != source.NameOf(o):

@@ -220,10 +220,10 @@ func references() []reference {
 	}
 	refuse("external", "name: external, port: 80", "is of type ExternalName, which can lead anywhere and is not taken: name the host in a Backend of weir.dev")
 	refuse("bare-https", "name: app, port: 84", "BackendTLSPolicy")
-	refuse("datagrams", "name: app, port: 86", "is of protocol UDP, which a HTTPRoute cannot forward to")
+	refuse("datagrams", "name: app, port: 86", "is of protocol UDP, which an HTTPRoute cannot forward to")
 	refuse("no-port", "name: app, port: 99", "Service default/app has no port 99")
 	refuse("no-service", "name: none, port: 80", "there is no Service default/none")
-	refuse("other-namespace", "name: app, namespace: kube-system, port: 80", "no ReferenceGrant in kube-system allows a HTTPRoute of default to refer to it")
+	refuse("other-namespace", "name: app, namespace: kube-system, port: 80", "no ReferenceGrant in kube-system allows an HTTPRoute of default to refer to it")
 	refuse("other-kind", `group: "", kind: ConfigMap, name: authority`, "a ConfigMap cannot be a backend: refer to a Service")
 	return all
 }
