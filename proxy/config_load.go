@@ -12,6 +12,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"weir.dev/weir/proxy/orca"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream"
@@ -59,7 +60,7 @@ type measured struct {
 // hostLoad is what has come to a host, and what it has told of its load.
 type hostLoad struct {
 	upstream.HostCounts
-	metrics map[string]upstream.MetricSum
+	metrics map[string]orca.Sum
 }
 
 func (p *Proxy) newMeter(told func(*upstream.Cluster) bool) *meter {
@@ -184,7 +185,7 @@ func (t *measured) report(name string, endpoints bool) *endpointv3.ClusterStats 
 }
 
 // metricsSince are what hosts have told beyond what was told before, by name.
-func metricsSince(before, now map[string]upstream.MetricSum) (out []*endpointv3.EndpointLoadMetricStats) {
+func metricsSince(before, now map[string]orca.Sum) (out []*endpointv3.EndpointLoadMetricStats) {
 	for _, name := range slices.Sorted(maps.Keys(now)) {
 		if n, was := now[name], before[name]; n.Reports > was.Reports {
 			out = append(out, &endpointv3.EndpointLoadMetricStats{

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"weir.dev/weir/proxy/address"
+	"weir.dev/weir/proxy/orca"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/streaminfo"
 	"weir.dev/weir/proxy/upstream/outlier"
@@ -184,7 +185,7 @@ type HostState struct {
 	// Outlier is told what becomes of requests to the host; nil without outlier detection.
 	Outlier *outlier.Monitor
 	// Load is the weight that the host's own reports amount to.
-	Load LoadWeight
+	Load orca.Weight
 }
 
 // HostLocal is what one loop keeps of a host.
@@ -196,7 +197,7 @@ type HostLocal struct {
 	// Stats counts what this loop does.
 	Stats HostStats
 	// metrics are what the host tells of its load, where somebody wants to know.
-	metrics atomic.Pointer[loadMetrics]
+	metrics atomic.Pointer[orca.Sums]
 }
 
 // A Pool holds one loop's connections to one host. Its methods are called on its loop.

@@ -81,7 +81,7 @@ func (t *table) refresh(at int64) {
 	t.valid = t.valid[:0]
 	now := time.Now()
 	for i, h := range t.hosts {
-		w, ok := h.Load.Weight(now, t.Blackout, t.Expiration)
+		w, ok := h.Load.Current(now, t.Blackout, t.Expiration)
 		if ok {
 			t.valid = append(t.valid, w)
 		} else {
