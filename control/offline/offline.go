@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -49,7 +50,7 @@ func Read(o control.Options, paths ...string) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := Of(o, changes...)
+	w := Of(o, append(changes, source.Tick(time.Now()))...)
 	w.read = problems
 	return w, nil
 }

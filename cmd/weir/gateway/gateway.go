@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 
@@ -163,6 +164,7 @@ func assemble(o Options) *Gateway {
 	if o.Fleet != nil {
 		g.controller.Queue = o.Fleet.Queue
 	}
+	g.controller.Translator.Apply([]source.Change{source.Tick(time.Now())})
 	g.discoverer = discovery.New(discovery.Options{Queue: g.controller.Queue, Log: o.Log})
 	g.controller.Changed = func(v *source.View) {
 		g.discoverer.Changed(v)
@@ -197,6 +199,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		_ = g.controller.Run(watching)
 	})
 	g.wg.Go(func() { g.discoverer.Run(watching) })
+	g.wg.Go(func() { g.keepTime(watching) })
 	if g.write != nil {
 		g.wg.Go(func() { g.write(watching) })
 	}
@@ -204,6 +207,23 @@ func (g *Gateway) Run(ctx context.Context) error {
 	stop()
 	g.wg.Wait()
 	return errors.Join(refused, err)
+}
+
+// tick is how often objects are told the time: that late is it known that a certificate has expired.
+const tick = 10 * time.Minute
+
+// keepTime tells objects the time until ctx ends.
+func (g *Gateway) keepTime(ctx context.Context) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case now := <-t.C:
+			g.controller.Queue.Put(source.Tick(now))
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // teller logs what statuses tell of, each problem once.

@@ -4,6 +4,7 @@ package inspect
 
 import (
 	"slices"
+	"time"
 
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/offline"
@@ -51,7 +52,7 @@ func Files(o control.Options, paths ...string) (*Picture, error) {
 // Objects returns what objects of a cluster come to; their statuses are those that the cluster has.
 func Objects(o control.Options, objects []source.Change) *Picture {
 	w := offline.New(o)
-	w.Apply(objects...)
+	w.Apply(append(slices.Clip(objects), source.Tick(time.Now()))...)
 	return picture(w, o, true)
 }
 

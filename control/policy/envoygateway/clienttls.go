@@ -3,10 +3,8 @@
 package envoygateway
 
 import (
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"strings"
 
@@ -109,8 +107,8 @@ func (x *Client) validation(c *memo.Ctx, namespace string, v *api.ClientValidati
 		path := fmt.Sprintf("%s.caCertificateRefs[%d]", at, i)
 		if key, ok := x.granted(c, path, namespace, ref); ok {
 			text := x.keyOf(c, path, key.Namespace, inKey(key, caKey))
-			if text != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
-				x.bad(path, "the key %s of %s holds no certificate in PEM", caKey, key)
+			if why := attach.BadAuthorities(c, text); text != "" && why != "" {
+				x.bad(path, "the key %s of %s %s", caKey, key, why)
 			}
 			all = append(all, strings.TrimSpace(text)+"\n")
 		}
@@ -192,8 +190,8 @@ func (x *Client) revoked(c *memo.Ctx, namespace string, l *api.CRL, to *tlsv3.Ce
 			continue
 		}
 		text := x.keyOf(c, path, key.Namespace, inKey(key, crlKey))
-		if block, _ := pem.Decode([]byte(text)); text != "" && (block == nil || block.Type != "X509 CRL") {
-			x.bad(path, "the key %s of %s holds no list of revoked certificates in PEM", crlKey, key)
+		if why := attach.BadRevocations(c, text); text != "" && why != "" {
+			x.bad(path, "the key %s of %s %s", crlKey, key, why)
 		}
 		all = append(all, strings.TrimSpace(text)+"\n")
 	}
