@@ -38,9 +38,8 @@ func readOverrides(list []emissaryv3.ErrorResponseOverride, tell teller) []build
 			checkBody(".body.text_format", r.Text, wrong)
 		}
 		if b.TextFormatSource != nil {
-			if formats, r.File = formats+1, b.TextFormatSource.Filename; r.File == "" {
-				wrong(".body.text_format_source.filename", "is missing")
-			}
+			formats++
+			wrong(".body.text_format_source", "files of the proxy are not read: put the text into text_format")
 		}
 		if b.JSONFormat != nil {
 			formats, r.JSON = formats+1, map[string]string{}

@@ -19,14 +19,16 @@ import (
 // anyValue is a regular expression that Istio takes for "is there".
 const anyValue = "*"
 
-// present reports whether a match asks for no value.
+// present reports whether a match asks for no value: all begin with nothing.
 func present(s istiov1.StringMatch) bool {
-	return s.Exact == nil && s.Prefix == nil && s.Regex == nil || s.Regex != nil && *s.Regex == anyValue
+	return s.Exact == nil && s.Regex == nil && (s.Prefix == nil || *s.Prefix == "") || s.Regex != nil && *s.Regex == anyValue
 }
 
 // text matches a text.
 func text(s istiov1.StringMatch) *matcherv3.StringMatcher {
 	switch {
+	case s.Prefix != nil && present(s):
+		return build.Text(".*", true)
 	case s.Exact != nil:
 		return build.Text(*s.Exact, false)
 	case s.Prefix != nil:
