@@ -10,7 +10,7 @@ import (
 )
 
 func FuzzState(f *testing.F) {
-	w := wanted{"https://app.example/page", "abcd.sig", "abcd"}
+	w := wanted{"https://app.example/page", "abcd.sig", "abcd", "sum"}
 	f.Add(w.encode())
 	f.Add("eyJ1cmwiOiJ4In0%3D")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -54,12 +54,17 @@ func (e *endpoint) with(more ...[2]string) string {
 // escape encodes for a query; a space is %20, as all servers read it.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// wanted is the state that goes to the authorization server and comes back.
+// wanted is the state that goes to the authorization server and comes back. Sum binds the page to the login: who
+// gets hold of a state cannot have its browser sent elsewhere. Envoy's states, which have none, are not taken.
 type wanted struct {
 	URL  string `json:"url"`
 	CSRF string `json:"csrf_token"`
 	Flow string `json:"flow_id"`
+	Sum  string `json:"url_mac"`
 }
+
+// bind signs the page of a login. Other signatures are of one line, or of five.
+func (k *keys) bind(flow, page string) string { return k.sign("page", flow, page) }
 
 func (w *wanted) encode() string {
 	b, err := json.Marshal(w)
@@ -134,7 +139,8 @@ func (x *exchange) login() {
 	}
 	flow, verifier := newFlow(), newVerifier()
 	csrf := flow + "." + x.keys.sign(flow)
-	state := wanted{URL: base + string(h.Get(header.Path)), CSRF: csrf, Flow: flow}
+	wants := base + string(h.Get(header.Path))
+	state := wanted{URL: wants, CSRF: csrf, Flow: flow, Sum: x.keys.bind(flow, wants)}
 	to := x.authorize.with(
 		[2]string{"client_id", escape(x.client.ID)}, [2]string{"response_type", "code"},
 		[2]string{"redirect_uri", escape(redirectURI)}, [2]string{"state", state.encode()},
@@ -193,11 +199,11 @@ func (x *exchange) back() (a answer, why string) {
 }
 
 // began reports whether this browser has begun the login of a state: it has the cookie
-// with the same token, which is ours.
+// with the same token, which is ours, and the page is the one that it was to come to.
 func (x *exchange) began(h *header.Map, w *wanted) bool {
 	have, _ := match.CookieValue(h, x.cookies.nonce.name+"."+w.Flow)
 	sig, ok := strings.CutPrefix(w.CSRF, w.Flow+".")
-	return ok && same(have, w.CSRF) && x.keys.signed(sig, w.Flow)
+	return ok && same(have, w.CSRF) && x.keys.signed(sig, w.Flow) && same(w.Sum, x.keys.bind(w.Flow, w.URL))
 }
 
 // alreadyIn answers a browser that comes back from the authorization server and is logged

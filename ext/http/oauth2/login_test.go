@@ -5,7 +5,9 @@ package oauth2_test
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -215,25 +217,35 @@ func with(u *url.URL, key, value string) string {
 	return v.String()
 }
 
+// stateOf reads the state of an answer.
+func stateOf(t *testing.T, u *url.URL) map[string]string {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(u.Query().Get("state"))
+	m := map[string]string{}
+	if err != nil || json.Unmarshal(raw, &m) != nil || m["url_mac"] == "" {
+		t.Fatal(u, err)
+	}
+	return m
+}
+
 func TestForgedState(t *testing.T) {
 	l := newLab(t, "allowed_redirect_domains: [App.example, '*.inner.example']\nallow_failed_matcher: [{name: never, present_match: true}]\n")
 	b := l.browser()
 	u := answered(t, b)
-	raw, err := base64.RawURLEncoding.DecodeString(u.Query().Get("state"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	state := func(change map[string]string) string {
-		m := map[string]string{}
-		if err := json.Unmarshal(raw, &m); err != nil {
-			t.Fatal(err)
-		}
+		m := stateOf(t, u)
 		maps.Copy(m, change)
+		if u, ok := change["url"]; ok && change["url_mac"] == "" { // Somebody who has the secret.
+			mac := hmac.New(sha256.New, []byte("a secret of the proxies"))
+			mac.Write([]byte("page\n" + m["flow_id"] + "\n" + u))
+			m["url_mac"] = base64.StdEncoding.EncodeToString(mac.Sum(nil))
+		}
 		out, _ := json.Marshal(m)
 		return base64.RawURLEncoding.EncodeToString(out)
 	}
 	attacker := l.browser()
 	foreign := answered(t, attacker)
+	own, foreignOwn := stateOf(t, u), stateOf(t, foreign)
 	for name, tt := range map[string]struct {
 		to    string
 		fails bool // and ends the login
@@ -246,6 +258,9 @@ func TestForgedState(t *testing.T) {
 		"another token":        {with(u, "state", state(map[string]string{"csrf_token": "x.y"})), false},
 		"another login":        {with(u, "state", state(map[string]string{"flow_id": "abcd"})), false},
 		"a header in the name": {with(u, "state", state(map[string]string{"flow_id": "a\r\nset-cookie: x"})), false},
+		"another page":         {with(u, "state", state(map[string]string{"url": "http://app.example/pay", "url_mac": own["url_mac"]})), false},
+		"a page unsigned":      {with(u, "state", state(map[string]string{"url": "http://app.example/pay", "url_mac": "x"})), false},
+		"another's page":       {with(u, "state", state(map[string]string{"url": "http://app.example/page", "url_mac": foreignOwn["url_mac"]})), false},
 		"another site":         {with(u, "state", state(map[string]string{"url": "https://evil.example/"})), true},
 		"beside a domain":      {with(u, "state", state(map[string]string{"url": "https://inner.example/"})), true},
 		"no page":              {with(u, "state", state(map[string]string{"url": "javascript:alert(1)"})), true},
