@@ -34,6 +34,8 @@ type Message struct {
 	// Spelling, if not nil, knows how the peer wrote the names of fields, for a
 	// codec that writes them on as they came.
 	Spelling Spelling
+	// bound are fields that go no further than where the request is led now.
+	bound []header.Name
 }
 
 // A Destination is a host of the cluster that the first try of a request is to go to.

@@ -54,6 +54,7 @@ func newFilter(cfg proto.Message, c *extension.HTTP) (stream.Filter, error) {
 	if err := k.credential(f, m); err != nil {
 		return nil, fmt.Errorf("credential.typed_config.%w", err)
 	}
+	f.bound = []header.Name{f.header}
 	f.stats = stats.Register[Stats](c.Scope.Scope("credential_injector"), len(c.Loops))
 	c.Own(f.stats.Close)
 	return f, nil

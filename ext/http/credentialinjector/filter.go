@@ -25,6 +25,7 @@ type Stats struct {
 // Filter is the filter in one chain.
 type Filter struct {
 	header             header.Name
+	bound              []header.Name // the header
 	overwrite, without bool
 	value              func() string // "" if there is none yet
 	stats              *stats.Sharded[Stats]
@@ -41,6 +42,7 @@ func (f *Filter) Request(s *stream.Stream) error {
 	v := f.value()
 	if v != "" {
 		h.Set(f.header, v)
+		s.Request.Bind(f.bound)
 		count.Injected.Inc()
 		return nil
 	}

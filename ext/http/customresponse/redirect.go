@@ -55,8 +55,7 @@ func (f *Filter) lead(s *stream.Stream, p *policy) {
 	if !st.seen || s.Upgrade || st.body.Body != nil && !st.body.ended {
 		return
 	}
-	h := new(header.Map)
-	s.Request.Header.CopyTo(h)
+	h := s.HeadElsewhere()
 	if !p.to.apply(s, h) {
 		f.invalidURI.Inc()
 		return

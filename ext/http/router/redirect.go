@@ -130,8 +130,7 @@ func (q *request) redirected(p *route.InternalRedirectPolicy, status int) *strea
 
 // redirectedHead is the request's head, as it was sent, made one for another place.
 func (q *request) redirectedHead(p *route.InternalRedirectPolicy, to *location) *header.Map {
-	old, h := q.s.Request.Header, new(header.Map)
-	old.CopyTo(h)
+	old, h := q.s.Request.Header, q.s.HeadElsewhere()
 	for _, n := range p.HeadersToCopy {
 		h.Del(n)
 		for v := range q.head.Values(n) {
