@@ -3,16 +3,20 @@
 package inspect
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/golden"
+	"weir.dev/weir/xds"
 )
 
 // TestWhatIsTold writes objects.yaml, chooses with the words of select.txt, and compares what is told in brief, or in
@@ -140,3 +144,34 @@ kind: HTTPRoute
 metadata: {name: shop}
 spec: {parentRefs: [{name: edge}]}
 `
+
+// TestPartsOfMany: what is told of all routes is found by looking at each once.
+func TestPartsOfMany(t *testing.T) {
+	const n = 20000
+	b := &xds.Builder{}
+	table := &routev3.RouteConfiguration{Name: "infra/edge/80"}
+	for i := range n {
+		name := fmt.Sprintf("c/%d", i)
+		b.Clusters().Put(name, &clusterv3.Cluster{Name: name}, xds.Origin{})
+		table.VirtualHosts = append(table.VirtualHosts, &routev3.VirtualHost{Name: name, Routes: []*routev3.Route{
+			{Name: fmt.Sprintf("httproute/a/r%d/rule/0/match/0", i), Action: &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: name}}}},
+			{Name: fmt.Sprintf("httproute/a/r%d", i)}, {Name: "other"},
+		}})
+	}
+	b.Routes().Put(table.GetName(), table, xds.Origin{})
+	all := newWhole(b.Build(""))
+	for i := range n {
+		key := source.Key{Kind: source.HTTPRoute, Name: source.Name{Namespace: "a", Name: fmt.Sprintf("r%d", i)}}
+		got := all.part(key, nil)
+		rc, _ := got.Routes().Get(table.GetName())
+		if len(rc.GetVirtualHosts()) != 1 || len(rc.GetVirtualHosts()[0].GetRoutes()) != 1 || strings.Join(got.Clusters().Names(), " ") != fmt.Sprintf("c/%d", i) {
+			t.Fatalf("%s: %v %v", key, rc, got.Clusters().Names())
+		}
+	}
+	start := testing.AllocsPerRun(1, func() {
+		all.part(source.Key{Kind: source.HTTPRoute, Name: source.Name{Namespace: "a", Name: "r7"}}, nil)
+	})
+	if start > 100 {
+		t.Errorf("%v allocations for one route of %d", start, n)
+	}
+}

@@ -25,11 +25,11 @@ type Item struct {
 	Unwritten bool
 	Problems  []xds.Problem
 	// from is what all objects came to.
-	from *xds.Snapshot
+	from *whole
 }
 
 // Became returns what it came to in Envoy's terms.
-func (i *Item) Became() *xds.Snapshot { return Part(i.from, i.Key, i.Object) }
+func (i *Item) Became() *xds.Snapshot { return i.from.part(i.Key, i.Object) }
 
 // A Picture is all that there is to tell.
 type Picture struct {
@@ -58,6 +58,7 @@ func Objects(o control.Options, objects []source.Change) *Picture {
 
 func picture(w *offline.World, o control.Options, cluster bool) *Picture {
 	out := &Picture{Resources: w.Snapshot(), Loose: w.Unread()}
+	all := newWhole(out.Resources)
 	statuses := map[source.Key]*status.Update{}
 	for _, u := range w.Statuses() {
 		statuses[u.Key] = u
@@ -65,7 +66,7 @@ func picture(w *offline.World, o control.Options, cluster bool) *Picture {
 	for _, t := range source.Types() {
 		for _, name := range w.View().Names(t.Kind) {
 			key := source.Key{Kind: t.Kind, Name: name}
-			item := Item{Key: key, Object: w.View().Get(key), Place: w.View().Place(key), Status: statuses[key], from: out.Resources}
+			item := Item{Key: key, Object: w.View().Get(key), Place: w.View().Place(key), Status: statuses[key], from: all}
 			if u := item.Status; u != nil {
 				item.Problems = offline.Problems(w.View(), u)
 				if cluster {

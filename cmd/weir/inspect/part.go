@@ -17,16 +17,16 @@ import (
 	"weir.dev/weir/xds"
 )
 
-// Part returns of a snapshot what an object came to. It goes by the names that translation gives, so that it can be
-// asked of what a running proxy has, too; there o is nil. Routes below HTTP have no name there: of them it tells where
-// they lead, if o is given.
-func Part(s *xds.Snapshot, key source.Key, o source.Object) *xds.Snapshot {
-	p := &part{from: s, out: &xds.Builder{}}
+// part returns what an object came to. It goes by the names that translation gives, so that it can be asked of what a
+// running proxy has, too; there o is nil. Routes below HTTP have no name there: of them it tells where they lead, if o
+// is given.
+func (w *whole) part(key source.Key, o source.Object) *xds.Snapshot {
+	p := &part{whole: w, out: &xds.Builder{}}
 	switch key.Kind {
 	case source.Gateway:
 		p.gateway(key.Name.String() + "/")
 	case source.HTTPRoute, source.GRPCRoute:
-		p.route(strings.ToLower(key.Kind.Kind) + "/" + key.Name.String() + "/")
+		p.route(strings.ToLower(key.Kind.Kind) + "/" + key.Name.String())
 	case source.Service, source.ServiceImport, source.Backend, source.EnvoyBackend, source.XBackend, source.Function:
 		p.backend(strings.TrimSuffix(graph.ClusterID{Backend: key}.Name(), "/0")) // all ports
 	}
@@ -38,7 +38,7 @@ func Part(s *xds.Snapshot, key source.Key, o source.Object) *xds.Snapshot {
 		}
 		p.backend(id.Name())
 	}
-	return p.out.Build(s.Version())
+	return p.out.Build(w.Version())
 }
 
 func backendsOf(o source.Object) []gwapiv1.BackendRef {
@@ -62,46 +62,44 @@ func backendsOf(o source.Object) []gwapiv1.BackendRef {
 
 // part copies resources.
 type part struct {
-	from *xds.Snapshot
-	out  *xds.Builder
+	*whole
+	out *xds.Builder
 }
 
 func (p *part) gateway(prefix string) {
-	for name, l := range p.from.Listeners().All() {
-		if strings.HasPrefix(name, prefix) {
-			p.out.Listeners().Put(name, l, xds.Origin{})
-		}
+	for _, name := range beginning(p.listeners(), prefix) {
+		l, _ := p.Listeners().Get(name)
+		p.out.Listeners().Put(name, l, xds.Origin{})
 	}
-	for name, rc := range p.from.Routes().All() {
-		if strings.HasPrefix(name, prefix) {
-			p.out.Routes().Put(name, rc, xds.Origin{})
-		}
+	for _, name := range beginning(p.tables(), prefix) {
+		rc, _ := p.Routes().Get(name)
+		p.out.Routes().Put(name, rc, xds.Origin{})
 	}
 }
 
-// route copies the routes whose name begins with prefix, and where they lead.
-func (p *part) route(prefix string) {
-	for name, rc := range p.from.Routes().All() {
-		own := &routev3.RouteConfiguration{Name: rc.GetName()}
-		for _, vh := range rc.GetVirtualHosts() {
-			host := &routev3.VirtualHost{Name: vh.GetName(), Domains: vh.GetDomains()}
-			for _, r := range vh.GetRoutes() {
-				if strings.HasPrefix(r.GetName(), prefix) {
-					host.Routes = append(host.Routes, r)
-					p.clusters(r.GetRoute())
-				}
+// route copies the routes of an object, and where they lead.
+func (p *part) route(owner string) {
+	list := p.routes()[owner]
+	for len(list) > 0 {
+		of := list[0]
+		own := &routev3.RouteConfiguration{Name: of.table.GetName()}
+		var in *routev3.VirtualHost // that the last of own's is a part of
+		for ; len(list) > 0 && list[0].table == of.table; list = list[1:] {
+			at := list[0]
+			if in != at.host {
+				in = at.host
+				own.VirtualHosts = append(own.VirtualHosts, &routev3.VirtualHost{Name: in.GetName(), Domains: in.GetDomains()})
 			}
-			if len(host.Routes) > 0 {
-				own.VirtualHosts = append(own.VirtualHosts, host)
-			}
+			host := own.VirtualHosts[len(own.VirtualHosts)-1]
+			host.Routes = append(host.Routes, at.route)
+			p.leads(at.route.GetRoute())
 		}
-		if len(own.VirtualHosts) > 0 {
-			p.out.Routes().Put(name, own, xds.Origin{})
-		}
+		p.out.Routes().Put(of.name, own, xds.Origin{})
 	}
 }
 
-func (p *part) clusters(a *routev3.RouteAction) {
+// leads copies the clusters of an action.
+func (p *part) leads(a *routev3.RouteAction) {
 	names := []string{a.GetCluster()}
 	for _, w := range a.GetWeightedClusters().GetClusters() {
 		names = append(names, w.GetName())
@@ -110,7 +108,7 @@ func (p *part) clusters(a *routev3.RouteAction) {
 		names = append(names, m.GetCluster())
 	}
 	for _, name := range names {
-		if c, ok := p.from.Clusters().Get(name); ok {
+		if c, ok := p.Clusters().Get(name); ok {
 			p.cluster(name, c)
 		}
 	}
@@ -122,17 +120,19 @@ func (p *part) cluster(name string, c *clusterv3.Cluster) {
 	if service := c.GetEdsClusterConfig().GetServiceName(); service != "" {
 		name = service
 	}
-	if la, ok := p.from.Endpoints().Get(name); ok {
+	if la, ok := p.Endpoints().Get(name); ok {
 		p.out.Endpoints().Put(name, la, xds.Origin{})
 	}
 }
 
 // backend copies the clusters called name, or name and a port, or either and how they are spoken to.
 func (p *part) backend(name string) {
-	for other, c := range p.from.Clusters().All() {
-		if other == name || strings.HasPrefix(other, name+"/") {
-			p.cluster(other, c)
-		}
+	if c, ok := p.Clusters().Get(name); ok {
+		p.cluster(name, c)
+	}
+	for _, other := range beginning(p.names(), name+"/") {
+		c, _ := p.Clusters().Get(other)
+		p.cluster(other, c)
 	}
 }
 

@@ -170,12 +170,12 @@ func (d *dumped) endpoints(m *adminv3.EndpointsConfigDump) {
 // objects finds the objects that resources were made from, by the names that translation gives: a Gateway's listeners
 // are namespace/name/port, a route's routes kind/namespace/name/rule/...
 func (d *dumped) objects() {
-	seen := map[source.Key]bool{}
+	seen, all := map[source.Key]bool{}, newWhole(d.out.Resources)
 	add := func(kind source.Kind, parts []string) {
 		key := source.Key{Kind: kind, Name: source.Name{Namespace: parts[0], Name: parts[1]}}
 		if !seen[key] {
 			seen[key] = true
-			d.out.Items = append(d.out.Items, Item{Key: key, from: d.out.Resources})
+			d.out.Items = append(d.out.Items, Item{Key: key, from: all})
 		}
 	}
 	const namespaceNameMore = 3
