@@ -92,9 +92,10 @@ const (
 	address        = "10.246.9.1"
 )
 
-// bootstrap is what the proxy starts from.
+// bootstrap is what the proxy starts from, as one that is provisioned.
 const bootstrap = `
 node: {id: proxy, cluster: default/edge}
+cluster_manager: {enable_deferred_cluster_creation: true}
 dynamic_resources:
   ads_config:
     api_type: DELTA_GRPC
