@@ -16,12 +16,12 @@ const (
 	responseMapType = "weir.dev.filters.http.ResponseMap"
 )
 
-// An ErrorResponse is another body for responses with a status: Text, or JSON, which are
-// members of an object.
+// An ErrorResponse is another body for responses with a status: Text, or what File has,
+// or JSON, which are members of an object.
 type ErrorResponse struct {
-	Status            int
-	Text, ContentType string
-	JSON              map[string]string
+	Status                  int
+	Text, File, ContentType string
+	JSON                    map[string]string
 }
 
 // ErrorResponses gives responses another body, by a filter or, in its place, by a route;
@@ -30,7 +30,7 @@ func ErrorResponses(list []ErrorResponse) *xdstypev3.TypedStruct {
 	var all []any
 	for _, r := range list {
 		one := map[string]any{"status": r.Status}
-		for field, text := range map[string]string{"text_format": r.Text, "content_type": r.ContentType} {
+		for field, text := range map[string]string{"text_format": r.Text, "text_format_file": r.File, "content_type": r.ContentType} {
 			if text != "" {
 				one[field] = text
 			}

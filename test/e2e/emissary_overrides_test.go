@@ -17,7 +17,7 @@ import (
 
 // emissaryOverrides are objects of Emissary whose error responses have bodies of their own;
 // %[1]s is the port of the Listener, %[2]s that of the backend, %[3]s that of nobody and
-// %[4]s a file, which is not to be read.
+// %[4]s a file.
 const emissaryOverrides = `
 apiVersion: getambassador.io/v3alpha1
 kind: Listener
@@ -93,7 +93,7 @@ func TestEmissaryOverrides(t *testing.T) {
 		{"shop/404", []string{"404 Not Found", "<p>/404 of HTTP/1.1: 404</p>"}, "backend"},
 		{"shop/401", []string{"401 Unauthorized", "www-authenticate: Token", "content-type: application/json", `"error":"who are you"`, `"code":401`, `"n":"1"`}, "content-encoding"},
 		{"shop/503", []string{"503 Service Unavailable", "content-type: text/plain", "module"}, "backend"},
-		{"shop/504", []string{"backend 504"}, "too late"},
+		{"shop/504", []string{"too late, 504"}, "backend"},
 		{"shop/500", []string{"backend 500"}, ""},
 		{"shop/200", []string{"backend 200"}, ""},
 		{"gone/", []string{"503 Service Unavailable", "module"}, ""},

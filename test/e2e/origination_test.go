@@ -204,7 +204,7 @@ func TestOrigination(t *testing.T) {
 	secret("istio-system", "istio.default", map[string][]byte{"tls.crt": meshCert, "tls.key": meshKey, "ca.crt": i.ca()})
 	cases := []struct{ name, tls, names, want string }{
 		{"secret", "{mode: SIMPLE, credentialName: trusted, sni: a.example.org}", "", "a.example.org by , http/1.1"},
-		{"file", "{mode: SIMPLE, caCertificates: " + ca + ", sni: a.example.org}", "", ""},
+		{"file", "{mode: SIMPLE, caCertificates: " + ca + ", sni: a.example.org}", "", "a.example.org by , http/1.1"},
 		{"auto", "{mode: SIMPLE, credentialName: trusted}", "", "auto.example.org by , http/1.1"},
 		{"other", "{mode: SIMPLE, credentialName: trusted}", "", ""},
 		{"names", "{mode: SIMPLE, credentialName: trusted, sni: b.example.org, subjectAltNames: [nobody, auto.example.org]}", "", "b.example.org by , http/1.1"},
@@ -216,7 +216,7 @@ func TestOrigination(t *testing.T) {
 		{"revoking", "{mode: SIMPLE, credentialName: revoking, sni: a.example.org}", "", ""},
 		{"mutual", "{mode: MUTUAL, credentialName: client, sni: a.example.org}", "", "a.example.org by client, http/1.1"},
 		{"generic", "{mode: MUTUAL, credentialName: generic, sni: a.example.org}", "", "a.example.org by client, http/1.1"},
-		{"files", "{mode: MUTUAL, clientCertificate: " + certFile + ", privateKey: " + keyFile + ", caCertificates: " + ca + ", sni: a.example.org}", "", ""},
+		{"files", "{mode: MUTUAL, clientCertificate: " + certFile + ", privateKey: " + keyFile + ", caCertificates: " + ca + ", sni: a.example.org}", "", "a.example.org by client, http/1.1"},
 		{"mesh", "{mode: ISTIO_MUTUAL}", "", "outbound_.80_._.mesh.example.org by edge, istio-http/1.1 istio"},
 		{"known", "{mode: ISTIO_MUTUAL, sni: x.y}", "spiffe://cluster.local/ns/default/sa/app", "x.y by edge, istio-http/1.1 istio"},
 		{"unknown", "{mode: ISTIO_MUTUAL}", "spiffe://cluster.local/ns/other/sa/app", ""},

@@ -5,7 +5,9 @@ package emissary
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/anypb"
@@ -23,9 +25,9 @@ func readOverrides(list []emissaryv3.ErrorResponseOverride, tell teller) []build
 	var out []build.ErrorResponse
 	for i, o := range list {
 		at, good := fmt.Sprintf("error_response_overrides[%d]", i), true
-		wrong := func(path, format string, args ...any) {
+		wrong := func(field, format string, args ...any) {
 			good = false
-			tell(at+path, reasonInvalid, "it is left out: "+format, args...)
+			tell(at+field, reasonInvalid, "it is left out: "+format, args...)
 		}
 		if o.OnStatusCode < 400 || o.OnStatusCode > 599 {
 			wrong(".on_status_code", "%d is not a status from 400 to 599", o.OnStatusCode)
@@ -38,8 +40,13 @@ func readOverrides(list []emissaryv3.ErrorResponseOverride, tell teller) []build
 			checkBody(".body.text_format", r.Text, wrong)
 		}
 		if b.TextFormatSource != nil {
-			formats++
-			wrong(".body.text_format_source", "files of the proxy are not read: put the text into text_format")
+			formats, r.File = formats+1, b.TextFormatSource.Filename
+			switch {
+			case r.File == "":
+				wrong(".body.text_format_source.filename", "is missing")
+			case private(r.File):
+				wrong(".body.text_format_source.filename", "%q is where systems keep what is not for clients, such as tokens: put the text elsewhere", r.File)
+			}
 		}
 		if b.JSONFormat != nil {
 			formats, r.JSON = formats+1, map[string]string{}
@@ -61,12 +68,19 @@ func readOverrides(list []emissaryv3.ErrorResponseOverride, tell teller) []build
 	return out
 }
 
-func checkBody(path, text string, wrong func(path, format string, args ...any)) {
+// private reports whether a file of the proxy is where a pod finds its token, or the system tells of processes and
+// devices: whoever may write a Mapping must not have that sent to himself.
+func private(file string) bool {
+	file = path.Clean("/" + file)
+	return slices.ContainsFunc([]string{"/proc/", "/sys/", "/dev/", "/run/", "/var/run/"}, func(dir string) bool { return strings.HasPrefix(file+"/", dir) })
+}
+
+func checkBody(field, text string, wrong func(field, format string, args ...any)) {
 	if why := build.BadFormat(text); why != "" {
-		wrong(path, "the text %s", why)
+		wrong(field, "the text %s", why)
 	}
 	if !utf8.ValidString(text) {
-		wrong(path, "the text is not UTF-8")
+		wrong(field, "the text is not UTF-8")
 	}
 }
 

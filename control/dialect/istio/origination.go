@@ -5,7 +5,6 @@ package istio
 import (
 	"fmt"
 	"regexp"
-	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -23,41 +22,21 @@ import (
 // those that it made.
 const meshCredential = "istio.default"
 
-// systemCA reports whether a file name stands for whom the system trusts: so does each of those that systems have them
-// in, of which a proxy takes its own.
-func systemCA(name string) bool {
-	return slices.Contains([]string{
-		"system", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem",
-		"/etc/pki/tls/certs/ca-bundle.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-	}, name)
-}
-
-// fileOf returns the field of a DestinationRule's TLS that names a file of the proxy, or "".
-func fileOf(t *istiov1.ClientTLS) string {
-	mutual := t.Mode == modeMutual
-	switch {
-	case t.Mode != modeSimple && !mutual:
-	case mutual && t.ClientCertificate != "":
-		return "clientCertificate"
-	case mutual && t.PrivateKey != "":
-		return "privateKey"
-	case t.CACertificates != "" && !systemCA(t.CACertificates):
-		return "caCertificates"
-	case t.CACrl != "":
-		return "caCrl"
-	}
-	return ""
-}
+// systemCA is the file name that stands for whom the system trusts.
+const systemCA = "system"
 
 // origination is how TLS is begun to a destination.
 type origination struct {
 	// ServerName is asked for; without one, the host of each request is.
 	ServerName string `json:",omitempty"`
-	// Certificate is the name of a secret with our own certificate.
-	Certificate string `json:",omitempty"`
-	// CA is whom is trusted, in PEM, and Revoked are certificates that are not. Without any CA it is whom the system
-	// trusts.
-	CA, Revoked string `json:",omitempty"`
+	// Certificate is the name of a secret with our own certificate; CertFile and KeyFile
+	// are files of the proxy instead.
+	Certificate       string `json:",omitempty"`
+	CertFile, KeyFile string `json:",omitempty"`
+	// CA is whom is trusted, in PEM, and Revoked are certificates that are not; CAFile and CRL are
+	// files of the proxy. Without any CA it is whom the system trusts.
+	CA, CAFile, CRL string `json:",omitempty"`
+	Revoked         string `json:",omitempty"`
 	// Names are those that a destination's certificate must have one of, and Identity is a
 	// regular expression of the URIs of which it must have one instead.
 	Names    []string `json:",omitempty"`
@@ -73,13 +52,17 @@ func originate(c *memo.Ctx, t *istiov1.ClientTLS, what of, id targetID, port int
 	if t.Mode == modeIstioMutual {
 		return originateMesh(c, t, what, id, port, namespaces)
 	}
-	if field := fileOf(t); field != "" {
-		p := problem("host", reasonUnsupported, "the %s of its DestinationRule cannot be used: %s; its requests are answered 503", field, noFiles)
-		return nil, &p
+	out := &origination{
+		ServerName: t.SNI, CAFile: t.CACertificates, CRL: t.CACrl, Names: t.SubjectAltNames, Trusting: t.InsecureSkipVerify != nil && *t.InsecureSkipVerify,
 	}
-	out := &origination{ServerName: t.SNI, Names: t.SubjectAltNames, Trusting: t.InsecureSkipVerify != nil && *t.InsecureSkipVerify}
 	if len(out.Names) == 0 {
 		out.Names = what.names
+	}
+	if out.CAFile == systemCA {
+		out.CAFile = ""
+	}
+	if t.Mode == modeMutual {
+		out.CertFile, out.KeyFile = t.ClientCertificate, t.PrivateKey
 	}
 	if t.CredentialName == "" {
 		return out, nil
@@ -160,8 +143,11 @@ func (o *origination) protocols(two, bytes bool) []string {
 // socket returns the socket that speaks TLS.
 func (o *origination) socket(two, bytes bool) *corev3.TransportSocket {
 	common := &tlsv3.CommonTlsContext{AlpnProtocols: o.protocols(two, bytes)}
-	if o.Certificate != "" {
+	switch {
+	case o.Certificate != "":
 		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{build.SecretConfig(o.Certificate)}
+	case o.CertFile != "":
+		common.TlsCertificates = []*tlsv3.TlsCertificate{{CertificateChain: file(o.CertFile), PrivateKey: file(o.KeyFile)}}
 	}
 	v := o.validation()
 	if proto.Size(v) > 0 || v.SystemRootCerts != nil {
@@ -176,9 +162,12 @@ func (o *origination) validation() *tlsv3.CertificateValidationContext {
 	if o.Trusting {
 		return v
 	}
-	if o.CA != "" {
+	switch {
+	case o.CA != "":
 		v.TrustedCa = build.Data(o.CA)
-	} else {
+	case o.CAFile != "":
+		v.TrustedCa = file(o.CAFile)
+	default:
 		v.SystemRootCerts = &tlsv3.CertificateValidationContext_SystemRootCerts{}
 	}
 	names := o.Names
@@ -192,7 +181,10 @@ func (o *origination) validation() *tlsv3.CertificateValidationContext {
 			Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: o.Identity}}},
 		})
 	}
-	if o.Revoked != "" {
+	switch {
+	case o.CRL != "":
+		v.Crl = file(o.CRL)
+	case o.Revoked != "":
 		v.Crl = build.Data(o.Revoked)
 	}
 	return v

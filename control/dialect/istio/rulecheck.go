@@ -267,8 +267,8 @@ func (r *rulecheck) tls(path string, t *istiov1.ClientTLS) {
 	switch t.Mode {
 	case "", "DISABLE", modeSimple:
 	case modeMutual:
-		if t.CredentialName == "" && fileOf(t) == "" {
-			r.bad(path+".credentialName", reasonInvalid, "is missing: mode MUTUAL shows a certificate; name a Secret with it")
+		if t.CredentialName == "" && (t.ClientCertificate == "" || t.PrivateKey == "") {
+			r.bad(path+".credentialName", reasonInvalid, "is missing: mode MUTUAL shows a certificate; name a Secret, or files in clientCertificate and privateKey")
 		}
 	case modeIstioMutual:
 		if t.CredentialName+t.ClientCertificate+t.PrivateKey+t.CACertificates+t.CACrl != "" {
@@ -279,9 +279,6 @@ func (r *rulecheck) tls(path string, t *istiov1.ClientTLS) {
 		}
 	default:
 		r.bad(path+".mode", reasonInvalid, "%q is not a mode: there are DISABLE, SIMPLE, MUTUAL and ISTIO_MUTUAL", t.Mode)
-	}
-	if field := fileOf(t); field != "" {
-		r.note(path+"."+field, noFiles+"; requests are answered 503")
 	}
 	if t.CredentialName != "" && (t.CACertificates != "" || t.ClientCertificate != "") {
 		r.bad(path+".credentialName", reasonInvalid, "files are there, too: only one of them can be")

@@ -3,12 +3,15 @@
 package istio
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	istiov1 "weir.dev/weir/control/api/istio/v1"
 	"weir.dev/weir/control/attach"
@@ -89,29 +92,33 @@ func (s *server) certificates(c *memo.Ctx, t *istiov1.ServerTLS, context *tlsv3.
 		}
 		s.tls.Certificates = append(s.tls.Certificates, secret.String())
 	}
-	files := ""
-	switch {
-	case t.ServerCertificate != "":
-		files = "tls.serverCertificate"
-	case t.PrivateKey != "":
-		files = "tls.privateKey"
-	case len(t.TLSCertificates) > 0:
-		files = "tls.tlsCertificates"
+	files := t.TLSCertificates
+	if t.ServerCertificate != "" || t.PrivateKey != "" {
+		files = append([]istiov1.TLSCertificate{{ServerCertificate: t.ServerCertificate, PrivateKey: t.PrivateKey}}, files...)
+	}
+	for i, f := range files {
+		if f.ServerCertificate == "" || f.PrivateKey == "" {
+			s.bad(fmt.Sprintf("tls.tlsCertificates[%d]", i), reasonInvalid, "has not both serverCertificate and privateKey")
+			continue
+		}
+		if f.CACertificates != "" {
+			s.note(fmt.Sprintf("tls.tlsCertificates[%d].caCertificates", i), reasonUnsupported, "has no effect: caCertificates of the server says whom to let in")
+		}
+		if len(names) == 0 {
+			context.TlsCertificates = append(context.TlsCertificates, &tlsv3.TlsCertificate{CertificateChain: file(f.ServerCertificate), PrivateKey: file(f.PrivateKey)})
+		}
 	}
 	switch {
-	case len(names) > 0 && files != "":
-		s.note(files, reasonConflict, "has no effect: credentialName is there, and counts")
-	case len(names) > 0:
-	case files != "":
-		s.bad(files, reasonUnsupported, noFiles)
-	default:
+	case len(names)+len(files) == 0:
 		s.bad("tls.credentialName", reasonInvalid, "is missing: name a Secret of type kubernetes.io/tls with the certificate")
+	case len(names) > 0 && len(files) > 0:
+		s.note("tls.serverCertificate", reasonConflict, "has no effect: credentialName is there, and counts")
 	}
 }
 
-// noFiles says why what an object in a cluster calls by a path is not read: whoever may write the object would choose
-// whose keys are used, and what of a proxy's files can be found out.
-const noFiles = "files of the proxy are not read: put it into a Secret, and name that in credentialName"
+func file(path string) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: path}}
+}
 
 // versions are those of TLS, by Istio's words.
 func versions() map[string]tlsv3.TlsParameters_TlsProtocol {
@@ -145,16 +152,14 @@ func (s *server) verify(c *memo.Ctx, t *istiov1.ServerTLS, context *tlsv3.Common
 		if s.tls.CA = own.pem; own.crl != "" {
 			validation.Crl = build.Data(own.crl)
 		}
-		if t.CACertificates != "" {
-			s.note("tls.caCertificates", reasonConflict, "has no effect: credentialName is there, and counts")
-		}
 	case t.CACertificates != "":
-		s.bad("tls.caCertificates", reasonUnsupported, noFiles)
+		validation.TrustedCa = file(t.CACertificates)
+		s.tls.Overlay = attach.Merge(s.tls.Overlay, graph.Overlay{Message: required()})
 	default:
 		s.bad("tls.caCertificates", reasonInvalid, "is missing: clients' certificates are to be verified, and there is nobody to trust")
 	}
 	if t.CACrl != "" {
-		s.bad("tls.caCrl", reasonUnsupported, noFiles+", as ca.crl")
+		validation.Crl = file(t.CACrl)
 	}
 	if t.InsecureSkipVerify != nil && *t.InsecureSkipVerify {
 		s.note("tls.insecureSkipVerify", reasonUnsupported, "has no effect: whom mode %s lets in is verified", t.Mode)
@@ -202,4 +207,8 @@ func (s *server) authority(c *memo.Ctx, t *istiov1.ServerTLS) authority {
 	}
 	s.bad("tls.caCertCredentialName", reasonNotFound, "no Secret has an authority to verify clients by, in ca.crt: there are looked for %s; nobody is let in", strings.Join(names, ", "))
 	return authority{}
+}
+
+func required() *tlsv3.DownstreamTlsContext {
+	return &tlsv3.DownstreamTlsContext{RequireClientCertificate: wrapperspb.Bool(true)}
 }
