@@ -3,6 +3,7 @@
 package attach
 
 import (
+	"fmt"
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -117,8 +118,9 @@ type Effect struct {
 	Variant graph.Variant
 	// Clusters are those that filters call for these requests.
 	Clusters []graph.ClusterID
-	// Cookies are those that requests must have besides what the route asks for.
-	Cookies []*routev3.CookieMatcher
+	// Cookies are those that requests must have besides what the route asks for: all of one of
+	// the lists, if there are any.
+	Cookies [][]*routev3.CookieMatcher
 	// Answer, if not nil, is what they are answered by the proxy itself.
 	Answer *routev3.DirectResponseAction
 	// Network are the network filters of connections that carry no HTTP.
@@ -384,16 +386,30 @@ func (e *Effect) On(r *graph.Route) {
 	if e.Answer != nil {
 		r.Message.Action, r.Clusters = &routev3.Route_DirectResponse{DirectResponse: e.Answer}, nil
 	}
-	if len(e.Cookies) > 0 {
-		m := proto.CloneOf(r.Message.GetMatch())
-		m.Cookies = append(m.Cookies, e.Cookies...)
-		r.Message.Match = m
-	}
 	r.Overlay = Merge(r.Overlay, e.Route)
 	if a := r.Message.GetRoute(); a != nil && !e.Forward.None() {
 		r.Overlay = Merge(r.Overlay, forwarded(e.Forward))
 	}
 	r.Clusters = append(r.Clusters, e.Clusters...)
+}
+
+// Among returns a route as those that together take what has the cookies of the effect.
+func (e *Effect) Among(r *graph.Route) []*graph.Route {
+	if len(e.Cookies) == 0 {
+		return []*graph.Route{r}
+	}
+	out := make([]*graph.Route, len(e.Cookies))
+	for i, cookies := range e.Cookies {
+		one := *r
+		one.Message = proto.CloneOf(r.Message)
+		one.Message.Match.Cookies = append(one.Message.Match.Cookies, cookies...)
+		one.Rank.Cookies += len(cookies)
+		if len(e.Cookies) > 1 {
+			one.Name += fmt.Sprintf("/cookies/%d", i)
+		}
+		out[i] = &one
+	}
+	return out
 }
 
 // forwarded returns an overlay of a RouteAction as one of its Route.

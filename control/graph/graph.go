@@ -188,8 +188,8 @@ type Rank struct {
 	Path int
 	// Length of the path's match; a longer one is first.
 	Length int
-	// Method, Headers and Query count what else is matched; more is first.
-	Method, Headers, Query int
+	// Method, Headers, Cookies and Query count what else is matched; more is first.
+	Method, Headers, Cookies, Query int
 	// Born is when the object was made, in seconds, Name its namespace and name, Rule
 	// and Match where in it the route stands.
 	Born        int64
@@ -204,6 +204,7 @@ func (r Rank) Compare(o Rank) int {
 		cmp.Compare(o.Length, r.Length),
 		cmp.Compare(o.Method, r.Method),
 		cmp.Compare(o.Headers, r.Headers),
+		cmp.Compare(o.Cookies, r.Cookies),
 		cmp.Compare(o.Query, r.Query),
 		cmp.Compare(r.Born, o.Born),
 		cmp.Compare(r.Name, o.Name),

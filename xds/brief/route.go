@@ -61,6 +61,13 @@ func match(m *routev3.RouteMatch) string {
 	for _, q := range m.GetQueryParameters() {
 		parts = append(parts, "query "+word(q.GetName())+text(q.GetStringMatch()))
 	}
+	for _, k := range m.GetCookies() {
+		not := ""
+		if k.GetInvertMatch() {
+			not = "not "
+		}
+		parts = append(parts, not+"cookie "+word(k.GetName())+text(k.GetStringMatch()))
+	}
 	if m.GetGrpc() != nil {
 		parts = append(parts, "grpc")
 	}

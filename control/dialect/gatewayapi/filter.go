@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,6 +63,11 @@ func (e *effects) headersOnly() bool {
 	return e.redirect == nil && e.host == "" && e.path == (build.PathRewrite{}) && len(e.mirrors) == 0 && e.cors == nil && len(e.auths) == 0 && len(e.extensions) == 0 && !e.broken
 }
 
+// hasCookies reports whether a filter asks for cookies. Of one list, one may.
+func (e *effects) hasCookies() bool {
+	return slices.ContainsFunc(e.extensions, func(x *attach.Effect) bool { return len(x.Cookies) > 0 })
+}
+
 func (e *effects) headers(r *routev3.Route) {
 	r.RequestHeadersToAdd = append(r.RequestHeadersToAdd, e.request.add...)
 	r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, e.request.remove...)
@@ -89,6 +95,7 @@ func (t *ruler) effects(path string, filters []gwapiv1.HTTPRouteFilter, prefix s
 			effect, problems := t.d.extension(t.c, t.id.route, f.ExtensionRef, at)
 			e.broken = e.broken || len(problems) > 0 || effect != nil && effect.Refuse
 			if effect != nil {
+				e.broken = e.broken || len(effect.Cookies) > 0 && e.hasCookies()
 				e.extensions = append(e.extensions, effect)
 			}
 		case f.RequestHeaderModifier != nil:

@@ -212,18 +212,19 @@ func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, 
 	name := fmt.Sprintf("%s/%s/rule/%d/match/%d", strings.ToLower(t.id.route.Kind.Kind), t.id.route.Name, r.index, match)
 	add := func(out *graph.Route, own *effects, dynamic bool) {
 		r.applyPolicies(out)
+		var extensions []*attach.Effect
 		for _, e := range []*effects{whole, own} {
-			if e == nil || whole.broken || e.broken {
-				continue
+			if e != nil && !whole.broken && !e.broken {
+				extensions = append(extensions, e.extensions...)
 			}
-			for _, x := range e.extensions {
-				x.On(out)
-			}
+		}
+		for _, x := range extensions {
+			x.On(out)
 		}
 		if dynamic {
 			lookUp(out)
 		}
-		t.out = append(t.out, out)
+		t.out = append(t.out, among(extensions, out)...)
 	}
 	emit := func(m *routev3.RouteMatch, suffix string, s *share) {
 		add(t.route(r, name+suffix, rank, m, whole, s), s.effects, s.dynamic)
@@ -252,6 +253,19 @@ func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, 
 		}
 		emit(part, fmt.Sprintf("/backend/%d", i), s)
 	}
+}
+
+// among returns a route as those that together take what has the cookies of all effects.
+func among(effects []*attach.Effect, r *graph.Route) []*graph.Route {
+	out := []*graph.Route{r}
+	for _, e := range effects {
+		var next []*graph.Route
+		for _, r := range out {
+			next = append(next, e.Among(r)...)
+		}
+		out = next
+	}
+	return out
 }
 
 // shares returns the parts of a rule's requests by its backends, without those of

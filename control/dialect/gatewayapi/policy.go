@@ -5,6 +5,7 @@ package gatewayapi
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
@@ -94,8 +95,18 @@ func eachExtension(o source.Object, yield func(path string, ref *gwapiv1.LocalOb
 // extensionProblems tells what is wrong with the objects that a route's filters refer to.
 func (d *Dialect) extensionProblems(c *memo.Ctx, key source.Key, o source.Object) []graph.Problem {
 	var out []graph.Problem
+	choosing := map[string]bool{} // lists with a filter that asks for cookies
 	eachExtension(o, func(path string, ref *gwapiv1.LocalObjectReference) {
-		_, problems := d.extension(c, key, ref, attach.Place{Route: key})
+		effect, problems := d.extension(c, key, ref, attach.Place{Route: key})
+		if list := path[:strings.LastIndex(path, ".filters[")]; effect != nil && len(effect.Cookies) > 0 {
+			if choosing[list] {
+				out = append(out, graph.Problem{
+					Path: path, Reason: string(gwapiv1.RouteReasonUnsupportedValue),
+					Message: fmt.Sprintf("%s %s is the second of the rule with matches, of which there can be one: put all into it; requests are answered 500", ref.Kind, ref.Name),
+				})
+			}
+			choosing[list] = true
+		}
 		for _, p := range problems {
 			out = append(out, graph.Problem{
 				Path: path, Reason: string(gwapiv1.RouteReasonInvalidKind),

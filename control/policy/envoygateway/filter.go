@@ -240,28 +240,25 @@ func validValue(text []byte) bool {
 	return !bytes.ContainsFunc(bytes.TrimRight(text, "\r\n"), func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
-// matches has the rule be for requests with cookies alone.
+// matches has the rule be for requests alone that have all cookies of one of the matches.
 func (x *compiledFilter) matches(list []api.CookieMatches) {
-	switch {
-	case len(list) == 0:
-		return
-	case len(list) > 1:
-		x.bad("matches", "has %d entries: give each a rule, and a filter, of its own", len(list))
-		return
-	}
-	for i, k := range list[0].Cookies {
-		at := fmt.Sprintf("matches[0].cookies[%d]", i)
-		kind := deref(k.Type, "Exact")
-		switch {
-		case !build.FieldName(k.Name) || len(k.Name) > maxCookieName:
-			x.bad(at+".name", "%.100q is not the name of a cookie", k.Name)
-		case kind != "Exact" && kind != "RegularExpression":
-			x.bad(at+".type", "is %q: there are Exact and RegularExpression", kind)
-		case kind == "Exact" || checkPattern(&x.sheet, at+".value", k.Value):
-			x.effect.Cookies = append(x.effect.Cookies, &routev3.CookieMatcher{Name: k.Name, StringMatch: build.Text(k.Value, kind != "Exact")})
+	for i, m := range list {
+		var all []*routev3.CookieMatcher
+		for j, k := range m.Cookies {
+			at := fmt.Sprintf("matches[%d].cookies[%d]", i, j)
+			kind := deref(k.Type, "Exact")
+			switch {
+			case !build.FieldName(k.Name) || len(k.Name) > maxCookieName:
+				x.bad(at+".name", "%.100q is not the name of a cookie", k.Name)
+			case kind != "Exact" && kind != "RegularExpression":
+				x.bad(at+".type", "is %q: there are Exact and RegularExpression", kind)
+			case kind == "Exact" || checkPattern(&x.sheet, at+".value", k.Value):
+				all = append(all, &routev3.CookieMatcher{Name: k.Name, StringMatch: build.Text(k.Value, kind != "Exact")})
+			}
 		}
-	}
-	if len(list[0].Cookies) == 0 {
-		x.bad("matches[0].cookies", "is empty: name the cookies, or remove matches")
+		if len(m.Cookies) == 0 {
+			x.bad(fmt.Sprintf("matches[%d].cookies", i), "is empty: name the cookies, or remove the match")
+		}
+		x.effect.Cookies = append(x.effect.Cookies, all)
 	}
 }
