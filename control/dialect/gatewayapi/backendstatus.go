@@ -4,6 +4,7 @@ package gatewayapi
 
 import (
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -34,8 +35,8 @@ func (d *Dialect) gatewaysOf(c *memo.Ctx, backends []source.Key) []source.Name {
 // maxBackendAncestors is how many parents the status of an XBackend may have.
 const maxBackendAncestors = 32
 
-// statusOfBackend returns the status of a Backend. Those that are not Weir's own have one
-// if a route of ours leads to them: they may be for others.
+// statusOfBackend returns the status of a Backend. That of Envoy Gateway's kind has one if a
+// route of ours leads to it, or if nobody else tells: it may be for Envoy Gateway itself.
 func (d *Dialect) statusOfBackend(c *memo.Ctx, key source.Key) *status.Update {
 	u := &status.Update{Key: key}
 	o, ok := source.Get[source.Object](c, key.Kind, key.Name)
@@ -54,8 +55,19 @@ func (d *Dialect) statusOfBackend(c *memo.Ctx, key source.Key) *status.Update {
 			})
 		}
 		u.Status = s
-	case key.Kind == source.Backend || len(gateways) > 0:
+	case key.Kind == source.Backend || len(gateways) > 0 || !d.envoys.Get(c, struct{}{}):
 		u.Status = &v1alpha1.BackendStatus{Conditions: accepted}
 	}
 	return u
+}
+
+// envoyControllers is how the controllerNames of Envoy Gateway begin.
+const envoyControllers = "gateway.envoyproxy.io/"
+
+// readEnvoys reports whether Envoy Gateway is there, too, and tells of its objects.
+func (d *Dialect) readEnvoys(c *memo.Ctx, _ struct{}) bool {
+	return slices.ContainsFunc(source.Names(c, source.GatewayClass), func(n source.Name) bool {
+		o, ok := source.Get[*gwapiv1.GatewayClass](c, source.GatewayClass, n)
+		return ok && o.Spec.ControllerName != d.controller && strings.HasPrefix(string(o.Spec.ControllerName), envoyControllers)
+	})
 }

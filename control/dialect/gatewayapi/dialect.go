@@ -93,6 +93,7 @@ type Dialect struct {
 	routeStatus   *memo.Func[source.Key, *status.Update]
 	policyStatus  *memo.Func[source.Name, *status.Update]
 	attachStatus  *memo.Func[source.Key, *status.Update]
+	envoys        *memo.Func[struct{}, bool]
 	proxyStatus   *memo.Func[source.Name, *status.Update]
 	trafficStatus *memo.Func[source.Name, *status.Update]
 	backendStatus *memo.Func[source.Key, *status.Update]
@@ -137,6 +138,7 @@ func New(o Options) *Dialect {
 	d.policyStatus = memo.NewFunc(d.statusOfPolicy, alike[*status.Update])
 	d.proxyStatus = memo.NewFunc(d.statusOfProxy, alike[*status.Update])
 	d.trafficStatus = memo.NewFunc(d.statusOfTraffic, alike[*status.Update])
+	d.envoys = memo.NewFunc(d.readEnvoys, memo.Equal[bool])
 	d.backendStatus = memo.NewFunc(d.statusOfBackend, alike[*status.Update])
 	d.attachStatus = memo.NewFunc(d.statusOfAttached, alike[*status.Update])
 	return d
