@@ -92,8 +92,8 @@ func (x *settings) utilization(at string, u *api.BackendUtilization) *cswrrv3.Cl
 	}
 	out.MetricNamesForComputingUtilization = u.MetricNamesForComputingUtilization
 	x.unsupported(at+".outOfBand", u.OutOfBand, "load is reported in responses")
-	if u.KeepResponseHeaders != nil && !*u.KeepResponseHeaders {
-		x.note(at+".keepResponseHeaders", "the headers of load reports are not removed")
+	if x.at != "" {
+		x.unsupported(at+".keepResponseHeaders", u.KeepResponseHeaders, "the responses of calls go to no client")
 	}
 	return out
 }

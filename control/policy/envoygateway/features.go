@@ -38,6 +38,9 @@ func (x *compiledTraffic) features(c *memo.Ctx, namespace string, r *routev3.Rou
 	x.compressors(r)
 	x.admission(r)
 	x.overrides(c, namespace, r)
+	if l := spec.LoadBalancer; l != nil && l.Type == "BackendUtilization" && (l.BackendUtilization == nil || !is(l.BackendUtilization.KeepResponseHeaders)) {
+		r.ResponseHeadersToRemove = []string{"endpoint-load-metrics", "endpoint-load-metrics-bin"} // Reports of load are for the proxy.
+	}
 	if deref(spec.RoutingType, "Endpoint") != "Endpoint" {
 		x.note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
 	}

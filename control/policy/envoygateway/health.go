@@ -4,6 +4,7 @@ package envoygateway
 
 import (
 	"encoding/hex"
+	"math"
 	"strings"
 	"time"
 
@@ -61,7 +62,11 @@ func (x *settings) active(at string, a *api.ActiveHealthCheck) {
 	if d := x.duration(at+".interval", a.Interval); d != nil {
 		out.Interval = d
 	}
-	x.unsupported(at+".overrides", a.Overrides, "endpoints are asked at the port that they serve")
+	if o := a.Overrides; o != nil && (o.Port < 1 || o.Port > math.MaxUint16) {
+		x.bad(at+".overrides.port", "%d is no port", o.Port)
+	} else if o != nil {
+		out.AltPort = wrapperspb.UInt32(uint32(o.Port))
+	}
 	x.unsupported(at+".healthCheckLog", a.HealthCheckLog, "what checks come to is in the statistics and in /clusters of the admin")
 	switch {
 	case a.Type == "HTTP" && a.HTTP != nil:

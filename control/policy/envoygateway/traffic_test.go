@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoygateway_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"weir.dev/weir/control"
+	"weir.dev/weir/control/controltest"
+	"weir.dev/weir/control/source"
+)
+
+const utilized = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: weir}
+spec: {controllerName: weir.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: default}
+spec:
+  gatewayClassName: weir
+  listeners: [{name: http, protocol: HTTP, port: 80}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app, namespace: default}
+spec:
+  parentRefs: [{name: gw}]
+  rules: [{backendRefs: [{name: app, port: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: app, namespace: default}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: app, namespace: default}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: app}]
+  loadBalancer: {type: BackendUtilization, backendUtilization: {KEEP}}
+  healthCheck: {active: {type: TCP, overrides: {port: PORT}}}
+`
+
+// TestUtilization holds what a BackendTrafficPolicy comes to where the brief form does not
+// show it: the port that is checked, and what clients see of reports of load.
+func TestUtilization(t *testing.T) {
+	for _, test := range []struct {
+		keep, port string
+		removed    []string
+		asked      uint32
+		told       string
+	}{
+		{"blackoutPeriod: 1s", "9090", []string{"endpoint-load-metrics", "endpoint-load-metrics-bin"}, 9090, ""},
+		{"keepResponseHeaders: false", "1", []string{"endpoint-load-metrics", "endpoint-load-metrics-bin"}, 1, ""},
+		{"keepResponseHeaders: true", "65535", nil, 65535, ""},
+		{"keepResponseHeaders: true", "65536", nil, 0, "spec.healthCheck.active.overrides.port: 65536 is no port"},
+	} {
+		w := controltest.NewWorld(t, control.Options{})
+		w.Apply(controltest.Objects(t, strings.NewReplacer("KEEP", test.keep, "PORT", test.port).Replace(utilized))...)
+		if got := w.Status(); !strings.Contains(got, test.told) || strings.Contains(got, "Warning") {
+			t.Errorf("%s, %s: it is not told that %q:\n%s", test.keep, test.port, test.told, got)
+		}
+		for _, rc := range w.Snapshot().Routes().All() {
+			for _, h := range rc.GetVirtualHosts() {
+				for _, r := range h.GetRoutes() {
+					if got := r.GetResponseHeadersToRemove(); !slices.Equal(got, test.removed) {
+						t.Errorf("%s: responses lose %v, want %v", test.keep, got, test.removed)
+					}
+				}
+			}
+		}
+		asked := uint32(0)
+		for _, c := range w.Snapshot().Clusters().All() {
+			for _, h := range c.GetHealthChecks() {
+				asked = h.GetAltPort().GetValue()
+			}
+		}
+		if asked != test.asked {
+			t.Errorf("port %s: %d is asked", test.port, asked)
+		}
+	}
+}
+
+// TestLonelyBackend: a Backend that no route leads to has a status, unless Envoy Gateway is
+// there to tell.
+func TestLonelyBackend(t *testing.T) {
+	const told = "Backend default/lost\n  nothing holds\n    not Accepted (Invalid): spec.tls.caCertificateRefs[0]: there is no ConfigMap default/none"
+	w := controltest.NewWorld(t, control.Options{})
+	w.Apply(controltest.Objects(t, `
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: lost, namespace: default}
+spec: {endpoints: [{fqdn: {hostname: a.example.com, port: 80}}], tls: {caCertificateRefs: [{group: "", kind: ConfigMap, name: none}]}}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: fine, namespace: default}
+spec: {endpoints: [{fqdn: {hostname: a.example.com, port: 80}}]}
+`)...)
+	const fine = "Backend default/fine\n  Accepted\n"
+	if got := w.Status(); !strings.Contains(got, told) || !strings.Contains(got, fine) {
+		t.Errorf("alone:\n%s", got)
+	}
+	class := controltest.Objects(t, `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: envoy}
+spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}
+`)
+	w.Apply(class...)
+	if got := w.Status(); strings.Contains(got, "Accepted") {
+		t.Errorf("beside Envoy Gateway:\n%s", got)
+	}
+	w.Apply(source.Change{Key: class[0].Key})
+	if got := w.Status(); !strings.Contains(got, told) || !strings.Contains(got, fine) {
+		t.Errorf("alone again:\n%s", got)
+	}
+}
