@@ -312,6 +312,11 @@ type Problem struct {
 	Message string
 }
 
+// Problemf returns a Problem with a message of a format.
+func Problemf(path, reason, format string, args ...any) Problem {
+	return Problem{Path: path, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
 // Unsupported is the reason of problems that nothing fails for: what a field asks for is
 // not done, and all else is.
 const Unsupported = "UnsupportedField"

@@ -44,19 +44,19 @@ func (d *Dialect) place(c *memo.Ctx, i placedID) *placed {
 	}
 	endpoints, wrong := in.resolves(s.Resolver)
 	if wrong != "" {
-		return refuse(problem("spec.resolver", reasonNotFound, "%s", wrong))
+		return refuse(graph.Problemf("spec.resolver", reasonNotFound, "%s", wrong))
 	}
 	if s.LoadBalancer != nil && !endpoints {
-		return refuse(problem("spec.load_balancer", reasonInvalid, "the resolver finds no endpoints to balance over: name a KubernetesEndpointResolver in resolver, or in the Module's"))
+		return refuse(graph.Problemf("spec.load_balancer", reasonInvalid, "the resolver finds no endpoints to balance over: name a KubernetesEndpointResolver in resolver, or in the Module's"))
 	}
 	set := d.settingsOf(in, m, endpoints)
 	if len(m.checks()) > 0 && !endpoints {
-		out.notes = append(out.notes, problem("spec.health_checks", reasonInvalid, "has no effect: the resolver finds no endpoints to check; name a KubernetesEndpointResolver"))
+		out.notes = append(out.notes, graph.Problemf("spec.health_checks", reasonInvalid, "has no effect: the resolver finds no endpoints to check; name a KubernetesEndpointResolver"))
 	}
 	secure := s.TLS.Value != "" || is(s.TLS.Bool)
 	service, err := parseService(s.Service, secure)
 	if err != nil {
-		return refuse(problem("spec.service", reasonInvalid, "%v", err))
+		return refuse(graph.Problemf("spec.service", reasonInvalid, "%v", err))
 	}
 	mode := graph.HTTP
 	if set.GRPC {
@@ -87,7 +87,7 @@ func (p *placed) lead(at target, set *settings, refuse func(graph.Problem) *plac
 	}
 	v, err := variantOf(set)
 	if err != nil {
-		return refuse(problem("spec", reasonInvalid, "%v", err))
+		return refuse(graph.Problemf("spec", reasonInvalid, "%v", err))
 	}
 	p.cluster.Variant = v
 	return p
@@ -287,7 +287,7 @@ func (d *Dialect) readGroup(c *memo.Ctx, i groupID) *group {
 	var redirect, shadow *mapping
 	var lead *mapping
 	drop := func(m *mapping, path, format string, args ...any) {
-		out.problems[m.id] = append(out.problems[m.id], problem(path, reasonConflict, format, args...))
+		out.problems[m.id] = append(out.problems[m.id], graph.Problemf(path, reasonConflict, format, args...))
 	}
 	for _, member := range d.groupOf.Members(c, i) {
 		m := d.mapping.Get(c, member)

@@ -46,11 +46,11 @@ type hostID struct {
 }
 
 func (h *host) bad(path, reason, format string, args ...any) {
-	h.problems = append(h.problems, problem(path, reason, format, args...))
+	h.problems = append(h.problems, graph.Problemf(path, reason, format, args...))
 }
 
 func (h *host) note(path, reason, format string, args ...any) {
-	h.notes = append(h.notes, problem(path, reason, format, args...))
+	h.notes = append(h.notes, graph.Problemf(path, reason, format, args...))
 }
 
 // readHosts reads the Hosts of an install, the older first. Without any there is one

@@ -286,7 +286,7 @@ func foreignIDs(o *emissaryv3.Foreign) []string {
 }
 
 func (i *install) bad(of id, path, reason, format string, args ...any) {
-	i.problems[of] = append(i.problems[of], graph.Problem{Path: path, Reason: reason, Message: fmt.Sprintf(format, args...)})
+	i.problems[of] = append(i.problems[of], graph.Problemf(path, reason, format, args...))
 }
 
 // readConfig reads the configuration of the Module called ambassador, key by key: one

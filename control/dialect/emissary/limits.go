@@ -31,11 +31,11 @@ func (d *Dialect) limit(c *memo.Ctx, in *install, i id, out *services) *graph.Pr
 		return bad
 	}
 	if v := s.ProtocolVersion; v != "" && v != "v3" {
-		p := problem("spec.protocol_version", reasonUnsupported, "%q is not spoken any more: set v3", v)
+		p := graph.Problemf("spec.protocol_version", reasonUnsupported, "%q is not spoken any more: set v3", v)
 		return &p
 	}
 	if t := s.Timeout; t != nil && (*t < 1 || *t > longest) {
-		p := problem("spec.timeout_ms", reasonInvalid, "%d is not a time from 1 to %d, in milliseconds", *t, longest)
+		p := graph.Problemf("spec.timeout_ms", reasonInvalid, "%d is not a time from 1 to %d, in milliseconds", *t, longest)
 		return &p
 	}
 	to, bad := d.limiterOf(c, in, i, s, out)
@@ -67,13 +67,13 @@ func (d *Dialect) limiterOf(c *memo.Ctx, in *install, i id, s *emissaryv3.RateLi
 		return to.Name(), bad
 	}
 	if !d.limiter {
-		p := problem("spec.service", reasonUnsupported,
+		p := graph.Problemf("spec.service", reasonUnsupported,
 			"%s is the limiter of a process of weir run, and the proxies here have none: run weir ratelimit, and name its Service", xds.LimiterCluster)
 		return "", &p
 	}
 	for field, is := range map[string]bool{"tls": s.TLS.Set(), "stats_name": cmp.Or(s.StatsName, s.V3StatsName) != ""} {
 		if is {
-			out.notes[i] = append(out.notes[i], problem("spec."+field, reasonInvalid, "has no effect: %s is asked in the process", xds.LimiterCluster))
+			out.notes[i] = append(out.notes[i], graph.Problemf("spec."+field, reasonInvalid, "has no effect: %s is asked in the process", xds.LimiterCluster))
 		}
 	}
 	slices.SortFunc(out.notes[i], func(a, b graph.Problem) int { return cmp.Compare(a.Path, b.Path) })
@@ -122,11 +122,11 @@ func uncounted[V any](s *services, path string, labels map[string]V) []graph.Pro
 		at := fmt.Sprintf("spec.%s[%q]", path, domain)
 		switch {
 		case s.limits == nil && s.limiter == (id{}):
-			out = append(out, problem(at, reasonNotFound, "has no effect: there is no RateLimitService of the install, and requests are not limited"))
+			out = append(out, graph.Problemf(at, reasonNotFound, "has no effect: there is no RateLimitService of the install, and requests are not limited"))
 		case s.limits == nil:
-			out = append(out, problem(at, reasonInvalid, "has no effect: %s cannot be asked, see its own problems", s.limiter))
+			out = append(out, graph.Problemf(at, reasonInvalid, "has no effect: %s cannot be asked, see its own problems", s.limiter))
 		case domain != s.limits.GetDomain():
-			out = append(out, problem(at, reasonInvalid, "has no effect: %s is asked about the domain %s only", s.limiter, s.limits.GetDomain()))
+			out = append(out, graph.Problemf(at, reasonInvalid, "has no effect: %s is asked about the domain %s only", s.limiter, s.limits.GetDomain()))
 		}
 	}
 	return out

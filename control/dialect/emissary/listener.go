@@ -76,7 +76,7 @@ func (d *Dialect) readListeners(c *memo.Ctx, install string) []*listener {
 }
 
 func (l *listener) bad(path, reason, format string, args ...any) {
-	l.problems = append(l.problems, problem(path, reason, format, args...))
+	l.problems = append(l.problems, graph.Problemf(path, reason, format, args...))
 }
 
 func readListener(i id, s *emissaryv3.ListenerSpec) *listener {

@@ -175,7 +175,7 @@ func unguarded(in *install, l *listener) *graph.Problem {
 	}
 	for _, p := range append(in.config.IPAllow, in.config.IPDeny...) {
 		if p.Remote != "" {
-			out := problem("spec.l7Depth", reasonUnsupported,
+			out := graph.Problemf("spec.l7Depth", reasonUnsupported,
 				"the Module's ip_allow and ip_deny can tell remote %s from others only where there is no proxy of HTTP in front: set l7Depth to 0, or use peer; until then the port is not served", p.Remote)
 			return &out
 		}

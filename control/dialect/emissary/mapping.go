@@ -57,11 +57,11 @@ func (p pair) weight() int {
 func (p pair) key() string { return fmt.Sprintf("%s=%s|%t|%t", p.name, p.value, p.regex, p.present) }
 
 func (m *mapping) bad(path, reason, format string, args ...any) {
-	m.problems = append(m.problems, problem("spec."+path, reason, format, args...))
+	m.problems = append(m.problems, graph.Problemf("spec."+path, reason, format, args...))
 }
 
 func (m *mapping) note(path, reason, format string, args ...any) {
-	m.notes = append(m.notes, problem("spec."+path, reason, format, args...))
+	m.notes = append(m.notes, graph.Problemf("spec."+path, reason, format, args...))
 }
 
 // readMapping reads a Mapping; nil if there is none.

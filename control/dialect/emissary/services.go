@@ -108,7 +108,7 @@ func (d *Dialect) only(c *memo.Ctx, k source.Kind, install string, out *services
 			asked = i
 			continue
 		}
-		out.problems[i] = []graph.Problem{problem("metadata.name", reasonConflict, "%s of the same install counts, and this one does not: an install has one; give them an ambassador_id each", asked)}
+		out.problems[i] = []graph.Problem{graph.Problemf("metadata.name", reasonConflict, "%s of the same install counts, and this one does not: an install has one; give them an ambassador_id each", asked)}
 	}
 	return asked
 }
@@ -117,7 +117,7 @@ func (d *Dialect) only(c *memo.Ctx, k source.Kind, install string, out *services
 func specOf(d *Dialect, c *memo.Ctx, i id, to any) *graph.Problem {
 	o, ok := get[*emissaryv3.Foreign](d, c, i)
 	if !ok {
-		p := problem("spec", reasonNotFound, "the object has gone")
+		p := graph.Problemf("spec", reasonNotFound, "the object has gone")
 		return &p
 	}
 	data, err := json.Marshal(o.Spec)
@@ -127,7 +127,7 @@ func specOf(d *Dialect, c *memo.Ctx, i id, to any) *graph.Problem {
 		err = strict.Decode(to)
 	}
 	if err != nil {
-		p := problem("spec", reasonInvalid, "%s", misfit(err))
+		p := graph.Problemf("spec", reasonInvalid, "%s", misfit(err))
 		return &p
 	}
 	return nil
@@ -137,7 +137,7 @@ func specOf(d *Dialect, c *memo.Ctx, i id, to any) *graph.Problem {
 func (d *Dialect) called(c *memo.Ctx, in *install, i id, field, text, tls string, secure bool, set *settings) (graph.ClusterID, service, *graph.Problem) {
 	at, err := parseService(text, secure)
 	if err != nil {
-		p := problem(field, reasonInvalid, "%v", err)
+		p := graph.Problemf(field, reasonInvalid, "%v", err)
 		return graph.ClusterID{}, at, &p
 	}
 	mode := graph.HTTP
@@ -191,7 +191,7 @@ func (d *Dialect) authorize(c *memo.Ctx, in *install, i id, out *services) *grap
 	}
 	var bad *graph.Problem
 	wrong := func(path, reason, format string, args ...any) {
-		p := problem("spec."+path, reason, format, args...)
+		p := graph.Problemf("spec."+path, reason, format, args...)
 		bad = cmp.Or(bad, &p)
 	}
 	if s.Proto != "" && s.Proto != "http" && s.Proto != "grpc" {
@@ -277,7 +277,7 @@ func ofHTTP(s *emissaryv3.AuthServiceSpec) []graph.Problem {
 		{"path_prefix", s.PathPrefix != ""},
 	} {
 		if f.is {
-			out = append(out, problem("spec."+f.name, reasonInvalid, "has no effect: it is for proto http, and a service of grpc is told all of the request and decides itself what is added; leave it out"))
+			out = append(out, graph.Problemf("spec."+f.name, reasonInvalid, "has no effect: it is for proto http, and a service of grpc is told all of the request and decides itself what is added; leave it out"))
 		}
 	}
 	return out
@@ -306,20 +306,20 @@ func (d *Dialect) logTo(c *memo.Ctx, in *install, i id, out *services) *graph.Pr
 		return bad
 	}
 	if s.Driver != "tcp" && s.Driver != "http" {
-		p := problem("spec.driver", reasonInvalid, "%q is not one of tcp and http", s.Driver)
+		p := graph.Problemf("spec.driver", reasonInvalid, "%q is not one of tcp and http", s.Driver)
 		return &p
 	}
 	if v := cmp.Or(s.ProtocolVersion, s.V3ProtocolVersion); v != "" && v != "v3" {
-		p := problem("spec.protocol_version", reasonUnsupported, "%q is not spoken any more: set v3", v)
+		p := graph.Problemf("spec.protocol_version", reasonUnsupported, "%q is not spoken any more: set v3", v)
 		return &p
 	}
 	headers := s.DriverConfig.AdditionalLogHeaders
 	if s.Driver == "tcp" && len(headers) > 0 {
-		p := problem("spec.driver_config.additional_log_headers", reasonInvalid, "entries of the driver tcp have no headers: set http, or leave them out")
+		p := graph.Problemf("spec.driver_config.additional_log_headers", reasonInvalid, "entries of the driver tcp have no headers: set http, or leave them out")
 		return &p
 	}
 	if at := slices.IndexFunc(headers, func(h emissaryv3.LogHeader) bool { return h.Name == "" }); at >= 0 {
-		p := problem(fmt.Sprintf("spec.driver_config.additional_log_headers[%d].header_name", at), reasonInvalid, "is missing: name the header")
+		p := graph.Problemf(fmt.Sprintf("spec.driver_config.additional_log_headers[%d].header_name", at), reasonInvalid, "is missing: name the header")
 		return &p
 	}
 	set := &settings{GRPC: true, StatsName: cmp.Or(s.StatsName, s.V3StatsName)}

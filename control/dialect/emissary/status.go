@@ -95,7 +95,7 @@ func (d *Dialect) unbound(c *memo.Ctx, i id) (served bool, dropped, notes []grap
 	}
 	switch i.Kind {
 	case source.EmissaryHost, source.EmissaryMapping:
-		return false, []graph.Problem{problem("spec.ambassador_id", reasonNotFound,
+		return false, []graph.Problem{graph.Problemf("spec.ambassador_id", reasonNotFound,
 			"there is no Listener of install %s, so nothing listens and connections are refused: make a Listener with this ambassador_id",
 			strings.Join(d.idsOfAny(c, i), ", "))}, nil, true
 	}
@@ -150,7 +150,7 @@ func (d *Dialect) judgeIn(c *memo.Ctx, install string, i id) (bad, notes []graph
 		return nil, notes
 	case source.EmissaryServiceResolver, source.EmissaryEndpointResolver:
 	default:
-		return []graph.Problem{problem("kind", reasonUnsupported, "%s", foreign()[i.Kind])}, nil
+		return []graph.Problem{graph.Problemf("kind", reasonUnsupported, "%s", foreign()[i.Kind])}, nil
 	}
 	return nil, nil
 }
@@ -181,7 +181,7 @@ func (d *Dialect) judgeMapping(c *memo.Ctx, install string, i id) (bad, notes []
 	}
 	s := d.services.Get(c, install)
 	if in := d.install.Get(c, install); in.refuses(s, m) {
-		notes = append(notes, problem("spec", reasonUnsupported, "its requests are answered 500: the install has an AuthService or a RateLimitService that must be asked, and cannot be"))
+		notes = append(notes, graph.Problemf("spec", reasonUnsupported, "its requests are answered 500: the install has an AuthService or a RateLimitService that must be asked, and cannot be"))
 	}
 	return d.hostless(c, install, m), append(notes, uncounted(s, "labels", m.limits)...)
 }
@@ -196,13 +196,13 @@ func (d *Dialect) hostless(c *memo.Ctx, install string, m *mapping) []graph.Prob
 		case len(h.problems) == 0:
 			return nil
 		default:
-			return []graph.Problem{problem("spec.hostname", reasonNotFound, "its %s is not served: see the Host's own problems", h.id)}
+			return []graph.Problem{graph.Problemf("spec.hostname", reasonNotFound, "its %s is not served: see the Host's own problems", h.id)}
 		}
 	}
 	if m.host == "" {
-		return []graph.Problem{problem("spec.hostname", reasonInvalid, "is missing, and no Host selects the Mapping by labels, so it is for no host: give the host name, or \"*\" for all")}
+		return []graph.Problem{graph.Problemf("spec.hostname", reasonInvalid, "is missing, and no Host selects the Mapping by labels, so it is for no host: give the host name, or \"*\" for all")}
 	}
-	return []graph.Problem{problem("spec.hostname", reasonNotFound, "%s is none of the install's Hosts (%s), or their mappingSelector does not select the Mapping: make a Host for it",
+	return []graph.Problem{graph.Problemf("spec.hostname", reasonNotFound, "%s is none of the install's Hosts (%s), or their mappingSelector does not select the Mapping: make a Host for it",
 		m.host, strings.Join(names, ", "))}
 }
 
@@ -225,14 +225,14 @@ func (d *Dialect) judgeHost(c *memo.Ctx, install string, i id) (bad, notes []gra
 	}
 	switch {
 	case !bound:
-		return []graph.Problem{problem("metadata", reasonNotFound,
+		return []graph.Problem{graph.Problemf("metadata", reasonNotFound,
 			"no Listener of the install binds it: see their hostBinding, whose namespace.from is SELF unless it says ALL, and whose selector must match the Host's labels")}, notes
 	case h.tls != nil && !secure:
-		notes = append(notes, problem("spec.tlsSecret", reasonInvalid, "no Listener that binds it speaks TLS: give one the protocol HTTPS"))
+		notes = append(notes, graph.Problemf("spec.tlsSecret", reasonInvalid, "no Listener that binds it speaks TLS: give one the protocol HTTPS"))
 	case h.tls != nil && !exact(h.hostname) && h.hostname != attach.AnyHost && !strings.HasPrefix(h.hostname, "*."):
-		notes = append(notes, problem("spec.hostname", reasonInvalid, "%s cannot be told by the server names of TLS: it is served in cleartext only; write *.example.com", h.hostname))
+		notes = append(notes, graph.Problemf("spec.hostname", reasonInvalid, "%s cannot be told by the server names of TLS: it is served in cleartext only; write *.example.com", h.hostname))
 	case h.tls == nil && h.action == actionRedirect:
-		notes = append(notes, problem("spec.requestPolicy", reasonInvalid, "requests in cleartext are redirected to https, and there is no certificate: name a tlsSecret, or set insecure.action to Route"))
+		notes = append(notes, graph.Problemf("spec.requestPolicy", reasonInvalid, "requests in cleartext are redirected to https, and there is no certificate: name a tlsSecret, or set insecure.action to Route"))
 	}
 	return nil, notes
 }
@@ -248,17 +248,17 @@ func (d *Dialect) judgeListener(c *memo.Ctx, install string, i id) (bad, notes [
 		}
 		if f, ok := source.Get[*source.Fleet](c, source.Fleets, gatewayOf(install)); ok {
 			if why := f.Ports[l.port]; why != "" {
-				bad = append(slices.Clone(bad), problem("spec.port", reasonConflict, "%s", why))
+				bad = append(slices.Clone(bad), graph.Problemf("spec.port", reasonConflict, "%s", why))
 			}
 			if why := f.Wanted[l.port]; why != "" {
-				notes = append(slices.Clone(notes), problem("spec.port", reasonConflict, "%s", why))
+				notes = append(slices.Clone(notes), graph.Problemf("spec.port", reasonConflict, "%s", why))
 			}
 			if f.Problem != "" {
-				bad = append(slices.Clone(bad), problem("spec", reasonInvalid, "%s", f.Problem))
+				bad = append(slices.Clone(bad), graph.Problemf("spec", reasonInvalid, "%s", f.Problem))
 			}
 		}
 		if len(bad) == 0 && l.http && len(d.bound(c, install, l)) == 0 {
-			notes = append(slices.Clone(notes), problem("spec.hostBinding", reasonNotFound, "no Host is bound to it: every request is answered 404"))
+			notes = append(slices.Clone(notes), graph.Problemf("spec.hostBinding", reasonNotFound, "no Host is bound to it: every request is answered 404"))
 		}
 	}
 	return bad, notes

@@ -33,7 +33,7 @@ type tcpMapping struct {
 }
 
 func (t *tcpMapping) bad(path, reason, format string, args ...any) {
-	t.problems = append(t.problems, problem("spec."+path, reason, format, args...))
+	t.problems = append(t.problems, graph.Problemf("spec."+path, reason, format, args...))
 }
 
 // readTCP reads the TCPMappings of an install, the older first.

@@ -32,10 +32,6 @@ type tlsContext struct {
 	problems, notes []graph.Problem
 }
 
-func problem(path, reason, format string, args ...any) graph.Problem {
-	return graph.Problem{Path: path, Reason: reason, Message: fmt.Sprintf(format, args...)}
-}
-
 // readContexts reads the TLSContexts of an install.
 func (d *Dialect) readContexts(c *memo.Ctx, name string) []*tlsContext {
 	in := d.install.Get(c, name)
@@ -65,7 +61,7 @@ func newContext(c *memo.Ctx, in *install, i id, name string, s *emissaryv3.TLSCo
 	if s.Secret != "" {
 		t.secret = secretName(s.Secret, i.Namespace, spaced)
 		if wrong := attach.Certificate(c, t.secret); wrong != "" {
-			t.problems = append(t.problems, problem("spec.secret", reasonNotFound, "%s", wrong))
+			t.problems = append(t.problems, graph.Problemf("spec.secret", reasonNotFound, "%s", wrong))
 		}
 	}
 	bad, notes := checkTLS(c, "spec", &t.spec, i.Namespace)
@@ -94,43 +90,43 @@ func versions() map[string]tlsv3.TlsParameters_TlsProtocol {
 func checkTLS(c *memo.Ctx, path string, t *emissaryv3.TLS, namespace string) (bad, notes []graph.Problem) {
 	for field, v := range map[string]string{"min_tls_version": t.MinTLSVersion, "max_tls_version": t.MaxTLSVersion} {
 		if _, ok := versions()[v]; !ok {
-			bad = append(bad, problem(path+"."+field, reasonInvalid, "%q is not a version of TLS: there are v1.0, v1.1, v1.2 and v1.3", v))
+			bad = append(bad, graph.Problemf(path+"."+field, reasonInvalid, "%q is not a version of TLS: there are v1.0, v1.1, v1.2 and v1.3", v))
 		}
 	}
 	for _, p := range build.BadCiphers(t.CipherSuites, t.ECDHCurves) {
 		field := strings.NewReplacer("ecdhCurves", "ecdh_curves", "ciphers", "cipher_suites").Replace(p.Path)
-		bad = append(bad, problem(path+"."+field, reasonInvalid, "%s", p.Message))
+		bad = append(bad, graph.Problemf(path+"."+field, reasonInvalid, "%s", p.Message))
 	}
 	for _, name := range protocolsOf(t.ALPNProtocols) {
 		if len(name) > 255 { // RFC 7301 §3.1
-			bad = append(bad, problem(path+".alpn_protocols", reasonInvalid, "%.20q and so on has %d bytes: 255 are possible", name, len(name)))
+			bad = append(bad, graph.Problemf(path+".alpn_protocols", reasonInvalid, "%.20q and so on has %d bytes: 255 are possible", name, len(name)))
 		}
 	}
 	if t.MinTLSVersion != "" && t.MaxTLSVersion != "" && t.MinTLSVersion > t.MaxTLSVersion {
-		bad = append(bad, problem(path+".min_tls_version", reasonInvalid, "%s is above max_tls_version, %s: no client can come", t.MinTLSVersion, t.MaxTLSVersion))
+		bad = append(bad, graph.Problemf(path+".min_tls_version", reasonInvalid, "%s is above max_tls_version, %s: no client can come", t.MinTLSVersion, t.MaxTLSVersion))
 	}
 	for field, v := range map[string]string{
 		"cert_chain_file": t.CertChainFile, "private_key_file": t.PrivateKeyFile, "cacert_chain_file": t.CACertChainFile,
 	} {
 		if v != "" {
-			bad = append(bad, problem(path+"."+field, reasonUnsupported, "files of the proxy are not read: put it into a Secret"))
+			bad = append(bad, graph.Problemf(path+"."+field, reasonUnsupported, "files of the proxy are not read: put it into a Secret"))
 		}
 	}
 	if t.CRLSecret != "" {
 		if _, wrong := revoked(c, secretName(t.CRLSecret, namespace, true)); wrong != "" {
-			bad = append(bad, problem(path+".crl_secret", reasonNotFound, "%s", wrong))
+			bad = append(bad, graph.Problemf(path+".crl_secret", reasonNotFound, "%s", wrong))
 		}
 		if t.CASecret == "" {
-			bad = append(bad, problem(path+".crl_secret", reasonInvalid, "there is no ca_secret, and so nobody whose certificate would be looked up: name it"))
+			bad = append(bad, graph.Problemf(path+".crl_secret", reasonInvalid, "there is no ca_secret, and so nobody whose certificate would be looked up: name it"))
 		}
 	}
 	if t.CASecret != "" {
 		if _, wrong := authority(c, secretName(t.CASecret, namespace, true)); wrong != "" {
-			bad = append(bad, problem(path+".ca_secret", reasonNotFound, "%s", wrong))
+			bad = append(bad, graph.Problemf(path+".ca_secret", reasonNotFound, "%s", wrong))
 		}
 	}
 	if t.RedirectCleartextFrom != nil {
-		notes = append(notes, problem(path+".redirect_cleartext_from", reasonUnsupported, "has no effect, as in Emissary 3: make a Host whose requestPolicy redirects, and a Listener of that port"))
+		notes = append(notes, graph.Problemf(path+".redirect_cleartext_from", reasonUnsupported, "has no effect, as in Emissary 3: make a Host whose requestPolicy redirects, and a Listener of that port"))
 	}
 	slices.SortFunc(bad, func(a, b graph.Problem) int { return strings.Compare(a.Path, b.Path) })
 	return bad, notes
@@ -257,12 +253,12 @@ func (d *Dialect) originate(c *memo.Ctx, install, name, host string) (*originati
 	all := d.contexts.Get(c, install)
 	i := slices.IndexFunc(all, func(t *tlsContext) bool { return t.name == name })
 	if i < 0 {
-		p := problem("spec.tls", reasonNotFound, "there is no TLSContext %s of this install", name)
+		p := graph.Problemf("spec.tls", reasonNotFound, "there is no TLSContext %s of this install", name)
 		return nil, &p
 	}
 	t := all[i]
 	if len(t.problems) > 0 {
-		p := problem("spec.tls", reasonInvalid, "%s cannot be used: %s", t.id, t.problems[0].Message)
+		p := graph.Problemf("spec.tls", reasonInvalid, "%s cannot be used: %s", t.id, t.problems[0].Message)
 		return nil, &p
 	}
 	if t.spec.SNI != "" {

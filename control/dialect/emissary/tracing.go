@@ -33,7 +33,7 @@ func (d *Dialect) trace(c *memo.Ctx, in *install, i id, out *services) *graph.Pr
 	}
 	var bad *graph.Problem
 	wrong := func(path, reason, format string, args ...any) {
-		p := problem("spec."+path, reason, format, args...)
+		p := graph.Problemf("spec."+path, reason, format, args...)
 		bad = cmp.Or(bad, &p)
 	}
 	t := &build.Tracing{Service: cmp.Or(s.Config.ServiceName, tracedService), Random: percent, Client: percent, Overall: percent, Tags: tagsOf(s, wrong)}
@@ -153,7 +153,7 @@ func untraced(s *emissaryv3.TracingServiceSpec, install string) []graph.Problem 
 		{"trace_id_128bit", c.TraceID128Bit != nil && !zipkin, "it is Zipkin's"},
 	} {
 		if f.is {
-			out = append(out, problem("spec.config."+f.name, reasonInvalid, "has no effect: %s", f.why))
+			out = append(out, graph.Problemf("spec.config."+f.name, reasonInvalid, "has no effect: %s", f.why))
 		}
 	}
 	return out

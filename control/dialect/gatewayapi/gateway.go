@@ -104,7 +104,7 @@ func (d *Dialect) ownParameters(c *memo.Ctx, g *gateway, cl *class, ref *gwapiv1
 }
 
 func (g *gateway) refuse(path string, reason gwapiv1.GatewayConditionReason, format string, args ...any) {
-	g.refused = append(g.refused, graph.Problem{Path: path, Reason: string(reason), Message: fmt.Sprintf(format, args...)})
+	g.refused = append(g.refused, graph.Problemf(path, string(reason), format, args...))
 }
 
 // hold refuses the Gateway for how its proxies are to be run. It says what becomes of those

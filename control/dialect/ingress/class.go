@@ -123,16 +123,16 @@ func (d *Dialect) judgeClass(c *memo.Ctx, name source.Name) (problems []graph.Pr
 		return nil, false
 	}
 	if o.Spec.Parameters != nil {
-		problems = append(problems, problem("spec.parameters", reasonUnsupported, "has no effect: nothing says yet how the proxies of a class are run"))
+		problems = append(problems, graph.Problemf("spec.parameters", reasonUnsupported, "has no effect: nothing says yet how the proxies of a class are run"))
 	}
 	for name, standard := range map[string]int32{plainAnnotation: plainPort, secureAnnotation: securePort} {
 		if _, right := portIn(o, name, standard); !right {
-			problems = append(problems, problem("metadata.annotations["+name+"]", reasonInvalid, "%q is not a port: give a number from 1 to 65535; %d is used",
+			problems = append(problems, graph.Problemf("metadata.annotations["+name+"]", reasonInvalid, "%q is not a port: give a number from 1 to 65535; %d is used",
 				o.Annotations[name], standard))
 		}
 	}
 	if k := d.readClass(c, name.Name); k.plain == k.secure {
-		problems = append(problems, problem("metadata.annotations["+secureAnnotation+"]", reasonConflict, "%d is the port of cleartext, too: TLS is not served", k.secure))
+		problems = append(problems, graph.Problemf("metadata.annotations["+secureAnnotation+"]", reasonConflict, "%d is the port of cleartext, too: TLS is not served", k.secure))
 	}
 	slices.SortFunc(problems, func(a, b graph.Problem) int { return strings.Compare(a.Path, b.Path) })
 	return problems, true

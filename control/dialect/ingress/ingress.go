@@ -28,10 +28,6 @@ const (
 	reasonConflict    = "Conflict"
 )
 
-func problem(path, reason, format string, args ...any) graph.Problem {
-	return graph.Problem{Path: path, Reason: reason, Message: fmt.Sprintf(format, args...)}
-}
-
 // ingress is an Ingress of a class of ours.
 type ingress struct {
 	name  source.Name
@@ -113,11 +109,11 @@ func (d *Dialect) readIngress(c *memo.Ctx, name source.Name) *ingress {
 }
 
 func (i *ingress) bad(path, reason, format string, args ...any) {
-	i.problems = append(i.problems, problem(path, reason, format, args...))
+	i.problems = append(i.problems, graph.Problemf(path, reason, format, args...))
 }
 
 func (i *ingress) note(path, reason, format string, args ...any) {
-	i.notes = append(i.notes, problem(path, reason, format, args...))
+	i.notes = append(i.notes, graph.Problemf(path, reason, format, args...))
 }
 
 // addRule reads the paths of a host.

@@ -49,12 +49,12 @@ func (d *Dialect) statusOf(c *memo.Ctx, key source.Key) *status.Update {
 	for _, p := range ports {
 		for _, why := range []string{f.Ports[p], f.Wanted[p]} {
 			if why != "" {
-				u.Problems = append(u.Problems, problem("spec", reasonConflict, "%s", why))
+				u.Problems = append(u.Problems, graph.Problemf("spec", reasonConflict, "%s", why))
 			}
 		}
 	}
 	if f.Problem != "" {
-		u.Problems = append(u.Problems, problem("spec", reasonInvalid, "%s", f.Problem))
+		u.Problems = append(u.Problems, graph.Problemf("spec", reasonInvalid, "%s", f.Problem))
 	}
 	return u
 }
@@ -65,10 +65,10 @@ func (d *Dialect) judge(c *memo.Ctx, i *ingress) []graph.Problem {
 	aims := []aim{}
 	for n, r := range i.rules {
 		if first := slices.IndexFunc(i.rules, func(o rule) bool { return o.host == r.host && o.place == r.place }); first != n && i.rules[first].aim != r.aim {
-			out = append(out, problem(r.aim.path, reasonConflict, "has no effect: the same path of %s stands before, at %s", r.host, i.rules[first].aim.path))
+			out = append(out, graph.Problemf(r.aim.path, reasonConflict, "has no effect: the same path of %s stands before, at %s", r.host, i.rules[first].aim.path))
 		}
 		if owner := d.claims.Get(c, domainOf{i.class, r.host})[r.place]; owner != i.name {
-			out = append(out, problem(r.aim.path, reasonConflict, "has no effect: Ingress %s, which is older, has the same path of %s", owner, r.host))
+			out = append(out, graph.Problemf(r.aim.path, reasonConflict, "has no effect: Ingress %s, which is older, has the same path of %s", owner, r.host))
 			continue
 		}
 		aims = append(aims, r.aim)
@@ -87,14 +87,14 @@ func (d *Dialect) judge(c *memo.Ctx, i *ingress) []graph.Problem {
 			_, wrong = d.resolve(c, i, a)
 		}
 		if wrong != nil {
-			out = append(out, problem(a.path, wrong.Reason, "%s", wrong.Message))
+			out = append(out, graph.Problemf(a.path, wrong.Reason, "%s", wrong.Message))
 		}
 	}
 	for _, t := range i.tls {
 		for _, h := range t.hosts {
 			at := slices.IndexFunc(d.certs.Get(c, i.class), func(o certificate) bool { return o.host == h })
 			if own := d.certs.Get(c, i.class)[at]; own.secret != t.secret {
-				out = append(out, problem("spec.tls", reasonConflict, "TLS for %s is terminated with Secret %s of Ingress %s, which is older", h, own.secret, own.of))
+				out = append(out, graph.Problemf("spec.tls", reasonConflict, "TLS for %s is terminated with Secret %s of Ingress %s, which is older", h, own.secret, own.of))
 			}
 		}
 	}

@@ -143,7 +143,7 @@ type placeOfHost struct {
 // add puts a server on its port.
 func (l *layout) add(s *server, taken map[placeOfHost]source.Name) {
 	refuse := func(path, format string, args ...any) {
-		l.problems[s.id] = append(l.problems[s.id], problem(s.path(path), reasonConflict, format, args...))
+		l.problems[s.id] = append(l.problems[s.id], graph.Problemf(s.path(path), reasonConflict, format, args...))
 	}
 	at := slices.IndexFunc(l.sockets, func(o *socket) bool { return o.port == s.port })
 	if at < 0 {

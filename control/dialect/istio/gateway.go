@@ -22,10 +22,6 @@ const (
 	reasonConflict    = "Conflict"
 )
 
-func problem(path, reason, format string, args ...any) graph.Problem {
-	return graph.Problem{Path: path, Reason: reason, Message: fmt.Sprintf(format, args...)}
-}
-
 // gateway is a Gateway.
 type gateway struct {
 	name     source.Name
@@ -59,11 +55,11 @@ func (s *server) path(field string) string {
 }
 
 func (s *server) bad(field, reason, format string, args ...any) {
-	s.problems = append(s.problems, problem(s.path(field), reason, format, args...))
+	s.problems = append(s.problems, graph.Problemf(s.path(field), reason, format, args...))
 }
 
 func (s *server) note(field, reason, format string, args ...any) {
-	s.notes = append(s.notes, problem(s.path(field), reason, format, args...))
+	s.notes = append(s.notes, graph.Problemf(s.path(field), reason, format, args...))
 }
 
 // readGateway reads a Gateway; nil if there is none.

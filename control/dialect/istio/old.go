@@ -73,11 +73,11 @@ func serviceNames(s *istiov1alpha2.IstioService, namespace string) []source.Name
 }
 
 func (r *routeRule) bad(path, reason, format string, args ...any) {
-	r.problems = append(r.problems, problem(path, reason, format, args...))
+	r.problems = append(r.problems, graph.Problemf(path, reason, format, args...))
 }
 
 func (r *routeRule) note(path, format string, args ...any) {
-	r.notes = append(r.notes, problem(path, reasonUnsupported, format, args...))
+	r.notes = append(r.notes, graph.Problemf(path, reasonUnsupported, format, args...))
 }
 
 // readRouteRule reads a RouteRule; nil if there is none.

@@ -70,7 +70,7 @@ func originate(c *memo.Ctx, t *istiov1.ClientTLS, what of, id targetID, port int
 	name := credential(c, t.CredentialName, namespaces...)
 	if t.Mode == modeMutual {
 		if wrong := attach.GenericCertificate(c, name); wrong != "" {
-			p := problem("host", reasonNotFound, "the credentialName of its DestinationRule cannot be used: %s; its requests are answered 503", wrong)
+			p := graph.Problemf("host", reasonNotFound, "the credentialName of its DestinationRule cannot be used: %s; its requests are answered 503", wrong)
 			return nil, &p
 		}
 		out.Certificate = name.String()
@@ -81,7 +81,7 @@ func originate(c *memo.Ctx, t *istiov1.ClientTLS, what of, id targetID, port int
 	}
 	out.CA, out.Revoked = own.pem, own.crl
 	if out.CA == "" && !out.Trusting {
-		p := problem("host", reasonNotFound, "the credentialName of its DestinationRule names Secret %s, which has no ca.crt to trust; its requests are answered 503", name)
+		p := graph.Problemf("host", reasonNotFound, "the credentialName of its DestinationRule names Secret %s, which has no ca.crt to trust; its requests are answered 503", name)
 		return nil, &p
 	}
 	return out, nil
@@ -96,7 +96,7 @@ func originateMesh(c *memo.Ctx, t *istiov1.ClientTLS, what of, id targetID, port
 		wrong = fmt.Sprintf("Secret %s has no ca.crt to trust", name)
 	}
 	if wrong != "" {
-		p := problem("host", reasonNotFound, "its DestinationRule asks for ISTIO_MUTUAL, which takes a certificate of the mesh: %s; its requests are answered 503", wrong)
+		p := graph.Problemf("host", reasonNotFound, "its DestinationRule asks for ISTIO_MUTUAL, which takes a certificate of the mesh: %s; its requests are answered 503", wrong)
 		return nil, &p
 	}
 	out := &origination{

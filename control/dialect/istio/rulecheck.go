@@ -17,11 +17,11 @@ import (
 type rulecheck struct{ problems, notes []graph.Problem }
 
 func (r *rulecheck) bad(path, reason, format string, args ...any) {
-	r.problems = append(r.problems, problem(path, reason, format, args...))
+	r.problems = append(r.problems, graph.Problemf(path, reason, format, args...))
 }
 
 func (r *rulecheck) note(path, format string, args ...any) {
-	r.notes = append(r.notes, problem(path, reasonUnsupported, format, args...))
+	r.notes = append(r.notes, graph.Problemf(path, reasonUnsupported, format, args...))
 }
 
 // checkRule finds what drops a DestinationRule, and what of it has no effect.

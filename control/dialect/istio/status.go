@@ -91,7 +91,7 @@ func (d *Dialect) judge(c *memo.Ctx, key source.Key, o source.Object) (bad, note
 	case *istiov1alpha2.DestinationPolicy:
 		return checkPolicy(o)
 	}
-	return nil, []graph.Problem{problem("kind", reasonUnsupported, "%s", foreign()[key.Kind])}
+	return nil, []graph.Problem{graph.Problemf("kind", reasonUnsupported, "%s", foreign()[key.Kind])}
 }
 
 // foreign tells what objects of kinds that are not supported come to.
@@ -115,7 +115,7 @@ func (d *Dialect) judgeGateway(c *memo.Ctx, name source.Name) (bad, notes []grap
 		return nil, nil
 	}
 	if len(g.servers) == 0 {
-		bad = append(bad, problem("spec.servers", reasonInvalid, "is missing: a Gateway without servers serves nothing"))
+		bad = append(bad, graph.Problemf("spec.servers", reasonInvalid, "is missing: a Gateway without servers serves nothing"))
 	}
 	for _, s := range g.servers {
 		bad, notes = append(bad, s.problems...), append(notes, s.notes...)
@@ -134,14 +134,14 @@ func (d *Dialect) judgeGateway(c *memo.Ctx, name source.Name) (bad, notes []grap
 		}
 		for _, s := range g.servers {
 			if why := known.Ports[s.port]; why != "" {
-				bad = append(bad, problem(s.path("port"), reasonConflict, "%s", why))
+				bad = append(bad, graph.Problemf(s.path("port"), reasonConflict, "%s", why))
 			}
 			if why := known.Wanted[s.port]; why != "" {
-				notes = append(notes, problem(s.path("port"), reasonConflict, "%s", why))
+				notes = append(notes, graph.Problemf(s.path("port"), reasonConflict, "%s", why))
 			}
 		}
 		if known.Problem != "" {
-			bad = append(bad, problem("spec", reasonInvalid, "%s", known.Problem))
+			bad = append(bad, graph.Problemf("spec", reasonInvalid, "%s", known.Problem))
 		}
 	}
 	return bad, notes
@@ -158,12 +158,12 @@ func (d *Dialect) judgeVirtual(c *memo.Ctx, name source.Name) (bad, notes []grap
 	}
 	if v.delegated() {
 		if len(d.users.Members(c, name)) == 0 {
-			bad = append(bad, problem("spec.hosts", reasonInvalid, "is missing, and no VirtualService delegates to this one: it serves nothing"))
+			bad = append(bad, graph.Problemf("spec.hosts", reasonInvalid, "is missing, and no VirtualService delegates to this one: it serves nothing"))
 		}
 		return append(bad, d.judgeRoutes(c, v, []place{{from: name.Namespace}})...), notes
 	}
 	if v.mesh {
-		p := problem("spec.gateways", reasonUnsupported, "the rules are not served in the mesh, as there are no proxies beside workloads: name the Gateways that serve them")
+		p := graph.Problemf("spec.gateways", reasonUnsupported, "the rules are not served in the mesh, as there are no proxies beside workloads: name the Gateways that serve them")
 		if len(v.gateways) == 0 {
 			return []graph.Problem{p}, notes
 		}
@@ -187,10 +187,10 @@ func (d *Dialect) judgePlaces(c *memo.Ctx, v *virtual, bad *[]graph.Problem) []p
 		own := d.gateway.Get(c, n)
 		switch {
 		case own == nil:
-			*bad = append(*bad, problem(at, reasonNotFound, "there is no Gateway %s of %s", n, istiov1.Group))
+			*bad = append(*bad, graph.Problemf(at, reasonNotFound, "there is no Gateway %s of %s", n, istiov1.Group))
 			continue
 		case !exported(v.spec.ExportTo, v.name.Namespace, n.Namespace):
-			*bad = append(*bad, problem(at, reasonInvalid, "exportTo does not have %s, the namespace of Gateway %s: it does not see the object", n.Namespace, n))
+			*bad = append(*bad, graph.Problemf(at, reasonInvalid, "exportTo does not have %s, the namespace of Gateway %s: it does not see the object", n.Namespace, n))
 			continue
 		}
 		meets := false
@@ -209,7 +209,7 @@ func (d *Dialect) judgePlaces(c *memo.Ctx, v *virtual, bad *[]graph.Problem) []p
 			}
 		}
 		if !meets {
-			*bad = append(*bad, problem(at, reasonInvalid, "Gateway %s has none of the hosts for namespace %s: its servers have %s", n, v.name.Namespace, strings.Join(names, ", ")))
+			*bad = append(*bad, graph.Problemf(at, reasonInvalid, "Gateway %s has none of the hosts for namespace %s: its servers have %s", n, v.name.Namespace, strings.Join(names, ", ")))
 		}
 	}
 	return out
@@ -246,7 +246,7 @@ func (d *Dialect) judgeRoutes(c *memo.Ctx, v *virtual, places []place) []graph.P
 			}
 			if r.Delegate != nil {
 				if _, wrong := d.delegated(c, v, r.Delegate); wrong != "" {
-					q := problem(at+".delegate", reasonNotFound, "%s: its requests are answered 503", wrong)
+					q := graph.Problemf(at+".delegate", reasonNotFound, "%s: its requests are answered 503", wrong)
 					if !slices.Contains(out, q) {
 						out = append(out, q)
 					}
@@ -275,12 +275,12 @@ func (d *Dialect) unreached(v *virtual, places []place) []graph.Problem {
 		for j := range r.Match {
 			m := &r.Match[j]
 			if len(places) > 0 && !slices.ContainsFunc(places, func(p place) bool { return p.serves(m) }) {
-				out = append(out, problem(fmt.Sprintf("spec.http[%d].match[%d]", i, j), reasonUnsupported,
+				out = append(out, graph.Problemf(fmt.Sprintf("spec.http[%d].match[%d]", i, j), reasonUnsupported,
 					"is for no gateway of the object: its port, gateways, sourceLabels or sourceNamespace are those of other proxies"))
 			}
 		}
 		if len(r.Match) == 0 && i < len(v.spec.HTTP)-1 {
-			return append(out, problem(fmt.Sprintf("spec.http[%d]", i+1), reasonInvalid, "no request comes so far: the rule above is for all of them"))
+			return append(out, graph.Problemf(fmt.Sprintf("spec.http[%d]", i+1), reasonInvalid, "no request comes so far: the rule above is for all of them"))
 		}
 	}
 	return out
@@ -297,7 +297,7 @@ func (d *Dialect) judgeRule(c *memo.Ctx, o *istiov1.DestinationRule) (bad, notes
 	}
 	t := d.target.Get(c, targetID{namespace: o.Namespace, from: o.Namespace, host: host, listen: anyPort})
 	if t.problem != nil && t.problem.Path == "host" && t.problem.Reason == reasonNotFound && strings.HasPrefix(t.problem.Message, "there is no") {
-		notes = append(notes, problem("spec.host", reasonNotFound, "there is no Service and no ServiceEntry %s: the rule speaks of nothing", host))
+		notes = append(notes, graph.Problemf("spec.host", reasonNotFound, "there is no Service and no ServiceEntry %s: the rule speaks of nothing", host))
 	}
 	return nil, notes
 }
@@ -320,7 +320,7 @@ func (d *Dialect) judgeRouteRule(c *memo.Ctx, name source.Name) (bad, notes []gr
 			if s.host == r.shares[0].host {
 				path = "spec.destination.name"
 			}
-			if q := problem(path, t.problem.Reason, "%s", t.problem.Message); !slices.Contains(bad, q) {
+			if q := graph.Problemf(path, t.problem.Reason, "%s", t.problem.Message); !slices.Contains(bad, q) {
 				bad = append(bad, q)
 			}
 		}

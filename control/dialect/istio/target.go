@@ -41,7 +41,7 @@ type target struct {
 }
 
 func nowhere(path, reason, format string, args ...any) *target {
-	p := problem(path, reason, format, args...)
+	p := graph.Problemf(path, reason, format, args...)
 	return &target{problem: &p}
 }
 

@@ -31,11 +31,11 @@ type virtual struct {
 }
 
 func (v *virtual) bad(path, reason, format string, args ...any) {
-	v.problems = append(v.problems, problem(path, reason, format, args...))
+	v.problems = append(v.problems, graph.Problemf(path, reason, format, args...))
 }
 
 func (v *virtual) note(path, reason, format string, args ...any) {
-	v.notes = append(v.notes, problem(path, reason, format, args...))
+	v.notes = append(v.notes, graph.Problemf(path, reason, format, args...))
 }
 
 // delegated reports whether the object has rules for others, and no hosts of its own.

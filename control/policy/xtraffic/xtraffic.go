@@ -96,7 +96,7 @@ func (p *Policies) Judge(c *memo.Ctx, o *gwxv1alpha1.XBackendTrafficPolicy) []gr
 	for i, t := range Targets(o) {
 		path := fmt.Sprintf("spec.targetRefs[%d]", i)
 		refuse := func(reason gwapiv1.PolicyConditionReason, format string, args ...any) {
-			out = append(out, graph.Problem{Path: path, Reason: string(reason), Message: fmt.Sprintf(format, args...)})
+			out = append(out, graph.Problemf(path, string(reason), format, args...))
 		}
 		winner := p.winner.Get(c, t)
 		_, there := source.Get[source.Object](c, t.Kind, t.Name)
