@@ -16,6 +16,14 @@ func FieldName(text string) bool { return fieldName.MatchString(text) }
 
 var fieldName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
+// Authority reports whether a text has the form of a host, with a port or without one.
+func Authority(text string) bool { return authority.MatchString(text) }
+
+var authority = regexp.MustCompile(`^[0-9A-Za-z._:\[\]-]+$`)
+
+// CookieText reports whether a text can stand among the attributes of a cookie.
+func CookieText(text string) bool { return !strings.Contains(text, ";") && BadText(text) == "" }
+
 // operator is a command of Envoy's formats that stands for itself, so that a proxy
 // never refuses a table for one value in it.
 var operator = regexp.MustCompile("^(REQ|RESP|TRAILER|REQ_WITHOUT_QUERY)\\(:?[!#$&'*+.^_`|~0-9A-Za-z-]+(\\?:?[!#$&'*+.^_`|~0-9A-Za-z-]+)?\\)(:\\d{1,9})?$|" +

@@ -186,6 +186,11 @@ func (m *mapping) checkAction() {
 			m.bad(f[0], reasonInvalid, "%q %s", f[1], why)
 		}
 	}
+	for i, u := range s.AllowUpgrade {
+		if !build.FieldName(u) {
+			m.bad(fmt.Sprintf("allow_upgrade[%d]", i), reasonInvalid, "%q is not the name of a protocol", u)
+		}
+	}
 	if is(s.HostRedirect) && is(s.Shadow) {
 		m.note("host_redirect", reasonConflict, "shadow is there, too, and counts")
 	}

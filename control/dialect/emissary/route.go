@@ -139,9 +139,15 @@ func forwardOf(in *install, m *mapping, cluster string) *routev3.RouteAction {
 
 // upgrades are the protocols that a Mapping lets a connection change to.
 func upgrades(s *emissaryv3.MappingSpec) []string {
-	out := slices.Clone(s.AllowUpgrade)
-	if is(s.UseWebsocket) && !slices.ContainsFunc(out, func(u string) bool { return strings.EqualFold(u, "websocket") }) {
-		out = append(out, "websocket")
+	all := s.AllowUpgrade
+	if is(s.UseWebsocket) {
+		all = append(slices.Clip(all), "websocket")
+	}
+	var out []string
+	for _, u := range all {
+		if !slices.ContainsFunc(out, func(o string) bool { return strings.EqualFold(o, u) }) {
+			out = append(out, u)
+		}
 	}
 	return out
 }

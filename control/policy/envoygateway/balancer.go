@@ -144,8 +144,14 @@ func hashes(s *sheet, at string, h *api.ConsistentHash) []*routev3.RouteAction_H
 }
 
 func cookie(s *sheet, at string, c *api.Cookie) *routev3.RouteAction_HashPolicy {
+	if !build.FieldName(c.Name) {
+		s.bad(at+".name", "%q is not the name of a cookie", c.Name)
+	}
 	out := &routev3.RouteAction_HashPolicy_Cookie{Name: c.Name, Ttl: s.duration(at+".ttl", c.TTL)}
 	for _, name := range sortedKeys(c.Attributes) {
+		if name == "" || !build.CookieText(name+c.Attributes[name]) {
+			s.bad(at+".attributes", "%q=%q is no attribute of a cookie", name, c.Attributes[name])
+		}
 		out.Attributes = append(out.Attributes, &routev3.RouteAction_HashPolicy_CookieAttribute{Name: name, Value: c.Attributes[name]})
 	}
 	return &routev3.RouteAction_HashPolicy{PolicySpecifier: &routev3.RouteAction_HashPolicy_Cookie_{Cookie: out}}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -98,10 +99,12 @@ func calls(s *sheet, at string, b *api.BackendCluster) *corev3.RetryPolicy {
 	all := retryOf(s, path, r)
 	s.unsupported(path+".numAttemptsPerPriority", r.NumAttemptsPerPriority, "calls have no priorities")
 	out := &corev3.RetryPolicy{RetryOn: all.GetRetryOn(), NumRetries: all.GetNumRetries()}
-	if r.RetryOn == nil {
+	if r.RetryOn == nil || len(r.RetryOn.Triggers) == 0 {
 		out.RetryOn = defaultCallRetryOn
-	} else if n := len(r.RetryOn.HTTPStatusCodes); n > 0 {
-		s.note(path+".retryOn.httpStatusCodes", "is not supported: calls are tried again by triggers, such as 5xx")
+	}
+	if r.RetryOn != nil && (len(r.RetryOn.HTTPStatusCodes) > 0 || slices.Contains(r.RetryOn.Triggers, retriableCodes)) {
+		s.note(path+".retryOn.httpStatusCodes", "is not supported: calls are tried again by other triggers, such as 5xx")
+		out.RetryOn = strings.Join(slices.DeleteFunc(strings.Split(out.RetryOn, ","), func(t string) bool { return t == retriableCodes }), ",")
 	}
 	if b := all.GetRetryBackOff(); b != nil {
 		out.RetryBackOff = &corev3.BackoffStrategy{BaseInterval: b.GetBaseInterval(), MaxInterval: b.GetMaxInterval()}

@@ -99,6 +99,8 @@ func (l *limits) readLocal(s *sheet, rules []api.RateLimitRule) {
 		s.unsupported(at+".shared", r.Shared, "each route has its own bucket; use a global limit")
 		s.unsupported(at+".limit.fromMetadata", r.Limit.FromMetadata, "buckets have one size; use a global limit")
 		switch {
+		case r.Limit.Requests == 0:
+			s.bad(at+".limit.requests", "is 0: let at least 1 request through, or refuse them with a SecurityPolicy")
 		case len(r.ClientSelectors) > 0:
 			l.local = append(l.local, x)
 		case l.fallback != nil:

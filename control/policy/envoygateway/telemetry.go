@@ -4,7 +4,6 @@ package envoygateway
 
 import (
 	"math"
-	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -59,7 +58,7 @@ func (x *proxyReader) collector(at string, b *api.BackendCluster, host *string, 
 	case port != nil && (*port < 1 || *port > 65535):
 		x.bad(at+".port", "%d is not a port from 1 to 65535", *port)
 		return out, false
-	case *host == "" || strings.ContainsAny(*host, " /?#@") || build.BadText(*host) != "":
+	case !build.Authority(*host):
 		x.bad(at+".host", "%q is not a host", *host)
 		return out, false
 	default:
@@ -206,8 +205,9 @@ func (x *sheet) tags(at string, custom map[string]api.CustomTag, tags map[string
 		}
 		path, c, tag := at+".customTags."+name, custom[name], &tracingv3.CustomTag{Tag: name}
 		switch {
-		case c.Type == "Literal" && c.Literal != nil && c.Literal.Value == "":
-			x.bad(path+".literal.value", "is empty")
+		case c.Type == "Literal" && c.Literal != nil && c.Literal.Value == "", c.Type == "Environment" && c.Environment != nil && c.Environment.Name == "",
+			c.Type == "RequestHeader" && c.RequestHeader != nil && !build.FieldName(c.RequestHeader.Name):
+			x.bad(path, "is empty, or not the name of a header")
 			continue
 		case c.Type == "Literal" && c.Literal != nil:
 			tag.Type = &tracingv3.CustomTag_Literal_{Literal: &tracingv3.CustomTag_Literal{Value: c.Literal.Value}}
