@@ -131,7 +131,7 @@ func (p *Policies) remoteKeys(c *memo.Ctx, s *sheet, at string, t *tokens, r *ap
 		return
 	}
 	t.clusters = append(t.clusters, id)
-	keys := build.RemoteKeys(r.URI, id.Name(), span(s, at+".cacheDuration", r.CacheDuration), span(s, at+".failedRefetchDuration", r.FailedRefetchDuration))
+	keys := build.RemoteKeys(r.URI, id.Name(), s.positive(at+".cacheDuration", r.CacheDuration, time.Millisecond).AsDuration(), span(s, at+".failedRefetchDuration", r.FailedRefetchDuration))
 	keys.RemoteJwks.RetryPolicy = calls(s, at, &r.BackendCluster)
 	out.JwksSourceSpecifier = keys
 }
