@@ -48,7 +48,7 @@ func (x *compiledSecurity) extAuth(c *memo.Ctx, p *Policies, owner source.Name, 
 			x.bad("extAuth.http.pathOverride", "path is given, too: remove one")
 		}
 	}
-	f.Timeout = span(&x.sheet, "extAuth.timeout", a.Timeout)
+	f.Timeout = x.duration("extAuth.timeout", a.Timeout).AsDuration()
 	if b := a.BodyToExtAuth; b != nil {
 		if f.Body = b.MaxRequestBytes; f.Body == 0 {
 			x.bad("extAuth.bodyToExtAuth.maxRequestBytes", "is 0: say how many bytes of a body the service is told")

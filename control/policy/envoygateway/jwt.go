@@ -131,14 +131,7 @@ func (p *Policies) remoteKeys(c *memo.Ctx, s *sheet, at string, t *tokens, r *ap
 		return
 	}
 	t.clusters = append(t.clusters, id)
-	keys := build.RemoteKeys(r.URI, id.Name(), s.positive(at+".cacheDuration", r.CacheDuration, time.Millisecond).AsDuration(), span(s, at+".failedRefetchDuration", r.FailedRefetchDuration))
+	keys := build.RemoteKeys(r.URI, id.Name(), s.positive(at+".cacheDuration", r.CacheDuration, time.Millisecond).AsDuration(), s.duration(at+".failedRefetchDuration", r.FailedRefetchDuration).AsDuration())
 	keys.RemoteJwks.RetryPolicy = calls(s, at, &r.BackendCluster)
 	out.JwksSourceSpecifier = keys
-}
-
-func span(s *sheet, path string, d *gwapiv1.Duration) time.Duration {
-	if out := s.duration(path, d); out != nil {
-		return out.AsDuration()
-	}
-	return 0
 }
