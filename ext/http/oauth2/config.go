@@ -297,6 +297,9 @@ func (k *compiler) matchers() (err error) {
 }
 
 func (k *compiler) forwarding() (err error) {
+	if k.out.forwardAccess {
+		k.out.forwarded = []header.Name{header.Authorization}
+	}
 	n := k.m.GetForwardIdToken().GetHeader()
 	if n == "" {
 		return nil
@@ -304,6 +307,7 @@ func (k *compiler) forwarding() (err error) {
 	if k.out.forwardID, err = header.ParseName(n); err != nil {
 		return fmt.Errorf("forward_id_token.header: %w", err)
 	}
+	k.out.forwarded = append(k.out.forwarded, k.out.forwardID)
 	return nil
 }
 

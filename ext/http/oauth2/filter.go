@@ -72,7 +72,8 @@ type Settings struct {
 	passThrough, denyRedirect, allowFailed []*match.Header
 
 	forwardAccess, preserveAuthorization bool
-	forwardID                            header.Name // zero is none
+	forwardID                            header.Name   // zero is none
+	forwarded                            []header.Name // the headers of both
 	refresh                              bool
 	hideAccess, hideID, hideRefresh      bool // from cookies
 	plain                                bool // tokens are not encrypted
@@ -258,6 +259,7 @@ func (x *exchange) pass(access, id string) {
 	default:
 		h.Set(x.forwardID, id)
 	}
+	x.s.Request.Bind(x.forwarded)
 }
 
 // refuse has the user log in, unless the request is to be answered or let on otherwise.

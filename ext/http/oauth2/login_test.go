@@ -74,6 +74,24 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// TestTokensStay: a token is for where the route of the login leads, and for nowhere that a response may lead the request
+// instead.
+func TestTokensStay(t *testing.T) {
+	l := newLab(t, forwards)
+	l.provider.idToken = "a.id.token"
+	if got := l.browser().get("/away"); got != "200 page /open" {
+		t.Fatal(got)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.seen); n != 2 || l.seen[0].Get("Authorization") != "Bearer access-2" || l.seen[0].Get("X-Id") != "a.id.token" {
+		t.Errorf("%d requests: %v", n, l.seen)
+	}
+	if h := l.seen[1]; h.Get("Authorization")+h.Get("X-Id") != "" {
+		t.Errorf("led elsewhere it has %v", h)
+	}
+}
+
 func TestManyLoginsAtOnce(t *testing.T) {
 	l := newLab(t, "")
 	b := l.browser()

@@ -190,6 +190,10 @@ func newLabOf(t *testing.T, config, secrets string) *lab {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.seen = append(l.seen, r.Header.Clone())
+		if r.URL.Path == "/away" {
+			http.Redirect(w, r, "http://"+r.Host+"/open", http.StatusFound)
+			return
+		}
 		_, _ = io.WriteString(w, "page "+r.URL.RequestURI())
 	}))
 	t.Cleanup(up.Close)
@@ -202,7 +206,12 @@ func newLabOf(t *testing.T, config, secrets string) *lab {
 
 func labYAML(config, secrets string) string {
 	e := proxytest.Edge{
-		Filters:  filterStart + indent(6, config),
+		Filters: filterStart + indent(6, config),
+		Routes: `- {match: {prefix: /away}, route: {cluster: up, internal_redirect_policy: {}}}
+- match: {prefix: /open}
+  route: {cluster: up}
+  typed_per_filter_config: {oauth: {"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}
+- {match: {prefix: /}, route: {cluster: up}}`,
 		Clusters: `- {name: idp, type: STATIC, connect_timeout: 1s, load_assignment: {cluster_name: idp, endpoints: [{lb_endpoints: [{endpoint: {address: {{idp}}}}]}]}}`,
 	}
 	return e.YAML() + secrets
