@@ -13,7 +13,7 @@ import (
 )
 
 // BadAuthorities returns what is wrong with a text as certificates of authorities, or "". One
-// that can be trusted now is enough.
+// that has not expired is enough.
 func BadAuthorities(c *memo.Ctx, text string) string {
 	why := ""
 	for rest := []byte(text); ; {
@@ -28,7 +28,7 @@ func BadAuthorities(c *memo.Ctx, text string) string {
 		if err != nil {
 			continue
 		}
-		late := outside(c, cert.NotBefore, cert.NotAfter)
+		late := expired(c, cert.NotAfter)
 		if late == "" {
 			return ""
 		}
@@ -57,7 +57,7 @@ func BadRevocations(c *memo.Ctx, text string) string {
 		if err != nil {
 			return fmt.Sprintf("holds a list of revoked certificates that cannot be read: %v", err)
 		}
-		if late := outside(c, list.ThisUpdate, list.NextUpdate); late != "" {
+		if late := expired(c, list.NextUpdate); late != "" {
 			return fmt.Sprintf("holds a list of revoked certificates, of %q, that %s: renew it", list.Issuer.CommonName, late)
 		}
 	}
@@ -67,13 +67,11 @@ func BadRevocations(c *memo.Ctx, text string) string {
 	return ""
 }
 
-// outside tells that it is not between two times now, or "". A zero time is no end.
-func outside(c *memo.Ctx, from, to time.Time) string {
-	switch {
-	case !to.IsZero() && source.When(c, to) > 0:
-		return "has expired at " + to.UTC().Format(time.RFC3339)
-	case source.When(c, from) < 0:
-		return "is valid from " + from.UTC().Format(time.RFC3339) + " only"
+// expired tells that a time is over, or "". The zero time never is. When something begins to be valid is not looked at:
+// the time is told every few minutes, and what has just been issued is younger.
+func expired(c *memo.Ctx, end time.Time) string {
+	if !end.IsZero() && source.When(c, end) > 0 {
+		return "has expired at " + end.UTC().Format(time.RFC3339)
 	}
 	return ""
 }

@@ -55,8 +55,9 @@ func Maglev(size uint64) *clusterv3.LoadBalancingPolicy {
 	return balancer(maglev, m)
 }
 
-// ByUtilization chooses hosts by the load that they report.
-func ByUtilization(m *cswrrv3.ClientSideWeightedRoundRobin) *clusterv3.LoadBalancingPolicy {
+// ByUtilization chooses hosts by the load that they report. slow is as in LeastRequest.
+func ByUtilization(slow time.Duration, m *cswrrv3.ClientSideWeightedRoundRobin) *clusterv3.LoadBalancingPolicy {
+	m.SlowStartConfig = slowStart(slow)
 	return balancer(weighted, m)
 }
 

@@ -3,6 +3,7 @@
 package build
 
 import (
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ func BadCiphers(ciphers, curves []string) []graph.Problem {
 	}
 	for i, list := range ciphers { // One of several: [A|B].
 		for name := range strings.SplitSeq(strings.Trim(list, "[]"), "|") {
-			if known := cipherNames(); !slices.Contains(known, name) {
+			if known := cipherNames(); !slices.Contains(known, name) && !standard(name) {
 				bad("ciphers", i, name, known)
 			}
 		}
@@ -30,6 +31,13 @@ func BadCiphers(ciphers, curves []string) []graph.Problem {
 		}
 	}
 	return out
+}
+
+// standard reports whether a name is IANA's of a cipher up to TLS 1.2 that proxies know.
+func standard(name string) bool {
+	return slices.ContainsFunc(slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()), func(s *tls.CipherSuite) bool {
+		return s.Name == name && slices.Contains(s.SupportedVersions, tls.VersionTLS12) && !strings.Contains(name, "RC4")
+	})
 }
 
 // cipherNames are those up to TLS 1.2, as BoringSSL has them.

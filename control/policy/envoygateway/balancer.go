@@ -54,7 +54,7 @@ func (x *settings) balancer() {
 		}
 		policy = build.Maglev(size)
 	case "BackendUtilization":
-		policy = build.ByUtilization(x.utilization(at+".backendUtilization", l.BackendUtilization))
+		policy = build.ByUtilization(slow, x.utilization(at+".backendUtilization", l.BackendUtilization))
 	case "DynamicModule":
 		x.bad(at+".type", "there are no dynamic modules: choose another type")
 		return
@@ -62,8 +62,8 @@ func (x *settings) balancer() {
 		x.bad(at+".type", "is %q: there are LeastRequest, RoundRobin, Random, ConsistentHash and BackendUtilization", l.Type)
 		return
 	}
-	if slow > 0 && l.Type != "LeastRequest" && l.Type != "RoundRobin" {
-		x.bad(at+".slowStart", "is for the types LeastRequest and RoundRobin")
+	if slow > 0 && (l.Type == "Random" || l.Type == "ConsistentHash") {
+		x.bad(at+".slowStart", "is for the types LeastRequest, RoundRobin and BackendUtilization")
 	}
 	if o := l.EndpointOverride; o != nil {
 		var headers []string

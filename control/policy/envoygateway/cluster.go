@@ -53,9 +53,7 @@ func (x *settings) connection() {
 		x.to.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: keepalive(x.sheet, x.at+"tcpKeepalive", k)}
 	}
 	if c := x.from.Connection; c != nil {
-		if c.BufferLimit != nil {
-			x.to.PerConnectionBufferLimitBytes = x.size(x.at+"connection.bufferLimit", c.BufferLimit)
-		}
+		x.to.PerConnectionBufferLimitBytes = x.size(x.at+"connection.bufferLimit", c.BufferLimit)
 		x.unsupported(x.at+"connection.socketBufferLimit", c.SocketBufferLimit, "buffers of sockets are the kernel's to choose")
 		if p := c.Preconnect; p != nil {
 			x.to.PreconnectPolicy = &clusterv3.Cluster_PreconnectPolicy{
@@ -77,9 +75,12 @@ func ratio(percent *uint32) *wrapperspb.DoubleValue {
 
 // size reads a number of bytes.
 func (s *sheet) size(path string, q *resource.Quantity) *wrapperspb.UInt32Value {
+	if q == nil {
+		return nil
+	}
 	n := q.Value()
-	if n < 0 || n > math.MaxUint32 {
-		s.bad(path, "%s is not a size from 0 to 4Gi", q.String())
+	if n < 0 || n > math.MaxUint32 || q.MilliValue() != 1000*n {
+		s.bad(path, "%s is not a size from 0 to 4Gi in whole bytes", q.String())
 		return nil
 	}
 	return wrapperspb.UInt32(uint32(n))
@@ -248,12 +249,8 @@ func http2Of(s *sheet, at string, h *api.HTTP2) *corev3.Http2ProtocolOptions {
 		return nil
 	}
 	out := &corev3.Http2ProtocolOptions{}
-	if h.InitialStreamWindowSize != nil {
-		out.InitialStreamWindowSize = s.size(at+".initialStreamWindowSize", h.InitialStreamWindowSize)
-	}
-	if h.InitialConnectionWindowSize != nil {
-		out.InitialConnectionWindowSize = s.size(at+".initialConnectionWindowSize", h.InitialConnectionWindowSize)
-	}
+	out.InitialStreamWindowSize = s.size(at+".initialStreamWindowSize", h.InitialStreamWindowSize)
+	out.InitialConnectionWindowSize = s.size(at+".initialConnectionWindowSize", h.InitialConnectionWindowSize)
 	if h.MaxConcurrentStreams != nil {
 		out.MaxConcurrentStreams = wrapperspb.UInt32(*h.MaxConcurrentStreams)
 	}

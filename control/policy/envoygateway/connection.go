@@ -57,6 +57,7 @@ func (x *Client) connection(spec *api.ClientTrafficPolicySpec, tcp *tcpproxyv3.T
 	if k == nil {
 		return
 	}
+	x.size("connection.bufferLimit", k.BufferLimit)
 	x.unsupported("connection.bufferLimit", k.BufferLimit, "of a connection no more is read ahead than 32 KiB")
 	x.unsupported("connection.socketBufferLimit", k.SocketBufferLimit, "buffers of sockets are the kernel's to choose")
 	x.unsupported("connection.maxAcceptPerSocketEvent", k.MaxAcceptPerSocketEvent, "up to 64 connections are taken at a time")

@@ -180,8 +180,8 @@ func (x *Client) headers(h *api.HeaderSettings, m *hcmv3.HttpConnectionManager, 
 	if q := h.MaxRequestHeaderLimit; q != nil {
 		const most = 8192
 		n := (q.Value() + kibibyte - 1) / kibibyte
-		if n < 1 || n > most {
-			x.bad("headers.maxRequestHeaderLimit", "%s is not a size from 1 to %dKi", q.String(), most)
+		if q.Value() < kibibyte || n > most {
+			x.bad("headers.maxRequestHeaderLimit", "%s is not a size from 1Ki to %dKi", q.String(), most)
 			return
 		}
 		m.MaxRequestHeadersKb = wrapperspb.UInt32(uint32(n))
@@ -226,7 +226,7 @@ func (x *Client) clientCert(f *api.XForwardedClientCert, m *hcmv3.HttpConnection
 		return
 	}
 	if mode != hcmv3.HttpConnectionManager_APPEND_FORWARD && mode != hcmv3.HttpConnectionManager_SANITIZE_SET {
-		x.bad("headers.xForwardedClientCert.certDetailsToAdd", "is for the modes AppendForward and SanitizeSet")
+		x.note("headers.xForwardedClientCert.certDetailsToAdd", "has no effect: it is for the modes AppendForward and SanitizeSet")
 	}
 	d := &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{}
 	for i, name := range f.CertDetailsToAdd {

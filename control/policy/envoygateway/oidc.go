@@ -157,7 +157,7 @@ func (x *compiledSecurity) denyRedirect(d *api.OIDCDenyRedirect) []*routev3.Head
 	var out []*routev3.HeaderMatcher
 	for i, h := range d.Headers {
 		at := fmt.Sprintf("oidc.denyRedirect.headers[%d]", i)
-		if !validHeader(h.Name) {
+		if !validHeader(h.Name) && !slices.Contains([]string{":path", ":method", ":authority", ":scheme"}, h.Name) {
 			x.bad(at+".name", "%q is not the name of a header", h.Name)
 		}
 		if m := stringMatch(&x.sheet, at, h.StringMatch); m != nil {
