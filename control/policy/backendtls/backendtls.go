@@ -10,6 +10,7 @@ package backendtls
 
 import (
 	"cmp"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -201,12 +202,10 @@ func CA(c *memo.Ctx, kind source.Kind, name source.Name) (pem string, problem *g
 		problem = &graph.Problem{Message: fmt.Sprintf("there is no %s", key)}
 	case pem == "":
 		problem = &graph.Problem{Message: fmt.Sprintf("%s has no key %s, which is where certificates of authorities are expected", key, caKey)}
+	case !x509.NewCertPool().AppendCertsFromPEM([]byte(pem)):
+		problem = &graph.Problem{Message: fmt.Sprintf("the key %s of %s holds no certificate in PEM", caKey, key)}
 	default:
-		why := attach.BadAuthorities(c, pem)
-		if why == "" {
-			return pem, nil
-		}
-		problem = &graph.Problem{Message: fmt.Sprintf("the key %s of %s %s", caKey, key, why)}
+		return pem, nil
 	}
 	problem.Reason = string(gwapiv1.BackendTLSPolicyReasonInvalidCACertificateRef)
 	return "", problem
