@@ -104,6 +104,8 @@ func Types() []Type {
 	class.Namespaced = false
 	sets := gw("ListenerSet", "listenersets", func() Object { return &gwapiv1.ListenerSet{} })
 	sets.Former = []Former{{Kind{experimental, "XListenerSet"}, []string{"v1alpha1"}, "xlistenersets"}}
+	secured := gw("BackendTLSPolicy", "backendtlspolicies", func() Object { return &gwapiv1.BackendTLSPolicy{} }, "v1alpha3", "v1alpha2")
+	secured.Renew = renewBackendTLS
 	optional := func(t Type) Type { t.Optional = true; return t }
 	x := func(kind, resource string, create func() Object) Type {
 		return Type{Kind: Kind{experimental, kind}, Versions: []string{"v1alpha1"}, Resource: resource, Namespaced: true, Optional: true, New: create}
@@ -123,7 +125,7 @@ func Types() []Type {
 		optional(gw("TLSRoute", "tlsroutes", func() Object { return &gwapiv1.TLSRoute{} }, "v1alpha3", "v1alpha2")),
 		optional(gw("TCPRoute", "tcproutes", func() Object { return &gwapiv1.TCPRoute{} }, "v1alpha2")),
 		optional(gw("UDPRoute", "udproutes", func() Object { return &gwapiv1.UDPRoute{} }, "v1alpha2")),
-		optional(gw("BackendTLSPolicy", "backendtlspolicies", func() Object { return &gwapiv1.BackendTLSPolicy{} }, "v1alpha3")),
+		optional(secured),
 		x("XBackend", "xbackends", func() Object { return &gwxv1alpha1.XBackend{} }),
 		x("XBackendTrafficPolicy", "xbackendtrafficpolicies", func() Object { return &gwxv1alpha1.XBackendTrafficPolicy{} }),
 		service,

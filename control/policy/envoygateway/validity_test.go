@@ -69,7 +69,7 @@ spec:
       crl: {refs: [{name: clients}]}
 `
 
-// TestValidity tells of authorities and lists whose time is over, when it is
+// TestValidity tells of authorities and lists whose time is over, when it is,
 // and not only when something else changes.
 func TestValidity(t *testing.T) {
 	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
