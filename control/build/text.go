@@ -76,6 +76,14 @@ func BadHeaders(f *gwapiv1.HTTPHeaderFilter) string {
 	return ""
 }
 
+// Checked returns a format, and tells bad what is wrong with it, if anything is.
+func Checked(path, format string, bad func(path, format string, args ...any)) string {
+	if why := BadFormat(format); why != "" {
+		bad(path, "%q %s", format, why)
+	}
+	return format
+}
+
 // BadText tells why proxies do not take a text, or "".
 func BadText(text string) string {
 	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {

@@ -37,7 +37,7 @@ func authorization(s *sheet, a *api.Authorization, jwt *api.JWT) *anypb.Any {
 		at := fmt.Sprintf("authorization.rules[%d]", i)
 		checkAction(s, at+".action", r.Action)
 		before := len(s.refused)
-		rule := build.AuthorizationRule{Name: deref(r.Name, fmt.Sprintf("rule-%d", i)), Allow: r.Action == "Allow", Of: ruleOf(s, at, r, jwt)}
+		rule := build.AuthorizationRule{Name: cmp.Or(deref(r.Name, ""), fmt.Sprintf("rule-%d", i)), Allow: r.Action == "Allow", Of: ruleOf(s, at, r, jwt)}
 		switch {
 		case len(rule.Of) > 0:
 			rules = append(rules, rule)

@@ -66,8 +66,8 @@ func (x *compiledTraffic) fault() *faultv3.HTTPFault {
 		switch {
 		case (a.HTTPStatus == nil) == (a.GRPCStatus == nil):
 			x.bad("faultInjection.abort", "give one of httpStatus and grpcStatus")
-		case a.HTTPStatus != nil && (*a.HTTPStatus < 200 || *a.HTTPStatus > 600):
-			x.bad("faultInjection.abort.httpStatus", "%d is not a status from 200 to 600", *a.HTTPStatus)
+		case a.HTTPStatus != nil && (*a.HTTPStatus < 200 || *a.HTTPStatus > 599):
+			x.bad("faultInjection.abort.httpStatus", "%d is not a status from 200 to 599", *a.HTTPStatus)
 		case a.HTTPStatus != nil:
 			out.Abort.ErrorType = &faultv3.FaultAbort_HttpStatus{HttpStatus: uint32(*a.HTTPStatus)}
 		default:

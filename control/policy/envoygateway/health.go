@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/build"
 )
 
 // The defaults of health checks, as the CRD has them.
@@ -96,8 +97,8 @@ func (x *settings) active(at string, a *api.ActiveHealthCheck) {
 
 func (x *settings) httpCheck(at string, h *api.HTTPHealthCheck) *corev3.HealthCheck_HttpHealthCheck_ {
 	out := &corev3.HealthCheck_HttpHealthCheck{Path: h.Path, Host: deref(h.Hostname, hostOf(x.base.GetName()))}
-	if h.Path == "" {
-		x.bad(at+".path", "is required")
+	if h.Path == "" || build.BadText(h.Path) != "" || strings.Contains(h.Path, "\t") {
+		x.bad(at+".path", "%q is not a path", h.Path)
 	}
 	if h.Method != nil {
 		method, ok := corev3.RequestMethod_value[strings.ToUpper(*h.Method)]

@@ -125,7 +125,7 @@ func (x *proxyReader) tracing(t *api.ProxyTracing) {
 		out.Random = x.share(at+".samplingFraction", t.SamplingFraction, 100)
 	}
 	if s := t.SpanName; s != nil {
-		out.Operation, out.Upstream = s.Client, s.Server
+		out.Operation, out.Upstream = build.Checked(at+".spanName.client", s.Client, x.bad), build.Checked(at+".spanName.server", s.Server, x.bad)
 	}
 	mode := graph.GRPC
 	switch t.Provider.Type {
@@ -179,7 +179,7 @@ func routeTracing(x *sheet, at string, t *api.Tracing) *routev3.Tracing {
 		OverallSampling: part("overallSamplingFraction", t.OverallSamplingFraction), CustomTags: x.tags(at, t.CustomTags, t.Tags),
 	}
 	if s := t.SpanName; s != nil {
-		out.Operation, out.UpstreamOperation = s.Client, s.Server
+		out.Operation, out.UpstreamOperation = build.Checked(at+".spanName.client", s.Client, x.bad), build.Checked(at+".spanName.server", s.Server, x.bad)
 	}
 	return out
 }
@@ -222,7 +222,7 @@ func (x *sheet) tags(at string, custom map[string]api.CustomTag, tags map[string
 		out = append(out, tag)
 	}
 	for _, name := range sortedKeys(tags) {
-		out = append(out, &tracingv3.CustomTag{Tag: name, Type: &tracingv3.CustomTag_Value{Value: tags[name]}})
+		out = append(out, &tracingv3.CustomTag{Tag: name, Type: &tracingv3.CustomTag_Value{Value: build.Checked(at+".tags."+name, tags[name], x.bad)}})
 	}
 	return out
 }
