@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"iter"
 	"time"
 
 	"weir.dev/weir/control/source"
@@ -16,12 +17,8 @@ import (
 // that has not expired is enough.
 func BadAuthorities(c *memo.Ctx, text string) string {
 	why := ""
-	for rest := []byte(text); ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" || len(block.Headers) > 0 { // As x509.CertPool has it.
+	for block := range blocks(text, "CERTIFICATE") {
+		if len(block.Headers) > 0 { // As x509.CertPool has it.
 			continue
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
@@ -44,14 +41,7 @@ func BadAuthorities(c *memo.Ctx, text string) string {
 // While one of them is out of date, no certificate of its authority is taken.
 func BadRevocations(c *memo.Ctx, text string) string {
 	found := false
-	for rest := []byte(text); ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "X509 CRL" {
-			continue
-		}
+	for block := range blocks(text, "X509 CRL") {
 		found = true
 		list, err := x509.ParseRevocationList(block.Bytes)
 		if err != nil {
@@ -65,6 +55,17 @@ func BadRevocations(c *memo.Ctx, text string) string {
 		return "holds no list of revoked certificates in PEM"
 	}
 	return ""
+}
+
+// blocks are those of a kind in a text in PEM.
+func blocks(text, kind string) iter.Seq[*pem.Block] {
+	return func(yield func(*pem.Block) bool) {
+		for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
+			if block.Type == kind && !yield(block) {
+				return
+			}
+		}
+	}
 }
 
 // expired tells that a time is over, or "". The zero time never is. When something begins to be valid is not looked at:

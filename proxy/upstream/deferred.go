@@ -4,6 +4,7 @@ package upstream
 
 import (
 	"crypto/sha256"
+	"maps"
 	"slices"
 )
 
@@ -72,15 +73,8 @@ func (m *Manager) lull(cfg *Config) (<-chan struct{}, error) {
 		return d.active, nil
 	}
 	m.count()
-	m.wait.Go(func() {
-		select {
-		case <-ready:
-		case <-m.done:
-			return
-		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if !m.closed && m.lulling[d.name] == d {
+	m.onceWarm(ready, func() {
+		if m.lulling[d.name] == d {
 			m.settle(d)
 		}
 	})
@@ -178,10 +172,5 @@ func (m *Manager) wake(name string) *Cluster {
 func (m *Manager) Deferred() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []string
-	for name := range m.deferred {
-		out = append(out, name)
-	}
-	slices.Sort(out)
-	return out
+	return slices.Sorted(maps.Keys(m.deferred))
 }

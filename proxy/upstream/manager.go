@@ -232,20 +232,30 @@ func (m *Manager) Update(cfg *Config) (<-chan struct{}, error) {
 		return c.active, nil
 	}
 	m.count()
+	m.onceWarm(c.warm, func() {
+		// It may have been replaced or removed in the meantime.
+		if m.warming[c.Name] == c {
+			m.activate(c)
+		}
+	})
+	return c.active, nil
+}
+
+// onceWarm has then called, with mu held, when warm is closed, unless the manager is
+// closed before.
+func (m *Manager) onceWarm(warm <-chan struct{}, then func()) {
 	m.wait.Go(func() {
 		select {
-		case <-c.warm:
+		case <-warm:
 		case <-m.done:
 			return
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		// It may have been replaced or removed in the meantime.
-		if !m.closed && m.warming[c.Name] == c {
-			m.activate(c)
+		if !m.closed {
+			then()
 		}
 	})
-	return c.active, nil
 }
 
 // unchanged returns what Update does if the newest cluster of the name is of the same

@@ -12,7 +12,8 @@ import (
 	"weir.dev/weir/control/source"
 )
 
-const utilized = `
+// oneGateway is what policies are for, and begins what else there is.
+const oneGateway = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
 metadata: {name: weir}
@@ -25,6 +26,9 @@ spec:
   gatewayClassName: weir
   listeners: [{name: http, protocol: HTTP, port: 80}]
 ---
+`
+
+const utilized = oneGateway + `
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: app, namespace: default}

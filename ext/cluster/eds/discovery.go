@@ -45,10 +45,16 @@ func (d *Discovery) Rest(ready func()) error {
 		return err
 	}
 	d.kept = w
+	d.onceReady(w, ready)
+	return nil
+}
+
+// onceReady has f called when a watch is ready, at once if it is, and not after Close.
+func (d *Discovery) onceReady(w *resource.Watch, f func()) {
 	select {
 	case <-w.Ready():
-		ready()
-		return nil
+		f()
+		return
 	default:
 	}
 	d.waiting.Go(func() {
@@ -59,10 +65,9 @@ func (d *Discovery) Rest(ready func()) error {
 		select {
 		case <-d.closed:
 		default:
-			ready()
+			f()
 		}
 	})
-	return nil
 }
 
 // noted notes when an assignment came that is kept.
@@ -88,19 +93,7 @@ func (d *Discovery) Start(update func([]upstream.Endpoint, error)) error {
 	if d.kept != nil {
 		d.kept.Close()
 	}
-	select {
-	case <-w.Ready():
-		d.late()
-		return nil
-	default:
-	}
-	d.waiting.Go(func() {
-		select {
-		case <-w.Ready():
-			d.late()
-		case <-d.closed:
-		}
-	})
+	d.onceReady(w, d.late)
 	return nil
 }
 
