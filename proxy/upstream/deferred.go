@@ -85,8 +85,8 @@ func (m *Manager) lull(cfg *Config) (<-chan struct{}, error) {
 func (m *Manager) settle(d *deferred) {
 	delete(m.lulling, d.name)
 	old, awake := m.deferred[d.name], m.active.get(d.name) != nil
+	active := d.active
 	m.rest(d.name, d)
-	close(d.active)
 	d.active = open
 	if old != nil {
 		m.dismiss(old)
@@ -95,6 +95,7 @@ func (m *Manager) settle(d *deferred) {
 	if awake { // Somebody has asked for the one before.
 		m.rouse(d.name)
 	}
+	close(active) // Not before: who waits for it and then asks must not find the one before.
 }
 
 // rest keeps a deferred cluster or, if d is nil, keeps it no more. It is called with mu held.
