@@ -25,7 +25,7 @@ import (
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/infra"
 	"weir.dev/weir/control/policy/backendtls"
-	"weir.dev/weir/control/policy/envoygateway"
+	"weir.dev/weir/control/policy/envoygateway/install"
 	"weir.dev/weir/control/policy/xtraffic"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/status"
@@ -52,7 +52,7 @@ type Options struct {
 	// AmbassadorIDs are the installs of Emissary-ingress that are served; none is all.
 	AmbassadorIDs []string
 	// Limits are how global rate limits are had; nil refuses them.
-	Limits *envoygateway.LimitService
+	Limits *install.LimitService
 	// Redis is where proxies that are provisioned count them; nil is nowhere.
 	Redis *infra.Redis
 	// Deliver has proxies be told by xDS what their limiters are to know.

@@ -10,7 +10,7 @@ import (
 	"weir.dev/weir/cmd/weir/report"
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/offline"
-	"weir.dev/weir/control/policy/envoygateway"
+	"weir.dev/weir/control/policy/envoygateway/install"
 	"weir.dev/weir/xds"
 )
 
@@ -56,7 +56,7 @@ func addTranslation(cmd *cobra.Command, o *control.Options) {
 	cmd.Flags().StringSliceVar(&o.AmbassadorIDs, "ambassador-id", nil, "`id` of an install of Emissary-ingress that is served; may be given again (default all)")
 	cmd.Flags().Var(&dialectsFlag{&o.Dialects}, "dialects", "`names` of what is served, separated by commas: "+strings.Join(control.DialectNames(), ", ")+" (default all)")
 	complete(cmd, "dialects", cobra.FixedCompletions(control.DialectNames(), cobra.ShellCompDirectiveNoFileComp))
-	o.Limits = &envoygateway.LimitService{}
+	o.Limits = &install.LimitService{}
 	cmd.Flags().Var(&installFlag{o, cmd}, "envoy-gateway-config", "`file` of kind EnvoyGateway, or the ConfigMap that has it, that an install of Envoy Gateway is configured by")
 	complete(cmd, "envoy-gateway-config", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
 	complete(cmd, "controller-name", cobra.NoFileCompletions)

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir.dev/weir/control"
-	"weir.dev/weir/control/policy/envoygateway"
+	"weir.dev/weir/control/policy/envoygateway/install"
 )
 
 // maxInstall bounds the file of an install of Envoy Gateway, in bytes.
@@ -38,7 +38,7 @@ func (f *installFlag) Set(path string) error {
 	if err != nil {
 		return err
 	}
-	i, err := envoygateway.ReadInstall(data)
+	i, err := install.Read(data)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

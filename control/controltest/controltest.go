@@ -10,7 +10,7 @@ import (
 
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/offline"
-	"weir.dev/weir/control/policy/envoygateway"
+	"weir.dev/weir/control/policy/envoygateway/install"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/control/source/file"
 	"weir.dev/weir/control/status"
@@ -32,7 +32,7 @@ func Run(t *testing.T, pattern string) {
 	golden.Run(t, pattern, func(t *testing.T, a *golden.Archive) map[string]string {
 		out := map[string]string{}
 		changes, problems := Parse(t, a)
-		w := NewWorld(t, control.Options{Limits: &envoygateway.LimitService{}})
+		w := NewWorld(t, control.Options{Limits: &install.LimitService{}})
 		w.Apply(changes...)
 		if len(problems) > 0 {
 			out["problems"] = strings.Join(problems, "\n") + "\n"

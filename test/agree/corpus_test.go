@@ -16,7 +16,7 @@ import (
 
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/offline"
-	"weir.dev/weir/control/policy/envoygateway"
+	"weir.dev/weir/control/policy/envoygateway/install"
 	"weir.dev/weir/control/source"
 	sourcefile "weir.dev/weir/control/source/file"
 	"weir.dev/weir/ext/all"
@@ -196,7 +196,7 @@ func (c *corpus) refused(t *testing.T, instead map[*object][]source.Change) (out
 			}
 		}
 	}
-	w := offline.Of(control.Options{Limits: &envoygateway.LimitService{}}, objects...)
+	w := offline.Of(control.Options{Limits: &install.LimitService{}}, objects...)
 	p, err := proxy.New(proxy.Options{Bootstrap: &bootstrapv3.Bootstrap{}, Extensions: all.Extensions(), Concurrency: 1})
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
-	"weir.dev/weir/control/policy/envoygateway"
+	"weir.dev/weir/control/policy/envoygateway/envoyproxy"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
@@ -44,7 +44,7 @@ type gateway struct {
 	// parameters say how the proxies are run.
 	parameters v1alpha1.GatewayParametersSpec
 	// proxy says what proxies tell; it may be nil.
-	proxy *envoygateway.Proxy
+	proxy *envoyproxy.Proxy
 }
 
 // readGateway returns a Gateway, or nil if it is not ours.
@@ -162,7 +162,7 @@ func (d *Dialect) backendCertificate(c *memo.Ctx, g *gateway, ref gwapiv1.Secret
 // readGraph returns what a fleet serves.
 func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
 	var out *graph.Gateway
-	var proxy *envoygateway.Proxy
+	var proxy *envoyproxy.Proxy
 	policies := attach.Chain{Idle: map[string]proto.Message{}}
 	sockets := map[graph.SocketID]*graph.Socket{}
 	for _, name := range d.sharers.Get(c, fleet) {
@@ -218,7 +218,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
 
 // govern has a socket of a fleet do what policies ask for, and tell what an EnvoyProxy asks
 // for; there may be none.
-func govern(s *graph.Socket, fleet source.Name, policies *attach.Chain, proxy *envoygateway.Proxy) {
+func govern(s *graph.Socket, fleet source.Name, policies *attach.Chain, proxy *envoyproxy.Proxy) {
 	if proxy != nil && len(proxy.Logs) > 0 && !s.ID.UDP {
 		s.Overlay = attach.Merge(s.Overlay, graph.Overlay{Message: &listenerv3.Listener{AccessLog: proxy.Logs}})
 	}

@@ -36,16 +36,16 @@ func (x *compiledTraffic) admission(r *routev3.Route) {
 			return nil
 		}
 		if *v > 100 {
-			x.bad(at+"."+field, "%d is more than 100 percent", *v)
+			x.Bad(at+"."+field, "%d is more than 100 percent", *v)
 		}
 		return &corev3.RuntimePercent{DefaultValue: &typev3.Percent{Value: float64(*v)}, RuntimeKey: "admission_control." + field}
 	}
 	out := &admissioncontrolv3.AdmissionControl{
-		SamplingWindow: x.duration(at+".samplingWindow", a.SamplingWindow), SrThreshold: percent("minSuccessRate", a.MinSuccessRate),
+		SamplingWindow: x.Duration(at+".samplingWindow", a.SamplingWindow), SrThreshold: percent("minSuccessRate", a.MinSuccessRate),
 		MaxRejectionProbability: percent("maxRejectionPercent", a.MaxRejectionPercent),
 	}
 	if d := out.SamplingWindow; d != nil && (d.AsDuration() < minWindow || d.AsDuration() > maxWindow) {
-		x.bad(at+".samplingWindow", "%s is not a time from %s to %s", *a.SamplingWindow, minWindow, maxWindow)
+		x.Bad(at+".samplingWindow", "%s is not a time from %s to %s", *a.SamplingWindow, minWindow, maxWindow)
 	}
 	if v := a.RejectionAggression; v != nil {
 		out.Aggression = &corev3.RuntimeDouble{DefaultValue: float64(*v), RuntimeKey: "admission_control.rejectionAggression"}
@@ -58,7 +58,7 @@ func (x *compiledTraffic) admission(r *routev3.Route) {
 		h := &admissioncontrolv3.AdmissionControl_SuccessCriteria_HttpCriteria{}
 		for i, code := range s.HTTP.StatusCodes {
 			if code < 100 || code > 599 {
-				x.bad(fmt.Sprintf("%s.successCriteria.http.statusCodes[%d]", at, i), "%d is not a status from 100 to 599", code)
+				x.Bad(fmt.Sprintf("%s.successCriteria.http.statusCodes[%d]", at, i), "%d is not a status from 100 to 599", code)
 			}
 			h.HttpSuccessStatus = append(h.HttpSuccessStatus, &typev3.Int32Range{Start: code, End: code + 1})
 		}
@@ -69,7 +69,7 @@ func (x *compiledTraffic) admission(r *routev3.Route) {
 		for i, name := range s.GRPC.StatusCodes {
 			code, ok := grpcCode(name)
 			if !ok {
-				x.bad(fmt.Sprintf("%s.successCriteria.grpc.statusCodes[%d]", at, i), "%q is not a status of gRPC, such as Ok or NotFound", name)
+				x.Bad(fmt.Sprintf("%s.successCriteria.grpc.statusCodes[%d]", at, i), "%q is not a status of gRPC, such as Ok or NotFound", name)
 			}
 			g.GrpcSuccessStatus = append(g.GrpcSuccessStatus, code)
 		}

@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	bandwidthlimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/bandwidth_limit/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/build"
@@ -40,15 +41,15 @@ func (x *compiledTraffic) bandwidth(r *routev3.Route) {
 	if q := b.Response; q != nil {
 		m := limit("response", bandwidthlimitv3.BandwidthLimit_RESPONSE, q.Limit)
 		if t := q.ResponseTrailers; t != nil {
-			m.EnableResponseTrailers, m.ResponseTrailerPrefix = true, deref(t.Prefix, "")
+			m.EnableResponseTrailers, m.ResponseTrailerPrefix = true, ptr.Deref(t.Prefix, "")
 			if p := m.ResponseTrailerPrefix; p != "" && (!build.FieldName(p) || strings.HasPrefix(p, ":")) {
-				x.bad("bandwidthLimit.response.responseTrailers.prefix", "%q cannot begin the name of a trailer", p)
+				x.Bad("bandwidthLimit.response.responseTrailers.prefix", "%q cannot begin the name of a trailer", p)
 			}
 		}
 		add("response", m)
 	}
 	if b.Request == nil && b.Response == nil {
-		x.bad("bandwidthLimit", "gives neither request nor response")
+		x.Bad("bandwidthLimit", "gives neither request nor response")
 	}
 }
 
@@ -56,17 +57,17 @@ func (x *compiledTraffic) bandwidth(r *routev3.Route) {
 func (x *compiledTraffic) kibibytes(at string, b api.Bandwidth) *wrapperspb.UInt64Value {
 	seconds, ok := map[string]int64{"Second": 1, "Minute": 60, "Hour": 3600}[b.Unit]
 	if !ok {
-		x.bad(at+".unit", "is %q: there are Second, Minute and Hour", b.Unit)
+		x.Bad(at+".unit", "is %q: there are Second, Minute and Hour", b.Unit)
 		return nil
 	}
 	n, ok := b.Value.AsInt64()
 	if !ok || n < 0 {
-		x.bad(at+".value", "%s is not a number of bytes, such as 10Mi", b.Value.String())
+		x.Bad(at+".value", "%s is not a number of bytes, such as 10Mi", b.Value.String())
 		return nil
 	}
 	kbps := n / (seconds << 10)
 	if kbps < 1 || kbps > maxBandwidth {
-		x.bad(at+".value", "%s bytes in a %s are not from 1 KiB to 8 PiB a second", b.Value.String(), strings.ToLower(b.Unit))
+		x.Bad(at+".value", "%s bytes in a %s are not from 1 KiB to 8 PiB a second", b.Value.String(), strings.ToLower(b.Unit))
 		return nil
 	}
 	return wrapperspb.UInt64(uint64(kbps))

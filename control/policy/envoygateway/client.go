@@ -13,6 +13,7 @@ import (
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
@@ -20,8 +21,6 @@ import (
 // A Client is what a ClientTrafficPolicy says: how clients are spoken to. It is about
 // listeners, and who has it there is the dialect's to know.
 type Client struct {
-	sheet
-
 	// Socket is on the Listener, Chain on the FilterChain, TLS on the DownstreamTlsContext,
 	// Manager on the HttpConnectionManager and TCP on the TcpProxy.
 	Socket, Chain, TLS, Manager, TCP graph.Overlay
@@ -30,8 +29,14 @@ type Client struct {
 	Listener, Network, Filters map[string]proto.Message
 	// DefaultHost has requests of HTTP/1.0 that name no host ask for the listener's.
 	DefaultHost bool
+	verdict     attach.Verdict
 	// restricts tells that the policy keeps somebody out.
 	restricts bool
+}
+
+type clientReader struct {
+	sheet.Sheet
+	*Client
 }
 
 // Whole reports whether it says something of the socket, which all listeners of a port
@@ -54,7 +59,7 @@ func newClient(p *Policies) *client {
 // it cannot be done.
 func (p *Policies) Client(c *memo.Ctx, name source.Name) *Client {
 	x := p.client.compiled.Get(c, name)
-	if x == nil || len(x.refused) > 0 {
+	if x == nil || len(x.verdict.Refused) > 0 {
 		return nil
 	}
 	return x
@@ -81,12 +86,12 @@ func (k *client) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 	if x == nil {
 		return attach.Verdict{}
 	}
-	return x.verdict()
+	return x.verdict
 }
 
 // At lets nobody in where certificates of clients are asked for, and cannot be.
 func (k *client) At(c *memo.Ctx, own, _ source.Name, _ attach.Place) *attach.Effect {
-	if x := k.compiled.Get(c, own); x != nil && x.restricts && len(x.refused) > 0 {
+	if x := k.compiled.Get(c, own); x != nil && x.restricts && len(x.verdict.Refused) > 0 {
 		return &attach.Effect{Refuse: true}
 	}
 	return nil
@@ -100,9 +105,9 @@ func (k *client) compile(c *memo.Ctx, name source.Name) *Client {
 	if !ok {
 		return nil
 	}
-	x := &Client{Listener: map[string]proto.Message{}, Network: map[string]proto.Message{}, Filters: map[string]proto.Message{}}
+	x := &clientReader{Client: &Client{Listener: map[string]proto.Message{}, Network: map[string]proto.Message{}, Filters: map[string]proto.Message{}}}
 	spec := &o.Spec
-	checkTargets(&x.sheet, &spec.Targets)
+	checkTargets(&x.Sheet, &spec.Targets)
 	socket, chain, tcp := &listenerv3.Listener{}, &listenerv3.FilterChain{}, &tcpproxyv3.TcpProxy{}
 	x.socket(spec, socket)
 	x.connection(spec, tcp)
@@ -116,12 +121,13 @@ func (k *client) compile(c *memo.Ctx, name source.Name) *Client {
 		overlay *graph.Overlay
 		message proto.Message
 	}{{&x.Socket, socket}, {&x.Chain, chain}, {&x.TCP, tcp}, {&x.Manager, m}} {
-		if !empty(to.message) {
+		if proto.Size(to.message) > 0 {
 			to.overlay.Message = to.message
 		}
 	}
-	if !empty(context.GetCommonTlsContext()) || context.RequireClientCertificate != nil || context.SessionTicketKeysType != nil || context.DisableStatefulSessionResumption {
+	if proto.Size(context.GetCommonTlsContext()) > 0 || context.RequireClientCertificate != nil || context.SessionTicketKeysType != nil || context.DisableStatefulSessionResumption {
 		x.TLS.Message = context
 	}
-	return x
+	x.verdict = x.Verdict()
+	return x.Client
 }

@@ -10,7 +10,9 @@ import (
 
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
@@ -21,25 +23,25 @@ import (
 )
 
 // tls says how TLS is terminated.
-func (x *Client) tls(c *memo.Ctx, namespace string, t *api.ClientTLS, to *tlsv3.DownstreamTlsContext) {
+func (x *clientReader) tls(c *memo.Ctx, namespace string, t *api.ClientTLS, to *tlsv3.DownstreamTlsContext) {
 	common := to.CommonTlsContext
 	params := &tlsv3.TlsParameters{
 		TlsMinimumProtocolVersion: x.version("tls.minVersion", t.MinVersion), TlsMaximumProtocolVersion: x.version("tls.maxVersion", t.MaxVersion),
 		CipherSuites: t.Ciphers, EcdhCurves: t.ECDHCurves,
 	}
 	if low, high := params.TlsMinimumProtocolVersion, params.TlsMaximumProtocolVersion; low != 0 && high != 0 && low > high {
-		x.bad("tls.minVersion", "is above maxVersion")
+		x.Bad("tls.minVersion", "is above maxVersion")
 	}
 	for _, p := range build.BadCiphers(t.Ciphers, t.ECDHCurves) {
-		x.bad("tls."+p.Path, "%s", p.Message)
+		x.Bad("tls."+p.Path, "%s", p.Message)
 	}
-	x.unsupported("tls.signatureAlgorithms", t.SignatureAlgorithms, "they cannot be chosen: all are on")
-	if !empty(params) {
+	x.Unsupported("tls.signatureAlgorithms", t.SignatureAlgorithms, "they cannot be chosen: all are on")
+	if proto.Size(params) > 0 {
 		common.TlsParams = params
 	}
 	for i, name := range t.ALPNProtocols {
 		if name == "" || len(name) > 255 { // RFC 7301 §3.1
-			x.bad(fmt.Sprintf("tls.alpnProtocols[%d]", i), "has %d bytes: from 1 to 255 are possible", len(name))
+			x.Bad(fmt.Sprintf("tls.alpnProtocols[%d]", i), "has %d bytes: from 1 to 255 are possible", len(name))
 		}
 	}
 	common.AlpnProtocols = t.ALPNProtocols
@@ -52,7 +54,7 @@ func (x *Client) tls(c *memo.Ctx, namespace string, t *api.ClientTLS, to *tlsv3.
 			case "JA4":
 				f.EnableJa4Fingerprinting = wrapperspb.Bool(true)
 			default:
-				x.bad(fmt.Sprintf("tls.fingerprints[%d]", i), "is %q: there are JA3 and JA4", name)
+				x.Bad(fmt.Sprintf("tls.fingerprints[%d]", i), "is %q: there are JA3 and JA4", name)
 			}
 		}
 		x.Listener[build.Inspector] = f
@@ -70,45 +72,45 @@ func (x *Client) tls(c *memo.Ctx, namespace string, t *api.ClientTLS, to *tlsv3.
 	}
 }
 
-func (x *Client) version(path string, v *string) tlsv3.TlsParameters_TlsProtocol {
+func (x *clientReader) version(path string, v *string) tlsv3.TlsParameters_TlsProtocol {
 	versions := map[string]tlsv3.TlsParameters_TlsProtocol{
 		"Auto": tlsv3.TlsParameters_TLS_AUTO, "1.0": tlsv3.TlsParameters_TLSv1_0, "1.1": tlsv3.TlsParameters_TLSv1_1,
 		"1.2": tlsv3.TlsParameters_TLSv1_2, "1.3": tlsv3.TlsParameters_TLSv1_3,
 	}
-	out, ok := versions[deref(v, "Auto")]
+	out, ok := versions[ptr.Deref(v, "Auto")]
 	if !ok {
-		x.bad(path, "is %q: there are Auto, 1.0, 1.1, 1.2 and 1.3", *v)
+		x.Bad(path, "is %q: there are Auto, 1.0, 1.1, 1.2 and 1.3", *v)
 	}
 	return out
 }
 
 // validation says which certificates of clients are taken.
-func (x *Client) validation(c *memo.Ctx, namespace string, v *api.ClientValidation, to *tlsv3.DownstreamTlsContext) {
+func (x *clientReader) validation(c *memo.Ctx, namespace string, v *api.ClientValidation, to *tlsv3.DownstreamTlsContext) {
 	const at = "tls.clientValidation"
-	out := &tlsv3.CertificateValidationContext{AllowExpiredCertificate: is(v.AllowExpiredCertificate), VerifyCertificateSpki: v.SPKIHashes, VerifyCertificateHash: v.CertificateHashes}
+	out := &tlsv3.CertificateValidationContext{AllowExpiredCertificate: ptr.Deref(v.AllowExpiredCertificate, false), VerifyCertificateSpki: v.SPKIHashes, VerifyCertificateHash: v.CertificateHashes}
 	mode := "RequireAndVerify"
 	if v.Optional {
 		mode = "VerifyIfGiven"
 	}
-	mode = deref(v.Mode, mode)
+	mode = ptr.Deref(v.Mode, mode)
 	switch mode {
 	case "RequireAndVerify", "VerifyIfGiven":
 		if len(v.CACertificateRefs) == 0 && len(v.SPKIHashes)+len(v.CertificateHashes) == 0 {
-			x.bad(at+".caCertificateRefs", "is empty: name the authorities that clients' certificates are signed by")
+			x.Bad(at+".caCertificateRefs", "is empty: name the authorities that clients' certificates are signed by")
 		}
 	case "Request", "RequireAny":
 		out.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
 	default:
-		x.bad(at+".mode", "is %q: there are Request, RequireAny, VerifyIfGiven and RequireAndVerify", mode)
+		x.Bad(at+".mode", "is %q: there are Request, RequireAny, VerifyIfGiven and RequireAndVerify", mode)
 	}
 	to.RequireClientCertificate = wrapperspb.Bool(strings.HasPrefix(mode, "Require"))
 	var all []string
 	for i, ref := range v.CACertificateRefs {
 		path := fmt.Sprintf("%s.caCertificateRefs[%d]", at, i)
 		if key, ok := x.granted(c, path, namespace, ref); ok {
-			text := x.keyOf(c, path, key.Namespace, inKey(key, caKey))
+			text := keyOf(c, &x.Sheet, path, key.Namespace, inKey(key, caKey))
 			if why := attach.BadAuthorities(c, text); text != "" && why != "" {
-				x.bad(path, "the key %s of %s %s", caKey, key, why)
+				x.Bad(path, "the key %s of %s %s", caKey, key, why)
 			}
 			all = append(all, strings.TrimSpace(text)+"\n")
 		}
@@ -118,12 +120,12 @@ func (x *Client) validation(c *memo.Ctx, namespace string, v *api.ClientValidati
 	}
 	for i, h := range v.SPKIHashes {
 		if sum, err := base64.StdEncoding.DecodeString(h); err != nil || len(sum) != 32 {
-			x.bad(fmt.Sprintf("%s.spkiHashes[%d]", at, i), "is not a SHA-256 in base64")
+			x.Bad(fmt.Sprintf("%s.spkiHashes[%d]", at, i), "is not a SHA-256 in base64")
 		}
 	}
 	for i, h := range v.CertificateHashes {
 		if sum, err := hex.DecodeString(strings.ReplaceAll(h, ":", "")); err != nil || len(sum) != 32 {
-			x.bad(fmt.Sprintf("%s.certificateHashes[%d]", at, i), "is not a SHA-256 in hexadecimal")
+			x.Bad(fmt.Sprintf("%s.certificateHashes[%d]", at, i), "is not a SHA-256 in hexadecimal")
 		}
 	}
 	x.names(v.SubjectAltNames, out)
@@ -134,13 +136,13 @@ func (x *Client) validation(c *memo.Ctx, namespace string, v *api.ClientValidati
 }
 
 // names are those of which certificates have one.
-func (x *Client) names(n *api.SubjectAltNames, to *tlsv3.CertificateValidationContext) {
+func (x *clientReader) names(n *api.SubjectAltNames, to *tlsv3.CertificateValidationContext) {
 	if n == nil {
 		return
 	}
 	const at = "tls.clientValidation.subjectAltNames."
 	add := func(path string, kind tlsv3.SubjectAltNameMatcher_SanType, oid string, m api.StringMatch) {
-		if match := stringMatch(&x.sheet, path, m); match != nil {
+		if match := stringMatch(&x.Sheet, path, m); match != nil {
 			to.MatchTypedSubjectAltNames = append(to.MatchTypedSubjectAltNames, &tlsv3.SubjectAltNameMatcher{SanType: kind, Matcher: match, Oid: oid})
 		}
 	}
@@ -158,7 +160,7 @@ func (x *Client) names(n *api.SubjectAltNames, to *tlsv3.CertificateValidationCo
 	}
 	for i, o := range n.OtherNames {
 		if o.OID == "" {
-			x.bad(fmt.Sprintf("%sotherNames[%d].oid", at, i), "is required")
+			x.Bad(fmt.Sprintf("%sotherNames[%d].oid", at, i), "is required")
 		}
 		add(fmt.Sprintf("%sotherNames[%d]", at, i), tlsv3.SubjectAltNameMatcher_OTHER_NAME, o.OID, api.StringMatch{Type: o.Type, Value: o.Value})
 	}
@@ -177,10 +179,10 @@ func inKey(key source.Key, name string) api.ObjectKeyRef {
 	}
 }
 
-func (x *Client) revoked(c *memo.Ctx, namespace string, l *api.CRL, to *tlsv3.CertificateValidationContext) {
+func (x *clientReader) revoked(c *memo.Ctx, namespace string, l *api.CRL, to *tlsv3.CertificateValidationContext) {
 	const at = "tls.clientValidation.crl.refs"
 	if len(l.Refs) == 0 {
-		x.bad(at, "is empty: name the Secrets that have the lists")
+		x.Bad(at, "is empty: name the Secrets that have the lists")
 	}
 	var all []string
 	for i, ref := range l.Refs {
@@ -189,26 +191,26 @@ func (x *Client) revoked(c *memo.Ctx, namespace string, l *api.CRL, to *tlsv3.Ce
 		if !ok {
 			continue
 		}
-		text := x.keyOf(c, path, key.Namespace, inKey(key, crlKey))
+		text := keyOf(c, &x.Sheet, path, key.Namespace, inKey(key, crlKey))
 		if why := attach.BadRevocations(c, text); text != "" && why != "" {
-			x.bad(path, "the key %s of %s %s", crlKey, key, why)
+			x.Bad(path, "the key %s of %s %s", crlKey, key, why)
 		}
 		all = append(all, strings.TrimSpace(text)+"\n")
 	}
 	if len(all) > 0 {
 		to.Crl = build.Data(strings.Join(all, ""))
 	}
-	to.OnlyVerifyLeafCertCrl = is(l.OnlyVerifyLeafCertificate)
+	to.OnlyVerifyLeafCertCrl = ptr.Deref(l.OnlyVerifyLeafCertificate, false)
 }
 
 // granted returns what a policy refers to, if it may.
-func (x *Client) granted(c *memo.Ctx, at, namespace string, ref gwapiv1.SecretObjectReference) (source.Key, bool) {
+func (x *clientReader) granted(c *memo.Ctx, at, namespace string, ref gwapiv1.SecretObjectReference) (source.Key, bool) {
 	key := source.Key{
-		Kind: source.Kind{Group: string(deref(ref.Group, "")), Kind: string(deref(ref.Kind, "Secret"))},
-		Name: source.Name{Namespace: string(deref(ref.Namespace, gwapiv1.Namespace(namespace))), Name: string(ref.Name)},
+		Kind: source.Kind{Group: string(ptr.Deref(ref.Group, "")), Kind: string(ptr.Deref(ref.Kind, "Secret"))},
+		Name: source.Name{Namespace: string(ptr.Deref(ref.Namespace, gwapiv1.Namespace(namespace))), Name: string(ref.Name)},
 	}
 	if !attach.Granted(c, source.ClientTrafficPolicy, namespace, key) {
-		x.bad(at, "%s is in another namespace, and no ReferenceGrant in %s allows a ClientTrafficPolicy of %s to refer to it", key, key.Namespace, namespace)
+		x.Bad(at, "%s is in another namespace, and no ReferenceGrant in %s allows a ClientTrafficPolicy of %s to refer to it", key, key.Namespace, namespace)
 		return key, false
 	}
 	return key, true

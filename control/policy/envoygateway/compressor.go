@@ -32,17 +32,17 @@ func (x *compiledTraffic) compressors(r *routev3.Route) {
 		m, ok := compressorLibraries()[c.Type]
 		switch {
 		case !ok:
-			x.bad(at+".type", "is %q: there are Gzip, Brotli and Zstd", c.Type)
+			x.Bad(at+".type", "is %q: there are Gzip, Brotli and Zstd", c.Type)
 			continue
 		case seen[c.Type]:
-			x.bad(at+".type", "%s is given twice", c.Type)
+			x.Bad(at+".type", "%s is given twice", c.Type)
 			continue
 		}
 		seen[c.Type] = true
 		least := uint32(0)
 		if q := c.MinContentLength; q != nil {
 			if q.Value() < 30 || q.Value() > math.MaxUint32 {
-				x.bad(at+".minContentLength", "%s is not a size from 30 to 4Gi", q.String())
+				x.Bad(at+".minContentLength", "%s is not a size from 30 to 4Gi", q.String())
 				continue
 			}
 			least = uint32(q.Value())

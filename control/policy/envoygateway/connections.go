@@ -9,10 +9,12 @@ import (
 
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 )
 
@@ -31,7 +33,7 @@ func (x *compiledSecurity) ofConnections() *attach.Effect {
 	switch {
 	case m == nil:
 		return nil
-	case len(x.refused) > 0:
+	case len(x.Refused) > 0:
 		m = build.AllowConnections(connectionStats, nil)
 	}
 	return &attach.Effect{Network: map[string]proto.Message{build.NetworkRBAC: m}}
@@ -42,7 +44,7 @@ func (x *compiledSecurity) ofConnections() *attach.Effect {
 func connections(a *api.Authorization) *networkrbacv3.RBAC {
 	allowed := map[string]*build.Principal{}
 	var denied []*build.Principal
-	quiet := &sheet{} // What is wrong is told of requests.
+	quiet := &sheet.Sheet{} // What is wrong is told of requests.
 	for i, r := range a.Rules {
 		var who []*build.Principal
 		if r.Principal != nil {
@@ -52,10 +54,10 @@ func connections(a *api.Authorization) *networkrbacv3.RBAC {
 		case r.Action != "Allow":
 			denied = append(denied, build.Not(build.AllOf(who...)))
 		case asksOfRequests(r) == "":
-			allowed[fmt.Sprintf("%d-%s", i, deref(r.Name, "rule"))] = build.AllOf(append(who, denied...)...)
+			allowed[fmt.Sprintf("%d-%s", i, ptr.Deref(r.Name, "rule"))] = build.AllOf(append(who, denied...)...)
 		}
 	}
-	if deref(a.DefaultAction, "Deny") == "Allow" {
+	if ptr.Deref(a.DefaultAction, "Deny") == "Allow" {
 		allowed["default"] = build.AllOf(denied...)
 	}
 	return build.AllowConnections(connectionStats, allowed)
@@ -94,7 +96,7 @@ func asksOfRequests(r api.AuthorizationRule) string {
 }
 
 // checkConnections refuses, of a policy for TCPRoutes, what is about requests.
-func checkConnections(s *sheet, spec *api.SecurityPolicySpec) {
+func checkConnections(s *sheet.Sheet, spec *api.SecurityPolicySpec) {
 	isTCP := func(kind string) bool { return kind == source.TCPRoute.Kind }
 	if !(spec.TargetRef != nil && isTCP(spec.TargetRef.Kind)) && !slices.ContainsFunc(spec.TargetRefs, func(r api.TargetRef) bool { return isTCP(r.Kind) }) &&
 		!slices.ContainsFunc(spec.TargetSelectors, func(r api.TargetSelector) bool { return isTCP(r.Kind) }) {
@@ -109,7 +111,7 @@ func checkConnections(s *sheet, spec *api.SecurityPolicySpec) {
 		{"apiKeyAuth", spec.APIKeyAuth != nil}, {"oidc", spec.OIDC != nil},
 	} {
 		if f.set {
-			s.bad(f.name, why)
+			s.Bad(f.name, why)
 		}
 	}
 	if spec.Authorization == nil {
@@ -117,7 +119,7 @@ func checkConnections(s *sheet, spec *api.SecurityPolicySpec) {
 	}
 	for i, r := range spec.Authorization.Rules {
 		if field := asksOfRequests(r); field != "" {
-			s.bad(fmt.Sprintf("authorization.rules[%d].%s", i, field), why)
+			s.Bad(fmt.Sprintf("authorization.rules[%d].%s", i, field), why)
 		}
 	}
 }

@@ -4,16 +4,19 @@ package envoygateway
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	apikeyauthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/api_key_auth/v3"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/htpasswd"
 	"weir.dev/weir/internal/memo"
@@ -27,7 +30,7 @@ func (x *compiledSecurity) basicAuth(c *memo.Ctx, owner source.Name, b *api.Basi
 	if b == nil {
 		return
 	}
-	o := secretOf(c, &x.sheet, "basicAuth.users", source.Key{Kind: source.SecurityPolicy, Name: owner}, b.Users)
+	o := secretOf(c, &x.Sheet, "basicAuth.users", source.Key{Kind: source.SecurityPolicy, Name: owner}, b.Users)
 	if o == nil {
 		return
 	}
@@ -36,14 +39,14 @@ func (x *compiledSecurity) basicAuth(c *memo.Ctx, owner source.Name, b *api.Basi
 		if err == nil {
 			err = fmt.Errorf("is not there, or empty")
 		}
-		x.bad("basicAuth.users", "%s of Secret %s: %v", htpasswdKey, source.NameOf(o), err)
+		x.Bad("basicAuth.users", "%s of Secret %s: %v", htpasswdKey, source.NameOf(o), err)
 		return
 	}
 	// Who is let in is a route's to say, how backends are told who it is the filter's.
-	name, header := build.BasicAuth, deref(b.ForwardUsernameHeader, "")
+	name, header := build.BasicAuth, ptr.Deref(b.ForwardUsernameHeader, "")
 	if header != "" {
 		if !validHeader(header) {
-			x.bad("basicAuth.forwardUsernameHeader", "%q is not the name of a header", header)
+			x.Bad("basicAuth.forwardUsernameHeader", "%q is not the name of a header", header)
 			return
 		}
 		name = build.Instance(name, strings.ToLower(header))
@@ -61,19 +64,19 @@ func (x *compiledSecurity) apiKeyAuth(c *memo.Ctx, owner source.Name, a *api.API
 	known, of := map[string]bool{}, map[string]string{}
 	for i, ref := range a.CredentialRefs {
 		path := fmt.Sprintf("apiKeyAuth.credentialRefs[%d]", i)
-		o := secretOf(c, &x.sheet, path, source.Key{Kind: source.SecurityPolicy, Name: owner}, ref)
+		o := secretOf(c, &x.Sheet, path, source.Key{Kind: source.SecurityPolicy, Name: owner}, ref)
 		if o == nil {
 			continue
 		}
-		for _, client := range sortedKeys(o.Data) {
+		for _, client := range slices.Sorted(maps.Keys(o.Data)) {
 			key := string(o.Data[client])
 			switch {
 			case known[client]: // The first counts.
 				continue
 			case key == "":
-				x.bad(path, "the key of client %s of Secret %s is empty", client, source.NameOf(o))
+				x.Bad(path, "the key of client %s of Secret %s is empty", client, source.NameOf(o))
 			case of[key] != "":
-				x.bad(path, "clients %s and %s have the same key: each key is one client's", of[key], client)
+				x.Bad(path, "clients %s and %s have the same key: each key is one client's", of[key], client)
 			default:
 				out.Credentials = append(out.Credentials, &apikeyauthv3.Credential{Key: key, Client: client})
 			}
@@ -81,17 +84,17 @@ func (x *compiledSecurity) apiKeyAuth(c *memo.Ctx, owner source.Name, a *api.API
 		}
 	}
 	if len(a.CredentialRefs) == 0 {
-		x.bad("apiKeyAuth.credentialRefs", "is empty: name the Secrets that have the keys")
+		x.Bad("apiKeyAuth.credentialRefs", "is empty: name the Secrets that have the keys")
 	}
 	for i, from := range a.ExtractFrom {
 		for _, h := range from.Headers {
 			if !validHeader(h) {
-				x.bad(fmt.Sprintf("apiKeyAuth.extractFrom[%d].headers", i), "%q is not the name of a header", h)
+				x.Bad(fmt.Sprintf("apiKeyAuth.extractFrom[%d].headers", i), "%q is not the name of a header", h)
 			}
 			out.KeySources = append(out.KeySources, &apikeyauthv3.KeySource{Header: h})
 		}
 		if slices.Contains(from.Params, "") || slices.Contains(from.Cookies, "") {
-			x.bad(fmt.Sprintf("apiKeyAuth.extractFrom[%d]", i), "has a parameter or a cookie without a name")
+			x.Bad(fmt.Sprintf("apiKeyAuth.extractFrom[%d]", i), "has a parameter or a cookie without a name")
 		}
 		for _, p := range from.Params {
 			out.KeySources = append(out.KeySources, &apikeyauthv3.KeySource{Query: p})
@@ -101,16 +104,16 @@ func (x *compiledSecurity) apiKeyAuth(c *memo.Ctx, owner source.Name, a *api.API
 		}
 	}
 	if len(out.KeySources) == 0 {
-		x.bad("apiKeyAuth.extractFrom", "names neither headers nor params nor cookies: say where requests have their keys")
+		x.Bad("apiKeyAuth.extractFrom", "names neither headers nor params nor cookies: say where requests have their keys")
 	}
-	if h := deref(a.ForwardClientIDHeader, ""); h != "" || is(a.Sanitize) {
+	if h := ptr.Deref(a.ForwardClientIDHeader, ""); h != "" || ptr.Deref(a.Sanitize, false) {
 		if h != "" && !validHeader(h) {
-			x.bad("apiKeyAuth.forwardClientIDHeader", "%q is not the name of a header", h)
+			x.Bad("apiKeyAuth.forwardClientIDHeader", "%q is not the name of a header", h)
 		}
-		out.Forwarding = &apikeyauthv3.Forwarding{Header: h, HideCredentials: is(a.Sanitize)}
+		out.Forwarding = &apikeyauthv3.Forwarding{Header: h, HideCredentials: ptr.Deref(a.Sanitize, false)}
 	}
-	if err := out.ValidateAll(); err != nil && len(x.refused) == 0 {
-		x.bad("apiKeyAuth", "cannot be done: %v", err)
+	if err := out.ValidateAll(); err != nil && len(x.Refused) == 0 {
+		x.Bad("apiKeyAuth", "cannot be done: %v", err)
 	}
 	perFilter(x.route, build.APIKeyAuth, build.Any(out))
 	x.filters[build.APIKeyAuth] = &apikeyauthv3.ApiKeyAuth{}
@@ -118,19 +121,19 @@ func (x *compiledSecurity) apiKeyAuth(c *memo.Ctx, owner source.Name, a *api.API
 
 // secretOf returns the Secret that an object of a policy's refers to; nil if it cannot
 // be had, which it says.
-func secretOf(c *memo.Ctx, s *sheet, at string, owner source.Key, ref gwapiv1.SecretObjectReference) *corev1.Secret {
-	key := source.Key{Kind: source.Secret, Name: source.Name{Namespace: string(deref(ref.Namespace, gwapiv1.Namespace(owner.Namespace))), Name: string(ref.Name)}}
-	if deref(ref.Kind, "Secret") != "Secret" || deref(ref.Group, "") != "" {
-		s.bad(at, "%s cannot hold it: refer to a Secret", source.A(string(*ref.Kind)))
+func secretOf(c *memo.Ctx, s *sheet.Sheet, at string, owner source.Key, ref gwapiv1.SecretObjectReference) *corev1.Secret {
+	key := source.Key{Kind: source.Secret, Name: source.Name{Namespace: string(ptr.Deref(ref.Namespace, gwapiv1.Namespace(owner.Namespace))), Name: string(ref.Name)}}
+	if ptr.Deref(ref.Kind, "Secret") != "Secret" || ptr.Deref(ref.Group, "") != "" {
+		s.Bad(at, "%s cannot hold it: refer to a Secret", source.A(string(*ref.Kind)))
 		return nil
 	}
 	if !attach.Granted(c, owner.Kind, owner.Namespace, key) {
-		s.bad(at, "%s is in another namespace, and no ReferenceGrant in %s allows %s of %s to refer to it", key, key.Namespace, source.A(owner.Kind.Kind), owner.Namespace)
+		s.Bad(at, "%s is in another namespace, and no ReferenceGrant in %s allows %s of %s to refer to it", key, key.Namespace, source.A(owner.Kind.Kind), owner.Namespace)
 		return nil
 	}
 	o, ok := source.Get[*corev1.Secret](c, source.Secret, key.Name)
 	if !ok {
-		s.bad(at, "there is no %s", key)
+		s.Bad(at, "there is no %s", key)
 		return nil
 	}
 	return o

@@ -11,20 +11,19 @@ package envoygateway
 
 import (
 	"fmt"
-	"reflect"
-	"time"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/backend"
-	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/cluster"
+	"weir.dev/weir/control/policy/envoygateway/envoyproxy"
+	"weir.dev/weir/control/policy/envoygateway/install"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
@@ -33,26 +32,9 @@ import (
 type Options struct {
 	Backends *backend.Backends
 	// Limits are how global limits are had; nil refuses them.
-	Limits *LimitService
+	Limits *install.LimitService
 	// Proxy is what an EnvoyProxy leaves out; it may be nil.
 	Proxy *api.EnvoyProxySpec
-}
-
-// LimitService is how proxies ask the limiter of their own process.
-type LimitService struct {
-	// Timeout is how long a request waits for its answer; 0 is 20 ms.
-	Timeout time.Duration
-	// FailClosed refuses requests for which there is none.
-	FailClosed bool
-	// Redis is where requests are counted, host:port, for who runs the limiter; empty is in
-	// the process. RedisRef, if not nil, is the key of a Secret that has it instead.
-	Redis    string
-	RedisRef *corev1.SecretKeySelector
-	// TLS has Redis spoken to in TLS. Certificate is the Secret with the certificate that it
-	// is shown, and with who is trusted as ca.crt; without a namespace it is in that of the
-	// install, and without a name there is none.
-	TLS         bool
-	Certificate source.Name
 }
 
 // Policies reads the policies of a View. They serve one memo.DB.
@@ -63,7 +45,8 @@ type Policies struct {
 	client    *client
 	filters   *filters
 	extension *extension
-	proxy     *memo.Func[proxyStack, *Proxy]
+	proxies   *envoyproxy.Proxies
+	callees   *cluster.Callees
 }
 
 // New returns Policies.
@@ -71,8 +54,15 @@ func New(o Options) *Policies {
 	p := &Policies{opts: o}
 	p.traffic, p.security, p.client, p.filters = newTraffic(p), newSecurity(p), newClient(p), newFilters(p)
 	p.extension = newExtension(p)
-	p.proxy = memo.NewFunc(p.readProxy, sameProxy)
+	p.callees = &cluster.Callees{Backends: o.Backends, Default: o.Proxy}
+	p.proxies = envoyproxy.New(p.callees)
 	return p
+}
+
+// Proxy returns what an EnvoyProxy says, merged over another if it asks for it; nil if
+// there is none called name. The zero Name is the default of all.
+func (p *Policies) Proxy(c *memo.Ctx, name, base source.Name) *envoyproxy.Proxy {
+	return p.proxies.Get(c, name, base)
 }
 
 // Traffic are the BackendTrafficPolicies.
@@ -153,88 +143,21 @@ func namespacesOf(n *api.TargetNamespaces) func(string, labels.Labels) bool {
 }
 
 // checkTargets finds selectors that are none.
-func checkTargets(s *sheet, t *api.Targets) {
+func checkTargets(s *sheet.Sheet, t *api.Targets) {
 	for i, x := range t.TargetSelectors {
 		if _, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchLabels: x.MatchLabels, MatchExpressions: x.MatchExpressions}); err != nil {
-			s.bad(fmt.Sprintf("targetSelectors[%d]", i), "is not a selector of labels: %v", err)
+			s.Bad(fmt.Sprintf("targetSelectors[%d]", i), "is not a selector of labels: %v", err)
 		}
 		if n := x.Namespaces; n != nil && n.From == "Selector" {
 			if _, err := metav1.LabelSelectorAsSelector(n.Selector); err != nil {
-				s.bad(fmt.Sprintf("targetSelectors[%d].namespaces.selector", i), "is not a selector of labels: %v", err)
+				s.Bad(fmt.Sprintf("targetSelectors[%d].namespaces.selector", i), "is not a selector of labels: %v", err)
 			}
 		}
 	}
 }
 
-func checkMergeType(s *sheet, mergeType *string) {
-	if m := deref(mergeType, "StrategicMerge"); m != "StrategicMerge" && m != "JSONMerge" && m != "Replace" {
-		s.bad("mergeType", "is %q: there are StrategicMerge, JSONMerge and Replace", m)
+func checkMergeType(s *sheet.Sheet, mergeType *string) {
+	if m := ptr.Deref(mergeType, "StrategicMerge"); m != "StrategicMerge" && m != "JSONMerge" && m != "Replace" {
+		s.Bad("mergeType", "is %q: there are StrategicMerge, JSONMerge and Replace", m)
 	}
 }
-
-// sheet collects what is wrong with an object.
-type sheet struct{ refused, notes []graph.Problem }
-
-func (s *sheet) verdict() attach.Verdict {
-	return attach.Verdict{Refused: s.refused, Notes: s.notes}
-}
-
-// statusOnError reads the status of requests that could not be asked about; 0 is none.
-func (s *sheet) statusOnError(path string, status *int32) uint32 {
-	n := deref(status, 0)
-	if status != nil && (n < 400 || n > 599) {
-		s.bad(path, "%d is not a status from 400 to 599", n)
-	}
-	return uint32(max(0, n))
-}
-
-func (s *sheet) bad(path, format string, args ...any) {
-	s.refused = append(s.refused, graph.Problem{Path: "spec." + path, Reason: string(gwapiv1.PolicyReasonInvalid), Message: fmt.Sprintf(format, args...)})
-}
-
-// note tells of what is not honoured.
-func (s *sheet) note(path, format string, args ...any) {
-	s.notes = append(s.notes, graph.Problem{Path: "spec." + path, Reason: graph.Unsupported, Message: fmt.Sprintf(format, args...)})
-}
-
-// unsupported notes a field, if it is given.
-func (s *sheet) unsupported(path string, value any, why string) {
-	if v := reflect.ValueOf(value); v.IsValid() && !v.IsZero() {
-		s.note(path, "is not supported: %s", why)
-	}
-}
-
-// duration reads a duration; nil for none.
-func (s *sheet) duration(path string, d *gwapiv1.Duration) *durationpb.Duration {
-	if d == nil {
-		return nil
-	}
-	out, err := time.ParseDuration(string(*d))
-	if err != nil || out < 0 {
-		s.bad(path, "%q is not a duration, such as 10s or 500ms", *d)
-		return nil
-	}
-	return durationpb.New(out)
-}
-
-// positive is a duration that is at least some: less is refused by proxies.
-func (s *sheet) positive(path string, d *gwapiv1.Duration, least time.Duration) *durationpb.Duration {
-	out := s.duration(path, d)
-	if out != nil && out.AsDuration() < least {
-		s.bad(path, "%s is less than %s", *d, least)
-		return nil
-	}
-	return out
-}
-
-func is(b *bool) bool { return b != nil && *b }
-
-func deref[T any](p *T, otherwise T) T {
-	if p == nil {
-		return otherwise
-	}
-	return *p
-}
-
-// empty reports whether a message says nothing.
-func empty(m proto.Message) bool { return proto.Size(m) == 0 }

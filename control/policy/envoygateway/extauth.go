@@ -10,11 +10,14 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/cluster"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
@@ -29,38 +32,38 @@ func (x *compiledSecurity) extAuth(c *memo.Ctx, p *Policies, owner source.Name, 
 		return
 	}
 	key := source.Key{Kind: source.SecurityPolicy, Name: owner}
-	f := build.AuthorizerFilter{Told: a.HeadersToExtAuth, FailOpen: is(a.FailOpen), Again: is(a.RecomputeRoute)}
+	f := build.AuthorizerFilter{Told: a.HeadersToExtAuth, FailOpen: ptr.Deref(a.FailOpen, false), Again: ptr.Deref(a.RecomputeRoute, false)}
 	var id graph.ClusterID
 	found := false
 	switch {
 	case (a.GRPC == nil) == (a.HTTP == nil):
-		x.bad("extAuth", "give one of grpc and http")
+		x.Bad("extAuth", "give one of grpc and http")
 	case a.GRPC != nil:
 		f.GRPC = true
-		id, found = p.service(c, &x.sheet, "extAuth.grpc", key, &a.GRPC.BackendCluster, graph.GRPC)
-		f.Retry = calls(&x.sheet, "extAuth.grpc", &a.GRPC.BackendCluster)
+		id, found = p.callees.Service(c, &x.Sheet, "extAuth.grpc", key, &a.GRPC.BackendCluster, graph.GRPC)
+		f.Retry = cluster.Calls(&x.Sheet, "extAuth.grpc", &a.GRPC.BackendCluster)
 	default:
-		id, found = p.service(c, &x.sheet, "extAuth.http", key, &a.HTTP.BackendCluster, graph.HTTP)
-		f.Retry = calls(&x.sheet, "extAuth.http", &a.HTTP.BackendCluster)
+		id, found = p.callees.Service(c, &x.Sheet, "extAuth.http", key, &a.HTTP.BackendCluster, graph.HTTP)
+		f.Retry = cluster.Calls(&x.Sheet, "extAuth.http", &a.HTTP.BackendCluster)
 		f.Prefix, f.Whole = x.authPath("path", a.HTTP.Path), x.authPath("pathOverride", a.HTTP.PathOverride)
 		f.Upstream = a.HTTP.HeadersToBackend
 		if f.Prefix != "" && f.Whole != "" {
-			x.bad("extAuth.http.pathOverride", "path is given, too: remove one")
+			x.Bad("extAuth.http.pathOverride", "path is given, too: remove one")
 		}
 	}
-	f.Timeout = x.duration("extAuth.timeout", a.Timeout).AsDuration()
+	f.Timeout = x.Duration("extAuth.timeout", a.Timeout).AsDuration()
 	if b := a.BodyToExtAuth; b != nil {
 		if f.Body = b.MaxRequestBytes; f.Body == 0 {
-			x.bad("extAuth.bodyToExtAuth.maxRequestBytes", "is 0: say how many bytes of a body the service is told")
+			x.Bad("extAuth.bodyToExtAuth.maxRequestBytes", "is 0: say how many bytes of a body the service is told")
 		}
 	}
-	f.Status = x.statusOnError("extAuth.statusOnError", a.StatusOnError)
+	f.Status = x.StatusOnError("extAuth.statusOnError", a.StatusOnError)
 	for _, h := range append(append([]string(nil), f.Told...), f.Upstream...) {
 		if !validHeader(strings.TrimPrefix(h, ":")) {
-			x.bad("extAuth", "%q is not the name of a header", h)
+			x.Bad("extAuth", "%q is not the name of a header", h)
 		}
 	}
-	if is(a.IncludeRouteMetadata) {
+	if ptr.Deref(a.IncludeRouteMetadata, false) {
 		f.Metadata, x.tellRoute = []string{metadataNamespace}, true
 	}
 	more := x.contextExtensions(c, owner.Namespace, a.ContextExtensions)
@@ -74,9 +77,9 @@ func (x *compiledSecurity) extAuth(c *memo.Ctx, p *Policies, owner source.Name, 
 }
 
 func (x *compiledSecurity) authPath(field string, path *string) string {
-	p := deref(path, "")
+	p := ptr.Deref(path, "")
 	if p != "" && (p[0] != '/' || strings.ContainsAny(p, " \t\r\n#")) {
-		x.bad("extAuth.http."+field, "%q is not a path: it begins with / and has no spaces", p)
+		x.Bad("extAuth.http."+field, "%q is not a path: it begins with / and has no spaces", p)
 	}
 	return p
 }
@@ -88,20 +91,20 @@ func (x *compiledSecurity) contextExtensions(c *memo.Ctx, namespace string, list
 		path := fmt.Sprintf("extAuth.contextExtensions[%d]", i)
 		switch {
 		case e.Name == "":
-			x.bad(path+".name", "is required")
+			x.Bad(path+".name", "is required")
 		case e.Type == "Value" && e.Value != nil:
 			out[e.Name] = *e.Value
 		case e.Type == "ValueRef" && e.ValueRef != nil:
-			out[e.Name] = x.keyOf(c, path+".valueRef", namespace, *e.ValueRef)
+			out[e.Name] = keyOf(c, &x.Sheet, path+".valueRef", namespace, *e.ValueRef)
 		default:
-			x.bad(path, "give the type Value with value, or ValueRef with valueRef")
+			x.Bad(path, "give the type Value with value, or ValueRef with valueRef")
 		}
 	}
 	return out
 }
 
 // keyOf returns what a ConfigMap or Secret has under a key.
-func (s *sheet) keyOf(c *memo.Ctx, at, namespace string, ref api.ObjectKeyRef) string {
+func keyOf(c *memo.Ctx, s *sheet.Sheet, at, namespace string, ref api.ObjectKeyRef) string {
 	name := source.Name{Namespace: namespace, Name: string(ref.Name)}
 	var data map[string][]byte
 	ok := false
@@ -120,15 +123,15 @@ func (s *sheet) keyOf(c *memo.Ctx, at, namespace string, ref api.ObjectKeyRef) s
 			}
 		}
 	default:
-		s.bad(at, "%s cannot hold it: refer to a ConfigMap or a Secret", source.A(string(ref.Kind)))
+		s.Bad(at, "%s cannot hold it: refer to a ConfigMap or a Secret", source.A(string(ref.Kind)))
 		return ""
 	}
 	v, has := data[ref.Key]
 	switch {
 	case !ok:
-		s.bad(at, "there is no %s %s", ref.Kind, name)
+		s.Bad(at, "there is no %s %s", ref.Kind, name)
 	case !has:
-		s.bad(at+".key", "%s %s has no key %q", ref.Kind, name, ref.Key)
+		s.Bad(at+".key", "%s %s has no key %q", ref.Kind, name, ref.Key)
 	}
 	return string(v)
 }

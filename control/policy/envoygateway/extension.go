@@ -11,11 +11,14 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/cluster"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 	"weir.dev/weir/xds/attribute"
@@ -29,7 +32,7 @@ type extension struct {
 
 // compiledExtension is what an EnvoyExtensionPolicy does.
 type compiledExtension struct {
-	sheet
+	sheet.Sheet
 
 	route    *routev3.Route
 	filters  map[string]proto.Message
@@ -65,7 +68,7 @@ func (e *extension) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 	if x == nil {
 		return attach.Verdict{}
 	}
-	return x.verdict()
+	return x.Verdict()
 }
 
 // At is what one does at a place. One that cannot be done lets nobody in: it may be there
@@ -75,7 +78,7 @@ func (e *extension) At(c *memo.Ctx, own, parent source.Name, at attach.Place) *a
 	switch {
 	case x == nil, carriesBytes(at):
 		return nil
-	case len(x.refused) > 0:
+	case len(x.Refused) > 0:
 		return &attach.Effect{Refuse: true}
 	}
 	return &attach.Effect{Route: graph.Overlay{Message: x.route}}
@@ -86,7 +89,7 @@ func (e *extension) Chain(c *memo.Ctx, _ source.Name, names []source.Name) *atta
 	out := &attach.Chain{Idle: map[string]proto.Message{}}
 	for _, n := range names {
 		x := e.compiled.Get(c, stack{own: n})
-		if x == nil || len(x.refused) > 0 {
+		if x == nil || len(x.Refused) > 0 {
 			continue
 		}
 		maps.Copy(out.Idle, x.filters)
@@ -109,13 +112,13 @@ func (e *extension) compile(c *memo.Ctx, at stack) *compiledExtension {
 		}
 	}
 	x := &compiledExtension{route: &routev3.Route{}, filters: map[string]proto.Message{}}
-	checkTargets(&x.sheet, &spec.Targets)
-	checkMergeType(&x.sheet, spec.MergeType)
+	checkTargets(&x.Sheet, &spec.Targets)
+	checkMergeType(&x.Sheet, spec.MergeType)
 	x.not("wasm", spec.Wasm, "there is no Wasm")
 	x.not("lua", spec.Lua, "there is no Lua")
 	x.not("dynamicModule", spec.DynamicModule, "there are no dynamic modules")
 	if len(spec.ExtProc) > maxProcessors {
-		x.bad("extProc", "has %d entries: there may be %d", len(spec.ExtProc), maxProcessors)
+		x.Bad("extProc", "has %d entries: there may be %d", len(spec.ExtProc), maxProcessors)
 		return x
 	}
 	for i := range spec.ExtProc {
@@ -130,18 +133,18 @@ const maxProcessors = 16
 // not refuses what is known and not done: a policy is never taken in part.
 func (x *compiledExtension) not(field string, list []map[string]any, why string) {
 	if len(list) > 0 {
-		x.bad(field, "is not supported: %s; say it by extProc, or leave it out: until then requests are answered 500", why)
+		x.Bad(field, "is not supported: %s; say it by extProc, or leave it out: until then requests are answered 500", why)
 	}
 }
 
 // extProc asks a processor, by a filter of its own which runs for the policy's routes alone.
 func (x *compiledExtension) extProc(c *memo.Ctx, p *Policies, owner source.Name, i int, e *api.ExtProc) {
 	at := fmt.Sprintf("extProc[%d]", i)
-	id, found := p.service(c, &x.sheet, at, source.Key{Kind: source.EnvoyExtensionPolicy, Name: owner}, &e.BackendCluster, graph.GRPC)
-	f := build.Processor{Retry: calls(&x.sheet, at, &e.BackendCluster), FailOpen: is(e.FailOpen), Observe: is(e.ShadowMode)}
-	if d := x.positive(at+".messageTimeout", e.MessageTimeout, time.Millisecond); d != nil {
+	id, found := p.callees.Service(c, &x.Sheet, at, source.Key{Kind: source.EnvoyExtensionPolicy, Name: owner}, &e.BackendCluster, graph.GRPC)
+	f := build.Processor{Retry: cluster.Calls(&x.Sheet, at, &e.BackendCluster), FailOpen: ptr.Deref(e.FailOpen, false), Observe: ptr.Deref(e.ShadowMode, false)}
+	if d := x.Positive(at+".messageTimeout", e.MessageTimeout, time.Millisecond); d != nil {
 		if f.Timeout = d.AsDuration(); f.Timeout > maxMessageTimeout {
-			x.bad(at+".messageTimeout", "%s is longer than %s", *e.MessageTimeout, maxMessageTimeout)
+			x.Bad(at+".messageTimeout", "%s is longer than %s", *e.MessageTimeout, maxMessageTimeout)
 		}
 	}
 	if m := e.ProcessingMode; m != nil {
@@ -153,15 +156,15 @@ func (x *compiledExtension) extProc(c *memo.Ctx, p *Policies, owner source.Name,
 		// What the proxy's own filters leave is not a processor's to change.
 		for j, ns := range f.Taken {
 			if reserved(ns) {
-				x.bad(fmt.Sprintf("%s.metadata.writableNamespaces[%d]", at, j), "%q is a namespace of Envoy's own filters", ns)
+				x.Bad(fmt.Sprintf("%s.metadata.writableNamespaces[%d]", at, j), "%q is a namespace of Envoy's own filters", ns)
 			}
 		}
 	}
-	f.Status = x.statusOnError(at+".statusOnError", e.StatusOnError)
-	if is(e.ShadowMode) {
+	f.Status = x.StatusOnError(at+".statusOnError", e.StatusOnError)
+	if ptr.Deref(e.ShadowMode, false) {
 		for path, d := range map[string]*build.Processing{"request": f.Request, "response": f.Response} {
 			if d != nil && d.Body != 0 && d.Body != build.Bodies()["Streamed"] {
-				x.bad(at+".processingMode."+path+".body", "must be Streamed with shadowMode: what does not wait cannot be gathered")
+				x.Bad(at+".processingMode."+path+".body", "must be Streamed with shadowMode: what does not wait cannot be gathered")
 			}
 		}
 	}
@@ -186,13 +189,13 @@ func (x *compiledExtension) processing(at string, o *api.ProcessingModeOptions) 
 	if o.Body != nil {
 		mode, ok := build.Bodies()[*o.Body]
 		if !ok {
-			x.bad(at+".body", "is %q: there are Streamed, Buffered, BufferedPartial and FullDuplexStreamed", *o.Body)
+			x.Bad(at+".body", "is %q: there are Streamed, Buffered, BufferedPartial and FullDuplexStreamed", *o.Body)
 		}
 		out.Body = mode
 	}
 	for i, text := range o.Attributes {
 		if err := attribute.Check(text); err != nil {
-			x.bad(fmt.Sprintf("%s.attributes[%d]", at, i), "is not an attribute: %v", err)
+			x.Bad(fmt.Sprintf("%s.attributes[%d]", at, i), "is not an attribute: %v", err)
 		}
 	}
 	return out

@@ -13,8 +13,10 @@ import (
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
 
 	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/policy/envoygateway/envoyproxy"
 	"weir.dev/weir/internal/memo"
 )
 
@@ -31,18 +33,18 @@ func (x *compiledTraffic) features(c *memo.Ctx, namespace string, r *routev3.Rou
 			x.statName(r, *m.RouteStatName)
 		}
 		if t.Tracing != nil {
-			r.Tracing = routeTracing(&x.sheet, "telemetry.tracing", t.Tracing)
+			r.Tracing = envoyproxy.RouteTracing(&x.Sheet, "telemetry.tracing", t.Tracing)
 		}
 	}
 	x.bandwidth(r)
 	x.compressors(r)
 	x.admission(r)
 	x.overrides(c, namespace, r)
-	if l := spec.LoadBalancer; l != nil && l.Type == "BackendUtilization" && (l.BackendUtilization == nil || !is(l.BackendUtilization.KeepResponseHeaders)) {
+	if l := spec.LoadBalancer; l != nil && l.Type == "BackendUtilization" && (l.BackendUtilization == nil || !ptr.Deref(l.BackendUtilization.KeepResponseHeaders, false)) {
 		r.ResponseHeadersToRemove = []string{"endpoint-load-metrics", "endpoint-load-metrics-bin"} // Reports of load are for the proxy.
 	}
-	if deref(spec.RoutingType, "Endpoint") != "Endpoint" {
-		x.note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
+	if ptr.Deref(spec.RoutingType, "Endpoint") != "Endpoint" {
+		x.Note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
 	}
 }
 
@@ -54,20 +56,20 @@ func (x *compiledTraffic) fault() *faultv3.HTTPFault {
 	out := &faultv3.HTTPFault{}
 	if d := f.Delay; d != nil {
 		out.Delay = &commonfaultv3.FaultDelay{
-			FaultDelaySecifier: &commonfaultv3.FaultDelay_FixedDelay{FixedDelay: x.duration("faultInjection.delay.fixedDelay", d.FixedDelay)},
+			FaultDelaySecifier: &commonfaultv3.FaultDelay_FixedDelay{FixedDelay: x.Duration("faultInjection.delay.fixedDelay", d.FixedDelay)},
 			Percentage:         x.percentage("faultInjection.delay.percentage", d.Percentage),
 		}
 		if d.FixedDelay == nil {
-			x.bad("faultInjection.delay.fixedDelay", "is required")
+			x.Bad("faultInjection.delay.fixedDelay", "is required")
 		}
 	}
 	if a := f.Abort; a != nil {
 		out.Abort = &faultv3.FaultAbort{Percentage: x.percentage("faultInjection.abort.percentage", a.Percentage)}
 		switch {
 		case (a.HTTPStatus == nil) == (a.GRPCStatus == nil):
-			x.bad("faultInjection.abort", "give one of httpStatus and grpcStatus")
+			x.Bad("faultInjection.abort", "give one of httpStatus and grpcStatus")
 		case a.HTTPStatus != nil && (*a.HTTPStatus < 200 || *a.HTTPStatus > 599):
-			x.bad("faultInjection.abort.httpStatus", "%d is not a status from 200 to 599", *a.HTTPStatus)
+			x.Bad("faultInjection.abort.httpStatus", "%d is not a status from 200 to 599", *a.HTTPStatus)
 		case a.HTTPStatus != nil:
 			out.Abort.ErrorType = &faultv3.FaultAbort_HttpStatus{HttpStatus: uint32(*a.HTTPStatus)}
 		default:
@@ -75,7 +77,7 @@ func (x *compiledTraffic) fault() *faultv3.HTTPFault {
 		}
 	}
 	if f.Delay == nil && f.Abort == nil {
-		x.bad("faultInjection", "gives neither delay nor abort")
+		x.Bad("faultInjection", "gives neither delay nor abort")
 	}
 	return out
 }
@@ -83,9 +85,9 @@ func (x *compiledTraffic) fault() *faultv3.HTTPFault {
 // percentage is a part of all requests, and all if it is not given.
 func (x *compiledTraffic) percentage(path string, p *float32) *typev3.FractionalPercent {
 	const perPercent = 10_000
-	v := deref(p, 100)
+	v := ptr.Deref(p, 100)
 	if v < 0 || v > 100 || v != v {
-		x.bad(path, "%v is not a percentage from 0 to 100", v)
+		x.Bad(path, "%v is not a percentage from 0 to 100", v)
 		return nil
 	}
 	return &typev3.FractionalPercent{Numerator: uint32(math.Round(float64(v) * perPercent)), Denominator: typev3.FractionalPercent_MILLION}
@@ -98,11 +100,11 @@ func (x *compiledTraffic) buffer(r *routev3.Route) {
 	}
 	limit := b.Limit.Value()
 	if limit <= 0 || limit > math.MaxUint32 {
-		x.bad("requestBuffer.limit", "%s is not a size from 1 to 4Gi", b.Limit.String())
+		x.Bad("requestBuffer.limit", "%s is not a size from 1 to 4Gi", b.Limit.String())
 		return
 	}
 	if len(x.spec.HTTPUpgrade) > 0 {
-		x.bad("requestBuffer", "cannot be used together with httpUpgrade: what is upgraded has no end to wait for")
+		x.Bad("requestBuffer", "cannot be used together with httpUpgrade: what is upgraded has no end to wait for")
 		return
 	}
 	m := &bufferv3.Buffer{MaxRequestBytes: wrapperspb.UInt32(uint32(limit))}
@@ -114,7 +116,7 @@ func (x *compiledTraffic) buffer(r *routev3.Route) {
 // policy may have many of.
 func (x *compiledTraffic) statName(r *routev3.Route, name string) {
 	if strings.Contains(name, "%") {
-		x.note("telemetry.metrics.routeStatName", "placeholders are not supported: give a name as it is")
+		x.Note("telemetry.metrics.routeStatName", "placeholders are not supported: give a name as it is")
 		return
 	}
 	r.StatPrefix = name
@@ -130,10 +132,10 @@ func (x *compiledTraffic) upgrades(a *routev3.RouteAction) {
 	for i, u := range list {
 		path := fmt.Sprintf("httpUpgrade[%d]", i)
 		if strings.EqualFold(u.Type, "CONNECT") {
-			x.note(path, "CONNECT is not supported: routes match paths, which CONNECT has none of")
+			x.Note(path, "CONNECT is not supported: routes match paths, which CONNECT has none of")
 			continue
 		}
-		x.unsupported(path+".connect", u.Connect, "it is for the type CONNECT")
+		x.Unsupported(path+".connect", u.Connect, "it is for the type CONNECT")
 		known = known || strings.EqualFold(u.Type, "websocket")
 		a.UpgradeConfigs = append(a.UpgradeConfigs, &routev3.RouteAction_UpgradeConfig{UpgradeType: u.Type})
 	}

@@ -15,12 +15,14 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
@@ -33,7 +35,7 @@ type filters struct {
 
 // compiledFilter is what one does.
 type compiledFilter struct {
-	sheet
+	sheet.Sheet
 
 	effect attach.Effect
 	// idle are filters of its own, secrets those that they have.
@@ -57,8 +59,8 @@ func (f *filters) Kinds() []source.Kind {
 // At is what one does at a place.
 func (f *filters) At(c *memo.Ctx, key source.Key, at attach.Place) (*attach.Effect, []graph.Problem) {
 	x := f.compiled.Get(c, key)
-	if len(x.refused) > 0 {
-		return nil, x.refused
+	if len(x.Refused) > 0 {
+		return nil, x.Refused
 	}
 	out := x.effect
 	if x.limits != nil {
@@ -73,7 +75,7 @@ func (f *filters) Chain(c *memo.Ctx, _ source.Name, keys []source.Key) *attach.C
 	jwt := build.JWT()
 	for _, k := range keys {
 		x := f.compiled.Get(c, k)
-		if len(x.refused) > 0 {
+		if len(x.Refused) > 0 {
 			continue
 		}
 		if x.limits != nil {
@@ -97,17 +99,17 @@ func (f *filters) compile(c *memo.Ctx, key source.Key) *compiledFilter {
 	case *api.HTTPRouteFilter:
 		x.routeFilter(c, key, &o.Spec)
 	case *api.RateLimitFilter:
-		x.limits = limitsOf(&x.sheet, &o.Spec, key, f.of.opts.Limits)
+		x.limits = limitsOf(&x.Sheet, &o.Spec, key, f.of.opts.Limits)
 	case *api.AuthenticationFilter:
 		if o.Spec.Type != "JWT" {
-			x.bad("type", "is %q: there is JWT", o.Spec.Type)
+			x.Bad("type", "is %q: there is JWT", o.Spec.Type)
 		}
-		x.tokens = f.of.readTokens(c, &x.sheet, "jwtProviders", key, &api.JWT{Providers: o.Spec.JWTProviders})
+		x.tokens = f.of.readTokens(c, &x.Sheet, "jwtProviders", key, &api.JWT{Providers: o.Spec.JWTProviders})
 		route := &routev3.Route{}
 		perFilter(route, build.JWTAuthn, build.RequireJWT(x.tokens.name()))
 		x.effect.Route.Message = route
 	default:
-		x.refused = append(x.refused, graph.Problem{Path: "metadata.name", Reason: string(gwapiv1.RouteReasonInvalidKind), Message: fmt.Sprintf("there is no %s", key)})
+		x.Refused = append(x.Refused, graph.Problem{Path: "metadata.name", Reason: string(gwapiv1.RouteReasonInvalidKind), Message: fmt.Sprintf("there is no %s", key)})
 	}
 	return x
 }
@@ -131,27 +133,27 @@ func (x *compiledFilter) rewrite(u *api.URLRewrite) {
 	if h := u.Hostname; h != nil {
 		switch {
 		case h.Type == "Header" && h.Header != nil && !build.FieldName(*h.Header):
-			x.bad("urlRewrite.hostname.header", "%q is not the name of a header", *h.Header)
+			x.Bad("urlRewrite.hostname.header", "%q is not the name of a header", *h.Header)
 		case h.Type == "Header" && h.Header != nil:
 			a.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteHeader{HostRewriteHeader: *h.Header}
 		case h.Type == "Backend":
 			a.HostRewriteSpecifier = &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: wrapperspb.Bool(true)}
-		case h.Type == "PathRegex" && h.PathRegex != nil && checkPattern(&x.sheet, "urlRewrite.hostname.pathRegex.pattern", h.PathRegex.Pattern):
+		case h.Type == "PathRegex" && h.PathRegex != nil && checkPattern(&x.Sheet, "urlRewrite.hostname.pathRegex.pattern", h.PathRegex.Pattern):
 			a.HostRewriteSpecifier = &routev3.RouteAction_HostRewritePathRegex{HostRewritePathRegex: build.Substitute(h.PathRegex.Pattern, h.PathRegex.Substitution)}
 		case h.Type != "PathRegex" || h.PathRegex == nil:
-			x.bad("urlRewrite.hostname", "give the type Header with header, Backend, or PathRegex with pathRegex")
+			x.Bad("urlRewrite.hostname", "give the type Header with header, Backend, or PathRegex with pathRegex")
 		}
 	} else {
 		a.AppendXForwardedHost = false
 	}
 	if p := u.Path; p != nil {
 		if p.Type != "ReplaceRegexMatch" || p.ReplaceRegexMatch == nil {
-			x.bad("urlRewrite.path", "give the type ReplaceRegexMatch with replaceRegexMatch")
-		} else if checkPattern(&x.sheet, "urlRewrite.path.replaceRegexMatch.pattern", p.ReplaceRegexMatch.Pattern) {
+			x.Bad("urlRewrite.path", "give the type ReplaceRegexMatch with replaceRegexMatch")
+		} else if checkPattern(&x.Sheet, "urlRewrite.path.replaceRegexMatch.pattern", p.ReplaceRegexMatch.Pattern) {
 			a.RegexRewrite = build.Substitute(p.ReplaceRegexMatch.Pattern, p.ReplaceRegexMatch.Substitution)
 			x.effect.Forward.Also = []string{"prefix_rewrite"}
 			if why := build.BadSubstitution(p.ReplaceRegexMatch.Pattern, p.ReplaceRegexMatch.Substitution); why != "" {
-				x.bad("urlRewrite.path.replaceRegexMatch.substitution", "%s", why)
+				x.Bad("urlRewrite.path.replaceRegexMatch.substitution", "%s", why)
 			}
 		}
 	}
@@ -165,29 +167,29 @@ const maxCookieName = 1024
 const bodyKey = "response.body"
 
 func (x *compiledFilter) answer(c *memo.Ctx, namespace string, d *api.CustomResponse) {
-	status := deref(d.StatusCode, 200)
+	status := ptr.Deref(d.StatusCode, 200)
 	if status < 200 || status > 599 {
-		x.bad("directResponse.statusCode", "%d is not a status from 200 to 599", status)
+		x.Bad("directResponse.statusCode", "%d is not a status from 200 to 599", status)
 		return
 	}
 	x.effect.Answer = build.Answer(uint32(status)).DirectResponse
 	if b := d.Body; b != nil {
-		text := deref(b.Inline, "")
-		if deref(b.Type, "Inline") == "ValueRef" && b.ValueRef != nil {
-			text = valueOf(c, &x.sheet, "directResponse.body.valueRef", namespace, *b.ValueRef, bodyKey)
+		text := ptr.Deref(b.Inline, "")
+		if ptr.Deref(b.Type, "Inline") == "ValueRef" && b.ValueRef != nil {
+			text = valueOf(c, &x.Sheet, "directResponse.body.valueRef", namespace, *b.ValueRef, bodyKey)
 		}
 		x.effect.Answer = build.AnswerText(uint32(status), text)
 	}
 	route := &routev3.Route{}
 	if d.ContentType != nil {
 		if why := build.BadText(*d.ContentType); why != "" {
-			x.bad("directResponse.contentType", "%s", why)
+			x.Bad("directResponse.contentType", "%s", why)
 		}
 		route.ResponseHeadersToAdd = build.SetHeaders(false, [2]string{"content-type", *d.ContentType})
 	}
 	if h := d.Header; h != nil {
 		if why := build.BadHeaders(h); why != "" {
-			x.bad("directResponse.header", "%s", why)
+			x.Bad("directResponse.header", "%s", why)
 		}
 		for _, v := range h.Set {
 			route.ResponseHeadersToAdd = append(route.ResponseHeadersToAdd, build.SetHeaders(false, [2]string{string(v.Name), v.Value})...)
@@ -197,7 +199,7 @@ func (x *compiledFilter) answer(c *memo.Ctx, namespace string, d *api.CustomResp
 		}
 		route.ResponseHeadersToRemove = h.Remove
 	}
-	if !empty(route) {
+	if proto.Size(route) > 0 {
 		x.effect.Route = attach.Merge(x.effect.Route, graph.Overlay{Message: route})
 	}
 }
@@ -207,25 +209,25 @@ const credentialKey = "credential"
 
 // inject gives requests a credential, by a filter of its own that runs for its routes alone.
 func (x *compiledFilter) inject(c *memo.Ctx, key source.Key, i *api.CredentialInjection) {
-	header := deref(i.Header, "Authorization")
+	header := ptr.Deref(i.Header, "Authorization")
 	if !validHeader(header) || strings.EqualFold(header, "host") {
-		x.bad("credentialInjection.header", "%q is not the name of a header for it", header)
+		x.Bad("credentialInjection.header", "%q is not the name of a header for it", header)
 	}
-	s := secretOf(c, &x.sheet, "credentialInjection.credential.valueRef", key, i.Credential.ValueRef)
+	s := secretOf(c, &x.Sheet, "credentialInjection.credential.valueRef", key, i.Credential.ValueRef)
 	switch {
 	case s == nil:
 		return
 	case len(s.Data[credentialKey]) == 0:
-		x.bad("credentialInjection.credential.valueRef", "%s of Secret %s is not there, or empty", credentialKey, source.NameOf(s))
+		x.Bad("credentialInjection.credential.valueRef", "%s of Secret %s is not there, or empty", credentialKey, source.NameOf(s))
 		return
 	case !validValue(s.Data[credentialKey]):
-		x.bad("credentialInjection.credential.valueRef", "%s of Secret %s has bytes that no header has, such as a line break", credentialKey, source.NameOf(s))
+		x.Bad("credentialInjection.credential.valueRef", "%s of Secret %s has bytes that no header has, such as a line break", credentialKey, source.NameOf(s))
 		return
 	}
 	secret := graph.SecretValue(source.NameOf(s), credentialKey)
 	name := instance(build.CredentialInjector, key.Name)
 	x.idle = map[string]proto.Message{name: &credentialinjectorv3.CredentialInjector{
-		Overwrite:  is(i.Overwrite),
+		Overwrite:  ptr.Deref(i.Overwrite, false),
 		Credential: build.Extension("envoy.http.injected_credentials.generic", &genericv3.Generic{Credential: build.SecretConfig(secret), Header: header}),
 	}}
 	x.secrets = append(x.secrets, secret)
@@ -246,19 +248,24 @@ func (x *compiledFilter) matches(list []api.CookieMatches) {
 		var all []*routev3.CookieMatcher
 		for j, k := range m.Cookies {
 			at := fmt.Sprintf("matches[%d].cookies[%d]", i, j)
-			kind := deref(k.Type, "Exact")
+			kind := ptr.Deref(k.Type, "Exact")
 			switch {
 			case !build.FieldName(k.Name) || len(k.Name) > maxCookieName:
-				x.bad(at+".name", "%.100q is not the name of a cookie", k.Name)
+				x.Bad(at+".name", "%.100q is not the name of a cookie", k.Name)
 			case kind != "Exact" && kind != "RegularExpression":
-				x.bad(at+".type", "is %q: there are Exact and RegularExpression", kind)
-			case kind == "Exact" || checkPattern(&x.sheet, at+".value", k.Value):
+				x.Bad(at+".type", "is %q: there are Exact and RegularExpression", kind)
+			case kind == "Exact" || checkPattern(&x.Sheet, at+".value", k.Value):
 				all = append(all, &routev3.CookieMatcher{Name: k.Name, StringMatch: build.Text(k.Value, kind != "Exact")})
 			}
 		}
 		if len(m.Cookies) == 0 {
-			x.bad(fmt.Sprintf("matches[%d].cookies", i), "is empty: name the cookies, or remove the match")
+			x.Bad(fmt.Sprintf("matches[%d].cookies", i), "is empty: name the cookies, or remove the match")
 		}
 		x.effect.Cookies = append(x.effect.Cookies, all)
 	}
+}
+
+// instance names a filter of an object's own.
+func instance(filter string, owner source.Name) string {
+	return build.Instance(filter, strings.ToLower(owner.String()))
 }

@@ -4,6 +4,8 @@ package envoygateway
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -57,7 +59,7 @@ func (f *foreign) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 	if !ok {
 		return v
 	}
-	for _, field := range sortedKeys(o.Spec) {
+	for _, field := range slices.Sorted(maps.Keys(o.Spec)) {
 		if why, known := f.fields[field]; known {
 			v.Refused = append(v.Refused, graph.Problem{Path: "spec." + field, Reason: string(gwapiv1.PolicyReasonInvalid), Message: "is not supported: " + why})
 		}

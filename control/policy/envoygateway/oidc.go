@@ -16,10 +16,12 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/cluster"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
@@ -42,14 +44,14 @@ func (x *compiledSecurity) oidc(c *memo.Ctx, p *Policies, owner source.Name, o *
 	if o == nil {
 		return
 	}
-	before := len(x.refused)
+	before := len(x.Refused)
 	at := x.provider(c, o)
 	out := &oauth2v3.OAuth2Config{
 		AuthorizationEndpoint: at.authorization, EndSessionEndpoint: at.endSession, AuthType: oauth2v3.OAuth2Config_BASIC_AUTH,
-		AuthScopes: o.Scopes, Resources: o.Resources, RedirectUri: deref(o.RedirectURL, defaultRedirect), SignoutPath: pathIs(deref(o.LogoutPath, defaultLogout)),
-		ForwardBearerToken: is(o.ForwardAccessToken), UseRefreshToken: wrapperspb.Bool(o.RefreshToken == nil || *o.RefreshToken),
-		DefaultExpiresIn: x.duration("oidc.defaultTokenTTL", o.DefaultTokenTTL), DefaultRefreshTokenExpiresIn: x.duration("oidc.defaultRefreshTokenTTL", o.DefaultRefreshTokenTTL),
-		CsrfTokenExpiresIn: x.duration("oidc.csrfTokenTTL", o.CSRFTokenTTL), DisableTokenEncryption: is(o.DisableTokenEncryption),
+		AuthScopes: o.Scopes, Resources: o.Resources, RedirectUri: ptr.Deref(o.RedirectURL, defaultRedirect), SignoutPath: pathIs(ptr.Deref(o.LogoutPath, defaultLogout)),
+		ForwardBearerToken: ptr.Deref(o.ForwardAccessToken, false), UseRefreshToken: wrapperspb.Bool(o.RefreshToken == nil || *o.RefreshToken),
+		DefaultExpiresIn: x.Duration("oidc.defaultTokenTTL", o.DefaultTokenTTL), DefaultRefreshTokenExpiresIn: x.Duration("oidc.defaultRefreshTokenTTL", o.DefaultRefreshTokenTTL),
+		CsrfTokenExpiresIn: x.Duration("oidc.csrfTokenTTL", o.CSRFTokenTTL), DisableTokenEncryption: ptr.Deref(o.DisableTokenEncryption, false),
 		DenyRedirectMatcher: x.denyRedirect(o.DenyRedirect), PassThroughMatcher: x.passThrough(o, jwt),
 	}
 	// A login has both cookies, or neither is of use.
@@ -57,8 +59,8 @@ func (x *compiledSecurity) oidc(c *memo.Ctx, p *Policies, owner source.Name, o *
 	if !slices.Contains(out.AuthScopes, "openid") {
 		out.AuthScopes = append(slices.Clone(out.AuthScopes), "openid")
 	}
-	if p := deref(o.LogoutPath, "/"); !strings.HasPrefix(p, "/") {
-		x.bad("oidc.logoutPath", "%q is not a path: it begins with /", p)
+	if p := ptr.Deref(o.LogoutPath, "/"); !strings.HasPrefix(p, "/") {
+		x.Bad("oidc.logoutPath", "%q is not a path: it begins with /", p)
 	}
 	out.RedirectPathMatcher = pathIs(x.redirectPath(out.RedirectUri))
 	x.forwardID(o, out)
@@ -66,20 +68,20 @@ func (x *compiledSecurity) oidc(c *memo.Ctx, p *Policies, owner source.Name, o *
 	var id graph.ClusterID
 	if u, err := url.Parse(at.token); at.token != "" && err == nil {
 		var found bool
-		if id, found = p.called(c, &x.sheet, "oidc.provider", source.Key{Kind: source.SecurityPolicy, Name: owner}, &o.Provider.BackendCluster, u); !found {
+		if id, found = p.callees.Called(c, &x.Sheet, "oidc.provider", source.Key{Kind: source.SecurityPolicy, Name: owner}, &o.Provider.BackendCluster, u); !found {
 			return
 		}
 		out.TokenEndpoint = &corev3.HttpUri{
 			Uri: at.token, HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: id.Name()}, Timeout: &durationpb.Duration{Seconds: tokenTimeout},
 		}
-		out.RetryPolicy = calls(&x.sheet, "oidc.provider", &o.Provider.BackendCluster)
+		out.RetryPolicy = cluster.Calls(&x.Sheet, "oidc.provider", &o.Provider.BackendCluster)
 	}
-	if len(x.refused) > before {
+	if len(x.Refused) > before {
 		return
 	}
 	m := &oauth2v3.OAuth2PerRoute{Config: out}
 	if err := m.ValidateAll(); err != nil {
-		x.bad("oidc", "cannot be done: %v", err)
+		x.Bad("oidc", "cannot be done: %v", err)
 		return
 	}
 	perFilter(x.route, build.OAuth2, build.Any(m))
@@ -94,18 +96,18 @@ type endpoints struct{ authorization, token, endSession string }
 // itself does, which has been asked if the policy does not.
 func (x *compiledSecurity) provider(c *memo.Ctx, o *api.OIDC) endpoints {
 	p := &o.Provider
-	out := endpoints{deref(p.AuthorizationEndpoint, ""), deref(p.TokenEndpoint, ""), deref(p.EndSessionEndpoint, "")}
+	out := endpoints{ptr.Deref(p.AuthorizationEndpoint, ""), ptr.Deref(p.TokenEndpoint, ""), ptr.Deref(p.EndSessionEndpoint, "")}
 	if p.WantsDiscovery() {
 		i, _ := source.Get[*source.Issuer](c, source.Issuers, source.IssuerName(p.Issuer))
 		switch {
 		case p.Issuer == "":
-			x.bad("oidc.provider.issuer", "is empty: name the provider, or give authorizationEndpoint and tokenEndpoint")
+			x.Bad("oidc.provider.issuer", "is empty: name the provider, or give authorizationEndpoint and tokenEndpoint")
 			return out
 		case i == nil:
-			x.bad("oidc.provider.issuer", "%s has not been asked yet for its configuration", p.Issuer)
+			x.Bad("oidc.provider.issuer", "%s has not been asked yet for its configuration", p.Issuer)
 			return endpoints{}
 		case i.TokenEndpoint == "":
-			x.bad("oidc.provider.issuer", "the configuration of %s cannot be had: %s; or give authorizationEndpoint and tokenEndpoint", p.Issuer, i.Problem)
+			x.Bad("oidc.provider.issuer", "the configuration of %s cannot be had: %s; or give authorizationEndpoint and tokenEndpoint", p.Issuer, i.Problem)
 			return endpoints{}
 		}
 		out = endpoints{cmp.Or(out.authorization, i.AuthorizationEndpoint), cmp.Or(out.token, i.TokenEndpoint), cmp.Or(out.endSession, i.EndSessionEndpoint)}
@@ -113,7 +115,7 @@ func (x *compiledSecurity) provider(c *memo.Ctx, o *api.OIDC) endpoints {
 	for _, e := range []struct{ field, text string }{{"authorizationEndpoint", out.authorization}, {"tokenEndpoint", out.token}, {"endSessionEndpoint", out.endSession}} {
 		u, err := url.Parse(e.text)
 		if e.text != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "") {
-			x.bad("oidc.provider."+e.field, "%q is not a URL such as https://login.example.com/%s", e.text, strings.TrimSuffix(e.field, "Endpoint"))
+			x.Bad("oidc.provider."+e.field, "%q is not a URL such as https://login.example.com/%s", e.text, strings.TrimSuffix(e.field, "Endpoint"))
 		}
 	}
 	return out
@@ -125,7 +127,7 @@ func (x *compiledSecurity) redirectPath(text string) string {
 	host, path, slash := strings.Cut(rest, "/")
 	switch {
 	case !ok || scheme != "http" && scheme != "https" && scheme != "%REQ(x-forwarded-proto)%", host == "" || !slash || path == "" || strings.ContainsAny(path, "?#%"):
-		x.bad("oidc.redirectURL", "%q is not a URL with a path of its own, such as https://www.example.com/oauth2/callback", text)
+		x.Bad("oidc.redirectURL", "%q is not a URL with a path of its own, such as https://www.example.com/oauth2/callback", text)
 		return "/"
 	}
 	return "/" + path
@@ -142,9 +144,9 @@ func (x *compiledSecurity) forwardID(o *api.OIDC, out *oauth2v3.OAuth2Config) {
 	h := o.ForwardIDToken.Header
 	switch {
 	case !validHeader(h) || strings.EqualFold(h, "host"):
-		x.bad("oidc.forwardIDToken.header", "%q is not the name of a header for it", h)
-	case strings.EqualFold(h, "authorization") && is(o.ForwardAccessToken):
-		x.bad("oidc.forwardIDToken.header", "is %s, where forwardAccessToken puts the access token: name another, or remove one", h)
+		x.Bad("oidc.forwardIDToken.header", "%q is not the name of a header for it", h)
+	case strings.EqualFold(h, "authorization") && ptr.Deref(o.ForwardAccessToken, false):
+		x.Bad("oidc.forwardIDToken.header", "is %s, where forwardAccessToken puts the access token: name another, or remove one", h)
 	}
 	out.ForwardIdToken = &oauth2v3.OAuth2TokenForwarding{Header: h}
 }
@@ -158,9 +160,9 @@ func (x *compiledSecurity) denyRedirect(d *api.OIDCDenyRedirect) []*routev3.Head
 	for i, h := range d.Headers {
 		at := fmt.Sprintf("oidc.denyRedirect.headers[%d]", i)
 		if !validHeader(h.Name) && !slices.Contains([]string{":path", ":method", ":authority", ":scheme"}, h.Name) {
-			x.bad(at+".name", "%q is not the name of a header", h.Name)
+			x.Bad(at+".name", "%q is not the name of a header", h.Name)
 		}
-		if m := stringMatch(&x.sheet, at, h.StringMatch); m != nil {
+		if m := stringMatch(&x.Sheet, at, h.StringMatch); m != nil {
 			out = append(out, &routev3.HeaderMatcher{Name: h.Name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: m}})
 		}
 	}
@@ -169,11 +171,11 @@ func (x *compiledSecurity) denyRedirect(d *api.OIDCDenyRedirect) []*routev3.Head
 
 // passThrough are the requests that have a token which the policy's jwt judges.
 func (x *compiledSecurity) passThrough(o *api.OIDC, jwt *api.JWT) []*routev3.HeaderMatcher {
-	if !is(o.PassThroughAuthHeader) {
+	if !ptr.Deref(o.PassThroughAuthHeader, false) {
 		return nil
 	}
-	if jwt == nil || is(jwt.FailOpen) {
-		x.bad("oidc.passThroughAuthHeader", "needs jwt, without failOpen, to judge what is passed through: without it any token would let in")
+	if jwt == nil || ptr.Deref(jwt.FailOpen, false) {
+		x.Bad("oidc.passThroughAuthHeader", "needs jwt, without failOpen, to judge what is passed through: without it any token would let in")
 		return nil
 	}
 	var out []*routev3.HeaderMatcher
@@ -190,7 +192,7 @@ func (x *compiledSecurity) passThrough(o *api.OIDC, jwt *api.JWT) []*routev3.Hea
 			add("authorization", "Bearer ")
 		default:
 			for _, h := range e.Headers {
-				add(h.Name, deref(h.ValuePrefix, ""))
+				add(h.Name, ptr.Deref(h.ValuePrefix, ""))
 			}
 		}
 	}
@@ -200,25 +202,25 @@ func (x *compiledSecurity) passThrough(o *api.OIDC, jwt *api.JWT) []*routev3.Hea
 // credentials says who the client is, and what its cookies are called. It returns the
 // Secret that has the client's secret.
 func (x *compiledSecurity) credentials(c *memo.Ctx, owner source.Name, o *api.OIDC, out *oauth2v3.OAuth2Config) source.Name {
-	cr := &oauth2v3.OAuth2Credentials{ClientId: deref(o.ClientID, ""), CookieDomain: deref(o.CookieDomain, "")}
+	cr := &oauth2v3.OAuth2Credentials{ClientId: ptr.Deref(o.ClientID, ""), CookieDomain: ptr.Deref(o.CookieDomain, "")}
 	out.Credentials = cr
 	switch {
 	case (o.ClientID == nil) == (o.ClientIDRef == nil):
-		x.bad("oidc.clientID", "give one of clientID and clientIDRef")
+		x.Bad("oidc.clientID", "give one of clientID and clientIDRef")
 	case o.ClientIDRef != nil:
-		if s := secretOf(c, &x.sheet, "oidc.clientIDRef", source.Key{Kind: source.SecurityPolicy, Name: owner}, *o.ClientIDRef); s != nil {
+		if s := secretOf(c, &x.Sheet, "oidc.clientIDRef", source.Key{Kind: source.SecurityPolicy, Name: owner}, *o.ClientIDRef); s != nil {
 			if cr.ClientId = string(s.Data[clientIDKey]); cr.ClientId == "" {
-				x.bad("oidc.clientIDRef", "%s of Secret %s is not there, or empty", clientIDKey, source.NameOf(s))
+				x.Bad("oidc.clientIDRef", "%s of Secret %s is not there, or empty", clientIDKey, source.NameOf(s))
 			}
 		}
 	case cr.ClientId == "":
-		x.bad("oidc.clientID", "is empty: say what the provider calls the client")
+		x.Bad("oidc.clientID", "is empty: say what the provider calls the client")
 	}
 	var name source.Name
-	if s := secretOf(c, &x.sheet, "oidc.clientSecret", source.Key{Kind: source.SecurityPolicy, Name: owner}, o.ClientSecret); s != nil {
+	if s := secretOf(c, &x.Sheet, "oidc.clientSecret", source.Key{Kind: source.SecurityPolicy, Name: owner}, o.ClientSecret); s != nil {
 		name = source.NameOf(s)
 		if len(s.Data[clientSecretKey]) == 0 {
-			x.bad("oidc.clientSecret", "%s of Secret %s is not there, or empty", clientSecretKey, name)
+			x.Bad("oidc.clientSecret", "%s of Secret %s is not there, or empty", clientSecretKey, name)
 		}
 		cr.TokenSecret = build.SecretConfig(graph.SecretValue(name, clientSecretKey))
 		cr.TokenFormation = &oauth2v3.OAuth2Credentials_HmacSecret{HmacSecret: build.SecretConfig(graph.CookieKey(name, clientSecretKey))}
@@ -232,9 +234,9 @@ func (x *compiledSecurity) credentials(c *memo.Ctx, owner source.Name, o *api.OI
 		RefreshToken: "RefreshToken" + suffix, OauthNonce: "OauthNonce" + suffix, CodeVerifier: "CodeVerifier" + suffix,
 	}
 	if n := o.CookieNames; n != nil {
-		names.BearerToken, names.IdToken = cmp.Or(deref(n.AccessToken, ""), names.BearerToken), cmp.Or(deref(n.IDToken, ""), names.IdToken)
+		names.BearerToken, names.IdToken = cmp.Or(ptr.Deref(n.AccessToken, ""), names.BearerToken), cmp.Or(ptr.Deref(n.IDToken, ""), names.IdToken)
 		if names.BearerToken == names.IdToken {
-			x.bad("oidc.cookieNames", "both tokens have the name %q: name each differently", names.IdToken)
+			x.Bad("oidc.cookieNames", "both tokens have the name %q: name each differently", names.IdToken)
 		}
 	}
 	cr.CookieNames = names
@@ -247,7 +249,7 @@ func (x *compiledSecurity) credentials(c *memo.Ctx, owner source.Name, o *api.OI
 func (x *compiledSecurity) sameSite(text string) *oauth2v3.CookieConfigs {
 	value, ok := map[string]oauth2v3.CookieConfig_SameSite{"Lax": oauth2v3.CookieConfig_LAX, "Strict": oauth2v3.CookieConfig_STRICT, "None": oauth2v3.CookieConfig_NONE}[text]
 	if !ok {
-		x.bad("oidc.cookieConfig.sameSite", "is %q: there are Lax, Strict and None", text)
+		x.Bad("oidc.cookieConfig.sameSite", "is %q: there are Lax, Strict and None", text)
 	}
 	k := &oauth2v3.CookieConfig{SameSite: value}
 	return &oauth2v3.CookieConfigs{

@@ -13,18 +13,21 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/install"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 )
 
 // limits are how a policy limits requests.
 type limits struct {
 	owner         source.Key
-	service       *LimitService
+	service       *install.LimitService
 	global, local []limitRule
 	// fallback is the local limit of requests that no rule chooses.
 	fallback *limitRule
@@ -61,23 +64,23 @@ func units() map[string]time.Duration {
 }
 
 // limitsOf reads limits; nil for none.
-func limitsOf(s *sheet, spec *api.RateLimit, owner source.Key, service *LimitService) *limits {
+func limitsOf(s *sheet.Sheet, spec *api.RateLimit, owner source.Key, service *install.LimitService) *limits {
 	if spec == nil {
 		return nil
 	}
 	out := &limits{owner: owner}
-	kind := deref(spec.Type, "")
+	kind := ptr.Deref(spec.Type, "")
 	switch {
 	case kind == "Global" && spec.Global == nil, kind == "Local" && spec.Local == nil:
-		s.bad("rateLimit", "has the type %s, and no rules of it: give %s.rules", kind, strings.ToLower(kind))
+		s.Bad("rateLimit", "has the type %s, and no rules of it: give %s.rules", kind, strings.ToLower(kind))
 	case kind == "" && spec.Global == nil && spec.Local == nil:
-		s.bad("rateLimit", "gives neither global nor local")
+		s.Bad("rateLimit", "gives neither global nor local")
 	case kind != "" && kind != "Global" && kind != "Local":
-		s.bad("rateLimit.type", "is %q: there are Global and Local", kind)
+		s.Bad("rateLimit.type", "is %q: there are Global and Local", kind)
 	}
 	if spec.Global != nil && kind != "Local" {
 		if service == nil {
-			s.bad("rateLimit.global", "needs a limiter that proxies share, and there is none here: give weir control a Redis, by --ratelimit-redis or in the file of --envoy-gateway-config, or limit each proxy by itself, with local")
+			s.Bad("rateLimit.global", "needs a limiter that proxies share, and there is none here: give weir control a Redis, by --ratelimit-redis or in the file of --envoy-gateway-config, or limit each proxy by itself, with local")
 		}
 		out.service = service
 		for i, r := range spec.Global.Rules {
@@ -91,20 +94,20 @@ func limitsOf(s *sheet, spec *api.RateLimit, owner source.Key, service *LimitSer
 }
 
 // readLocal reads the rules of a limit that each proxy has by itself.
-func (l *limits) readLocal(s *sheet, rules []api.RateLimitRule) {
+func (l *limits) readLocal(s *sheet.Sheet, rules []api.RateLimitRule) {
 	for i, r := range rules {
 		at := fmt.Sprintf("rateLimit.local.rules[%d]", i)
 		x := readRule(s, at, i, r)
-		s.unsupported(at+".cost", r.Cost, "each request counts once; use a global limit")
-		s.unsupported(at+".shared", r.Shared, "each route has its own bucket; use a global limit")
-		s.unsupported(at+".limit.fromMetadata", r.Limit.FromMetadata, "buckets have one size; use a global limit")
+		s.Unsupported(at+".cost", r.Cost, "each request counts once; use a global limit")
+		s.Unsupported(at+".shared", r.Shared, "each route has its own bucket; use a global limit")
+		s.Unsupported(at+".limit.fromMetadata", r.Limit.FromMetadata, "buckets have one size; use a global limit")
 		switch {
 		case r.Limit.Requests == 0:
-			s.bad(at+".limit.requests", "is 0: let at least 1 request through, or refuse them with a SecurityPolicy")
+			s.Bad(at+".limit.requests", "is 0: let at least 1 request through, or refuse them with a SecurityPolicy")
 		case len(r.ClientSelectors) > 0:
 			l.local = append(l.local, x)
 		case l.fallback != nil:
-			s.bad(at, "is the second rule without clientSelectors: there may be one")
+			s.Bad(at, "is the second rule without clientSelectors: there may be one")
 		default:
 			l.fallback = &x
 		}
@@ -115,27 +118,27 @@ func (l *limits) readLocal(s *sheet, rules []api.RateLimitRule) {
 	base := units()[l.fallback.unit]
 	for _, x := range l.local {
 		if base > 0 && units()[x.unit]%base != 0 {
-			s.bad("rateLimit.local.rules", "a rule's unit, %s, must be a multiple of that of the rule without clientSelectors, %s", x.unit, l.fallback.unit)
+			s.Bad("rateLimit.local.rules", "a rule's unit, %s, must be a multiple of that of the rule without clientSelectors, %s", x.unit, l.fallback.unit)
 		}
 	}
 }
 
-func readRule(s *sheet, at string, i int, r api.RateLimitRule) limitRule {
-	out := limitRule{name: fmt.Sprintf("rule-%d", i), requests: r.Limit.Requests, unit: r.Limit.Unit, shared: is(r.Shared), shadow: is(r.ShadowMode)}
+func readRule(s *sheet.Sheet, at string, i int, r api.RateLimitRule) limitRule {
+	out := limitRule{name: fmt.Sprintf("rule-%d", i), requests: r.Limit.Requests, unit: r.Limit.Unit, shared: ptr.Deref(r.Shared, false), shadow: ptr.Deref(r.ShadowMode, false)}
 	if units()[r.Limit.Unit] == 0 {
-		s.bad(at+".limit.unit", "is %q: there are Second, Minute, Hour, Day, Week, Month and Year", r.Limit.Unit)
+		s.Bad(at+".limit.unit", "is %q: there are Second, Minute, Hour, Day, Week, Month and Year", r.Limit.Unit)
 	}
 	for j, c := range r.ClientSelectors {
 		out.selector(s, fmt.Sprintf("%s.clientSelectors[%d]", at, j), c)
 	}
-	switch deref(r.XRateLimitHeaders, "") {
+	switch ptr.Deref(r.XRateLimitHeaders, "") {
 	case "":
 	case "Off":
 		out.headers = routev3.RateLimit_OFF
 	case "DraftVersion03":
 		out.headers = routev3.RateLimit_DRAFT_VERSION_03
 	default:
-		s.bad(at+".xRateLimitHeaders", "is %q: there are Off and DraftVersion03", *r.XRateLimitHeaders)
+		s.Bad(at+".xRateLimitHeaders", "is %q: there are Off and DraftVersion03", *r.XRateLimitHeaders)
 	}
 	if c := r.Cost; c != nil {
 		out.cost, out.after = costOf(s, at+".cost.request", c.Request), costOf(s, at+".cost.response", c.Response)
@@ -146,7 +149,7 @@ func readRule(s *sheet, at string, i int, r api.RateLimitRule) limitRule {
 	return out
 }
 
-func costOf(s *sheet, at string, c *api.RateLimitCostOf) *routev3.RateLimit_HitsAddend {
+func costOf(s *sheet.Sheet, at string, c *api.RateLimitCostOf) *routev3.RateLimit_HitsAddend {
 	switch {
 	case c == nil:
 		return nil
@@ -155,7 +158,7 @@ func costOf(s *sheet, at string, c *api.RateLimitCostOf) *routev3.RateLimit_Hits
 	case c.From == "Metadata" && c.Metadata != nil:
 		return build.HitsFromMetadata(c.Metadata.Namespace, c.Metadata.Key)
 	}
-	s.bad(at, "give from: Number with number, or from: Metadata with metadata")
+	s.Bad(at, "give from: Number with number, or from: Metadata with metadata")
 	return nil
 }
 
@@ -169,7 +172,7 @@ func (r *limitRule) add(action func(key string) *build.Action, distinct bool) {
 	r.entries = append(r.entries, e)
 }
 
-func (r *limitRule) selector(s *sheet, at string, c api.RateLimitSelector) {
+func (r *limitRule) selector(s *sheet.Sheet, at string, c api.RateLimitSelector) {
 	for i, h := range c.Headers {
 		r.header(s, fmt.Sprintf("%s.headers[%d]", at, i), h)
 	}
@@ -178,11 +181,11 @@ func (r *limitRule) selector(s *sheet, at string, c api.RateLimitSelector) {
 	}
 	if p := c.Path; p != nil {
 		m := &routev3.HeaderMatcher{Name: ":path", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: pathText(s, at+".path", p)}}
-		r.add(func(key string) *build.Action { return build.HeaderMatchEntry(key, key, m, is(p.Invert)) }, false)
+		r.add(func(key string) *build.Action { return build.HeaderMatchEntry(key, key, m, ptr.Deref(p.Invert, false)) }, false)
 	}
 	key := r.name + "-method"
 	for _, m := range c.Methods {
-		r.methods = append(r.methods, entry{key, key, build.HeaderMatchEntry(key, key, build.Header(":method", m.Value, false), is(m.Invert))})
+		r.methods = append(r.methods, entry{key, key, build.HeaderMatchEntry(key, key, build.Header(":method", m.Value, false), ptr.Deref(m.Invert, false))})
 	}
 	source := c.SourceCIDR
 	if c.SourceIP != nil && source == nil {
@@ -192,80 +195,82 @@ func (r *limitRule) selector(s *sheet, at string, c api.RateLimitSelector) {
 		r.source(s, at+".sourceCIDR", source)
 	}
 	if len(c.Headers)+len(c.QueryParams)+len(c.Methods) == 0 && c.Path == nil && source == nil {
-		s.bad(at, "chooses nothing: give headers, methods, path, sourceCIDR or queryParams")
+		s.Bad(at, "chooses nothing: give headers, methods, path, sourceCIDR or queryParams")
 	}
 }
 
-func (r *limitRule) header(s *sheet, at string, h api.HeaderMatch) {
-	kind := deref(h.Type, "Exact")
+func (r *limitRule) header(s *sheet.Sheet, at string, h api.HeaderMatch) {
+	kind := ptr.Deref(h.Type, "Exact")
 	switch {
 	case !build.FieldName(strings.TrimPrefix(h.Name, ":")):
-		s.bad(at+".name", "%q is not the name of a header", h.Name)
-	case kind == "Distinct" && (h.Value != nil || is(h.Invert)):
-		s.bad(at, "each value counts by itself with the type Distinct: leave value and invert out")
+		s.Bad(at+".name", "%q is not the name of a header", h.Name)
+	case kind == "Distinct" && (h.Value != nil || ptr.Deref(h.Invert, false)):
+		s.Bad(at, "each value counts by itself with the type Distinct: leave value and invert out")
 	case kind == "Distinct":
 		r.add(func(key string) *build.Action { return build.HeaderEntry(key, h.Name) }, true)
 	case h.Value == nil:
-		s.bad(at+".value", "is required for the type %s", kind)
+		s.Bad(at+".value", "is required for the type %s", kind)
 	case checkMatch(s, at, kind, *h.Value):
 		m := build.Header(h.Name, *h.Value, kind == "RegularExpression")
-		r.add(func(key string) *build.Action { return build.HeaderMatchEntry(key, key, m, is(h.Invert)) }, false)
+		r.add(func(key string) *build.Action { return build.HeaderMatchEntry(key, key, m, ptr.Deref(h.Invert, false)) }, false)
 	}
 }
 
-func (r *limitRule) query(s *sheet, at string, q api.QueryParamMatch) {
-	kind := deref(q.Type, "Exact")
+func (r *limitRule) query(s *sheet.Sheet, at string, q api.QueryParamMatch) {
+	kind := ptr.Deref(q.Type, "Exact")
 	switch {
-	case kind == "Distinct" && (q.Value != nil || is(q.Invert)):
-		s.bad(at, "each value counts by itself with the type Distinct: leave value and invert out")
+	case kind == "Distinct" && (q.Value != nil || ptr.Deref(q.Invert, false)):
+		s.Bad(at, "each value counts by itself with the type Distinct: leave value and invert out")
 	case kind == "Distinct":
 		r.add(func(key string) *build.Action { return build.QueryEntry(key, q.Name) }, true)
 	case q.Value == nil:
-		s.bad(at+".value", "is required for the type %s", kind)
+		s.Bad(at+".value", "is required for the type %s", kind)
 	case checkMatch(s, at, kind, *q.Value):
 		m := build.Query(q.Name, *q.Value, kind == "RegularExpression")
-		r.add(func(key string) *build.Action { return build.QueryMatchEntry(key, key, m, is(q.Invert)) }, false)
+		r.add(func(key string) *build.Action { return build.QueryMatchEntry(key, key, m, ptr.Deref(q.Invert, false)) }, false)
 	}
 }
 
-func checkMatch(s *sheet, at, kind, value string) bool {
+func checkMatch(s *sheet.Sheet, at, kind, value string) bool {
 	if kind != "Exact" && kind != "RegularExpression" {
-		s.bad(at+".type", "is %q: there are Exact, RegularExpression and Distinct", kind)
+		s.Bad(at+".type", "is %q: there are Exact, RegularExpression and Distinct", kind)
 		return false
 	}
 	return kind == "Exact" || checkPattern(s, at+".value", value)
 }
 
-func checkPattern(s *sheet, at, pattern string) bool {
+func checkPattern(s *sheet.Sheet, at, pattern string) bool {
 	if pattern == "" {
-		s.bad(at, "is empty: give a regular expression")
+		s.Bad(at, "is empty: give a regular expression")
 		return false
 	}
 	if _, err := regexp.Compile(pattern); err != nil {
-		s.bad(at, "%q is not a regular expression of RE2: %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		s.Bad(at, "%q is not a regular expression of RE2: %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		return false
 	}
 	return true
 }
 
 // source counts the clients of a range together or, if they are distinct, each by itself.
-func (r *limitRule) source(s *sheet, at string, m *api.SourceMatch) {
+func (r *limitRule) source(s *sheet.Sheet, at string, m *api.SourceMatch) {
 	in, err := netip.ParsePrefix(m.Value)
 	if err != nil {
 		if one, e := netip.ParseAddr(m.Value); e == nil {
 			in, err = netip.PrefixFrom(one, one.BitLen()), nil
 		}
 	}
-	kind := deref(m.Type, "Exact")
+	kind := ptr.Deref(m.Type, "Exact")
 	switch {
 	case err != nil:
-		s.bad(at+".value", "%q is not a range of addresses, such as 192.168.0.0/16", m.Value)
+		s.Bad(at+".value", "%q is not a range of addresses, such as 192.168.0.0/16", m.Value)
 		return
 	case kind != "Exact" && kind != "Distinct":
-		s.bad(at+".type", "is %q: there are Exact and Distinct", kind)
+		s.Bad(at+".type", "is %q: there are Exact and Distinct", kind)
 		return
 	}
-	r.add(func(key string) *build.Action { return build.AddressMatchEntry(key, key, in, is(m.Invert)) }, false)
+	r.add(func(key string) *build.Action {
+		return build.AddressMatchEntry(key, key, in, ptr.Deref(m.Invert, false))
+	}, false)
 	if kind == "Distinct" {
 		r.entries = append(r.entries, entry{key: "remote_address", action: build.AddressEntry()})
 	}
@@ -387,9 +392,9 @@ func (l *limits) localLimit() proto.Message {
 }
 
 // pathText matches the header :path, which has the query, too.
-func pathText(s *sheet, at string, p *api.PathMatch) *build.StringMatcher {
+func pathText(s *sheet.Sheet, at string, p *api.PathMatch) *build.StringMatcher {
 	const query = `(\?.*)?`
-	switch kind := deref(p.Type, "PathPrefix"); kind {
+	switch kind := ptr.Deref(p.Type, "PathPrefix"); kind {
 	case "Exact":
 		return build.Text(regexp.QuoteMeta(p.Value)+query, true)
 	case "PathPrefix":
@@ -399,7 +404,7 @@ func pathText(s *sheet, at string, p *api.PathMatch) *build.StringMatcher {
 			return build.Text("(?:"+p.Value+")"+query, true)
 		}
 	default:
-		s.bad(at+".type", "is %q: there are Exact, PathPrefix and RegularExpression", kind)
+		s.Bad(at+".type", "is %q: there are Exact, PathPrefix and RegularExpression", kind)
 	}
 	return build.Text("", false)
 }

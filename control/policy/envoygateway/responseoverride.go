@@ -17,6 +17,7 @@ import (
 	localresponsepolicyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/local_response_policy/v3"
 	redirectpolicyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/redirect_policy/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
@@ -32,7 +33,7 @@ func (x *compiledTraffic) overrides(c *memo.Ctx, namespace string, r *routev3.Ro
 		rule, ok := x.responseMatch(at, &o)
 		switch {
 		case (o.Redirect == nil) == (o.Response == nil):
-			x.bad(at, "give one of response and redirect")
+			x.Bad(at, "give one of response and redirect")
 			continue
 		case o.Redirect != nil:
 			rule.Policy = x.fetched(at+".redirect", o.Redirect)
@@ -51,21 +52,21 @@ func (x *compiledTraffic) overrides(c *memo.Ctx, namespace string, r *routev3.Ro
 
 // responseMatch reads which responses are replaced.
 func (x *compiledTraffic) responseMatch(at string, o *api.ResponseOverride) (out build.ResponseRule, ok bool) {
-	before := len(x.refused)
+	before := len(x.Refused)
 	for i, m := range o.Match.StatusCodes {
 		path := fmt.Sprintf("%s.match.statusCodes[%d]", at, i)
 		first, last := 0, 0
-		switch kind := deref(m.Type, "Value"); {
+		switch kind := ptr.Deref(m.Type, "Value"); {
 		case kind == "Value" && m.Value != nil:
 			first, last = *m.Value, *m.Value
 		case kind == "Range" && m.Range != nil:
 			first, last = m.Range.Start, m.Range.End
 		default:
-			x.bad(path, "give the type Value with value, or Range with range")
+			x.Bad(path, "give the type Value with value, or Range with range")
 			continue
 		}
 		if first < 100 || last > 599 || first > last {
-			x.bad(path, "%d to %d is no range of statuses from 100 to 599", first, last)
+			x.Bad(path, "%d to %d is no range of statuses from 100 to 599", first, last)
 			continue
 		}
 		for code := first; code <= last; code++ {
@@ -77,34 +78,34 @@ func (x *compiledTraffic) responseMatch(at string, o *api.ResponseOverride) (out
 	for i, h := range o.Match.ResponseHeaders {
 		path := fmt.Sprintf("%s.match.responseHeaders[%d]", at, i)
 		if !validHeader(h.Name) {
-			x.bad(path+".name", "%q is not the name of a header", h.Name)
+			x.Bad(path+".name", "%q is not the name of a header", h.Name)
 			continue
 		}
 		m := build.ResponseHeader{Name: h.Name, Value: h.Value.Value}
-		switch kind := deref(h.Value.Type, "Exact"); kind {
+		switch kind := ptr.Deref(h.Value.Type, "Exact"); kind {
 		case "Exact", "Prefix", "Suffix":
 			m.Kind = kind
 		case "RegularExpression":
-			if checkPattern(&x.sheet, path+".value.value", h.Value.Value) {
+			if checkPattern(&x.Sheet, path+".value.value", h.Value.Value) {
 				m.Kind = kind
 			}
 		default:
-			x.bad(path+".value.type", "is %q: there are Exact, Prefix, Suffix and RegularExpression", kind)
+			x.Bad(path+".value.type", "is %q: there are Exact, Prefix, Suffix and RegularExpression", kind)
 		}
 		out.Headers = append(out.Headers, m)
 	}
-	switch source := deref(o.Source, "All"); source {
+	switch source := ptr.Deref(o.Source, "All"); source {
 	case "All":
 	case "Local", "Backend":
 		local := strconv.FormatBool(source == "Local")
 		out.Local = &local
 	default:
-		x.bad(at+".source", "is %q: there are All, Local and Backend", source)
+		x.Bad(at+".source", "is %q: there are All, Local and Backend", source)
 	}
 	if len(o.Match.StatusCodes)+len(o.Match.ResponseHeaders) == 0 {
-		x.bad(at+".match", "give statusCodes or responseHeaders")
+		x.Bad(at+".match", "give statusCodes or responseHeaders")
 	}
-	return out, len(x.refused) == before
+	return out, len(x.Refused) == before
 }
 
 // instead reads what is sent in place of a response.
@@ -114,14 +115,14 @@ func (x *compiledTraffic) instead(c *memo.Ctx, namespace, at string, d *api.Cust
 	}
 	if code := d.StatusCode; code != nil {
 		if *code < 200 || *code > 599 {
-			x.bad(at+".statusCode", "%d is not a status from 200 to 599", *code)
+			x.Bad(at+".statusCode", "%d is not a status from 200 to 599", *code)
 		}
 		out.StatusCode = wrapperspb.UInt32(uint32(max(0, *code)))
 	}
 	if b := d.Body; b != nil {
-		text := deref(b.Inline, "")
-		if deref(b.Type, "Inline") == "ValueRef" && b.ValueRef != nil {
-			text = valueOf(c, &x.sheet, at+".body.valueRef", namespace, *b.ValueRef, bodyKey)
+		text := ptr.Deref(b.Inline, "")
+		if ptr.Deref(b.Type, "Inline") == "ValueRef" && b.ValueRef != nil {
+			text = valueOf(c, &x.Sheet, at+".body.valueRef", namespace, *b.ValueRef, bodyKey)
 		}
 		out.BodyFormat = &corev3.SubstitutionFormatString{Format: &corev3.SubstitutionFormatString_TextFormatSource{
 			TextFormatSource: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: withOperators(text)}},
@@ -137,42 +138,42 @@ func (x *compiledTraffic) instead(c *memo.Ctx, namespace, at string, d *api.Cust
 		for _, v := range h.Add {
 			out.ResponseHeadersToAdd = append(out.ResponseHeadersToAdd, x.headers(at+".header.add", true, string(v.Name), v.Value)...)
 		}
-		x.unsupported(at+".header.remove", h.Remove, "of the response that is replaced nothing is sent")
+		x.Unsupported(at+".header.remove", h.Remove, "of the response that is replaced nothing is sent")
 	}
 	return out
 }
 
 // fetched reads where a response is had from instead.
 func (x *compiledTraffic) fetched(at string, d *api.CustomRedirect) *redirectpolicyv3.RedirectPolicy {
-	a := &routev3.RedirectAction{HostRedirect: deref(d.Hostname, "")}
-	status := deref(d.StatusCode, http.StatusFound)
+	a := &routev3.RedirectAction{HostRedirect: ptr.Deref(d.Hostname, "")}
+	status := ptr.Deref(d.StatusCode, http.StatusFound)
 	if status != http.StatusFound && status != http.StatusMovedPermanently {
-		x.bad(at+".statusCode", "is %d: there are 301 and 302", status)
+		x.Bad(at+".statusCode", "is %d: there are 301 and 302", status)
 	}
-	if s := deref(d.Scheme, ""); s != "" {
+	if s := ptr.Deref(d.Scheme, ""); s != "" {
 		if s != "http" && s != "https" {
-			x.bad(at+".scheme", "is %q: there are http and https", s)
+			x.Bad(at+".scheme", "is %q: there are http and https", s)
 		}
 		a.SchemeRewriteSpecifier = &routev3.RedirectAction_SchemeRedirect{SchemeRedirect: s}
 	}
 	if why := build.BadText(a.HostRedirect); why != "" {
-		x.bad(at+".hostname", "%s", why)
+		x.Bad(at+".hostname", "%s", why)
 	}
 	if p := d.Port; p != nil {
 		if *p < 1 || *p > math.MaxUint16 {
-			x.bad(at+".port", "%d is no port", *p)
+			x.Bad(at+".port", "%d is no port", *p)
 		}
 		a.PortRedirect = uint32(max(0, *p))
 	}
 	if p := d.Path; p != nil {
-		to := deref(p.ReplaceFullPath, "")
+		to := ptr.Deref(p.ReplaceFullPath, "")
 		if p.Type != gwapiv1.FullPathHTTPPathModifier || !strings.HasPrefix(to, "/") || strings.ContainsAny(to, "#\r\n\x00") {
-			x.bad(at+".path", "give the type ReplaceFullPath, with replaceFullPath that begins with / and has no #")
+			x.Bad(at+".path", "give the type ReplaceFullPath, with replaceFullPath that begins with / and has no #")
 		}
 		a.PathRewriteSpecifier = &routev3.RedirectAction_PathRedirect{PathRedirect: to}
 	}
 	if a.HostRedirect == "" && d.Path == nil {
-		x.bad(at, "leads to where the response came from: give hostname or path")
+		x.Bad(at, "leads to where the response came from: give hostname or path")
 	}
 	return &redirectpolicyv3.RedirectPolicy{
 		RedirectActionSpecifier: &redirectpolicyv3.RedirectPolicy_RedirectAction{RedirectAction: a}, StatusCode: wrapperspb.UInt32(uint32(max(0, status))),
@@ -182,7 +183,7 @@ func (x *compiledTraffic) fetched(at string, d *api.CustomRedirect) *redirectpol
 // headers is a header to add to a response.
 func (x *compiledTraffic) headers(at string, add bool, name, value string) []*corev3.HeaderValueOption {
 	if !validHeader(name) || strings.ContainsAny(value, "\r\n\x00") {
-		x.bad(at, "%q is not the name of a header, or its value has line breaks", name)
+		x.Bad(at, "%q is not the name of a header, or its value has line breaks", name)
 		return nil
 	}
 	out := build.SetHeaders(add, [2]string{name, ""})

@@ -19,11 +19,13 @@ import (
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
@@ -36,7 +38,7 @@ type security struct {
 
 // compiledSecurity is what a SecurityPolicy does.
 type compiledSecurity struct {
-	sheet
+	sheet.Sheet
 
 	route   *routev3.Route
 	filters map[string]proto.Message
@@ -77,7 +79,7 @@ func (s *security) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 	if x == nil {
 		return attach.Verdict{}
 	}
-	return x.verdict()
+	return x.Verdict()
 }
 
 // At is what one does at a place. One that cannot be done lets nobody in.
@@ -88,7 +90,7 @@ func (s *security) At(c *memo.Ctx, own, parent source.Name, at attach.Place) *at
 		return nil
 	case carriesBytes(at):
 		return x.ofConnections()
-	case len(x.refused) > 0:
+	case len(x.Refused) > 0:
 		return &attach.Effect{Refuse: true}
 	}
 	e := &attach.Effect{Route: graph.Overlay{Message: x.route}}
@@ -104,7 +106,7 @@ func (s *security) Chain(c *memo.Ctx, _ source.Name, names []source.Name) *attac
 	jwt := build.JWT()
 	for _, n := range names {
 		x := s.compiled.Get(c, stack{own: n})
-		if x == nil || len(x.refused) > 0 {
+		if x == nil || len(x.Refused) > 0 {
 			continue
 		}
 		maps.Copy(out.Idle, x.filters)
@@ -137,17 +139,17 @@ func (s *security) compile(c *memo.Ctx, at stack) *compiledSecurity {
 		return at.parent
 	}
 	x := &compiledSecurity{route: &routev3.Route{}, filters: map[string]proto.Message{}}
-	checkTargets(&x.sheet, &spec.Targets)
-	checkMergeType(&x.sheet, spec.MergeType)
-	checkConnections(&x.sheet, spec)
+	checkTargets(&x.Sheet, &spec.Targets)
+	checkMergeType(&x.Sheet, spec.MergeType)
+	checkConnections(&x.Sheet, spec)
 	x.cors(spec.CORS)
 	x.csrf(spec.CSRF)
 	if spec.JWT != nil {
-		x.tokens = s.of.readTokens(c, &x.sheet, "jwt.providers", source.Key{Kind: source.SecurityPolicy, Name: owner(o.Spec.JWT != nil)}, spec.JWT)
+		x.tokens = s.of.readTokens(c, &x.Sheet, "jwt.providers", source.Key{Kind: source.SecurityPolicy, Name: owner(o.Spec.JWT != nil)}, spec.JWT)
 		perFilter(x.route, build.JWTAuthn, build.RequireJWT(x.tokens.name()))
 	}
 	if spec.Authorization != nil {
-		perFilter(x.route, build.RBAC, authorization(&x.sheet, spec.Authorization, spec.JWT))
+		perFilter(x.route, build.RBAC, authorization(&x.Sheet, spec.Authorization, spec.JWT))
 		x.filters[build.RBAC] = &httprbacv3.RBAC{}
 		x.connections = connections(spec.Authorization)
 	}
@@ -169,10 +171,10 @@ func (x *compiledSecurity) cors(c *api.CORS) {
 		AllowMethods: strings.Join(c.AllowMethods, ", "), AllowHeaders: strings.Join(c.AllowHeaders, ", "), ExposeHeaders: strings.Join(c.ExposeHeaders, ", "),
 		MaxAge: strconv.Itoa(defaultMaxAge), ForwardNotMatchingPreflights: wrapperspb.Bool(false), AllowOriginStringMatch: x.origins("cors.allowOrigins", c.AllowOrigins),
 	}
-	if d := x.duration("cors.maxAge", c.MaxAge); d != nil {
+	if d := x.Duration("cors.maxAge", c.MaxAge); d != nil {
 		out.MaxAge = strconv.FormatInt(d.GetSeconds(), 10)
 	}
-	if is(c.AllowCredentials) {
+	if ptr.Deref(c.AllowCredentials, false) {
 		out.AllowCredentials = wrapperspb.Bool(true)
 	}
 	perFilter(x.route, build.CORS, build.Any(out))
@@ -185,7 +187,7 @@ func (x *compiledSecurity) origins(at string, list []api.Origin) []*build.String
 		path := fmt.Sprintf("%s[%d]", at, i)
 		switch {
 		case o.Match != nil:
-			if m := stringMatch(&x.sheet, path, *o.Match); m != nil {
+			if m := stringMatch(&x.Sheet, path, *o.Match); m != nil {
 				out = append(out, m)
 			}
 		case strings.Contains(o.Text, "*") && o.Text != "*":
@@ -198,8 +200,8 @@ func (x *compiledSecurity) origins(at string, list []api.Origin) []*build.String
 }
 
 // stringMatch reads a match of a text; nil for one that is none.
-func stringMatch(s *sheet, at string, m api.StringMatch) *build.StringMatcher {
-	switch kind := deref(m.Type, "Exact"); kind {
+func stringMatch(s *sheet.Sheet, at string, m api.StringMatch) *build.StringMatcher {
+	switch kind := ptr.Deref(m.Type, "Exact"); kind {
 	case "Exact":
 		return build.Text(m.Value, false)
 	case "Prefix":
@@ -211,7 +213,7 @@ func stringMatch(s *sheet, at string, m api.StringMatch) *build.StringMatcher {
 			return build.Text(m.Value, true)
 		}
 	default:
-		s.bad(at+".type", "is %q: there are Exact, Prefix, Suffix and RegularExpression", kind)
+		s.Bad(at+".type", "is %q: there are Exact, Prefix, Suffix and RegularExpression", kind)
 	}
 	return nil
 }
@@ -227,7 +229,7 @@ func (x *compiledSecurity) csrf(c *api.CSRF) {
 			total = *f.Denominator
 		}
 		if total <= 0 || f.Numerator < 0 || f.Numerator > total {
-			x.bad("csrf.shadowFraction", "%d of %d is no part of all requests", f.Numerator, total)
+			x.Bad("csrf.shadowFraction", "%d of %d is no part of all requests", f.Numerator, total)
 			return
 		}
 		// What is not enforced is what the shadow is about.

@@ -10,10 +10,13 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/cluster"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 )
@@ -27,7 +30,7 @@ type traffic struct {
 // compiledTraffic is what a BackendTrafficPolicy does, but for what depends on the
 // place: how it limits requests.
 type compiledTraffic struct {
-	sheet
+	sheet.Sheet
 
 	spec    *api.BackendTrafficPolicySpec
 	route   graph.Overlay
@@ -66,7 +69,7 @@ func (t *traffic) Judge(c *memo.Ctx, name source.Name) attach.Verdict {
 	if x == nil {
 		return attach.Verdict{}
 	}
-	return x.verdict()
+	return x.Verdict()
 }
 
 // At is what one does at a place.
@@ -76,9 +79,9 @@ func (t *traffic) At(c *memo.Ctx, own, parent source.Name, at attach.Place) *att
 	switch {
 	case x == nil:
 		return nil
-	case len(x.refused) > 0 && x.spec.RateLimit != nil:
+	case len(x.Refused) > 0 && x.spec.RateLimit != nil:
 		return &attach.Effect{Refuse: true}
-	case len(x.refused) > 0:
+	case len(x.Refused) > 0:
 		return nil
 	}
 	e := &attach.Effect{Route: x.route, Forward: x.forward}
@@ -95,7 +98,7 @@ func (t *traffic) At(c *memo.Ctx, own, parent source.Name, at attach.Place) *att
 func (t *traffic) Chain(c *memo.Ctx, gateway source.Name, names []source.Name) *attach.Chain {
 	out := &attach.Chain{Idle: map[string]proto.Message{}}
 	for _, n := range names {
-		if x := t.compiled.Get(c, stack{own: n}); x != nil && len(x.refused) == 0 {
+		if x := t.compiled.Get(c, stack{own: n}); x != nil && len(x.Refused) == 0 {
 			maps.Copy(out.Idle, x.filters)
 			if m := x.limits.config(); m != nil {
 				out.Limits = append(out.Limits, m)
@@ -128,22 +131,22 @@ func (t *traffic) compile(c *memo.Ctx, s stack) *compiledTraffic {
 		return nil
 	}
 	x := &compiledTraffic{spec: spec, filters: map[string]proto.Message{}}
-	checkTargets(&x.sheet, &spec.Targets)
-	checkMergeType(&x.sheet, spec.MergeType)
-	cluster := settingsOverlay(&x.sheet, "", &spec.ClusterSettings, is(spec.UseClientProtocol), nil)
-	x.settings = !cluster.None()
+	checkTargets(&x.Sheet, &spec.Targets)
+	checkMergeType(&x.Sheet, spec.MergeType)
+	own := cluster.Overlay(&x.Sheet, "", &spec.ClusterSettings, ptr.Deref(spec.UseClientProtocol, false), nil)
+	x.settings = !own.None()
 	action, route := &routev3.RouteAction{}, &routev3.Route{}
-	x.forward.Also = forwarding(&x.sheet, "", &spec.ClusterSettings, action)
+	x.forward.Also = cluster.Forwarding(&x.Sheet, "", &spec.ClusterSettings, action)
 	x.upgrades(action)
 	x.features(c, s.own.Namespace, route)
-	x.limits = limitsOf(&x.sheet, spec.RateLimit, source.Key{Kind: source.BackendTrafficPolicy, Name: limiter}, t.of.opts.Limits)
+	x.limits = limitsOf(&x.Sheet, spec.RateLimit, source.Key{Kind: source.BackendTrafficPolicy, Name: limiter}, t.of.opts.Limits)
 	if x.limits != nil {
 		x.limits.filters(x.filters)
 	}
-	if !empty(action) {
+	if proto.Size(action) > 0 {
 		x.forward.Message = action
 	}
-	if !empty(route) {
+	if proto.Size(route) > 0 {
 		x.route.Message = route
 	}
 	return x
@@ -164,7 +167,7 @@ func (v trafficVariant) Overlay(c *memo.Ctx, base *clusterv3.Cluster) graph.Over
 	if spec == nil {
 		return graph.Overlay{}
 	}
-	return settingsOverlay(&sheet{}, "", &spec.ClusterSettings, is(spec.UseClientProtocol), base)
+	return cluster.Overlay(&sheet.Sheet{}, "", &spec.ClusterSettings, ptr.Deref(spec.UseClientProtocol, false), base)
 }
 
 // perFilter configures a filter for a route.

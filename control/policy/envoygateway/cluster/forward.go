@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package envoygateway
+package cluster
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,21 +11,23 @@ import (
 	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	previousprioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 )
 
-// forwarding puts what settings say of requests into an action, and returns the paths of
+// Forwarding puts what settings say of requests into an action, and returns the paths of
 // what is meant to be empty.
-func forwarding(s *sheet, at string, from *api.ClusterSettings, a *routev3.RouteAction) (also []string) {
+func Forwarding(s *sheet.Sheet, at string, from *api.ClusterSettings, a *routev3.RouteAction) (also []string) {
 	if l := from.LoadBalancer; l != nil && l.Type == "ConsistentHash" {
 		a.HashPolicy = hashes(s, at+"loadBalancer.consistentHash", l.ConsistentHash)
 	}
 	if t := from.Timeout; t != nil && t.HTTP != nil {
-		a.Timeout = s.duration(at+"timeout.http.requestTimeout", t.HTTP.RequestTimeout)
-		a.IdleTimeout = s.duration(at+"timeout.http.streamIdleTimeout", t.HTTP.StreamIdleTimeout)
-		if d := s.duration(at+"timeout.http.maxStreamDuration", t.HTTP.MaxStreamDuration); d != nil {
+		a.Timeout = s.Duration(at+"timeout.http.requestTimeout", t.HTTP.RequestTimeout)
+		a.IdleTimeout = s.Duration(at+"timeout.http.streamIdleTimeout", t.HTTP.StreamIdleTimeout)
+		if d := s.Duration(at+"timeout.http.maxStreamDuration", t.HTTP.MaxStreamDuration); d != nil {
 			a.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: d}
 		}
 	}
@@ -53,10 +54,10 @@ func triggers() []string {
 	}
 }
 
-func retryOf(s *sheet, at string, r *api.Retry) *routev3.RetryPolicy {
+func retryOf(s *sheet.Sheet, at string, r *api.Retry) *routev3.RetryPolicy {
 	out := &routev3.RetryPolicy{
 		RetryOn: defaultRetryOn, RetriableStatusCodes: []uint32{defaultRetryCode},
-		NumRetries: wrapperspb.UInt32(uint32(max(0, deref(r.NumRetries, defaultRetries)))),
+		NumRetries: wrapperspb.UInt32(uint32(max(0, ptr.Deref(r.NumRetries, defaultRetries)))),
 		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
 			Name:       "envoy.retry_host_predicates.previous_hosts",
 			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: build.Any(&previoushostsv3.PreviousHostsPredicate{})},
@@ -75,7 +76,7 @@ func retryOf(s *sheet, at string, r *api.Retry) *routev3.RetryPolicy {
 		list := slices.Clone(on.Triggers)
 		for _, t := range list {
 			if !slices.Contains(triggers(), t) {
-				s.bad(at+".retryOn.triggers", "%q is not a trigger: there are %s", t, strings.Join(triggers(), ", "))
+				s.Bad(at+".retryOn.triggers", "%q is not a trigger: there are %s", t, strings.Join(triggers(), ", "))
 			}
 		}
 		if len(on.HTTPStatusCodes) > 0 && !slices.Contains(list, retriableCodes) {
@@ -83,23 +84,21 @@ func retryOf(s *sheet, at string, r *api.Retry) *routev3.RetryPolicy {
 		}
 		for _, code := range on.HTTPStatusCodes {
 			if code < 100 || code > 599 {
-				s.bad(at+".retryOn.httpStatusCodes", "%d is not a status from 100 to 599", code)
+				s.Bad(at+".retryOn.httpStatusCodes", "%d is not a status from 100 to 599", code)
 			}
 		}
 		out.RetryOn, out.RetriableStatusCodes = strings.Join(list, ","), on.HTTPStatusCodes
 	}
 	if p := r.PerRetry; p != nil {
-		out.PerTryTimeout = s.duration(at+".perRetry.timeout", p.Timeout)
+		out.PerTryTimeout = s.Duration(at+".perRetry.timeout", p.Timeout)
 		if b := p.BackOff; b != nil {
 			out.RetryBackOff = &routev3.RetryPolicy_RetryBackOff{
-				BaseInterval: s.positive(at+".perRetry.backOff.baseInterval", b.BaseInterval, time.Millisecond), MaxInterval: s.positive(at+".perRetry.backOff.maxInterval", b.MaxInterval, time.Millisecond),
+				BaseInterval: s.Positive(at+".perRetry.backOff.baseInterval", b.BaseInterval, time.Millisecond), MaxInterval: s.Positive(at+".perRetry.backOff.maxInterval", b.MaxInterval, time.Millisecond),
 			}
 			if b.BaseInterval == nil {
-				s.bad(at+".perRetry.backOff.baseInterval", "is required")
+				s.Bad(at+".perRetry.backOff.baseInterval", "is required")
 			}
 		}
 	}
 	return out
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

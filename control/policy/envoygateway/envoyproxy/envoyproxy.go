@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package envoygateway
+// Package envoyproxy reads EnvoyProxy: how proxies are run, and what they tell of requests.
+package envoyproxy
 
 import (
 	"fmt"
@@ -10,11 +11,15 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"k8s.io/utils/ptr"
+
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/cluster"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
 	"weir.dev/weir/xds/attribute"
@@ -38,32 +43,49 @@ type Proxy struct {
 	Refused, Notes []graph.Problem
 }
 
-// proxyStack is an EnvoyProxy and the one that it is merged over.
-type proxyStack struct{ own, base source.Name }
+// stack is an EnvoyProxy and the one that it is merged over.
+type stack struct{ own, base source.Name }
 
-// Proxy returns what an EnvoyProxy says, merged over another if it asks for it; nil if
-// there is none called name. The zero Name is the default of all.
-func (p *Policies) Proxy(c *memo.Ctx, name, base source.Name) *Proxy {
-	return p.proxy.Get(c, proxyStack{name, base})
+// Proxies reads EnvoyProxies. It serves one memo.DB.
+type Proxies struct {
+	callees *cluster.Callees
+	read    *memo.Func[stack, *Proxy]
 }
 
-func (p *Policies) readProxy(c *memo.Ctx, at proxyStack) *Proxy {
-	spec := p.proxySpec(c, at.own)
+// New returns Proxies who tell what they do to those that callees finds. What they leave out
+// is in its Default.
+func New(callees *cluster.Callees) *Proxies {
+	p := &Proxies{callees: callees}
+	p.read = memo.NewFunc(p.compile, func(a, b *Proxy) bool { return reflect.DeepEqual(a, b) })
+	return p
+}
+
+// Get returns what an EnvoyProxy says, merged over another if it asks for it; nil if there
+// is none called name. The zero Name is the default of all.
+func (p *Proxies) Get(c *memo.Ctx, name, base source.Name) *Proxy {
+	return p.read.Get(c, stack{name, base})
+}
+
+func (p *Proxies) compile(c *memo.Ctx, at stack) *Proxy {
+	spec := p.spec(c, at.own)
 	if spec == nil {
 		return nil
 	}
 	owner := at.own
 	merges := spec.MergeType != nil && *spec.MergeType != "Replace"
-	if base := p.proxySpec(c, at.base); base != nil && merges && at.base != (source.Name{}) {
+	if base := p.spec(c, at.base); base != nil && merges && at.base != (source.Name{}) {
 		if spec.Telemetry == nil {
 			owner = at.base // What it names is in its namespace.
 		}
 		spec = attach.MergeSpec(spec, base, *spec.MergeType)
 	}
-	if d := p.opts.Proxy; d != nil && at.own != (source.Name{}) {
+	if d := p.callees.Default; d != nil && at.own != (source.Name{}) {
+		if spec.Telemetry == nil {
+			owner = source.Name{}
+		}
 		spec = attach.MergeSpec(spec, d, "StrategicMerge")
 	}
-	x := &proxyReader{policies: p, ctx: c, owner: source.Key{Kind: source.EnvoyProxy, Name: owner}, out: &Proxy{Merges: merges}}
+	x := &reader{callees: p.callees, ctx: c, owner: source.Key{Kind: source.EnvoyProxy, Name: owner}, out: &Proxy{Merges: merges}}
 	if v := spec.Provider; v != nil {
 		x.provider(v)
 	}
@@ -74,13 +96,13 @@ func (p *Policies) readProxy(c *memo.Ctx, at proxyStack) *Proxy {
 	x.out.Parameters.MergeGateways = spec.MergeGateways
 	x.rest(spec)
 	x.check()
-	x.out.Refused, x.out.Notes = x.refused, x.notes
+	x.out.Refused, x.out.Notes = x.Refused, x.Notes
 	return x.out
 }
 
-func (p *Policies) proxySpec(c *memo.Ctx, name source.Name) *api.EnvoyProxySpec {
+func (p *Proxies) spec(c *memo.Ctx, name source.Name) *api.EnvoyProxySpec {
 	if name == (source.Name{}) {
-		return p.opts.Proxy
+		return p.callees.Default
 	}
 	if o, ok := source.Get[*api.EnvoyProxy](c, source.EnvoyProxy, name); ok {
 		return &o.Spec
@@ -88,58 +110,58 @@ func (p *Policies) proxySpec(c *memo.Ctx, name source.Name) *api.EnvoyProxySpec 
 	return nil
 }
 
-type proxyReader struct {
-	sheet
+type reader struct {
+	sheet.Sheet
 
-	policies *Policies
-	ctx      *memo.Ctx
-	owner    source.Key
-	out      *Proxy
+	callees *cluster.Callees
+	ctx     *memo.Ctx
+	owner   source.Key
+	out     *Proxy
 }
 
 // rest notes what is not honoured.
-func (x *proxyReader) rest(s *api.EnvoyProxySpec) {
-	x.unsupported("mergeBackends", s.MergeBackends, "routes to one port of a backend always share its cluster")
-	x.unsupported("filterOrder", s.FilterOrder, "the order of filters is the same everywhere")
-	x.unsupported("backendTLS", s.BackendTLS, "set spec.tls.backend of the Gateway")
-	x.unsupported("ipFamily", s.IPFamily, "proxies listen for both families")
-	x.unsupported("preserveRouteOrder", s.PreserveRouteOrder, "routes are in the order that the Gateway API asks for")
-	x.unsupported("luaValidation", s.LuaValidation, "there is no Lua")
-	x.unsupported("lua", s.Lua, "there is no Lua")
-	x.unsupported("dynamicModules", s.DynamicModules, "there are no dynamic modules")
-	x.unsupported("geoIP", s.GeoIP, "nothing tells where addresses are")
-	if deref(s.RoutingType, "Endpoint") != "Endpoint" {
-		x.note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
+func (x *reader) rest(s *api.EnvoyProxySpec) {
+	x.Unsupported("mergeBackends", s.MergeBackends, "routes to one port of a backend always share its cluster")
+	x.Unsupported("filterOrder", s.FilterOrder, "the order of filters is the same everywhere")
+	x.Unsupported("backendTLS", s.BackendTLS, "set spec.tls.backend of the Gateway")
+	x.Unsupported("ipFamily", s.IPFamily, "proxies listen for both families")
+	x.Unsupported("preserveRouteOrder", s.PreserveRouteOrder, "routes are in the order that the Gateway API asks for")
+	x.Unsupported("luaValidation", s.LuaValidation, "there is no Lua")
+	x.Unsupported("lua", s.Lua, "there is no Lua")
+	x.Unsupported("dynamicModules", s.DynamicModules, "there are no dynamic modules")
+	x.Unsupported("geoIP", s.GeoIP, "nothing tells where addresses are")
+	if ptr.Deref(s.RoutingType, "Endpoint") != "Endpoint" {
+		x.Note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
 	}
-	if m := deref(s.MergeType, "Replace"); m != "Replace" && m != "StrategicMerge" && m != "JSONMerge" {
-		x.bad("mergeType", "is %q: there are Replace, StrategicMerge and JSONMerge", m)
+	if m := ptr.Deref(s.MergeType, "Replace"); m != "Replace" && m != "StrategicMerge" && m != "JSONMerge" {
+		x.Bad("mergeType", "is %q: there are Replace, StrategicMerge and JSONMerge", m)
 	}
 }
 
-func (x *proxyReader) telemetry(t *api.ProxyTelemetry) {
-	if a := t.AccessLog; a != nil && !is(a.Disable) {
+func (x *reader) telemetry(t *api.ProxyTelemetry) {
+	if a := t.AccessLog; a != nil && !ptr.Deref(a.Disable, false) {
 		x.accessLog(a.Settings)
 	}
 	if m := t.Metrics; m != nil {
 		if p := m.Prometheus; p != nil {
 			if p.Disable {
-				x.note("telemetry.metrics.prometheus.disable", "is not supported: the admin always has /stats/prometheus; do not let others reach it")
+				x.Note("telemetry.metrics.prometheus.disable", "is not supported: the admin always has /stats/prometheus; do not let others reach it")
 			}
-			x.unsupported("telemetry.metrics.prometheus.compression", p.Compression, "statistics are not compressed")
+			x.Unsupported("telemetry.metrics.prometheus.compression", p.Compression, "statistics are not compressed")
 		}
-		x.unsupported("telemetry.metrics.sinks", m.Sinks, "statistics are fetched, not sent: use /stats/prometheus of the admin")
-		x.unsupported("telemetry.metrics.matches", m.Matches, "all statistics are kept")
-		x.unsupported("telemetry.metrics.enableVirtualHostStats", m.EnableVirtualHostStats, "there are none of virtual hosts")
-		x.unsupported("telemetry.metrics.enablePerEndpointStats", m.EnablePerEndpointStats, "endpoints have their figures in /clusters of the admin")
-		x.unsupported("telemetry.metrics.enableRequestResponseSizesStats", m.EnableRequestResponseSizesStats, "sizes are in the access log")
-		x.unsupported("telemetry.metrics.enableGRPCStats", m.EnableGRPCStats, "calls are counted as requests")
-		x.unsupported("telemetry.metrics.clusterStatName", m.ClusterStatName, "clusters are counted by their names")
+		x.Unsupported("telemetry.metrics.sinks", m.Sinks, "statistics are fetched, not sent: use /stats/prometheus of the admin")
+		x.Unsupported("telemetry.metrics.matches", m.Matches, "all statistics are kept")
+		x.Unsupported("telemetry.metrics.enableVirtualHostStats", m.EnableVirtualHostStats, "there are none of virtual hosts")
+		x.Unsupported("telemetry.metrics.enablePerEndpointStats", m.EnablePerEndpointStats, "endpoints have their figures in /clusters of the admin")
+		x.Unsupported("telemetry.metrics.enableRequestResponseSizesStats", m.EnableRequestResponseSizesStats, "sizes are in the access log")
+		x.Unsupported("telemetry.metrics.enableGRPCStats", m.EnableGRPCStats, "calls are counted as requests")
+		x.Unsupported("telemetry.metrics.clusterStatName", m.ClusterStatName, "clusters are counted by their names")
 	}
 	if t.Tracing != nil {
 		x.tracing(t.Tracing)
 	}
-	x.unsupported("telemetry.requestID", t.RequestID, "requests have ids as Envoy gives them")
-	x.unsupported("telemetry.healthCheckLog", t.HealthCheckLog, "what checks come to is in the statistics")
+	x.Unsupported("telemetry.requestID", t.RequestID, "requests have ids as Envoy gives them")
+	x.Unsupported("telemetry.healthCheckLog", t.HealthCheckLog, "what checks come to is in the statistics")
 }
 
 // defaultFields are what a record has if nobody says.
@@ -158,7 +180,7 @@ func defaultFields() map[string]string {
 
 // accessLog says what is told of each request. Without settings it is all fields, to
 // standard output.
-func (x *proxyReader) accessLog(list []api.AccessLogSetting) {
+func (x *reader) accessLog(list []api.AccessLogSetting) {
 	if len(list) == 0 {
 		list = []api.AccessLogSetting{{Sinks: []api.AccessLogSink{{Type: "File", File: &api.FileSink{Path: "/dev/stdout"}}}}}
 	}
@@ -166,12 +188,12 @@ func (x *proxyReader) accessLog(list []api.AccessLogSetting) {
 	for i, s := range list {
 		at := fmt.Sprintf("telemetry.accessLog.settings[%d]", i)
 		format := x.format(at+".format", s.Format)
-		kind := deref(s.Type, "")
+		kind := ptr.Deref(s.Type, "")
 		if !slices.Contains([]string{"", "Listener", "Route", "Upstream"}, kind) {
-			x.bad(at+".type", "is %q: there are Listener, Route and Upstream", kind)
+			x.Bad(at+".type", "is %q: there are Listener, Route and Upstream", kind)
 		}
 		if kind == "Upstream" {
-			x.note(at+".type", "logs of attempts are not supported: records of requests have the last")
+			x.Note(at+".type", "logs of attempts are not supported: records of requests have the last")
 			continue
 		}
 		if !x.compiles(at+".matches", s.Matches) {
@@ -197,11 +219,11 @@ func (x *proxyReader) accessLog(list []api.AccessLogSetting) {
 
 // compiles reports whether all expressions are right. Records of a log whose are not are
 // not written: they might be those of anything.
-func (x *proxyReader) compiles(at string, expressions []string) bool {
+func (x *reader) compiles(at string, expressions []string) bool {
 	good := true
 	for i, text := range expressions {
 		if err := attribute.Check(text); err != nil {
-			x.bad(fmt.Sprintf("%s[%d]", at, i), "is not an expression of CEL over Envoy's attributes: %v", err)
+			x.Bad(fmt.Sprintf("%s[%d]", at, i), "is not an expression of CEL over Envoy's attributes: %v", err)
 			good = false
 		}
 	}
@@ -209,12 +231,12 @@ func (x *proxyReader) compiles(at string, expressions []string) bool {
 }
 
 // sink is where records go; nil if that cannot be.
-func (x *proxyReader) sink(at string, s *api.AccessLogSink, format build.LogFormat, matches []string) *accesslogv3.AccessLog {
+func (x *reader) sink(at string, s *api.AccessLogSink, format build.LogFormat, matches []string) *accesslogv3.AccessLog {
 	switch {
 	case s.Type == "File" && s.File != nil && s.File.Path != "":
 		return build.FileLog(s.File.Path, format, matches)
 	case s.Type == "File":
-		x.bad(at+".file.path", "is required")
+		x.Bad(at+".file.path", "is required")
 	case s.Type == "OpenTelemetry" && s.OpenTelemetry != nil:
 		o := s.OpenTelemetry
 		c, found := x.collector(at+".openTelemetry", &o.BackendCluster, o.Host, o.Port, graph.GRPC)
@@ -230,22 +252,22 @@ func (x *proxyReader) sink(at string, s *api.AccessLogSink, format build.LogForm
 		}
 		return c.Log(format, matches)
 	case s.Type == "OpenTelemetry":
-		x.bad(at+".openTelemetry", "is required")
+		x.Bad(at+".openTelemetry", "is required")
 	case s.Type == "ALS" && s.ALS != nil:
 		return x.entries(at+".als", s.ALS, matches)
 	case s.Type == "ALS":
-		x.bad(at+".als", "is required")
+		x.Bad(at+".als", "is required")
 	default:
-		x.bad(at+".type", "is %q: there are File, ALS and OpenTelemetry", s.Type)
+		x.Bad(at+".type", "is %q: there are File, ALS and OpenTelemetry", s.Type)
 	}
 	return nil
 }
 
-func (x *proxyReader) format(at string, f *api.AccessLogFormat) build.LogFormat {
+func (x *reader) format(at string, f *api.AccessLogFormat) build.LogFormat {
 	if f == nil {
 		return build.LogFormat{Fields: defaultFields()}
 	}
-	kind := deref(f.Type, "")
+	kind := ptr.Deref(f.Type, "")
 	switch {
 	case kind == "JSON" || kind == "" && len(f.JSON) > 0:
 		if len(f.JSON) == 0 {
@@ -253,10 +275,8 @@ func (x *proxyReader) format(at string, f *api.AccessLogFormat) build.LogFormat 
 		}
 		return build.LogFormat{Fields: f.JSON}
 	case kind == "Text" || kind == "":
-		return build.LogFormat{Text: deref(f.Text, "")}
+		return build.LogFormat{Text: ptr.Deref(f.Text, "")}
 	}
-	x.bad(at+".type", "is %q: there are Text and JSON", kind)
+	x.Bad(at+".type", "is %q: there are Text and JSON", kind)
 	return build.LogFormat{}
 }
-
-func sameProxy(a, b *Proxy) bool { return reflect.DeepEqual(a, b) }

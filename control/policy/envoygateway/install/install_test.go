@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package envoygateway
+package install
 
 import (
 	"strings"
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestReadInstall(t *testing.T) {
+func TestRead(t *testing.T) {
 	const seed = `
 apiVersion: v1
 kind: ConfigMap
@@ -27,16 +27,16 @@ data:
         redis:
           url: redis.redis-system.svc.cluster.local:6379
 `
-	i, err := ReadInstall([]byte(seed))
+	i, err := Read([]byte(seed))
 	if err != nil || i.Controller != "gateway.envoyproxy.io/gatewayclass-controller" || i.Limits.Redis != "redis.redis-system.svc.cluster.local:6379" || len(i.Notes) > 0 {
 		t.Errorf("%+v, %v", i, err)
 	}
-	i, err = ReadInstall([]byte("apiVersion: config.gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\n" +
+	i, err = Read([]byte("apiVersion: config.gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\n" +
 		"rateLimit: {backend: {type: Redis, redis: {url: r:1}}, timeout: 5ms, failClosed: true}\nlogging: {level: {default: warn, xds-server: debug}}\nadmin: {debug: true}\n"))
 	if err != nil || i.Limits.Timeout != 5*time.Millisecond || !i.Limits.FailClosed || len(i.Notes) != 3 {
 		t.Errorf("%+v, %v", i, err)
 	}
-	i, err = ReadInstall([]byte("apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\n" +
+	i, err = Read([]byte("apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\n" +
 		"rateLimit: {backend: {type: Redis, redis: {urlRef: {secretKeyRef: {name: redis, key: url}}, tls: {certificateRef: {name: shown}}}}}\n"))
 	if err != nil || i.Limits.Redis != "" || i.Limits.RedisRef.Name != "redis" || i.Limits.RedisRef.Key != "url" || !i.Limits.TLS || i.Limits.Certificate.Name != "shown" || len(i.Notes) > 0 {
 		t.Errorf("%+v, %v", i, err)
@@ -56,15 +56,15 @@ data:
 		"apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\nrateLimit: {backend: {type: Paper}}":                "rateLimit.backend.type",
 		"apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\nrateLimit: {backend: {type: Redis}, timeout: soon}": "rateLimit.timeout",
 	} {
-		if _, err := ReadInstall([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Read([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
 }
 
-// FuzzReadInstall feeds files of any content.
-func FuzzReadInstall(f *testing.F) {
+// FuzzRead feeds files of any content.
+func FuzzRead(f *testing.F) {
 	f.Add([]byte("apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\n"))
 	f.Add([]byte("kind: ConfigMap\ndata: {envoy-gateway.yaml: 'a: b'}"))
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = ReadInstall(data) })
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = Read(data) })
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package envoygateway
+package cluster
 
 import (
 	"encoding/hex"
@@ -13,6 +13,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/build"
@@ -40,7 +41,7 @@ func (x *settings) health() {
 	if h.PanicThreshold != nil {
 		x.to.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: float64(*h.PanicThreshold)}}
 		if *h.PanicThreshold > 100 {
-			x.bad(x.at+"healthCheck.panicThreshold", "%d is not a percentage", *h.PanicThreshold)
+			x.Bad(x.at+"healthCheck.panicThreshold", "%d is not a percentage", *h.PanicThreshold)
 		}
 	}
 	if h.Active != nil {
@@ -54,21 +55,21 @@ func (x *settings) health() {
 func (x *settings) active(at string, a *api.ActiveHealthCheck) {
 	out := &corev3.HealthCheck{
 		Timeout: durationpb.New(checkTimeout), Interval: durationpb.New(checkInterval),
-		UnhealthyThreshold: wrapperspb.UInt32(deref(a.UnhealthyThreshold, checkUnhealthy)), HealthyThreshold: wrapperspb.UInt32(deref(a.HealthyThreshold, checkHealthy)),
-		InitialJitter: x.duration(at+".initialJitter", a.InitialJitter),
+		UnhealthyThreshold: wrapperspb.UInt32(ptr.Deref(a.UnhealthyThreshold, checkUnhealthy)), HealthyThreshold: wrapperspb.UInt32(ptr.Deref(a.HealthyThreshold, checkHealthy)),
+		InitialJitter: x.Duration(at+".initialJitter", a.InitialJitter),
 	}
-	if d := x.duration(at+".timeout", a.Timeout); d != nil {
+	if d := x.Duration(at+".timeout", a.Timeout); d != nil {
 		out.Timeout = d
 	}
-	if d := x.duration(at+".interval", a.Interval); d != nil {
+	if d := x.Duration(at+".interval", a.Interval); d != nil {
 		out.Interval = d
 	}
 	if o := a.Overrides; o != nil && (o.Port < 1 || o.Port > math.MaxUint16) {
-		x.bad(at+".overrides.port", "%d is no port", o.Port)
+		x.Bad(at+".overrides.port", "%d is no port", o.Port)
 	} else if o != nil {
 		out.AltPort = wrapperspb.UInt32(uint32(o.Port))
 	}
-	x.unsupported(at+".healthCheckLog", a.HealthCheckLog, "what checks come to is in the statistics and in /clusters of the admin")
+	x.Unsupported(at+".healthCheckLog", a.HealthCheckLog, "what checks come to is in the statistics and in /clusters of the admin")
 	switch {
 	case a.Type == "HTTP" && a.HTTP != nil:
 		out.HealthChecker = x.httpCheck(at+".http", a.HTTP)
@@ -84,26 +85,26 @@ func (x *settings) active(at string, a *api.ActiveHealthCheck) {
 	case a.Type == "GRPC":
 		grpc := &corev3.HealthCheck_GrpcHealthCheck{}
 		if a.GRPC != nil {
-			grpc.ServiceName = deref(a.GRPC.Service, "")
+			grpc.ServiceName = ptr.Deref(a.GRPC.Service, "")
 		}
 		out.HealthChecker = &corev3.HealthCheck_GrpcHealthCheck_{GrpcHealthCheck: grpc}
 	case a.Type == "HTTP":
-		x.bad(at+".http", "is required for the type HTTP")
+		x.Bad(at+".http", "is required for the type HTTP")
 	default:
-		x.bad(at+".type", "is %q: there are HTTP, TCP and GRPC", a.Type)
+		x.Bad(at+".type", "is %q: there are HTTP, TCP and GRPC", a.Type)
 	}
 	x.to.HealthChecks = []*corev3.HealthCheck{out}
 }
 
 func (x *settings) httpCheck(at string, h *api.HTTPHealthCheck) *corev3.HealthCheck_HttpHealthCheck_ {
-	out := &corev3.HealthCheck_HttpHealthCheck{Path: h.Path, Host: deref(h.Hostname, hostOf(x.base.GetName()))}
+	out := &corev3.HealthCheck_HttpHealthCheck{Path: h.Path, Host: ptr.Deref(h.Hostname, hostOf(x.base.GetName()))}
 	if h.Path == "" || build.BadText(h.Path) != "" || strings.Contains(h.Path, "\t") {
-		x.bad(at+".path", "%q is not a path", h.Path)
+		x.Bad(at+".path", "%q is not a path", h.Path)
 	}
 	if h.Method != nil {
 		method, ok := corev3.RequestMethod_value[strings.ToUpper(*h.Method)]
 		if !ok {
-			x.bad(at+".method", "is %q, which is no method that checks can have", *h.Method)
+			x.Bad(at+".method", "is %q, which is no method that checks can have", *h.Method)
 		}
 		out.Method = corev3.RequestMethod(method)
 	}
@@ -111,7 +112,7 @@ func (x *settings) httpCheck(at string, h *api.HTTPHealthCheck) *corev3.HealthCh
 		var ranges []*typev3.Int64Range
 		for _, code := range list {
 			if code < 100 || code > 599 {
-				x.bad(at+field, "%d is not a status from 100 to 599", code)
+				x.Bad(at+field, "%d is not a status from 100 to 599", code)
 				continue
 			}
 			ranges = append(ranges, &typev3.Int64Range{Start: code, End: code + 1})
@@ -147,22 +148,22 @@ func (x *settings) payload(at string, p *api.Payload) *corev3.HealthCheck_Payloa
 	case p.Type == "Binary" && len(p.Binary) > 0:
 		return &corev3.HealthCheck_Payload{Payload: &corev3.HealthCheck_Payload_Binary{Binary: p.Binary}}
 	}
-	x.bad(at, "give the type Text with text, or Binary with binary")
+	x.Bad(at, "give the type Text with text, or Binary with binary")
 	return nil
 }
 
 func (x *settings) passive(at string, p *api.PassiveHealthCheck) {
 	out := &clusterv3.OutlierDetection{
 		Interval: durationpb.New(passiveInterval), BaseEjectionTime: durationpb.New(passiveEjection),
-		SplitExternalLocalOriginErrors: is(p.SplitExternalLocalOriginErrors),
-		ConsecutiveLocalOriginFailure:  wrapperspb.UInt32(deref(p.ConsecutiveLocalOriginFailures, passiveFailures)),
-		Consecutive_5Xx:                wrapperspb.UInt32(deref(p.Consecutive5xxErrors, passiveFailures)),
-		MaxEjectionPercent:             wrapperspb.UInt32(uint32(min(100, max(0, deref(p.MaxEjectionPercent, passivePercent))))),
+		SplitExternalLocalOriginErrors: ptr.Deref(p.SplitExternalLocalOriginErrors, false),
+		ConsecutiveLocalOriginFailure:  wrapperspb.UInt32(ptr.Deref(p.ConsecutiveLocalOriginFailures, passiveFailures)),
+		Consecutive_5Xx:                wrapperspb.UInt32(ptr.Deref(p.Consecutive5xxErrors, passiveFailures)),
+		MaxEjectionPercent:             wrapperspb.UInt32(uint32(min(100, max(0, ptr.Deref(p.MaxEjectionPercent, passivePercent))))),
 	}
-	if d := x.duration(at+".interval", p.Interval); d != nil {
+	if d := x.Duration(at+".interval", p.Interval); d != nil {
 		out.Interval = d
 	}
-	if d := x.duration(at+".baseEjectionTime", p.BaseEjectionTime); d != nil {
+	if d := x.Duration(at+".baseEjectionTime", p.BaseEjectionTime); d != nil {
 		out.BaseEjectionTime = d
 	}
 	if p.ConsecutiveGatewayErrors != nil {
@@ -176,7 +177,7 @@ func (x *settings) passive(at string, p *api.PassiveHealthCheck) {
 		out.FailurePercentageThreshold = wrapperspb.UInt32(*p.FailurePercentageThreshold)
 		out.EnforcingFailurePercentage = wrapperspb.UInt32(100)
 	}
-	if is(p.AlwaysEjectOneEndpoint) {
+	if ptr.Deref(p.AlwaysEjectOneEndpoint, false) {
 		out.AlwaysEjectOneHost = wrapperspb.Bool(true)
 	}
 	x.to.OutlierDetection = out

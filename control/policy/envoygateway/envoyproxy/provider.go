@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package envoygateway
+package envoyproxy
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/api/v1alpha1"
@@ -28,27 +29,27 @@ func kindPaths() map[string]string {
 }
 
 // check finds what of all this cannot be done.
-func (x *proxyReader) check() {
+func (x *reader) check() {
 	for _, p := range infra.Check(&x.out.Parameters) {
-		x.bad(kindPaths()[p.Kind], "%s", p.Message)
+		x.Bad(kindPaths()[p.Kind], "%s", p.Message)
 	}
 }
 
 // provider says how proxies are run in a cluster.
-func (x *proxyReader) provider(p *api.ProxyProvider) {
-	x.unsupported("provider.host", p.Host, "proxies of a host are those of weir run")
+func (x *reader) provider(p *api.ProxyProvider) {
+	x.Unsupported("provider.host", p.Host, "proxies of a host are those of weir run")
 	k := p.Kubernetes
 	if k == nil {
 		return
 	}
 	if k.EnvoyDeployment != nil && k.EnvoyDaemonSet != nil {
-		x.bad(kubernetes, "give one of envoyDeployment and envoyDaemonSet")
+		x.Bad(kubernetes, "give one of envoyDeployment and envoyDaemonSet")
 	}
 	switch {
 	case k.EnvoyDaemonSet != nil:
 		x.daemonSet(k.EnvoyDaemonSet)
 		if k.EnvoyHpa != nil {
-			x.bad(kubernetes+".envoyHpa", "a DaemonSet has one proxy on each node: leave it out, or give envoyDeployment")
+			x.Bad(kubernetes+".envoyHpa", "a DaemonSet has one proxy on each node: leave it out, or give envoyDeployment")
 			return
 		}
 	case k.EnvoyDeployment != nil:
@@ -63,14 +64,14 @@ func (x *proxyReader) provider(p *api.ProxyProvider) {
 	if b := k.EnvoyPDB; b != nil {
 		x.budget(b)
 	}
-	x.unsupported(kubernetes+".useListenerPortAsContainerPort", k.UseListenerPortAsContainerPort, "ports below 1024 are bound at others")
+	x.Unsupported(kubernetes+".useListenerPortAsContainerPort", k.UseListenerPortAsContainerPort, "ports below 1024 are bound at others")
 	if a := k.EnvoyServiceAccount; a != nil {
-		x.unsupported(kubernetes+".envoyServiceAccount.name", a.Name, "the control plane knows proxies by the account that is called after their Gateway and its class")
+		x.Unsupported(kubernetes+".envoyServiceAccount.name", a.Name, "the control plane knows proxies by the account that is called after their Gateway and its class")
 	}
 }
 
 // set has an object of a kind be as value says besides, without what value leaves empty.
-func (x *proxyReader) set(kind string, value map[string]any) {
+func (x *reader) set(kind string, value map[string]any) {
 	if value = filled(value); len(value) > 0 {
 		x.out.Parameters.Patches = append(x.out.Parameters.Patches, v1alpha1.ObjectPatch{Kind: kind, Value: value})
 	}
@@ -123,7 +124,7 @@ func instead(m map[string]any) map[string]any {
 }
 
 // named calls the object of a kind.
-func (x *proxyReader) named(kind string, name *string) {
+func (x *reader) named(kind string, name *string) {
 	if name != nil {
 		if x.out.Parameters.Names == nil {
 			x.out.Parameters.Names = map[string]string{}
@@ -132,7 +133,7 @@ func (x *proxyReader) named(kind string, name *string) {
 	}
 }
 
-func (x *proxyReader) deployment(d *api.DeploymentSpec) {
+func (x *reader) deployment(d *api.DeploymentSpec) {
 	at := kubernetes + ".envoyDeployment"
 	x.out.Parameters.Replicas = d.Replicas
 	x.set(infra.Deployment, map[string]any{"spec": map[string]any{
@@ -143,7 +144,7 @@ func (x *proxyReader) deployment(d *api.DeploymentSpec) {
 	x.patch(at, infra.Deployment, d.Patch)
 }
 
-func (x *proxyReader) daemonSet(d *api.DaemonSetSpec) {
+func (x *reader) daemonSet(d *api.DaemonSetSpec) {
 	at, kind := kubernetes+".envoyDaemonSet", infra.DaemonSet
 	x.out.Parameters.Workload = &kind
 	x.set(kind, map[string]any{"spec": map[string]any{"updateStrategy": d.Strategy}})
@@ -153,7 +154,7 @@ func (x *proxyReader) daemonSet(d *api.DaemonSetSpec) {
 }
 
 // pods are as those of a workload are to be.
-func (x *proxyReader) pods(at, kind string, p *api.PodSpec, c *api.ContainerSpec) {
+func (x *reader) pods(at, kind string, p *api.PodSpec, c *api.ContainerSpec) {
 	if p != nil {
 		x.out.Parameters.NodeSelector = p.NodeSelector
 		x.set(kind, map[string]any{"spec": map[string]any{"template": map[string]any{
@@ -169,7 +170,7 @@ func (x *proxyReader) pods(at, kind string, p *api.PodSpec, c *api.ContainerSpec
 	}
 	at += ".container"
 	x.image(at+".image", c.Image)
-	x.unsupported(at+".imageRepository", c.ImageRepository, "give image, or weir control --proxy-image")
+	x.Unsupported(at+".imageRepository", c.ImageRepository, "give image, or weir control --proxy-image")
 	own := map[string]any{"env": c.Env, "securityContext": instead(c.SecurityContext), "volumeMounts": c.VolumeMounts}
 	if r := c.Resources; r != nil {
 		x.out.Parameters.Resources = &v1alpha1.Resources{Requests: x.quantities(at+".resources.requests", r.Requests), Limits: x.quantities(at+".resources.limits", r.Limits)}
@@ -183,27 +184,27 @@ func (x *proxyReader) pods(at, kind string, p *api.PodSpec, c *api.ContainerSpec
 
 // image takes an image for the proxies, unless it is Envoy's, whose command line and
 // account are others.
-func (x *proxyReader) image(at string, image *string) {
+func (x *reader) image(at string, image *string) {
 	if image == nil {
 		return
 	}
 	repository, _, _ := strings.Cut((*image)[strings.LastIndex(*image, "/")+1:], "@")
 	repository, _, _ = strings.Cut(repository, ":")
 	if repository == "envoy" || strings.HasPrefix(repository, "envoy-") {
-		x.note(at, "is not used: it is Envoy's, and proxies are Weir's: give an image of Weir, or weir control --proxy-image")
+		x.Note(at, "is not used: it is Envoy's, and proxies are Weir's: give an image of Weir, or weir control --proxy-image")
 		return
 	}
 	x.out.Parameters.Image = image
 }
 
-func (x *proxyReader) quantities(at string, from map[string]api.Quantity) map[string]string {
+func (x *reader) quantities(at string, from map[string]api.Quantity) map[string]string {
 	if len(from) == 0 {
 		return nil
 	}
 	out := map[string]string{}
-	for _, name := range sortedKeys(from) {
+	for _, name := range slices.Sorted(maps.Keys(from)) {
 		if _, err := resource.ParseQuantity(from[name].String()); err != nil {
-			x.bad(at+"."+name, "%q is not a quantity, such as 500m or 1Gi", from[name])
+			x.Bad(at+"."+name, "%q is not a quantity, such as 500m or 1Gi", from[name])
 			continue
 		}
 		out[name] = from[name].String()
@@ -211,14 +212,14 @@ func (x *proxyReader) quantities(at string, from map[string]api.Quantity) map[st
 	return out
 }
 
-func (x *proxyReader) service(s *api.ServiceSpec) {
+func (x *reader) service(s *api.ServiceSpec) {
 	at := kubernetes + ".envoyService"
 	out := &v1alpha1.ServiceParameters{Annotations: s.Annotations, LoadBalancerClass: s.LoadBalancerClass, ExternalTrafficPolicy: s.ExternalTrafficPolicy}
-	switch deref(s.Type, "LoadBalancer") {
+	switch ptr.Deref(s.Type, "LoadBalancer") {
 	case "LoadBalancer", "ClusterIP", "NodePort":
 		out.Type = s.Type
 	default:
-		x.bad(at+".type", "is %q: there are ClusterIP, LoadBalancer and NodePort", *s.Type)
+		x.Bad(at+".type", "is %q: there are ClusterIP, LoadBalancer and NodePort", *s.Type)
 	}
 	x.out.Parameters.Service = out
 	x.set(infra.Service, map[string]any{
@@ -231,22 +232,22 @@ func (x *proxyReader) service(s *api.ServiceSpec) {
 	x.patch(at, infra.Service, s.Patch)
 }
 
-func (x *proxyReader) autoscaler(h *api.HpaSpec) {
+func (x *reader) autoscaler(h *api.HpaSpec) {
 	at := kubernetes + ".envoyHpa"
 	if h.MaxReplicas == nil {
-		x.bad(at+".maxReplicas", "is required")
+		x.Bad(at+".maxReplicas", "is required")
 	}
 	to := &x.out.Parameters
-	to.Autoscaling, to.Replicas = &v1alpha1.AutoscalingParameters{MinReplicas: h.MinReplicas, MaxReplicas: deref(h.MaxReplicas, 1)}, nil
+	to.Autoscaling, to.Replicas = &v1alpha1.AutoscalingParameters{MinReplicas: h.MinReplicas, MaxReplicas: ptr.Deref(h.MaxReplicas, 1)}, nil
 	x.set(infra.Autoscaler, map[string]any{"spec": map[string]any{"metrics": h.Metrics, "behavior": h.Behavior}})
 	x.named(infra.Autoscaler, h.Name)
 	x.patch(at, infra.Autoscaler, h.Patch)
 }
 
-func (x *proxyReader) budget(b *api.PDBSpec) {
+func (x *reader) budget(b *api.PDBSpec) {
 	at := kubernetes + ".envoyPDB"
 	if b.MinAvailable != nil && b.MaxUnavailable != nil {
-		x.bad(at, "give one of minAvailable and maxUnavailable")
+		x.Bad(at, "give one of minAvailable and maxUnavailable")
 	}
 	x.out.Parameters.DisruptionBudget = &v1alpha1.DisruptionBudgetParameters{}
 	spec := map[string]any{"maxUnavailable": nil}
@@ -256,7 +257,7 @@ func (x *proxyReader) budget(b *api.PDBSpec) {
 	case b.MinAvailable != nil:
 		spec["minAvailable"] = count(*b.MinAvailable)
 	case b.Patch == nil:
-		x.bad(at, "give minAvailable or maxUnavailable")
+		x.Bad(at, "give minAvailable or maxUnavailable")
 	}
 	x.set(infra.Budget, map[string]any{"spec": spec})
 	x.named(infra.Budget, b.Name)
@@ -273,7 +274,7 @@ func count(q api.Quantity) any {
 
 // patch has an object of a kind changed. Weir's Pods have one container, which is
 // Envoy's there; they have none that tells Envoy to drain.
-func (x *proxyReader) patch(at, kind string, p *api.Patch) {
+func (x *reader) patch(at, kind string, p *api.Patch) {
 	if p == nil {
 		return
 	}
@@ -285,7 +286,7 @@ func (x *proxyReader) patch(at, kind string, p *api.Patch) {
 		containers = slices.DeleteFunc(containers, func(c any) bool {
 			m, ok := c.(map[string]any)
 			if ok && m["name"] == "shutdown-manager" {
-				x.note(at+".value", "the container shutdown-manager is not supported: proxies drain by themselves")
+				x.Note(at+".value", "the container shutdown-manager is not supported: proxies drain by themselves")
 				return true
 			}
 			return false
@@ -320,11 +321,11 @@ func inside(m map[string]any, path ...string) (map[string]any, bool) {
 }
 
 // process says how each proxy is started, and how it ends.
-func (x *proxyReader) process(s *api.EnvoyProxySpec) {
+func (x *reader) process(s *api.EnvoyProxySpec) {
 	to := &x.out.Parameters
 	if n := s.Concurrency; n != nil {
 		if *n < 0 {
-			x.bad("concurrency", "is %d: give the number of workers, or 0 for one for each CPU", *n)
+			x.Bad("concurrency", "is %d: give the number of workers, or 0 for one for each CPU", *n)
 		} else {
 			to.Args = append(to.Args, "--concurrency", fmt.Sprint(*n))
 		}
@@ -333,12 +334,12 @@ func (x *proxyReader) process(s *api.EnvoyProxySpec) {
 		x.logging(l.Level)
 	}
 	if d := s.Shutdown; d != nil {
-		if t := x.duration("shutdown.drainTimeout", d.DrainTimeout); t != nil {
+		if t := x.Duration("shutdown.drainTimeout", d.DrainTimeout); t != nil {
 			seconds := int32(t.GetSeconds())
 			to.DrainSeconds = &seconds
 		}
-		x.unsupported("shutdown.minDrainDuration", d.MinDrainDuration, "a proxy ends when nothing is left to do")
-		x.unsupported("shutdown.healthCheckFailureDelay", d.HealthCheckFailureDelay, "a proxy tells at once that it ends")
+		x.Unsupported("shutdown.minDrainDuration", d.MinDrainDuration, "a proxy ends when nothing is left to do")
+		x.Unsupported("shutdown.healthCheckFailureDelay", d.HealthCheckFailureDelay, "a proxy tells at once that it ends")
 	}
 	x.arguments(s.ExtraArgs)
 	if b := s.Bootstrap; b != nil {
@@ -347,7 +348,7 @@ func (x *proxyReader) process(s *api.EnvoyProxySpec) {
 }
 
 // arguments are those of Envoy's command line, as far as they are a user's to give.
-func (x *proxyReader) arguments(args []string) {
+func (x *reader) arguments(args []string) {
 	known := arguments()
 	for i := 0; i < len(args); i++ {
 		at, arg := fmt.Sprintf("extraArgs[%d]", i), args[i]
@@ -360,7 +361,7 @@ func (x *proxyReader) arguments(args []string) {
 			list = append(list, args[i])
 		}
 		if !ok || !strings.HasPrefix(arg, "-") {
-			x.note(at, "%q is not supported: there are %s", arg, strings.Join(sortedKeys(known), ", "))
+			x.Note(at, "%q is not supported: there are %s", arg, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 			continue
 		}
 		x.out.Parameters.Args = append(x.out.Parameters.Args, list...)
@@ -379,21 +380,21 @@ func arguments() map[string]bool {
 }
 
 // bootstrap changes what proxies start from.
-func (x *proxyReader) bootstrap(b *api.ProxyBootstrap) {
-	kind := deref(b.Type, "Replace")
+func (x *reader) bootstrap(b *api.ProxyBootstrap) {
+	kind := ptr.Deref(b.Type, "Replace")
 	out := &v1alpha1.BootstrapParameters{Type: &kind, Value: b.Value}
 	switch {
 	case kind == "JSONPatch" && len(b.JSONPatches) == 0:
-		x.bad("bootstrap.jsonPatches", "is required")
+		x.Bad("bootstrap.jsonPatches", "is required")
 		return
 	case kind != "JSONPatch" && b.Value == nil:
-		x.bad("bootstrap.value", "is required")
+		x.Bad("bootstrap.value", "is required")
 		return
 	}
 	for i, p := range b.JSONPatches {
 		at := fmt.Sprintf("bootstrap.jsonPatches[%d]", i)
 		if p.JSONPath != nil || p.Path == nil {
-			x.bad(at+".jsonPath", "is not supported: give path, such as /stats_config")
+			x.Bad(at+".jsonPath", "is not supported: give path, such as /stats_config")
 			return
 		}
 		out.JSONPatches = append(out.JSONPatches, v1alpha1.JSONPatchOperation{Op: p.Op, Path: *p.Path, From: p.From, Value: p.Value})
@@ -403,14 +404,14 @@ func (x *proxyReader) bootstrap(b *api.ProxyBootstrap) {
 
 // logging is how much proxies tell of themselves: as the component "default" says and, of
 // others, as they say.
-func (x *proxyReader) logging(levels map[string]string) {
+func (x *reader) logging(levels map[string]string) {
 	known := map[string]string{"trace": "trace", "debug": "debug", "info": "info", "warn": "warning", "error": "error", "critical": "critical", "off": "off"}
 	var components []string
-	for _, component := range sortedKeys(levels) {
+	for _, component := range slices.Sorted(maps.Keys(levels)) {
 		level, ok := known[levels[component]]
 		switch {
 		case !ok:
-			x.bad("logging.level."+component, "is %q: there are trace, debug, info, warn and error", levels[component])
+			x.Bad("logging.level."+component, "is %q: there are trace, debug, info, warn and error", levels[component])
 		case component == "default":
 			x.out.Parameters.LogLevel = &level
 		default:

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package envoygateway
+package cluster
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -14,6 +16,7 @@ import (
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 )
 
 // maxTable is the largest table of Maglev.
@@ -28,15 +31,15 @@ func (x *settings) balancer() {
 	at := x.at + "loadBalancer"
 	slow := time.Duration(0)
 	if l.SlowStart != nil {
-		if d := x.duration(at+".slowStart.window", l.SlowStart.Window); d != nil {
+		if d := x.Duration(at+".slowStart.window", l.SlowStart.Window); d != nil {
 			slow = d.AsDuration()
 		}
 	}
 	if z := l.ZoneAware; z != nil {
-		x.unsupported(at+".zoneAware.preferLocal", z.PreferLocal, "proxies do not know how many of them are in each zone; use trafficDistribution of the Service")
-		x.unsupported(at+".zoneAware.weightedZones", z.WeightedZones, "zones have no weights")
+		x.Unsupported(at+".zoneAware.preferLocal", z.PreferLocal, "proxies do not know how many of them are in each zone; use trafficDistribution of the Service")
+		x.Unsupported(at+".zoneAware.weightedZones", z.WeightedZones, "zones have no weights")
 	}
-	x.unsupported(at+".dynamicModule", l.DynamicModule, "there are no dynamic modules")
+	x.Unsupported(at+".dynamicModule", l.DynamicModule, "there are no dynamic modules")
 	var policy *clusterv3.LoadBalancingPolicy
 	switch l.Type {
 	case "LeastRequest":
@@ -49,27 +52,27 @@ func (x *settings) balancer() {
 		size := uint64(0)
 		if h := l.ConsistentHash; h != nil && h.TableSize != nil {
 			if size = *h.TableSize; size < 2 || size > maxTable || !big.NewInt(int64(size)).ProbablyPrime(0) {
-				x.bad(at+".consistentHash.tableSize", "%d is not a prime number up to %d", size, maxTable)
+				x.Bad(at+".consistentHash.tableSize", "%d is not a prime number up to %d", size, maxTable)
 			}
 		}
 		policy = build.Maglev(size)
 	case "BackendUtilization":
 		policy = build.ByUtilization(slow, x.utilization(at+".backendUtilization", l.BackendUtilization))
 	case "DynamicModule":
-		x.bad(at+".type", "there are no dynamic modules: choose another type")
+		x.Bad(at+".type", "there are no dynamic modules: choose another type")
 		return
 	default:
-		x.bad(at+".type", "is %q: there are LeastRequest, RoundRobin, Random, ConsistentHash and BackendUtilization", l.Type)
+		x.Bad(at+".type", "is %q: there are LeastRequest, RoundRobin, Random, ConsistentHash and BackendUtilization", l.Type)
 		return
 	}
 	if slow > 0 && (l.Type == "Random" || l.Type == "ConsistentHash") {
-		x.bad(at+".slowStart", "is for the types LeastRequest, RoundRobin and BackendUtilization")
+		x.Bad(at+".slowStart", "is for the types LeastRequest, RoundRobin and BackendUtilization")
 	}
 	if o := l.EndpointOverride; o != nil {
 		var headers []string
 		for i, e := range o.ExtractFrom {
 			if e.Header == nil || *e.Header == "" {
-				x.bad(fmt.Sprintf("%s.endpointOverride.extractFrom[%d].header", at, i), "is required")
+				x.Bad(fmt.Sprintf("%s.endpointOverride.extractFrom[%d].header", at, i), "is required")
 				continue
 			}
 			headers = append(headers, *e.Header)
@@ -84,24 +87,24 @@ func (x *settings) utilization(at string, u *api.BackendUtilization) *cswrrv3.Cl
 	if u == nil {
 		return out
 	}
-	out.BlackoutPeriod = x.duration(at+".blackoutPeriod", u.BlackoutPeriod)
-	out.WeightExpirationPeriod = x.duration(at+".weightExpirationPeriod", u.WeightExpirationPeriod)
-	out.WeightUpdatePeriod = x.duration(at+".weightUpdatePeriod", u.WeightUpdatePeriod)
+	out.BlackoutPeriod = x.Duration(at+".blackoutPeriod", u.BlackoutPeriod)
+	out.WeightExpirationPeriod = x.Duration(at+".weightExpirationPeriod", u.WeightExpirationPeriod)
+	out.WeightUpdatePeriod = x.Duration(at+".weightUpdatePeriod", u.WeightUpdatePeriod)
 	if p := u.ErrorUtilizationPenaltyPercent; p != nil {
 		out.ErrorUtilizationPenalty = wrapperspb.Float(float32(*p) / 100)
 	}
 	out.MetricNamesForComputingUtilization = u.MetricNamesForComputingUtilization
-	x.unsupported(at+".outOfBand", u.OutOfBand, "load is reported in responses")
+	x.Unsupported(at+".outOfBand", u.OutOfBand, "load is reported in responses")
 	if x.at != "" {
-		x.unsupported(at+".keepResponseHeaders", u.KeepResponseHeaders, "the responses of calls go to no client")
+		x.Unsupported(at+".keepResponseHeaders", u.KeepResponseHeaders, "the responses of calls go to no client")
 	}
 	return out
 }
 
 // hashes are what of a request a consistent hash is of.
-func hashes(s *sheet, at string, h *api.ConsistentHash) []*routev3.RouteAction_HashPolicy {
+func hashes(s *sheet.Sheet, at string, h *api.ConsistentHash) []*routev3.RouteAction_HashPolicy {
 	if h == nil {
-		s.bad(at, "is required for the type ConsistentHash")
+		s.Bad(at, "is required for the type ConsistentHash")
 		return nil
 	}
 	header := func(n api.Named) *routev3.RouteAction_HashPolicy {
@@ -134,23 +137,23 @@ func hashes(s *sheet, at string, h *api.ConsistentHash) []*routev3.RouteAction_H
 			}})
 		}
 	default:
-		s.bad(at+".type", "is %q: there are SourceIP, Header, Headers, Cookie and QueryParams", h.Type)
+		s.Bad(at+".type", "is %q: there are SourceIP, Header, Headers, Cookie and QueryParams", h.Type)
 		return nil
 	}
 	if len(out) == 0 {
-		s.bad(at, "has the type %s, and does not say what is hashed", h.Type)
+		s.Bad(at, "has the type %s, and does not say what is hashed", h.Type)
 	}
 	return out
 }
 
-func cookie(s *sheet, at string, c *api.Cookie) *routev3.RouteAction_HashPolicy {
+func cookie(s *sheet.Sheet, at string, c *api.Cookie) *routev3.RouteAction_HashPolicy {
 	if !build.FieldName(c.Name) {
-		s.bad(at+".name", "%q is not the name of a cookie", c.Name)
+		s.Bad(at+".name", "%q is not the name of a cookie", c.Name)
 	}
-	out := &routev3.RouteAction_HashPolicy_Cookie{Name: c.Name, Ttl: s.duration(at+".ttl", c.TTL)}
-	for _, name := range sortedKeys(c.Attributes) {
+	out := &routev3.RouteAction_HashPolicy_Cookie{Name: c.Name, Ttl: s.Duration(at+".ttl", c.TTL)}
+	for _, name := range slices.Sorted(maps.Keys(c.Attributes)) {
 		if name == "" || !build.CookieText(name+c.Attributes[name]) {
-			s.bad(at+".attributes", "%q=%q is no attribute of a cookie", name, c.Attributes[name])
+			s.Bad(at+".attributes", "%q=%q is no attribute of a cookie", name, c.Attributes[name])
 		}
 		out.Attributes = append(out.Attributes, &routev3.RouteAction_HashPolicy_CookieAttribute{Name: name, Value: c.Attributes[name]})
 	}

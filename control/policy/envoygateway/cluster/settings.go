@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package envoygateway
+// Package cluster says how clusters are spoken to: those that requests go to, as the
+// ClusterSettings of a policy have it, and those of whom filters and logs call.
+package cluster
 
 import (
 	"math"
@@ -12,18 +14,20 @@ import (
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
+	"weir.dev/weir/control/policy/envoygateway/sheet"
 )
 
 // settings makes the Cluster of ClusterSettings.
 type settings struct {
-	*sheet
+	*sheet.Sheet
 	at   string // the path of the settings, with a dot, or empty
 	from *api.ClusterSettings
 	base *clusterv3.Cluster // nil if only what is wrong is asked for
@@ -31,10 +35,10 @@ type settings struct {
 	http *httpv3.HttpProtocolOptions
 }
 
-// settingsOverlay returns what settings are on a Cluster, and puts what is wrong into a
+// Overlay returns what settings are on a Cluster, and puts what is wrong into a
 // sheet. useClient has backends spoken to in the client's version of HTTP.
-func settingsOverlay(s *sheet, at string, from *api.ClusterSettings, useClient bool, base *clusterv3.Cluster) graph.Overlay {
-	x := &settings{sheet: s, at: at, from: from, base: base, to: &clusterv3.Cluster{}, http: &httpv3.HttpProtocolOptions{}}
+func Overlay(s *sheet.Sheet, at string, from *api.ClusterSettings, useClient bool, base *clusterv3.Cluster) graph.Overlay {
+	x := &settings{Sheet: s, at: at, from: from, base: base, to: &clusterv3.Cluster{}, http: &httpv3.HttpProtocolOptions{}}
 	x.balancer()
 	x.breakers()
 	x.health()
@@ -42,7 +46,7 @@ func settingsOverlay(s *sheet, at string, from *api.ClusterSettings, useClient b
 	x.connection()
 	x.dns()
 	x.protocol(useClient)
-	if empty(x.to) {
+	if proto.Size(x.to) == 0 {
 		return graph.Overlay{}
 	}
 	return graph.Overlay{Message: x.to}
@@ -50,11 +54,11 @@ func settingsOverlay(s *sheet, at string, from *api.ClusterSettings, useClient b
 
 func (x *settings) connection() {
 	if k := x.from.TCPKeepalive; k != nil {
-		x.to.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: keepalive(x.sheet, x.at+"tcpKeepalive", k)}
+		x.to.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: Keepalive(x.Sheet, x.at+"tcpKeepalive", k)}
 	}
 	if c := x.from.Connection; c != nil {
-		x.to.PerConnectionBufferLimitBytes = x.size(x.at+"connection.bufferLimit", c.BufferLimit)
-		x.unsupported(x.at+"connection.socketBufferLimit", c.SocketBufferLimit, "buffers of sockets are the kernel's to choose")
+		x.to.PerConnectionBufferLimitBytes = x.Size(x.at+"connection.bufferLimit", c.BufferLimit)
+		x.Unsupported(x.at+"connection.socketBufferLimit", c.SocketBufferLimit, "buffers of sockets are the kernel's to choose")
 		if p := c.Preconnect; p != nil {
 			x.to.PreconnectPolicy = &clusterv3.Cluster_PreconnectPolicy{
 				PerUpstreamPreconnectRatio: ratio(p.PerEndpointPercent), PredictivePreconnectRatio: ratio(p.PredictivePercent),
@@ -73,19 +77,6 @@ func ratio(percent *uint32) *wrapperspb.DoubleValue {
 	return wrapperspb.Double(float64(*percent) / 100)
 }
 
-// size reads a number of bytes.
-func (s *sheet) size(path string, q *resource.Quantity) *wrapperspb.UInt32Value {
-	if q == nil {
-		return nil
-	}
-	n := q.Value()
-	if n < 0 || n > math.MaxUint32 || q.MilliValue() != 1000*n {
-		s.bad(path, "%s is not a size from 0 to 4Gi in whole bytes", q.String())
-		return nil
-	}
-	return wrapperspb.UInt32(uint32(n))
-}
-
 // proxyProtocol tells the backend who the client is before anything else is sent, TLS or
 // not.
 func (x *settings) proxyProtocol(version string) {
@@ -95,7 +86,7 @@ func (x *settings) proxyProtocol(version string) {
 	case "V2":
 		config.Version = corev3.ProxyProtocolConfig_V2
 	default:
-		x.bad(x.at+"proxyProtocol.version", "is %q: there are V1 and V2", version)
+		x.Bad(x.at+"proxyProtocol.version", "is %q: there are V1 and V2", version)
 		return
 	}
 	inner := x.base.GetTransportSocket()
@@ -118,11 +109,11 @@ func (x *settings) dns() {
 	if d == nil {
 		return
 	}
-	x.to.DnsRefreshRate = x.positive(x.at+"dns.dnsRefreshRate", d.DNSRefreshRate, time.Millisecond)
+	x.to.DnsRefreshRate = x.Positive(x.at+"dns.dnsRefreshRate", d.DNSRefreshRate, time.Millisecond)
 	if d.RespectDNSTTL != nil {
 		x.to.RespectDnsTtl = *d.RespectDNSTTL
 		if !*d.RespectDNSTTL && x.base.GetRespectDnsTtl() {
-			x.note(x.at+"dns.respectDnsTtl", "names are looked up when their answers end, whatever is said here")
+			x.Note(x.at+"dns.respectDnsTtl", "names are looked up when their answers end, whatever is said here")
 		}
 	}
 	families := map[string]clusterv3.Cluster_DnsLookupFamily{
@@ -132,7 +123,7 @@ func (x *settings) dns() {
 	if d.LookupFamily != nil {
 		family, ok := families[*d.LookupFamily]
 		if !ok {
-			x.bad(x.at+"dns.lookupFamily", "is %q: there are IPv4, IPv6, IPv4Preferred, IPv6Preferred and IPv4AndIPv6", *d.LookupFamily)
+			x.Bad(x.at+"dns.lookupFamily", "is %q: there are IPv4, IPv6, IPv4Preferred, IPv6Preferred and IPv4AndIPv6", *d.LookupFamily)
 		}
 		x.to.DnsLookupFamily = family
 	}
@@ -144,14 +135,14 @@ func (x *settings) timeouts() {
 		return
 	}
 	if t.TCP != nil {
-		x.to.ConnectTimeout = x.positive(x.at+"timeout.tcp.connectTimeout", t.TCP.ConnectTimeout, time.Millisecond)
+		x.to.ConnectTimeout = x.Positive(x.at+"timeout.tcp.connectTimeout", t.TCP.ConnectTimeout, time.Millisecond)
 	}
 	if h := t.HTTP; h != nil {
 		common := &corev3.HttpProtocolOptions{
-			IdleTimeout:           x.duration(x.at+"timeout.http.connectionIdleTimeout", h.ConnectionIdleTimeout),
-			MaxConnectionDuration: x.duration(x.at+"timeout.http.maxConnectionDuration", h.MaxConnectionDuration),
+			IdleTimeout:           x.Duration(x.at+"timeout.http.connectionIdleTimeout", h.ConnectionIdleTimeout),
+			MaxConnectionDuration: x.Duration(x.at+"timeout.http.maxConnectionDuration", h.MaxConnectionDuration),
 		}
-		if !empty(common) {
+		if proto.Size(common) > 0 {
 			x.http.CommonHttpProtocolOptions = common
 		}
 	}
@@ -166,9 +157,9 @@ func (x *settings) breakers() {
 		return
 	}
 	number := func(name string, v *int64, otherwise uint32) *wrapperspb.UInt32Value {
-		n := deref(v, int64(otherwise))
+		n := ptr.Deref(v, int64(otherwise))
 		if n < 0 || n > math.MaxUint32 {
-			x.bad(x.at+"circuitBreaker."+name, "%d is not a number from 0 to %d", n, uint32(math.MaxUint32))
+			x.Bad(x.at+"circuitBreaker."+name, "%d is not a number from 0 to %d", n, uint32(math.MaxUint32))
 			return nil
 		}
 		return wrapperspb.UInt32(uint32(n))
@@ -181,7 +172,7 @@ func (x *settings) breakers() {
 	}
 	if r := b.RetryBudget; r != nil {
 		t.RetryBudget = &clusterv3.CircuitBreakers_Thresholds_RetryBudget{
-			BudgetPercent: &typev3.Percent{Value: 100 * float64(r.Percent.Numerator) / float64(max(1, deref(r.Percent.Denominator, 100)))},
+			BudgetPercent: &typev3.Percent{Value: 100 * float64(r.Percent.Numerator) / float64(max(1, ptr.Deref(r.Percent.Denominator, 100)))},
 		}
 		if r.MinRetryConcurrency != nil {
 			t.RetryBudget.MinRetryConcurrency = wrapperspb.UInt32(*r.MinRetryConcurrency)
@@ -241,36 +232,56 @@ func (x *settings) protocol(useClient bool) {
 
 // http2 returns the options of HTTP/2, which count if the backend speaks it; nil for none.
 func (x *settings) http2() *corev3.Http2ProtocolOptions {
-	return http2Of(x.sheet, x.at+"http2", x.from.HTTP2)
+	return HTTP2(x.Sheet, x.at+"http2", x.from.HTTP2)
 }
 
-func http2Of(s *sheet, at string, h *api.HTTP2) *corev3.Http2ProtocolOptions {
+func HTTP2(s *sheet.Sheet, at string, h *api.HTTP2) *corev3.Http2ProtocolOptions {
 	if h == nil {
 		return nil
 	}
 	out := &corev3.Http2ProtocolOptions{}
-	out.InitialStreamWindowSize = s.size(at+".initialStreamWindowSize", h.InitialStreamWindowSize)
-	out.InitialConnectionWindowSize = s.size(at+".initialConnectionWindowSize", h.InitialConnectionWindowSize)
+	out.InitialStreamWindowSize = s.Size(at+".initialStreamWindowSize", h.InitialStreamWindowSize)
+	out.InitialConnectionWindowSize = s.Size(at+".initialConnectionWindowSize", h.InitialConnectionWindowSize)
 	if h.MaxConcurrentStreams != nil {
 		out.MaxConcurrentStreams = wrapperspb.UInt32(*h.MaxConcurrentStreams)
 	}
-	switch v := deref(h.OnInvalidMessage, ""); v {
+	switch v := ptr.Deref(h.OnInvalidMessage, ""); v {
 	case "":
 	case "TerminateStream":
 		out.OverrideStreamErrorOnInvalidHttpMessage = wrapperspb.Bool(true)
 	case "TerminateConnection":
 		out.OverrideStreamErrorOnInvalidHttpMessage = wrapperspb.Bool(false)
 	default:
-		s.bad(at+".onInvalidMessage", "is %q: there are TerminateConnection and TerminateStream", v)
+		s.Bad(at+".onInvalidMessage", "is %q: there are TerminateConnection and TerminateStream", v)
 	}
 	if k := h.ConnectionKeepalive; k != nil {
 		out.ConnectionKeepalive = &corev3.KeepaliveSettings{
-			Interval: s.duration(at+".connectionKeepalive.interval", k.Interval), Timeout: s.duration(at+".connectionKeepalive.timeout", k.Timeout),
-			ConnectionIdleInterval: s.duration(at+".connectionKeepalive.idleInterval", k.IdleInterval),
+			Interval: s.Duration(at+".connectionKeepalive.interval", k.Interval), Timeout: s.Duration(at+".connectionKeepalive.timeout", k.Timeout),
+			ConnectionIdleInterval: s.Duration(at+".connectionKeepalive.idleInterval", k.IdleInterval),
 		}
 		if k.IntervalJitter != nil {
 			out.ConnectionKeepalive.IntervalJitter = &typev3.Percent{Value: float64(*k.IntervalJitter)}
 		}
+	}
+	return out
+}
+
+// Keepalive reads probes of idle connections; nil for wrong ones.
+func Keepalive(s *sheet.Sheet, at string, k *api.TCPKeepalive) *corev3.TcpKeepalive {
+	out := &corev3.TcpKeepalive{}
+	if k.Probes != nil {
+		// Linux takes so many: tcp(7).
+		if *k.Probes < 1 || *k.Probes > 127 {
+			s.Bad(at+".probes", "%d is not a number from 1 to 127", *k.Probes)
+			return nil
+		}
+		out.KeepaliveProbes = wrapperspb.UInt32(*k.Probes)
+	}
+	if d := s.Duration(at+".idleTime", k.IdleTime); d != nil {
+		out.KeepaliveTime = wrapperspb.UInt32(uint32(d.GetSeconds()))
+	}
+	if d := s.Duration(at+".interval", k.Interval); d != nil {
+		out.KeepaliveInterval = wrapperspb.UInt32(uint32(d.GetSeconds()))
 	}
 	return out
 }
