@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -139,9 +140,13 @@ func Answer(status uint32) *routev3.Route_DirectResponse {
 	return &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: status}}
 }
 
-// AnswerText is an answer with a body.
+// AnswerText is an answer with a body, of whatever bytes.
 func AnswerText(status uint32, body string) *routev3.DirectResponseAction {
-	return &routev3.DirectResponseAction{Status: status, Body: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: body}}}
+	out := &routev3.DirectResponseAction{Status: status, Body: inline(body)}
+	if utf8.ValidString(body) { // To be read by who looks at it.
+		out.Body.Specifier = &corev3.DataSource_InlineString{InlineString: body}
+	}
+	return out
 }
 
 // Substitute replaces what a pattern of RE2 matches, with \1 and so on for its groups.

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,11 +62,6 @@ func (e *effects) headersOnly() bool {
 	return e.redirect == nil && e.host == "" && e.path == (build.PathRewrite{}) && len(e.mirrors) == 0 && e.cors == nil && len(e.auths) == 0 && len(e.extensions) == 0 && !e.broken
 }
 
-// hasCookies reports whether a filter asks for cookies. Of one list, one may.
-func (e *effects) hasCookies() bool {
-	return slices.ContainsFunc(e.extensions, func(x *attach.Effect) bool { return len(x.Cookies) > 0 })
-}
-
 func (e *effects) headers(r *routev3.Route) {
 	r.RequestHeadersToAdd = append(r.RequestHeadersToAdd, e.request.add...)
 	r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, e.request.remove...)
@@ -86,7 +80,8 @@ func (e *effects) rewrite(a *routev3.RouteAction) {
 
 // effects translates the filters at a path; prefix is what the match asks for.
 func (t *ruler) effects(path string, filters []gwapiv1.HTTPRouteFilter, prefix string, at attach.Place) *effects {
-	e := &effects{}
+	_, broken := t.d.incompatible(t.c, t.id.route, filters)
+	e := &effects{broken: broken}
 	for i, f := range filters {
 		switch {
 		case t.d.checkFilter(f) != nil:
@@ -95,7 +90,6 @@ func (t *ruler) effects(path string, filters []gwapiv1.HTTPRouteFilter, prefix s
 			effect, problems := t.d.extension(t.c, t.id.route, f.ExtensionRef, at)
 			e.broken = e.broken || len(problems) > 0 || effect != nil && effect.Refuse
 			if effect != nil {
-				e.broken = e.broken || len(effect.Cookies) > 0 && e.hasCookies()
 				e.extensions = append(e.extensions, effect)
 			}
 		case f.RequestHeaderModifier != nil:
@@ -141,10 +135,16 @@ func (d *Dialect) checkFilter(f gwapiv1.HTTPRouteFilter) *graph.Problem {
 			return bad(gwapiv1.RouteReasonUnsupportedValue, ".responseHeaderModifier", "%s", why)
 		}
 	case gwapiv1.HTTPRouteFilterRequestRedirect:
+		if f.RequestRedirect == nil {
+			return bad(gwapiv1.RouteReasonUnsupportedValue, ".requestRedirect", "is missing")
+		}
 		if why := checkPath(f.RequestRedirect.Path); why != "" {
 			return bad(gwapiv1.RouteReasonUnsupportedValue, ".requestRedirect.path", "%s", why)
 		}
 	case gwapiv1.HTTPRouteFilterURLRewrite:
+		if f.URLRewrite == nil {
+			return bad(gwapiv1.RouteReasonUnsupportedValue, ".urlRewrite", "is missing")
+		}
 		if why := checkPath(f.URLRewrite.Path); why != "" {
 			return bad(gwapiv1.RouteReasonUnsupportedValue, ".urlRewrite.path", "%s", why)
 		}

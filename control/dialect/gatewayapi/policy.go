@@ -5,7 +5,6 @@ package gatewayapi
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
@@ -65,56 +64,70 @@ func (d *Dialect) filtersOf(c *memo.Ctx, key source.Key) []memo.Pair[source.Name
 	return out
 }
 
-// eachExtension yields the references of a route's filters, with their paths.
-func eachExtension(o source.Object, yield func(path string, ref *gwapiv1.LocalObjectReference)) {
-	each := func(path string, filters []gwapiv1.HTTPRouteFilter) {
-		for i, f := range filters {
-			if f.ExtensionRef != nil {
-				yield(fmt.Sprintf("%s.filters[%d].extensionRef", path, i), f.ExtensionRef)
-			}
-		}
-	}
+// eachList yields a route's lists of filters, with the paths of what has them.
+func eachList(o source.Object, yield func(path string, filters []gwapiv1.HTTPRouteFilter)) {
 	switch o := o.(type) {
 	case *gwapiv1.HTTPRoute:
 		for i, r := range o.Spec.Rules {
-			each(rulePath(i), r.Filters)
+			yield(rulePath(i), r.Filters)
 			for j, b := range r.BackendRefs {
-				each(fmt.Sprintf("%s.backendRefs[%d]", rulePath(i), j), b.Filters)
+				yield(fmt.Sprintf("%s.backendRefs[%d]", rulePath(i), j), b.Filters)
 			}
 		}
 	case *gwapiv1.GRPCRoute:
 		for i, r := range o.Spec.Rules {
-			each(rulePath(i), fromGRPC(r.Filters))
+			yield(rulePath(i), fromGRPC(r.Filters))
 			for j, b := range r.BackendRefs {
-				each(fmt.Sprintf("%s.backendRefs[%d]", rulePath(i), j), fromGRPC(b.Filters))
+				yield(fmt.Sprintf("%s.backendRefs[%d]", rulePath(i), j), fromGRPC(b.Filters))
 			}
 		}
 	}
 }
 
-// extensionProblems tells what is wrong with the objects that a route's filters refer to.
+// eachExtension yields the references of a route's filters, with their paths.
+func eachExtension(o source.Object, yield func(path string, ref *gwapiv1.LocalObjectReference)) {
+	eachList(o, func(path string, filters []gwapiv1.HTTPRouteFilter) {
+		for i, f := range filters {
+			if f.ExtensionRef != nil {
+				yield(fmt.Sprintf("%s.filters[%d].extensionRef", path, i), f.ExtensionRef)
+			}
+		}
+	})
+}
+
+// extensionProblems tells what is wrong with the objects that a route's filters refer to,
+// and which filters do not go together.
 func (d *Dialect) extensionProblems(c *memo.Ctx, key source.Key, o source.Object) []graph.Problem {
 	var out []graph.Problem
-	choosing := map[string]bool{} // lists with a filter that asks for cookies
 	eachExtension(o, func(path string, ref *gwapiv1.LocalObjectReference) {
 		effect, problems := d.extension(c, key, ref, attach.Place{Route: key})
-		if list := path[:strings.LastIndex(path, ".filters[")]; effect != nil && len(effect.Cookies) > 0 {
-			if choosing[list] {
-				out = append(out, graph.Problem{
-					Path: path, Reason: string(gwapiv1.RouteReasonUnsupportedValue),
-					Message: fmt.Sprintf("%s %s is the second of the rule with matches, of which there can be one: put all into it; requests are answered 500", ref.Kind, ref.Name),
-				})
-			}
-			choosing[list] = true
-		}
 		for _, p := range problems {
 			out = append(out, graph.Problem{
 				Path: path, Reason: string(gwapiv1.RouteReasonInvalidKind),
 				Message: fmt.Sprintf("%s %s: %s; requests are answered 500", ref.Kind, ref.Name, p),
 			})
 		}
+		if n := effectAnswer(effect).GetStatus(); key.Kind == source.GRPCRoute && n >= 200 && n <= 299 {
+			out = append(out, graph.Problem{
+				Path: path, Reason: string(gwapiv1.RouteReasonUnsupportedValue),
+				Message: fmt.Sprintf("%s %s answers %d, which clients of gRPC take for a call without its message: have it answer another status", ref.Kind, ref.Name, n),
+			})
+		}
+	})
+	eachList(o, func(path string, filters []gwapiv1.HTTPRouteFilter) {
+		if p, _ := d.incompatible(c, key, filters); p != nil {
+			p.Path = path + p.Path
+			out = append(out, *p)
+		}
 	})
 	return out
+}
+
+func effectAnswer(e *attach.Effect) *routev3.DirectResponseAction {
+	if e == nil {
+		return nil
+	}
+	return e.Answer
 }
 
 func refused(effects []*attach.Effect) bool {

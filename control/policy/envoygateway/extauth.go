@@ -117,10 +117,7 @@ func keyOf(c *memo.Ctx, s *sheet.Sheet, at, namespace string, ref api.ObjectKeyR
 	case ref.Group == "" && ref.Kind == "ConfigMap":
 		var o *corev1.ConfigMap
 		if o, ok = source.Get[*corev1.ConfigMap](c, source.ConfigMap, name); ok {
-			data = map[string][]byte{}
-			for k, v := range o.Data {
-				data[k] = []byte(v)
-			}
+			data = dataOf(o)
 		}
 	default:
 		s.Bad(at, "%s cannot hold it: refer to a ConfigMap or a Secret", source.A(string(ref.Kind)))

@@ -109,18 +109,31 @@ func valueOf(c *memo.Ctx, s *sheet.Sheet, at, namespace string, ref gwapiv1.Loca
 		return ""
 	}
 	m, ok := source.Get[*corev1.ConfigMap](c, source.ConfigMap, name)
-	switch {
-	case !ok:
+	if !ok {
 		s.Bad(at, "there is no ConfigMap %s", name)
 		return ""
-	case m.Data[key] != "":
-		return m.Data[key]
 	}
-	for _, k := range slices.Sorted(maps.Keys(m.Data)) {
-		return m.Data[k]
+	data := dataOf(m)
+	if text, ok := data[key]; ok {
+		return string(text)
+	}
+	for _, k := range slices.Sorted(maps.Keys(data)) {
+		return string(data[k])
 	}
 	s.Bad(at, "ConfigMap %s is empty", name)
 	return ""
+}
+
+// dataOf is what a ConfigMap has, text or not.
+func dataOf(m *corev1.ConfigMap) map[string][]byte {
+	out := maps.Clone(m.BinaryData)
+	if out == nil {
+		out = map[string][]byte{}
+	}
+	for k, v := range m.Data {
+		out[k] = []byte(v)
+	}
+	return out
 }
 
 // remoteKeys has keys fetched: from the backends that are named, or else from the host

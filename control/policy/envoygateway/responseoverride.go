@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -123,6 +124,9 @@ func (x *compiledTraffic) instead(c *memo.Ctx, namespace, at string, d *api.Cust
 		text := ptr.Deref(b.Inline, "")
 		if ptr.Deref(b.Type, "Inline") == "ValueRef" && b.ValueRef != nil {
 			text = valueOf(c, &x.Sheet, at+".body.valueRef", namespace, *b.ValueRef, bodyKey)
+		}
+		if !utf8.ValidString(text) {
+			x.Bad(at+".body", "is not text in UTF-8: what is sent instead of a response is a text")
 		}
 		out.BodyFormat = &corev3.SubstitutionFormatString{Format: &corev3.SubstitutionFormatString_TextFormatSource{
 			TextFormatSource: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: withOperators(text)}},

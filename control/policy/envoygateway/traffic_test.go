@@ -125,3 +125,21 @@ spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}
 		t.Errorf("alone again:\n%s", got)
 	}
 }
+
+// TestBinaryAnswer: a body of a ConfigMap's binaryData is answered as it is.
+func TestBinaryAnswer(t *testing.T) {
+	const png = "\x89PNG\r\n\x1a\n"
+	found := 0
+	for _, rc := range worldOf(t, "testdata/incompatible.txtar").Snapshot().Routes().All() {
+		for _, h := range rc.GetVirtualHosts() {
+			for _, r := range h.GetRoutes() {
+				if string(r.GetDirectResponse().GetBody().GetInlineBytes()) == png {
+					found++
+				}
+			}
+		}
+	}
+	if found != 3 {
+		t.Errorf("%d routes answer the picture", found)
+	}
+}

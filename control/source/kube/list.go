@@ -110,7 +110,7 @@ func (c *Cluster) typed(kind source.Kind) cache.TransformFunc {
 		case *corev1.Secret:
 			o.Data = meant(o)
 		case *corev1.ConfigMap:
-			o.Data, o.BinaryData = small(o.Data), only(o.BinaryData, "ca.crt")
+			o.Data, o.BinaryData = small(o.Data), small(o.BinaryData)
 		}
 		return out, nil
 	}
