@@ -404,11 +404,16 @@ type cluster struct {
 	times map[string]int
 	// there are the objects of before, by resource and name, and whose they are.
 	there map[string]source.Name
+	// asked, if not nil, is called when what is there is asked for.
+	asked func()
 }
 
 func (c *cluster) Provisioned(_ context.Context, controller string) ([]infra.Object, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.asked != nil {
+		c.asked()
+	}
 	if controller != "weir.dev/gateway-controller" {
 		return nil, fmt.Errorf("asked for what is of %q", controller)
 	}
@@ -515,6 +520,31 @@ func TestStrays(t *testing.T) {
 		left("services/broken-weir")
 		p.Provision(nil, []source.Name{edge})
 		left()
+		cancel()
+		wg.Wait()
+	})
+}
+
+// What its Gateway has no more is removed although another Plan comes while that is found out.
+func TestStraysOfTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		edge := source.Name{Namespace: "default", Name: "edge"}
+		c := &cluster{times: map[string]int{}, there: map[string]source.Name{"services/edge-weir": edge, "services/edge-old": edge}}
+		p := infra.NewProvisioner(c, infra.Options{Controller: "weir.dev/gateway-controller"}, slog.New(slog.DiscardHandler))
+		provision := func() {
+			p.Provision([]*infra.Plan{{Gateway: edge, Class: "weir", Labels: map[string]string{}, Annotations: map[string]string{}}}, []source.Name{edge})
+		}
+		c.asked = sync.OnceFunc(provision)
+		provision()
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { p.Run(ctx) })
+		synctest.Wait()
+		c.mu.Lock()
+		if got := slices.Sorted(maps.Keys(c.there)); !slices.Equal(got, []string{"services/edge-weir"}) {
+			t.Errorf("there is %v", got)
+		}
+		c.mu.Unlock()
 		cancel()
 		wg.Wait()
 	})

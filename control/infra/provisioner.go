@@ -199,7 +199,11 @@ func (p *Provisioner) stray(o Object) bool {
 		return true
 	}
 	plan := p.plans[o.Gateway]
-	if plan == nil || p.applied[o.Gateway] != plan {
+	if plan == nil {
+		return false
+	}
+	if p.applied[o.Gateway] != plan {
+		p.sweeping = true // A newer one came: this is looked at again when that has been applied.
 		return false
 	}
 	return p.called(plan, o.Kind) != source.Name{Namespace: o.Namespace, Name: o.Name} || o.Kind == secret && plan.Counting.secret() == nil
