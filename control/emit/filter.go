@@ -20,7 +20,7 @@ import (
 	"weir.dev/weir/control/graph"
 )
 
-// httpFilters is the order of HTTP filters, the only one there is, with the reasons.
+// httpFilters is the order of HTTP filters, but for the moves of a chain, with the reasons.
 // Those that have a message are in every chain and do nothing unless a route says so:
 // that a route begins to use one changes no listener. The others are there if the
 // chain has them.
@@ -126,7 +126,33 @@ func filtersOf(ch *graph.Chain) []*hcmv3.HttpFilter {
 	}
 	placed(own, ch.Filters)
 	placed(idle, ch.Idle)
+	for _, m := range ch.Moves {
+		out = moved(out, m)
+	}
 	return out
+}
+
+// moved returns filters after a move.
+func moved(filters []*hcmv3.HttpFilter, m graph.Move) []*hcmv3.HttpFilter {
+	called := func(name string) func(*hcmv3.HttpFilter) bool {
+		return func(f *hcmv3.HttpFilter) bool { return f.Name == name || strings.HasPrefix(f.Name, name+"/") }
+	}
+	var own, others []*hcmv3.HttpFilter
+	for _, f := range filters {
+		if called(m.Filter)(f) {
+			own = append(own, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	at := slices.IndexFunc(others, called(m.Next))
+	if at < 0 {
+		return filters
+	}
+	for m.After && at < len(others) && called(m.Next)(others[at]) {
+		at++
+	}
+	return slices.Insert(others, at, own...)
 }
 
 // instances are the names of a chain's filters at a place: its own, and those that have

@@ -121,11 +121,20 @@ type Chain struct {
 	Filters map[string]proto.Message
 	// Idle are HTTP filters that run for routes that configure them, and for no others.
 	Idle map[string]proto.Message
+	// Moves change the order of HTTP filters, one after the other.
+	Moves []Move
 	// Clusters are those that the filters call.
 	Clusters []ClusterID
 	// Secrets are names of secrets that the filters have.
 	Secrets []string
 	Origin  xds.Origin
+}
+
+// A Move puts the HTTP filters called Filter before all that are called Next, or after
+// them. It does nothing where one of both is missing.
+type Move struct {
+	Filter, Next string
+	After        bool
 }
 
 // TLS says how a chain's TLS is terminated.

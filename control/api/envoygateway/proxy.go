@@ -21,8 +21,8 @@ type EnvoyProxySpec struct {
 	MergeGateways      *bool            `json:"mergeGateways,omitempty"`
 	MergeBackends      map[string]any   `json:"mergeBackends,omitempty"`
 	Shutdown           *Shutdown        `json:"shutdown,omitempty"`
-	FilterOrder        []map[string]any `json:"filterOrder,omitempty"`
-	BackendTLS         map[string]any   `json:"backendTLS,omitempty"`
+	FilterOrder        []FilterPosition `json:"filterOrder,omitempty"`
+	BackendTLS         *ProxyBackendTLS `json:"backendTLS,omitempty"`
 	IPFamily           *string          `json:"ipFamily,omitempty"`
 	PreserveRouteOrder *bool            `json:"preserveRouteOrder,omitempty"`
 	LuaValidation      *string          `json:"luaValidation,omitempty"`
@@ -30,6 +30,25 @@ type EnvoyProxySpec struct {
 	DynamicModules     []map[string]any `json:"dynamicModules,omitempty"`
 	GeoIP              map[string]any   `json:"geoIP,omitempty"`
 	MergeType          *string          `json:"mergeType,omitempty"`
+}
+
+// FilterPosition puts the filters of a name before those of another, or after them.
+type FilterPosition struct {
+	Name   string  `json:"name"`
+	Before *string `json:"before,omitempty"`
+	After  *string `json:"after,omitempty"`
+}
+
+// ProxyBackendTLS is how backends are spoken to in TLS.
+type ProxyBackendTLS struct {
+	ClientCertificateRef *gwapiv1.SecretObjectReference `json:"clientCertificateRef,omitempty"`
+	MinVersion           *string                        `json:"minVersion,omitempty"`
+	MaxVersion           *string                        `json:"maxVersion,omitempty"`
+	Ciphers              []string                       `json:"ciphers,omitempty"`
+	ECDHCurves           []string                       `json:"ecdhCurves,omitempty"`
+	SignatureAlgorithms  []string                       `json:"signatureAlgorithms,omitempty"`
+	ALPNProtocols        []string                       `json:"alpnProtocols,omitempty"`
+	Fingerprints         []string                       `json:"fingerprints,omitempty"`
 }
 
 // ProxyProvider is who runs proxies. Type is Kubernetes or Host.

@@ -302,10 +302,10 @@ func joined[T ~string](list []T) string {
 // does not name one.
 const defaultSession = "weir-session"
 
-// sessionOf translates session persistence; nil for none, and for one that
-// checkSession refuses.
+// sessionOf translates session persistence; nil for none, and for one without a name that
+// can be.
 func sessionOf(s *gwapiv1.SessionPersistence) *anypb.Any {
-	if s == nil || checkSession(s) != nil {
+	if s == nil || !nameable(s) {
 		return nil
 	}
 	name := defaultSession
@@ -316,23 +316,32 @@ func sessionOf(s *gwapiv1.SessionPersistence) *anypb.Any {
 		return build.HeaderSession(strings.ToLower(name))
 	}
 	lifetime := time.Duration(0)
-	if d := interval(s.AbsoluteTimeout); d != nil {
+	if d := interval(s.AbsoluteTimeout); d != nil && permanent(s) {
 		lifetime = *d
 	}
 	return build.CookieSession(name, "/", lifetime)
 }
 
-// checkSession says why session persistence cannot be had. The problem's path is
+func nameable(s *gwapiv1.SessionPersistence) bool {
+	return s.SessionName == nil || *s.SessionName == "" || build.FieldName(*s.SessionName)
+}
+
+// permanent reports whether a session is kept in a cookie that has an end of its own.
+func permanent(s *gwapiv1.SessionPersistence) bool {
+	cookie := s.Type == nil || *s.Type == gwapiv1.CookieBasedSessionPersistence
+	return cookie && s.CookieConfig != nil && s.CookieConfig.LifetimeType != nil && *s.CookieConfig.LifetimeType == gwapiv1.PermanentCookieLifetimeType
+}
+
+// checkSession says what of session persistence cannot be had. The problem's path is
 // within it.
 func checkSession(s *gwapiv1.SessionPersistence) *graph.Problem {
-	if s.SessionName != nil && *s.SessionName != "" && !build.FieldName(*s.SessionName) {
+	if !nameable(s) {
 		return &graph.Problem{Path: ".sessionName", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Message: fmt.Sprintf("%.100q is not the name of a cookie or header; there is no session persistence until then", *s.SessionName)}
 	}
-	permanent := s.CookieConfig != nil && s.CookieConfig.LifetimeType != nil && *s.CookieConfig.LifetimeType == gwapiv1.PermanentCookieLifetimeType
-	if s.AbsoluteTimeout != nil && !permanent {
+	if s.AbsoluteTimeout != nil && !permanent(s) {
 		return &graph.Problem{
 			Path: ".absoluteTimeout", Reason: string(gwapiv1.RouteReasonUnsupportedValue),
-			Message: "a session ends at a fixed time only as a cookie's: set cookieConfig.lifetimeType to Permanent, or leave it out; there is no session persistence until then",
+			Message: "has no effect: a session ends at a fixed time only in a cookie whose cookieConfig.lifetimeType is Permanent; until that is set it lasts as long as the client keeps it",
 		}
 	}
 	return nil

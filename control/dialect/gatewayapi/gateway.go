@@ -76,8 +76,15 @@ func (d *Dialect) readGateway(c *memo.Ctx, name source.Name) *gateway {
 	if tls := o.Spec.TLS; tls != nil {
 		g.insecure = tls.Frontend != nil && insecure(tls.Frontend)
 		if tls.Backend != nil && tls.Backend.ClientCertificateRef != nil {
-			d.backendCertificate(c, g, *tls.Backend.ClientCertificateRef)
+			d.backendCertificate(c, g, "spec.tls.backend.clientCertificateRef", certificateID{source.Gateway, name.Namespace, secretKey(*tls.Backend.ClientCertificateRef, name.Namespace)})
 		}
+	}
+	if p := g.proxy; p != nil && p.Certificate != nil && g.certificate == "" && len(g.refs) == 0 {
+		path := "spec.gatewayClassName"
+		if o.Spec.Infrastructure != nil && o.Spec.Infrastructure.ParametersRef != nil {
+			path = "spec.infrastructure.parametersRef"
+		}
+		d.backendCertificate(c, g, path, certificateID{source.EnvoyProxy, p.Owner.Namespace, secretKey(*p.Certificate, p.Owner.Namespace)})
 	}
 	return g
 }
@@ -144,15 +151,19 @@ func insecure(f *gwapiv1.FrontendTLSConfig) bool {
 	})
 }
 
-// backendCertificate finds the certificate that backends are shown.
-func (d *Dialect) backendCertificate(c *memo.Ctx, g *gateway, ref gwapiv1.SecretObjectReference) {
-	cert := d.certificate.Get(c, certificateID{source.Gateway, g.name.Namespace, secretKey(ref, g.name.Namespace)})
+// backendCertificate finds the certificate that backends are shown; path is that of the
+// reference to it, or to the EnvoyProxy that has it.
+func (d *Dialect) backendCertificate(c *memo.Ctx, g *gateway, path string, id certificateID) {
+	cert := d.certificate.Get(c, id)
 	if cert.problem == nil {
 		g.certificate = cert.secret
 		return
 	}
 	p := *cert.problem
-	p.Path = "spec.tls.backend.clientCertificateRef"
+	p.Path = path
+	if id.from == source.EnvoyProxy {
+		p.Message = "backendTLS.clientCertificateRef of the EnvoyProxy: " + p.Message
+	}
 	if p.Reason == string(gwapiv1.ListenerReasonInvalidCertificateRef) {
 		p.Reason = string(gwapiv1.GatewayReasonInvalidClientCertificateRef)
 	}
@@ -231,7 +242,7 @@ func govern(s *graph.Socket, fleet source.Name, policies *attach.Chain, proxy *e
 		}
 		low := proxy.TCP
 		if ch.Table != nil {
-			low = proxy.ManagerOf(serviceName(fleet))
+			low, ch.Moves = proxy.ManagerOf(serviceName(fleet)), proxy.Moves
 		}
 		ch.Manager = attach.Merge(low, ch.Manager)
 		ch.Clusters = append(slices.Clip(ch.Clusters), proxy.Clusters...)

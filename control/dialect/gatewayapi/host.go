@@ -227,7 +227,7 @@ type ruleID struct {
 func (d *Dialect) readRules(c *memo.Ctx, id ruleID) []*graph.Route {
 	t := &ruler{c: c, d: d, id: id, gateway: d.gatewayAt(c, id.socket, id.listener), backing: d.backing.Get(c, id.route)}
 	if g := d.gateway.Get(c, t.gateway); g != nil {
-		t.certificate = g.certificate
+		t.certificate, t.listed = g.certificate, g.proxy != nil && g.proxy.Listed
 	}
 	object, _ := source.Get[source.Object](c, id.route.Kind, id.route.Name)
 	switch o := object.(type) {

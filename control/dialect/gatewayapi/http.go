@@ -31,7 +31,9 @@ type ruler struct {
 	object      source.Object
 	backing     *backing
 	certificate string
-	out         []*graph.Route
+	// listed has routes looked for in the order that they are listed in.
+	listed bool
+	out    []*graph.Route
 }
 
 // share is a part of a rule's requests and what is done with it.
@@ -205,6 +207,9 @@ func checkRegex(regex bool, pattern, path string) *graph.Problem {
 // add adds the routes of one match of a rule: one, or one for each share that the
 // same route of Envoy's cannot express.
 func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, prefix string) {
+	if t.listed {
+		rank = graph.Rank{}
+	}
 	rank.Born, rank.Name = t.object.GetCreationTimestamp().Unix(), t.id.route.Name.String()
 	rank.Rule, rank.Match = r.index, match
 	whole := t.effects(r.path, r.filters, prefix, t.place(r))

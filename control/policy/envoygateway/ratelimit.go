@@ -82,9 +82,12 @@ func limitsOf(s *sheet.Sheet, spec *api.RateLimit, owner source.Key, service *in
 		if service == nil {
 			s.Bad("rateLimit.global", "needs a limiter that proxies share, and there is none here: give weir control a Redis, by --ratelimit-redis or in the file of --envoy-gateway-config, or limit each proxy by itself, with local")
 		}
-		out.service = service
+		var global []limitRule
 		for i, r := range spec.Global.Rules {
-			out.global = append(out.global, readRule(s, fmt.Sprintf("rateLimit.global.rules[%d]", i), i, r))
+			global = append(global, readRule(s, fmt.Sprintf("rateLimit.global.rules[%d]", i), i, r))
+		}
+		if service != nil {
+			out.service, out.global = service, global
 		}
 	}
 	if spec.Local != nil && kind != "Global" {

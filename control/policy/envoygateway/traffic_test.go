@@ -143,3 +143,42 @@ func TestBinaryAnswer(t *testing.T) {
 		t.Errorf("%d routes answer the picture", found)
 	}
 }
+
+// TestNoLimiter: a global limit where nothing counts it is told, and lets nobody pass.
+func TestNoLimiter(t *testing.T) {
+	w := controltest.NewWorld(t, control.Options{})
+	w.Apply(controltest.Objects(t, oneGateway+`
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app, namespace: default}
+spec:
+  parentRefs: [{name: gw}]
+  rules:
+  - {matches: [{path: {value: /a}}], filters: [{type: ExtensionRef, extensionRef: {group: gateway.envoyproxy.io, kind: RateLimitFilter, name: old}}]}
+  - {matches: [{path: {value: /b}}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: app, namespace: default}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: app}]
+  rateLimit: {type: Global, global: {rules: [{limit: {requests: 3, unit: Hour}}]}}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: RateLimitFilter
+metadata: {name: old, namespace: default}
+spec: {type: Global, global: {rules: [{limit: {requests: 3, unit: Hour}}]}}
+`)...)
+	if got := w.Status(); strings.Count(got, "needs a limiter that proxies share") < 2 {
+		t.Errorf("it is not told:\n%s", got)
+	}
+	for _, rc := range w.Snapshot().Routes().All() {
+		for _, h := range rc.GetVirtualHosts() {
+			for _, r := range h.GetRoutes() {
+				if r.GetDirectResponse().GetStatus() != 500 {
+					t.Errorf("%s lets requests pass", r.GetName())
+				}
+			}
+		}
+	}
+}

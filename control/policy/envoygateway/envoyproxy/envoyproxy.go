@@ -12,6 +12,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"k8s.io/utils/ptr"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/api/v1alpha1"
@@ -33,6 +34,15 @@ type Proxy struct {
 	Manager, TCP graph.Overlay
 	// Tracing is of requests; nil is none. See ManagerOf.
 	Tracing *build.Tracing
+	// Moves change the order of HTTP filters.
+	Moves []graph.Move
+	// Listed has routes looked for in the order that HTTPRoutes list them in, and not by what
+	// matches more.
+	Listed bool
+	// Certificate is what backends are shown; nil is none. Owner is the EnvoyProxy that says
+	// so: names are in its namespace.
+	Certificate *gwapiv1.SecretObjectReference
+	Owner       source.Name
 	// Clusters are those of who is told.
 	Clusters []graph.ClusterID
 	// Logs are of each listener: of connections that no chain takes.
@@ -71,11 +81,14 @@ func (p *Proxies) compile(c *memo.Ctx, at stack) *Proxy {
 	if spec == nil {
 		return nil
 	}
-	owner := at.own
+	owner, certifier := at.own, at.own // What they name is in their namespaces.
 	merges := spec.MergeType != nil && *spec.MergeType != "Replace"
 	if base := p.spec(c, at.base); base != nil && merges && at.base != (source.Name{}) {
 		if spec.Telemetry == nil {
-			owner = at.base // What it names is in its namespace.
+			owner = at.base
+		}
+		if spec.BackendTLS == nil {
+			certifier = at.base
 		}
 		spec = attach.MergeSpec(spec, base, *spec.MergeType)
 	}
@@ -83,9 +96,12 @@ func (p *Proxies) compile(c *memo.Ctx, at stack) *Proxy {
 		if spec.Telemetry == nil {
 			owner = source.Name{}
 		}
+		if spec.BackendTLS == nil {
+			certifier = source.Name{}
+		}
 		spec = attach.MergeSpec(spec, d, "StrategicMerge")
 	}
-	x := &reader{callees: p.callees, ctx: c, owner: source.Key{Kind: source.EnvoyProxy, Name: owner}, out: &Proxy{Merges: merges}}
+	x := &reader{callees: p.callees, ctx: c, owner: source.Key{Kind: source.EnvoyProxy, Name: owner}, out: &Proxy{Merges: merges, Owner: certifier, Listed: ptr.Deref(spec.PreserveRouteOrder, false)}}
 	if v := spec.Provider; v != nil {
 		x.provider(v)
 	}
@@ -93,6 +109,11 @@ func (p *Proxies) compile(c *memo.Ctx, at stack) *Proxy {
 		x.telemetry(t)
 	}
 	x.process(spec)
+	x.moves(spec.FilterOrder)
+	if spec.BackendTLS != nil {
+		x.backendTLS(spec.BackendTLS)
+	}
+	x.families(spec.IPFamily)
 	x.out.Parameters.MergeGateways = spec.MergeGateways
 	x.rest(spec)
 	x.check()
@@ -122,10 +143,6 @@ type reader struct {
 // rest notes what is not honoured.
 func (x *reader) rest(s *api.EnvoyProxySpec) {
 	x.Unsupported("mergeBackends", s.MergeBackends, "routes to one port of a backend always share its cluster")
-	x.Unsupported("filterOrder", s.FilterOrder, "the order of filters is the same everywhere")
-	x.Unsupported("backendTLS", s.BackendTLS, "set spec.tls.backend of the Gateway")
-	x.Unsupported("ipFamily", s.IPFamily, "proxies listen for both families")
-	x.Unsupported("preserveRouteOrder", s.PreserveRouteOrder, "routes are in the order that the Gateway API asks for")
 	x.Unsupported("luaValidation", s.LuaValidation, "there is no Lua")
 	x.Unsupported("lua", s.Lua, "there is no Lua")
 	x.Unsupported("dynamicModules", s.DynamicModules, "there are no dynamic modules")

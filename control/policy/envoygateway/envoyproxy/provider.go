@@ -15,6 +15,7 @@ import (
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/infra"
+	"weir.dev/weir/control/source"
 )
 
 // kubernetes is the path of what the provider says.
@@ -318,6 +319,41 @@ func inside(m map[string]any, path ...string) (map[string]any, bool) {
 		m[step], m = next, next
 	}
 	return m, true
+}
+
+// families are the addresses that the Service has. Proxies listen for both.
+func (x *reader) families(family *string) {
+	policies := map[string][]string{"IPv4": {"IPv4"}, "IPv6": {"IPv6"}, "DualStack": {"IPv4", "IPv6"}}
+	list, ok := policies[ptr.Deref(family, "")]
+	switch {
+	case family == nil:
+		return
+	case !ok:
+		x.Bad("ipFamily", "is %q: there are IPv4, IPv6 and DualStack", *family)
+		return
+	}
+	policy := "SingleStack"
+	if len(list) > 1 {
+		policy = "RequireDualStack"
+	}
+	x.set(infra.Service, map[string]any{"spec": map[string]any{"ipFamilies": list, "ipFamilyPolicy": policy}})
+}
+
+// backendTLS says what backends are shown. The rest of it is the backends' own to say.
+func (x *reader) backendTLS(t *api.ProxyBackendTLS) {
+	const instead = "set it in spec.tls of a Backend"
+	x.Unsupported("backendTLS.minVersion", t.MinVersion, instead)
+	x.Unsupported("backendTLS.maxVersion", t.MaxVersion, instead)
+	x.Unsupported("backendTLS.ciphers", t.Ciphers, instead)
+	x.Unsupported("backendTLS.ecdhCurves", t.ECDHCurves, instead)
+	x.Unsupported("backendTLS.signatureAlgorithms", t.SignatureAlgorithms, "all that are known are offered")
+	x.Unsupported("backendTLS.alpnProtocols", t.ALPNProtocols, instead)
+	x.Unsupported("backendTLS.fingerprints", t.Fingerprints, "they are taken of clients, and not of backends")
+	if t.ClientCertificateRef != nil && x.out.Owner == (source.Name{}) && t.ClientCertificateRef.Namespace == nil {
+		x.Note("backendTLS.clientCertificateRef", "the default of all has no namespace, and backends are shown no certificate: give the reference a namespace")
+		return
+	}
+	x.out.Certificate = t.ClientCertificateRef
 }
 
 // process says how each proxy is started, and how it ends.
