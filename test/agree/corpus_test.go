@@ -196,6 +196,7 @@ func (c *corpus) refused(t *testing.T, instead map[*object][]source.Change) (out
 			}
 		}
 	}
+	offline.Of(control.Options{Provision: true, Deliver: true}, objects...) // As for a fleet that has no limiter: it must not panic.
 	w := offline.Of(control.Options{Limits: &install.LimitService{}}, objects...)
 	p, err := proxy.New(proxy.Options{Bootstrap: &bootstrapv3.Bootstrap{}, Extensions: all.Extensions(), Concurrency: 1})
 	if err != nil {
