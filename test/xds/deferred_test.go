@@ -70,21 +70,26 @@ func TestDeferredClusters(t *testing.T) {
 			set("2", two.Addr(), "used", "spare", "late")
 			answered(t, addr, "two")
 			set("3", two.Addr(), "late", "used", "spare") // The route leads to one that was deferred until now.
-			proxytest.Eventually(t, "the clusters not asked for", func() (int64, bool) {
-				p.Do(plain)
-				m, _ := p.Metric("cluster_manager.deferred_clusters")
-				return m.Level, m.Level == 1
-			})
+			asked := func() {
+				t.Helper()
+				proxytest.Eventually(t, "the clusters not asked for", func() (int64, bool) {
+					p.Do(plain)
+					m, _ := p.Metric("cluster_manager.deferred_clusters")
+					return m.Level, m.Level == 1
+				})
+			}
+			asked()
 			for i := 4; i < 12; i++ {
 				set(fmt.Sprint(i), two.Addr(), "late", "used", fmt.Sprint("spare-", i))
 			}
 			p.WaitGauge("cluster_manager.active_clusters", 4)
-			p.WaitGauge("cluster_manager.deferred_clusters", 1)
+			asked() // Without order, the route may have come to it only now.
 			end()
-			for _, n := range []string{"cluster_manager.cds.update_rejected", "http.test.no_cluster"} {
-				if got := p.Counter(n); got != 0 {
-					t.Errorf("%s is %d", n, got)
-				}
+			if got := p.Counter("cluster_manager.cds.update_rejected"); got != 0 {
+				t.Errorf("%d updates were rejected", got)
+			}
+			if got := p.Counter("http.test.no_cluster"); got != 0 && mode.ads != "" {
+				t.Errorf("%d requests found no cluster", got)
 			}
 		})
 	}

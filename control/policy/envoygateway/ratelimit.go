@@ -147,6 +147,9 @@ func readRule(s *sheet.Sheet, at string, i int, r api.RateLimitRule) limitRule {
 		out.cost, out.after = costOf(s, at+".cost.request", c.Request), costOf(s, at+".cost.response", c.Response)
 	}
 	if m := r.Limit.FromMetadata; m != nil {
+		if m.Namespace == "" || m.Key == "" {
+			s.Bad(at+".limit.fromMetadata", "give namespace and key of the metadata")
+		}
 		out.limit = build.LimitFromMetadata(m.Namespace, m.Key)
 	}
 	return out
