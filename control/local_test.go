@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	dfpclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
+	snidfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3"
+	"google.golang.org/protobuf/proto"
 
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/controltest"
@@ -27,6 +29,19 @@ kind: HTTPRoute
 metadata: {name: named}
 spec:
   parentRefs: [{name: edge}]
+  rules: [{backendRefs: [{group: weir.dev, kind: Backend, name: anywhere}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: tls}
+spec: {gatewayClassName: weir, listeners: [{name: tls, port: 443, protocol: TLS, tls: {mode: Passthrough}}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: named}
+spec:
+  parentRefs: [{name: tls}]
+  hostnames: [named.example.com]
   rules: [{backendRefs: [{group: weir.dev, kind: Backend, name: anywhere}]}]
 `
 	backends, hosts := "", map[string]string{
@@ -78,7 +93,8 @@ spec:
 	}
 }
 
-// resolved returns the addresses that the proxies of a World do not take for the host that a request names.
+// resolved returns the addresses that the proxies of a World do not take for the host that a request, or a client of TLS,
+// names.
 func resolved(t *testing.T, w *controltest.World) (out []netip.Prefix) {
 	t.Helper()
 	for _, c := range w.Snapshot().Clusters().All() {
@@ -88,6 +104,20 @@ func resolved(t *testing.T, w *controltest.World) (out []netip.Prefix) {
 		var config dfpclusterv3.ClusterConfig
 		if err := c.GetClusterType().GetTypedConfig().UnmarshalTo(&config); err != nil {
 			t.Fatal(err)
+		}
+		asks := false
+		for _, l := range w.Snapshot().Listeners().All() {
+			for _, ch := range l.GetFilterChains() {
+				for _, f := range ch.GetFilters() {
+					var sni snidfpv3.FilterConfig
+					if f.GetTypedConfig().UnmarshalTo(&sni) == nil {
+						asks = proto.Equal(sni.GetDnsCacheConfig(), config.GetDnsCacheConfig())
+					}
+				}
+			}
+		}
+		if !asks {
+			t.Error("what clients of TLS name is not looked up as what requests name is")
 		}
 		m := config.GetDnsCacheConfig().GetResolvedAddressFilter()
 		if m != nil && !m.GetInvertMatch() {

@@ -128,7 +128,8 @@ type Ref struct {
 	Anywhere bool
 	// OwnTLS tells that the reference says itself whether TLS is spoken.
 	OwnTLS bool
-	// Resolves tells that the hosts of requests are looked up there: see AnyDynamic.
+	// Resolves tells that the hosts of requests, or of TLS that is passed through, are
+	// looked up there: see AnyDynamic and DynamicSNI.
 	Resolves bool
 }
 

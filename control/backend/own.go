@@ -59,7 +59,7 @@ func (b *Backends) Fallback(c *memo.Ctx, id graph.ClusterID) bool {
 	return o != nil && o.fallback
 }
 
-// Dynamic reports whether a cluster's hosts are those that requests name.
+// Dynamic reports whether a cluster's hosts are those that requests, or TLS clients, name.
 func (b *Backends) Dynamic(c *memo.Ctx, id graph.ClusterID) bool {
 	o := b.ownOf(c, id.Backend)
 	return o != nil && o.dynamic
@@ -68,8 +68,12 @@ func (b *Backends) Dynamic(c *memo.Ctx, id graph.ClusterID) bool {
 // AnyDynamic reports whether there is any backend whose hosts requests name.
 func (b *Backends) AnyDynamic(c *memo.Ctx) bool { return b.dynamic.Get(c, struct{}{}) }
 
-// DynamicFilter returns what finds the hosts of such backends.
+// DynamicFilter returns what finds the hosts of such backends for requests.
 func (b *Backends) DynamicFilter() proto.Message { return build.DynamicFilter(b.opts.InPods) }
+
+// DynamicSNI returns what finds the hosts of such backends for connections of TLS that
+// are passed through.
+func (b *Backends) DynamicSNI() proto.Message { return build.DynamicSNI(b.opts.InPods) }
 
 func (b *Backends) readDynamic(c *memo.Ctx, _ struct{}) bool {
 	for _, kind := range Kinds() {
@@ -213,7 +217,7 @@ func (o *own) whyNot(r Ref, key source.Key) *graph.Problem {
 	case len(o.problems) > 0:
 		return refuse(gwapiv1.RouteReasonUnsupportedValue, "%s is not valid: %s", key, o.problems[0])
 	case o.dynamic && !r.Resolves:
-		return refuse(gwapiv1.RouteReasonUnsupportedValue, "%s is of type %s, which only rules of HTTPRoutes and GRPCRoutes can forward to", key, v1alpha1.BackendDynamicResolver)
+		return refuse(gwapiv1.RouteReasonUnsupportedValue, "%s is of type %s, which only rules of HTTPRoutes, GRPCRoutes and TLSRoutes can forward to", key, v1alpha1.BackendDynamicResolver)
 	case o.bytes && r.HTTP():
 		return refuse(gwapiv1.RouteReasonUnsupportedProtocol, "%s has spec.protocol TCP, which %s cannot forward to", key, source.A(r.From.Kind))
 	case o.fallback && r.UDP:

@@ -12,12 +12,14 @@ import (
 	dfpclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
 	dfpcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
 	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
+	snidfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // DynamicHosts returns a cluster whose hosts are those that requests name, once the
-// filter DynamicForwardProxy has found them. If guarded, none of them is local.
+// filter DynamicForwardProxy has found them, or those that TLS clients ask for, once
+// SNIDynamicForwardProxy has. If guarded, none of them is local.
 func DynamicHosts(name string, guarded bool) *clusterv3.Cluster {
 	return provided(name, "envoy.clusters.dynamic_forward_proxy", &dfpclusterv3.ClusterConfig{
 		ClusterImplementationSpecifier: &dfpclusterv3.ClusterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache(guarded)},
@@ -28,6 +30,17 @@ func DynamicHosts(name string, guarded bool) *clusterv3.Cluster {
 // DynamicFilter looks up the hosts of DynamicHosts, guarded as they are.
 func DynamicFilter(guarded bool) *dfpv3.FilterConfig {
 	return &dfpv3.FilterConfig{ImplementationSpecifier: &dfpv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache(guarded)}}
+}
+
+// httpsPort is where hosts are that TLS clients ask for: a server name has no port.
+const httpsPort = 443
+
+// DynamicSNI looks up the hosts of DynamicHosts by the server names of TLS, guarded as
+// they are. Their port is 443.
+func DynamicSNI(guarded bool) *snidfpv3.FilterConfig {
+	return &snidfpv3.FilterConfig{
+		DnsCacheConfig: dnsCache(guarded), PortSpecifier: &snidfpv3.FilterConfig_PortValue{PortValue: httpsPort},
+	}
 }
 
 // dnsCache is the one that filters and clusters share: by its name, and they have to

@@ -55,8 +55,10 @@ const (
 	Inspector       = "envoy.filters.listener.tls_inspector"
 	ConnectionLimit = "envoy.filters.network.connection_limit"
 	NetworkRBAC     = "envoy.filters.network.rbac"
-	HTTPManager     = "envoy.filters.network.http_connection_manager"
-	TCPProxying     = "envoy.filters.network.tcp_proxy"
+	// SNIDynamicForwardProxy looks up the hosts that TLS clients ask for.
+	SNIDynamicForwardProxy = "envoy.filters.network.sni_dynamic_forward_proxy"
+	HTTPManager            = "envoy.filters.network.http_connection_manager"
+	TCPProxying            = "envoy.filters.network.tcp_proxy"
 )
 
 // Dynamic has a route's hosts looked up: those that requests name, or as the route

@@ -95,6 +95,8 @@ func networkFilters() []string {
 		// How many, and who may connect at all, comes first.
 		build.ConnectionLimit,
 		build.NetworkRBAC,
+		// Nobody has names looked up who is not let in.
+		build.SNIDynamicForwardProxy,
 	}
 }
 

@@ -37,6 +37,8 @@ type shape struct {
 	from     gwapiv1.FromNamespaces
 	selector *metav1.LabelSelector
 	serves   bool
+	// terminates tells that TLS ends there.
+	terminates bool
 }
 
 // readParent returns what routes can attach to, or nil if it is not there or not ours.
@@ -69,7 +71,7 @@ func (d *Dialect) readParent(c *memo.Ctx, key source.Key) *parent {
 		return out
 	}
 	for i, l := range all.of(key) {
-		s := shape{id: l.id, port: l.port, protocol: l.protocol, host: l.host, kinds: l.kinds, from: gwapiv1.NamespacesFromSame, serves: l.serves()}
+		s := shape{id: l.id, port: l.port, protocol: l.protocol, host: l.host, kinds: l.kinds, from: gwapiv1.NamespacesFromSame, serves: l.serves(), terminates: l.tls != nil}
 		if a := specs[i].AllowedRoutes; a != nil && a.Namespaces != nil && a.Namespaces.From != nil {
 			s.from, s.selector = *a.Namespaces.From, a.Namespaces.Selector
 		}
@@ -123,6 +125,8 @@ type place struct {
 	host   string
 	serves bool
 	hosts  []string
+	// terminates tells that TLS ends there.
+	terminates bool
 }
 
 // attach finds where a route attaches.
@@ -181,7 +185,7 @@ func (a *attachedParent) find(c *memo.Ctx, r *route, p *parent, key source.Key) 
 	}
 	for _, s := range allowed {
 		if hosts := r.hostsAt(s.host); len(hosts) > 0 {
-			a.places = append(a.places, place{s.id, p.gateway, p.fleet, s.port, s.protocol, s.host, s.serves, hosts})
+			a.places = append(a.places, place{s.id, p.gateway, p.fleet, s.port, s.protocol, s.host, s.serves, hosts, s.terminates})
 		}
 	}
 	if len(a.places) == 0 {

@@ -9,6 +9,7 @@ import (
 	"unique"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control/attach"
@@ -260,13 +261,14 @@ func (d *Dialect) toFirstRoute(c *memo.Ctx, l *listener, domain string, ch *grap
 		ch.Network = filled(ch.Network, e.Network)
 	}
 	var backends []graph.Backend
-	g := d.gateway.Get(c, l.gateway)
+	g, n := d.gateway.Get(c, l.gateway), countReferences(first)
 	references(first, func(ref reference) {
 		to := d.ref(key, ref.to)
+		to.Resolves = ref.forwards && l.tls == nil
 		if l.tls != nil {
 			to.Mode = graph.HTTP // The bytes are no longer TLS.
 		}
-		id, problem := d.backends.Resolve(c, to)
+		id, problem := d.follow(c, to, n)
 		if problem == nil && id.Certificate == "" && d.backends.TLS(c, id) {
 			id.Certificate = g.certificate
 		}
@@ -274,6 +276,9 @@ func (d *Dialect) toFirstRoute(c *memo.Ctx, l *listener, domain string, ch *grap
 			if e.Variant != nil && problem == nil {
 				id.Variant = e.Variant
 			}
+		}
+		if problem == nil && d.backends.Dynamic(c, id) {
+			ch.Network = filled(ch.Network, map[string]proto.Message{build.SNIDynamicForwardProxy: d.backends.DynamicSNI()})
 		}
 		backends = append(backends, graph.Backend{Cluster: id, Valid: problem == nil, Weight: ref.weight})
 	})

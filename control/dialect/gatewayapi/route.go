@@ -62,15 +62,16 @@ type reference struct {
 	to     gwapiv1.BackendObjectReference
 	weight uint32
 	mode   graph.Mode // in which the reference itself asks to be spoken to
-	// forwards tells that it is where a rule forwards to, and not what a filter asks.
+	// forwards tells that it is where a rule forwards to that may leave the host to who
+	// asks, and not what a filter asks.
 	forwards bool
 }
 
 // references yields all of a route's, those of filters too.
 func references(o source.Object, yield func(reference)) {
-	each := func(rule string, refs []gwapiv1.BackendRef) {
+	each := func(rule string, refs []gwapiv1.BackendRef, forwards bool) {
 		for i, b := range refs {
-			yield(reference{path: fmt.Sprintf("%s.backendRefs[%d]", rule, i), to: b.BackendObjectReference, weight: weightOf(b.Weight)})
+			yield(reference{path: fmt.Sprintf("%s.backendRefs[%d]", rule, i), to: b.BackendObjectReference, weight: weightOf(b.Weight), forwards: forwards})
 		}
 	}
 	switch o := o.(type) {
@@ -98,15 +99,15 @@ func references(o source.Object, yield func(reference)) {
 		}
 	case *gwapiv1.TLSRoute:
 		for i, rule := range o.Spec.Rules {
-			each(rulePath(i), rule.BackendRefs)
+			each(rulePath(i), rule.BackendRefs, true)
 		}
 	case *gwapiv1.TCPRoute:
 		for i, rule := range o.Spec.Rules {
-			each(rulePath(i), rule.BackendRefs)
+			each(rulePath(i), rule.BackendRefs, false)
 		}
 	case *gwapiv1.UDPRoute:
 		for i, rule := range o.Spec.Rules {
-			each(rulePath(i), rule.BackendRefs)
+			each(rulePath(i), rule.BackendRefs, false)
 		}
 	}
 }
@@ -148,13 +149,14 @@ func (d *Dialect) resolve(c *memo.Ctx, key source.Key) *backing {
 	if r == nil {
 		return out
 	}
+	n := countReferences(r.object)
 	references(r.object, func(ref reference) {
 		to := d.ref(key, ref.to)
 		if ref.mode == graph.GRPC {
 			to.Mode = ref.mode
 		}
 		to.Resolves = ref.forwards
-		id, problem := d.backends.Resolve(c, to)
+		id, problem := d.follow(c, to, n)
 		if problem != nil {
 			problem.Path = ref.path
 			out.problems = append(out.problems, *problem)

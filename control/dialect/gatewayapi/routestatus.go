@@ -38,6 +38,7 @@ func (d *Dialect) statusOfRoute(c *memo.Ctx, key source.Key) *status.Update {
 		}
 	}
 	for _, p := range a.parents {
+		ended := d.ended(c, r, b, p)
 		refused := slices.Clone(p.refused)
 		if len(refused) == 0 && none {
 			refused = content
@@ -47,14 +48,14 @@ func (d *Dialect) statusOfRoute(c *memo.Ctx, key source.Key) *status.Update {
 		}
 		out := gwapiv1.RouteParentStatus{ParentRef: p.ref, ControllerName: d.controller, Conditions: []metav1.Condition{
 			status.Judge(gwapiv1.RouteConditionAccepted, refused, gwapiv1.RouteReasonAccepted, "it is attached", generation),
-			status.Judge(gwapiv1.RouteConditionResolvedRefs, refs, gwapiv1.RouteReasonResolvedRefs, "all references lead somewhere", generation),
+			status.Judge(gwapiv1.RouteConditionResolvedRefs, slices.Concat(refs, ended), gwapiv1.RouteReasonResolvedRefs, "all references lead somewhere", generation),
 		}}
 		if len(refused) == 0 && len(content) > 0 {
 			out.Conditions = append(out.Conditions, status.Condition(gwapiv1.RouteConditionPartiallyInvalid, true,
 				gwapiv1.RouteReasonUnsupportedValue, status.Message(content), generation))
 		}
 		s.Parents = append(s.Parents, out)
-		u.Problems = append(u.Problems, p.refused...)
+		u.Problems = append(append(u.Problems, p.refused...), ended...)
 		if len(p.refused) == 0 && !none {
 			u.Problems = append(u.Problems, refused...)
 		}

@@ -77,6 +77,7 @@ func TestForward(t *testing.T) {
 		{"no such name", "", ""},
 		{"localhost", `, max_hosts: 1, preresolve_hostnames: [{address: other.localhost, port_value: 1}]`, ""},
 		{"localhost", `, resolved_address_filter: {ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}`, ""},
+		{"127.0.0.1", `, resolved_address_filter: {ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}], invert_match: true}`, ""},
 	} {
 		p, err := proxytest.TryStart(t, yaml(tt.name, port, tt.cache), proxytest.Options{Extensions: extensions()})
 		if err != nil {
