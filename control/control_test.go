@@ -13,12 +13,14 @@ import (
 
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/controltest"
+	"weir.dev/weir/control/policy/envoygateway/install"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/golden"
 )
 
 // TestChangesComeToWhatAllAtOnceDoes adds and removes the objects of each golden at
-// random, and compares what is remembered with what is made anew.
+// random, and compares what is remembered with what is made anew: standalone, for a fleet, and for one that counts
+// nothing.
 func TestChangesComeToWhatAllAtOnceDoes(t *testing.T) {
 	paths, err := filepath.Glob("*/*/testdata/*.txtar")
 	if err != nil || len(paths) == 0 {
@@ -32,7 +34,8 @@ func TestChangesComeToWhatAllAtOnceDoes(t *testing.T) {
 			}
 			all, _ := controltest.Parse(t, golden.Parse(string(data)))
 			r := rand.New(rand.NewPCG(7, uint64(len(all))))
-			w := controltest.NewWorld(t, control.Options{})
+			o := []control.Options{{Limits: &install.LimitService{}}, {Limits: &install.LimitService{}, Provision: true, Deliver: true}, {Provision: true}}[r.IntN(3)]
+			w := controltest.NewWorld(t, o)
 			present := map[int]bool{}
 			for step := range 40 {
 				var batch []source.Change
@@ -45,7 +48,7 @@ func TestChangesComeToWhatAllAtOnceDoes(t *testing.T) {
 					batch = append(batch, c)
 				}
 				w.Apply(batch...)
-				fresh := controltest.NewWorld(t, control.Options{})
+				fresh := controltest.NewWorld(t, o)
 				var now []source.Change
 				for i, c := range all {
 					if present[i] {
