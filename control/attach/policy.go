@@ -123,6 +123,9 @@ type Effect struct {
 	Cookies [][]*routev3.CookieMatcher
 	// Answer, if not nil, is what they are answered by the proxy itself.
 	Answer *routev3.DirectResponseAction
+	// Connect, if not nil, has rules of HTTPRoutes that forward take CONNECT in place of paths,
+	// and let it pass so.
+	Connect *routev3.RouteAction_UpgradeConfig
 	// Network are the network filters of connections that carry no HTTP.
 	Network map[string]proto.Message
 	// Refuse answers them all: the policy restricts, and cannot be done.

@@ -34,6 +34,11 @@ func PathRegex(m *routev3.RouteMatch, pattern string) {
 	m.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: Regex(pattern)}
 }
 
+// Connect matches CONNECT, which has no path.
+func Connect(m *routev3.RouteMatch) {
+	m.PathSpecifier = &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}
+}
+
 // Regex is a regular expression of RE2.
 func Regex(pattern string) *matcherv3.RegexMatcher { return &matcherv3.RegexMatcher{Regex: pattern} }
 

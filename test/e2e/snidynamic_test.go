@@ -20,39 +20,29 @@ import (
 	"weir.dev/weir/test/weirtest"
 )
 
-// named passes TLS on to whatever servers clients ask for: as Envoy Gateway's task of SNI based forwarding has it.
+// named passes TLS on to whatever servers clients ask for.
 const named = `
 {apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: weir}, spec: {controllerName: weir.dev/gateway-controller}}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: eg}
+metadata: {name: edge}
 spec:
   gatewayClassName: weir
   listeners: [{name: tls, port: %s, protocol: TLS, tls: {mode: Passthrough}}]
 ---
 apiVersion: gateway.networking.k8s.io/v1alpha2
 kind: TLSRoute
-metadata: {name: sni-dynamic-forward-proxy}
+metadata: {name: outside}
 spec:
-  parentRefs:
-  - name: eg
-  hostnames:
-  - "foo.example.com"
-  - "gone.example.com"
-  - "*.localhost"
-  rules:
-  - backendRefs:
-    - group: gateway.envoyproxy.io
-      kind: Backend
-      name: backend-dynamic-resolver
+  parentRefs: [{name: edge}]
+  hostnames: [foo.example.com, gone.example.com, "*.localhost"]
+  rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: anywhere}]}]
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
-metadata:
-  name: backend-dynamic-resolver
-spec:
-  type: DynamicResolver
+metadata: {name: anywhere}
+spec: {type: DynamicResolver}
 `
 
 // nameServer answers 127.0.0.1 for names of zone, and that there are no others.

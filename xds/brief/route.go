@@ -178,7 +178,14 @@ func forward(a *routev3.RouteAction) string {
 		add("mirror", m.GetCluster()+m.GetClusterHeader())
 	}
 	for _, u := range a.GetUpgradeConfigs() {
-		add("upgrade", u.GetUpgradeType())
+		name := "upgrade"
+		if e := u.GetEnabled(); e != nil && !e.GetValue() {
+			name = "no_upgrade"
+		}
+		add(name, u.GetUpgradeType())
+		if u.GetConnectConfig() != nil {
+			parts = append(parts, "terminated")
+		}
 	}
 	for _, l := range a.GetRateLimits() {
 		add("limit", descriptor(l))

@@ -229,6 +229,7 @@ func (t *ruler) add(r *rule, match int, m *routev3.RouteMatch, rank graph.Rank, 
 		if dynamic {
 			lookUp(out)
 		}
+		t.tunnel(r, out)
 		t.out = append(t.out, among(extensions, out)...)
 	}
 	emit := func(m *routev3.RouteMatch, suffix string, s *share) {

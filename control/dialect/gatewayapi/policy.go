@@ -166,6 +166,24 @@ func (r *rule) applyPolicies(out *graph.Route) {
 	}
 }
 
+// tunnel has a route that forwards take CONNECT in place of what its path was, if a policy
+// asks for that. Those of GRPCRoutes go on taking calls.
+func (t *ruler) tunnel(r *rule, out *graph.Route) {
+	if t.id.route.Kind != source.HTTPRoute || out.Message.GetRoute() == nil {
+		return
+	}
+	for _, e := range r.effects {
+		if e.Connect == nil {
+			continue
+		}
+		match := proto.CloneOf(out.Message.Match) // Other shares of the rule have it, too.
+		build.Connect(match)
+		out.Message.Match = match
+		a := &routev3.RouteAction{UpgradeConfigs: []*routev3.RouteAction_UpgradeConfig{e.Connect}}
+		out.Overlay = attach.Merge(out.Overlay, graph.Overlay{Message: &routev3.Route{Action: &routev3.Route_Route{Route: a}}})
+	}
+}
+
 // withoutCORS leaves CORS to the route itself.
 func withoutCORS(o graph.Overlay) graph.Overlay {
 	if r, ok := o.Message.(*routev3.Route); ok && r.TypedPerFilterConfig[build.CORS] != nil {

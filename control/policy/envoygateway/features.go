@@ -122,22 +122,35 @@ func (x *compiledTraffic) statName(r *routev3.Route, name string) {
 	r.StatPrefix = name
 }
 
-// upgrades are those that routes let pass: of WebSocket, unless others are named.
+// upgrades are those that routes let pass: of WebSocket, unless others are named. A route
+// that lets CONNECT pass takes nothing else.
 func (x *compiledTraffic) upgrades(a *routev3.RouteAction) {
 	list := x.spec.HTTPUpgrade
 	if len(list) == 0 {
 		return
 	}
 	known := false
+	seen := map[string]bool{}
 	for i, u := range list {
-		path := fmt.Sprintf("httpUpgrade[%d]", i)
-		if strings.EqualFold(u.Type, "CONNECT") {
-			x.Note(path, "CONNECT is not supported: routes match paths, which CONNECT has none of")
+		path, kind := fmt.Sprintf("httpUpgrade[%d]", i), strings.ToLower(u.Type)
+		if seen[kind] {
+			x.Note(path, "has no effect: %s is named before", u.Type)
+			continue
+		}
+		seen[kind] = true
+		if kind == "connect" {
+			x.connect = &routev3.RouteAction_UpgradeConfig{UpgradeType: "CONNECT"}
+			if u.Connect != nil && ptr.Deref(u.Connect.Terminate, false) {
+				x.connect.ConnectConfig = &routev3.RouteAction_UpgradeConfig_ConnectConfig{}
+			}
 			continue
 		}
 		x.Unsupported(path+".connect", u.Connect, "it is for the type CONNECT")
-		known = known || strings.EqualFold(u.Type, "websocket")
+		known = known || kind == "websocket"
 		a.UpgradeConfigs = append(a.UpgradeConfigs, &routev3.RouteAction_UpgradeConfig{UpgradeType: u.Type})
+	}
+	if x.connect != nil && len(seen) > 1 {
+		x.Note("httpUpgrade", "has CONNECT, which rules of HTTPRoutes take alone: there the other types have no effect")
 	}
 	if !known {
 		a.UpgradeConfigs = append(a.UpgradeConfigs, &routev3.RouteAction_UpgradeConfig{UpgradeType: "websocket", Enabled: wrapperspb.Bool(false)})

@@ -35,6 +35,8 @@ type compiledTraffic struct {
 	spec    *api.BackendTrafficPolicySpec
 	route   graph.Overlay
 	forward graph.Overlay
+	// connect is how CONNECT passes; nil is not at all.
+	connect *routev3.RouteAction_UpgradeConfig
 	// settings tells that clusters are spoken to otherwise.
 	settings bool
 	limits   *limits
@@ -84,7 +86,7 @@ func (t *traffic) At(c *memo.Ctx, own, parent source.Name, at attach.Place) *att
 	case len(x.Refused) > 0:
 		return nil
 	}
-	e := &attach.Effect{Route: x.route, Forward: x.forward}
+	e := &attach.Effect{Route: x.route, Forward: x.forward, Connect: x.connect}
 	if x.settings {
 		e.Variant = trafficVariant{t, s}
 	}
