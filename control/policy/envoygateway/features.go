@@ -133,6 +133,10 @@ func (x *compiledTraffic) upgrades(a *routev3.RouteAction) {
 	seen := map[string]bool{}
 	for i, u := range list {
 		path, kind := fmt.Sprintf("httpUpgrade[%d]", i), strings.ToLower(u.Type)
+		if kind == "" {
+			x.Bad(path+".type", "is required")
+			continue
+		}
 		if seen[kind] {
 			x.Note(path, "has no effect: %s is named before", u.Type)
 			continue
