@@ -114,8 +114,10 @@ type Effect struct {
 	// Forward is on the routev3.RouteAction of those that forward. What the route says
 	// itself wins: Own tells what that is.
 	Forward graph.Overlay
-	// Variant is of the clusters that requests go to.
+	// Variant is of the clusters that requests go to, and Spread how these are spread over places, as
+	// graph.ClusterID has it. Spread counts with a Variant only.
 	Variant graph.Variant
+	Spread  string
 	// Clusters are those that filters call for these requests.
 	Clusters []graph.ClusterID
 	// Cookies are those that requests must have besides what the route asks for: all of one of

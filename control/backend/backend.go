@@ -317,7 +317,9 @@ func (b *Backends) bareCluster(c *memo.Ctx, id graph.ClusterID, p port) *cluster
 	case o != nil && o.dynamic:
 		return build.DynamicHosts(id.Name(), b.opts.InPods)
 	case o != nil && o.names:
-		return build.NamedHosts(id.Name(), build.Endpoints(id.Name(), o.endpoints))
+		hosts := build.Endpoints(id.Name(), o.endpoints)
+		build.ParseSpread(id.Spread).On(hosts)
+		return build.NamedHosts(id.Name(), hosts)
 	}
 	return build.Cluster(id.Name(), endpointsOf(id).Name())
 }

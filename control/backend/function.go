@@ -246,7 +246,7 @@ func (b *Backends) makeFunction(c *memo.Ctx, id graph.ClusterID) *clusterv3.Clus
 	if problem != nil {
 		return nil
 	}
-	to.server.Certificate = id.Certificate
+	to.server.Certificate, to.server.Spread = id.Certificate, id.Spread
 	of := b.cluster.Get(c, to.server)
 	if of == nil {
 		return nil
@@ -279,6 +279,7 @@ func (b *Backends) functionEndpoints(c *memo.Ctx, id endpointsID) *endpointv3.Cl
 	if problem != nil {
 		return nil
 	}
+	to.server.Spread = id.spread
 	of := b.endpoints.Get(c, endpointsOf(to.server))
 	if of == nil {
 		return nil

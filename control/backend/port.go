@@ -97,7 +97,9 @@ func (b *Backends) readEndpoints(c *memo.Ctx, id endpointsID) *endpointv3.Cluste
 		if o.names || o.dynamic {
 			return nil
 		}
-		return build.Endpoints(id.Name(), o.endpoints)
+		out := build.Endpoints(id.Name(), o.endpoints)
+		build.ParseSpread(id.spread).On(out)
+		return out
 	}
 	label := discoveryv1.LabelServiceName
 	if id.of.Kind == source.ServiceImport {

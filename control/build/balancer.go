@@ -13,6 +13,7 @@ import (
 	overridehostv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/override_host/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	robinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	wrrlocalityv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -25,9 +26,10 @@ const (
 	maglev       = "envoy.load_balancing_policies.maglev"
 	overrideHost = "envoy.load_balancing_policies.override_host"
 	weighted     = "envoy.load_balancing_policies.client_side_weighted_round_robin"
+	byLocality   = "envoy.load_balancing_policies.wrr_locality"
 )
 
-// A Locality says how much hosts of the proxy's own zone are preferred; nil not at all.
+// A Locality says how hosts are chosen by the localities that they are in; nil by none.
 type Locality = commonlbv3.LocalityLbConfig
 
 // LeastRequest chooses of two hosts the one that has less to do. A new host gets less for
@@ -46,19 +48,31 @@ func Random(l *Locality) *clusterv3.LoadBalancingPolicy {
 	return balancer(randomly, &randomv3.Random{LocalityLbConfig: l})
 }
 
-// Maglev chooses hosts by a hash of the request, from a table; a size of 0 is the default.
-func Maglev(size uint64) *clusterv3.LoadBalancingPolicy {
-	m := &maglevv3.Maglev{}
+// ByZone has localities chosen by their weights.
+func ByZone() *Locality {
+	return &Locality{LocalityConfigSpecifier: &commonlbv3.LocalityLbConfig_LocalityWeightedLbConfig_{
+		LocalityWeightedLbConfig: &commonlbv3.LocalityLbConfig_LocalityWeightedLbConfig{},
+	}}
+}
+
+// Maglev chooses hosts by a hash of the request, from a table; a size of 0 is the default. Of l only whether localities
+// have weights counts.
+func Maglev(size uint64, l *Locality) *clusterv3.LoadBalancingPolicy {
+	m := &maglevv3.Maglev{LocalityWeightedLbConfig: l.GetLocalityWeightedLbConfig()}
 	if size > 0 {
 		m.TableSize = wrapperspb.UInt64(size)
 	}
 	return balancer(maglev, m)
 }
 
-// ByUtilization chooses hosts by the load that they report. slow is as in LeastRequest.
-func ByUtilization(slow time.Duration, m *cswrrv3.ClientSideWeightedRoundRobin) *clusterv3.LoadBalancingPolicy {
+// ByUtilization chooses hosts by the load that they report. slow is as in LeastRequest, l as in Maglev.
+func ByUtilization(slow time.Duration, m *cswrrv3.ClientSideWeightedRoundRobin, l *Locality) *clusterv3.LoadBalancingPolicy {
 	m.SlowStartConfig = slowStart(slow)
-	return balancer(weighted, m)
+	out := balancer(weighted, m)
+	if l.GetLocalityWeightedLbConfig() != nil {
+		out = balancer(byLocality, &wrrlocalityv3.WrrLocality{EndpointPickingPolicy: out})
+	}
+	return out
 }
 
 // OverrideHost has a request name its host in one of these headers, and otherwise another

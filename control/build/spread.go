@@ -17,7 +17,8 @@ import (
 )
 
 // A Spread says which endpoints requests go to by where the proxy is and where they are, as Istio's
-// localityLbSetting does. Places are written region/zone/subzone; what is left out at the end, or a *, is any.
+// localityLbSetting does and, with Home and Zones, Envoy Gateway's zoneAware. Places are written region/zone/subzone; what
+// is left out at the end, or a *, is any.
 type Spread struct {
 	// Shares are of requests, by the place of the proxy: the first whose From is there
 	// counts, and nothing else of the Spread then does. Endpoints that are in none of its places get
@@ -33,6 +34,11 @@ type Spread struct {
 	Labels []string `json:",omitempty"`
 	// Faint tells that hints of endpoints (Endpoint.ForZones, ForNodes) come first.
 	Faint bool `json:",omitempty"`
+	// Home has requests stay in the proxy's zone. Nothing else of the Spread then counts.
+	Home *Home `json:",omitempty"`
+	// Zones are the weights of zones, wherever the proxy is: one that is not among them weighs 1, and one of weight
+	// 0 gets nothing. Nothing else of the Spread then counts.
+	Zones map[string]uint32 `json:",omitempty"`
 }
 
 // PlaceShares are shares of requests for places, in percent.
@@ -70,7 +76,9 @@ func ParseSpread(text string) *Spread {
 
 // Weighs tells whether localities have to have weights: whoever has endpoints spread so also has their
 // cluster go by them.
-func (s *Spread) Weighs() bool { return len(s.Shares)+len(s.Regions)+len(s.Labels) > 0 }
+func (s *Spread) Weighs() bool {
+	return len(s.Shares)+len(s.Regions)+len(s.Labels)+len(s.Zones) > 0 || s.Home != nil && s.Home.Percent < 100
+}
 
 // LabelNames are the labels of endpoints that count.
 func (s *Spread) LabelNames() []string {
@@ -96,10 +104,17 @@ const (
 	spreadText = "spread"
 )
 
-// On notes in endpoints how requests are spread over them: Near does it.
+// On notes in endpoints how requests are spread over them: Near does it. What is the same for all proxies it does itself.
 func (s *Spread) On(m *endpointv3.ClusterLoadAssignment) {
 	text := s.Text()
 	if text == "" || s.Faint && hasHints(m) {
+		return
+	}
+	if s.Home != nil || len(s.Zones) > 0 {
+		unhinted(m.GetEndpoints())
+	}
+	if len(s.Zones) > 0 {
+		m.Endpoints = byZone(m.GetEndpoints(), s.Zones)
 		return
 	}
 	for _, l := range m.GetEndpoints() {
@@ -140,6 +155,10 @@ func (s *Spread) of(m *endpointv3.ClusterLoadAssignment, p Place) *endpointv3.Cl
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: m.GetClusterName(), NamedEndpoints: m.GetNamedEndpoints(), Policy: m.GetPolicy()}
 	for _, l := range m.GetEndpoints() {
 		out.Endpoints = append(out.Endpoints, &endpointv3.LocalityLbEndpoints{Locality: l.GetLocality(), LbEndpoints: l.GetLbEndpoints()})
+	}
+	if s.Home != nil {
+		s.Home.on(out, p)
+		return out
 	}
 	switch share := slices.IndexFunc(s.Shares, func(x PlaceShares) bool { return within(p.locality(), x.From) }); {
 	case share >= 0:

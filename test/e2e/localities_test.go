@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -146,8 +145,7 @@ func TestLocalities(t *testing.T) {
 					answeredBy(t, "http://127.0.0.1:"+port+path, want)
 				}
 			}
-			p.Signal(syscall.SIGTERM)
-			p.Wait(30 * time.Second)
+			ended(p)
 		})
 	}
 }

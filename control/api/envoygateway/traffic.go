@@ -104,25 +104,26 @@ type SlowStart struct {
 	Window *gwapiv1.Duration `json:"window"`
 }
 
-// ZoneAware prefers endpoints of the proxy's own zone.
+// ZoneAware prefers endpoints of the proxy's own zone, or gives zones their shares: one of both.
 type ZoneAware struct {
 	PreferLocal   *PreferLocal   `json:"preferLocal,omitempty"`
 	WeightedZones []WeightedZone `json:"weightedZones,omitempty"`
 }
 
-// PreferLocal says how much.
+// PreferLocal says how much. MinEndpointsThreshold is of all endpoints, 6 by default; PercentageEnabled is of
+// requests, 100 by default.
 type PreferLocal struct {
 	Force                 *ForceLocal `json:"force,omitempty"`
 	MinEndpointsThreshold *uint64     `json:"minEndpointsThreshold,omitempty"`
 	PercentageEnabled     *uint32     `json:"percentageEnabled,omitempty"`
 }
 
-// ForceLocal keeps all in the zone.
+// ForceLocal keeps requests in the zone where that has enough endpoints, 1 by default.
 type ForceLocal struct {
 	MinEndpointsInZoneThreshold *uint32 `json:"minEndpointsInZoneThreshold,omitempty"`
 }
 
-// A WeightedZone gives a zone a share.
+// A WeightedZone gives a zone a share. Zones that are not listed weigh 1.
 type WeightedZone struct {
 	Zone   string `json:"zone"`
 	Weight uint32 `json:"weight"`

@@ -272,10 +272,8 @@ func (d *Dialect) toFirstRoute(c *memo.Ctx, l *listener, domain string, ch *grap
 		if problem == nil && id.Certificate == "" && d.backends.TLS(c, id) {
 			id.Certificate = g.certificate
 		}
-		for _, e := range effects {
-			if e.Variant != nil && problem == nil {
-				id.Variant = e.Variant
-			}
+		if problem == nil {
+			id = tuned(effects, id)
 		}
 		if problem == nil && d.backends.Dynamic(c, id) {
 			ch.Network = filled(ch.Network, map[string]proto.Message{build.SNIDynamicForwardProxy: d.backends.DynamicSNI()})

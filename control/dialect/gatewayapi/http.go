@@ -304,7 +304,7 @@ func (t *ruler) failOver(r *rule) (aims []aim, backends []graph.Backend, members
 		b := t.backing.at[a.path]
 		if b.Valid {
 			b.Cluster = t.shown(b.Cluster)
-			b.Cluster.Variant = variantOf(r.effects, b.Cluster.Variant)
+			b.Cluster = tuned(r.effects, b.Cluster)
 			fallback[b.Cluster] = t.d.backends.Fallback(t.c, b.Cluster)
 		}
 		all[i] = b

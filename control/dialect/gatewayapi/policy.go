@@ -134,14 +134,14 @@ func refused(effects []*attach.Effect) bool {
 	return slices.ContainsFunc(effects, func(e *attach.Effect) bool { return e.Refuse })
 }
 
-// variantOf returns how clusters are spoken to.
-func variantOf(effects []*attach.Effect, v graph.Variant) graph.Variant {
+// tuned returns a cluster as policies have it spoken to.
+func tuned(effects []*attach.Effect, id graph.ClusterID) graph.ClusterID {
 	for _, e := range effects {
 		if e.Variant != nil {
-			v = e.Variant
+			id.Variant, id.Spread = e.Variant, e.Spread
 		}
 	}
-	return v
+	return id
 }
 
 // applyPolicies does to a route of a rule what policies say. Time-outs and retries of the

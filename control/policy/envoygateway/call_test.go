@@ -88,8 +88,10 @@ func TestCalled(t *testing.T) {
 		name := fmt.Sprintf("s%d", i)
 		want["default/"+name+"/80"] = uint32(i)
 		text = strings.ReplaceAll(text, fmt.Sprintf("CALL%d", i), fmt.Sprintf(
-			"backendRefs: [{name: %s, port: 80}], backendSettings: {circuitBreaker: {maxConnections: %d}}", name, i))
+			"backendRefs: [{name: %s, port: 80}], backendSettings: {circuitBreaker: {maxConnections: %d}, loadBalancer: {type: Random, zoneAware: {weightedZones: [{zone: a, weight: %d}]}}}", name, i, i))
 		text += fmt.Sprintf("---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: default}\nspec: {ports: [{port: 80}]}\n", name)
+		text += fmt.Sprintf("---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: %s, namespace: default, labels: {kubernetes.io/service-name: %s}}\n"+
+			"addressType: IPv4\nports: [{port: 80}]\nendpoints: [{addresses: [10.1.0.1], zone: a}]\n", name, name)
 	}
 	w := controltest.NewWorld(t, control.Options{})
 	w.Apply(controltest.Objects(t, text)...)
@@ -101,6 +103,10 @@ func TestCalled(t *testing.T) {
 			if strings.HasPrefix(name, service) {
 				if got := c.GetCircuitBreakers().GetThresholds(); len(got) != 1 || got[0].GetMaxConnections().GetValue() != n {
 					t.Errorf("%s has the limits %v, want %d", name, got, n)
+				}
+				ends, _ := w.Snapshot().Endpoints().Get(c.GetEdsClusterConfig().GetServiceName())
+				if got := ends.GetEndpoints(); len(got) != 1 || got[0].GetLoadBalancingWeight().GetValue() != n {
+					t.Errorf("%s has the endpoints %v, want their zone to weigh %d", name, got, n)
 				}
 				delete(want, service)
 			}

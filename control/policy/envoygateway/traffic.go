@@ -37,8 +37,9 @@ type compiledTraffic struct {
 	forward graph.Overlay
 	// connect is how CONNECT passes; nil is not at all.
 	connect *routev3.RouteAction_UpgradeConfig
-	// settings tells that clusters are spoken to otherwise.
+	// settings tells that clusters are spoken to otherwise, and spread how they are over zones.
 	settings bool
+	spread   string
 	limits   *limits
 	filters  map[string]proto.Message
 }
@@ -88,7 +89,7 @@ func (t *traffic) At(c *memo.Ctx, own, parent source.Name, at attach.Place) *att
 	}
 	e := &attach.Effect{Route: x.route, Forward: x.forward, Connect: x.connect}
 	if x.settings {
-		e.Variant = trafficVariant{t, s}
+		e.Variant, e.Spread = trafficVariant{t, s}, x.spread
 	}
 	if x.limits != nil {
 		x.limits.at(e, at)
@@ -136,7 +137,7 @@ func (t *traffic) compile(c *memo.Ctx, s stack) *compiledTraffic {
 	checkTargets(&x.Sheet, &spec.Targets)
 	checkMergeType(&x.Sheet, spec.MergeType)
 	own := cluster.Overlay(&x.Sheet, "", &spec.ClusterSettings, ptr.Deref(spec.UseClientProtocol, false), nil)
-	x.settings = !own.None()
+	x.settings, x.spread = !own.None(), cluster.Spread(&spec.ClusterSettings)
 	action, route := &routev3.RouteAction{}, &routev3.Route{}
 	x.forward.Also = cluster.Forwarding(&x.Sheet, "", &spec.ClusterSettings, action)
 	x.upgrades(action)

@@ -35,19 +35,16 @@ func (x *settings) balancer() {
 			slow = d.AsDuration()
 		}
 	}
-	if z := l.ZoneAware; z != nil {
-		x.Unsupported(at+".zoneAware.preferLocal", z.PreferLocal, "proxies do not know how many of them are in each zone; use trafficDistribution of the Service")
-		x.Unsupported(at+".zoneAware.weightedZones", z.WeightedZones, "zones have no weights")
-	}
+	zones := x.zones(at+".zoneAware", l)
 	x.Unsupported(at+".dynamicModule", l.DynamicModule, "there are no dynamic modules")
 	var policy *clusterv3.LoadBalancingPolicy
 	switch l.Type {
 	case "LeastRequest":
-		policy = build.LeastRequest(slow, nil)
+		policy = build.LeastRequest(slow, zones)
 	case "RoundRobin":
-		policy = build.RoundRobin(slow, nil)
+		policy = build.RoundRobin(slow, zones)
 	case "Random":
-		policy = build.Random(nil)
+		policy = build.Random(zones)
 	case "ConsistentHash":
 		size := uint64(0)
 		if h := l.ConsistentHash; h != nil && h.TableSize != nil {
@@ -55,9 +52,9 @@ func (x *settings) balancer() {
 				x.Bad(at+".consistentHash.tableSize", "%d is not a prime number up to %d", size, maxTable)
 			}
 		}
-		policy = build.Maglev(size)
+		policy = build.Maglev(size, zones)
 	case "BackendUtilization":
-		policy = build.ByUtilization(slow, x.utilization(at+".backendUtilization", l.BackendUtilization))
+		policy = build.ByUtilization(slow, x.utilization(at+".backendUtilization", l.BackendUtilization), zones)
 	case "DynamicModule":
 		x.Bad(at+".type", "there are no dynamic modules: choose another type")
 		return

@@ -54,8 +54,7 @@ func (d *Callees) Service(c *memo.Ctx, s *sheet.Sheet, at string, owner source.K
 		s.Bad(at+".backendRefs[0]", "%s", problem.Message)
 		return id, false
 	}
-	id.Variant = d.Tuned(s, at, owner, b, "")
-	return id, true
+	return d.Tuned(s, at, owner, b, "", id), true
 }
 
 // Called returns the cluster of a URI: of the backends that are named, or else of the
@@ -70,19 +69,18 @@ func (d *Callees) Called(c *memo.Ctx, s *sheet.Sheet, at string, owner source.Ke
 	if u.Scheme == "https" {
 		host = u.Hostname()
 	}
-	id.Variant = d.Tuned(s, at, owner, b, host)
-	return id, true
+	return d.Tuned(s, at, owner, b, host, id), true
 }
 
-// Tuned is the variant of a cluster that is called: TLS to host unless that is empty,
-// and as backendSettings say. Nil is neither.
-func (d *Callees) Tuned(s *sheet.Sheet, at string, owner source.Key, b *api.BackendCluster, host string) graph.Variant {
+// Tuned is a cluster as it is called: by TLS to host unless that is empty, and as
+// backendSettings say.
+func (d *Callees) Tuned(s *sheet.Sheet, at string, owner source.Key, b *api.BackendCluster, host string, id graph.ClusterID) graph.ClusterID {
 	settings := b.BackendSettings
 	if settings == nil {
-		if host == "" {
-			return nil
+		if host != "" {
+			id.Variant = encrypted{host}
 		}
-		return encrypted{host}
+		return id
 	}
 	path := at + ".backendSettings."
 	Overlay(s, path, settings, false, nil)
@@ -95,7 +93,8 @@ func (d *Callees) Tuned(s *sheet.Sheet, at string, owner source.Key, b *api.Back
 		s.Unsupported(path+"timeout.http.maxStreamDuration", t.HTTP.MaxStreamDuration, why)
 		s.Unsupported(path+"timeout.http.streamIdleTimeout", t.HTTP.StreamIdleTimeout, why)
 	}
-	return calledVariant{d, owner, at, host}
+	id.Variant, id.Spread = calledVariant{d, owner, at, host}, Spread(settings)
+	return id
 }
 
 // Calls says when a service is asked again. Its retry policy is smaller than that of

@@ -67,8 +67,7 @@ func (x *reader) collector(at string, b *api.BackendCluster, host *string, port 
 		x.Bad(at+".host", "%q is not a host", *host)
 		return out, false
 	default:
-		id = backend.Named(*host, ptr.Deref(port, defaultCollectorPort), mode)
-		id.Variant = x.callees.Tuned(&x.Sheet, at, x.owner, b, "")
+		id = x.callees.Tuned(&x.Sheet, at, x.owner, b, "", backend.Named(*host, ptr.Deref(port, defaultCollectorPort), mode))
 		out.Authority = *host
 	}
 	x.out.Clusters = append(x.out.Clusters, id)
