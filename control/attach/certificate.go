@@ -5,6 +5,7 @@ package attach
 import (
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,34 @@ func KeyPair(s *corev1.Secret) (cert, key []byte) {
 		return s.Data[genericCert], s.Data[genericKey]
 	}
 	return s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]
+}
+
+// DataOf returns all that a ConfigMap has, of texts and of bytes.
+func DataOf(m *corev1.ConfigMap) map[string][]byte {
+	out := maps.Clone(m.BinaryData)
+	if out == nil {
+		out = map[string][]byte{}
+	}
+	for k, v := range m.Data {
+		out[k] = []byte(v)
+	}
+	return out
+}
+
+// KeyOf returns under which key a Secret or ConfigMap has what is sought: the first of keys that
+// it has, or else its only one. This is how Envoy Gateway finds authorities.
+func KeyOf[V any](data map[string]V, keys ...string) (key string, ok bool) {
+	for _, k := range keys {
+		if _, ok := data[k]; ok {
+			return k, true
+		}
+	}
+	if len(data) == 1 {
+		for k := range data {
+			return k, true
+		}
+	}
+	return "", false
 }
 
 // GenericCertificate returns what is wrong with a Secret as a certificate with its key, or "". One that has

@@ -41,7 +41,7 @@ func (o *own) readTLS(c *memo.Ctx, key source.Key, s *v1alpha1.BackendTLS) {
 	var authorities []string
 	for i, ref := range s.CACertificateRefs {
 		at := source.Name{Namespace: key.Namespace, Name: string(ref.Name)}
-		pem, problem := backendtls.CA(c, source.Kind{Group: string(ref.Group), Kind: string(ref.Kind)}, at)
+		pem, problem := backendtls.AnyCA(c, source.Kind{Group: string(ref.Group), Kind: string(ref.Kind)}, at)
 		if problem != nil {
 			o.bad(fmt.Sprintf("spec.tls.caCertificateRefs[%d]", i), "%s", problem.Message)
 			continue

@@ -9,7 +9,6 @@
 package backendtls
 
 import (
-	"cmp"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -175,20 +174,32 @@ func Read(c *memo.Ctx, namespace, path string, v *gwapiv1.BackendTLSPolicyValida
 // caKey is where a ConfigMap or Secret has certificates of authorities.
 const caKey = "ca.crt"
 
-// CA returns the certificates of authorities in PEM that a ConfigMap or Secret has.
-// The problem's path is left to the caller.
+// CA returns the certificates of authorities in PEM that a ConfigMap or Secret has, as the
+// Gateway API defines it: those of ConfigMaps are in ca.crt, and in no other key. The
+// problem's path is left to the caller.
 func CA(c *memo.Ctx, kind source.Kind, name source.Name) (pem string, problem *graph.Problem) {
+	return authorities(c, kind, name, kind == source.Secret)
+}
+
+// AnyCA is CA for objects that are not the Gateway API's: as in Envoy Gateway, an object
+// without ca.crt may have them in tls.crt, or in its only key.
+func AnyCA(c *memo.Ctx, kind source.Kind, name source.Name) (pem string, problem *graph.Problem) {
+	return authorities(c, kind, name, true)
+}
+
+func authorities(c *memo.Ctx, kind source.Kind, name source.Name, others bool) (pem string, problem *graph.Problem) {
+	var data map[string][]byte
 	found := false
 	switch kind {
 	case source.ConfigMap:
 		var m *corev1.ConfigMap
 		if m, found = source.Get[*corev1.ConfigMap](c, kind, name); found {
-			pem = cmp.Or(m.Data[caKey], string(m.BinaryData[caKey]))
+			data = attach.DataOf(m)
 		}
 	case source.Secret:
 		var s *corev1.Secret
 		if s, found = source.Get[*corev1.Secret](c, kind, name); found {
-			pem = string(s.Data[caKey])
+			data = s.Data
 		}
 	default:
 		return "", &graph.Problem{
@@ -196,14 +207,21 @@ func CA(c *memo.Ctx, kind source.Kind, name source.Name) (pem string, problem *g
 			Message: fmt.Sprintf("%s cannot hold certificates of authorities: refer to a ConfigMap or Secret with the key %s", source.A(kind.String()), caKey),
 		}
 	}
+	in, without := caKey, ""
+	_, has := data[caKey]
+	if others {
+		in, has = attach.KeyOf(data, caKey, corev1.TLSCertKey)
+		without = fmt.Sprintf(" or %s, and no other alone", corev1.TLSCertKey)
+	}
 	key := source.Key{Kind: kind, Name: name}
+	pem = string(data[in])
 	switch {
 	case !found:
 		problem = &graph.Problem{Message: fmt.Sprintf("there is no %s", key)}
-	case pem == "":
-		problem = &graph.Problem{Message: fmt.Sprintf("%s has no key %s, which is where certificates of authorities are expected", key, caKey)}
+	case !has:
+		problem = &graph.Problem{Message: fmt.Sprintf("%s has no key %s%s: certificates of authorities are expected there", key, caKey, without)}
 	case !x509.NewCertPool().AppendCertsFromPEM([]byte(pem)):
-		problem = &graph.Problem{Message: fmt.Sprintf("the key %s of %s holds no certificate in PEM", caKey, key)}
+		problem = &graph.Problem{Message: fmt.Sprintf("the key %s of %s holds no certificate in PEM", in, key)}
 	default:
 		return pem, nil
 	}

@@ -108,9 +108,9 @@ func (x *clientReader) validation(c *memo.Ctx, namespace string, v *api.ClientVa
 	for i, ref := range v.CACertificateRefs {
 		path := fmt.Sprintf("%s.caCertificateRefs[%d]", at, i)
 		if key, ok := x.granted(c, path, namespace, ref); ok {
-			text := keyOf(c, &x.Sheet, path, key.Namespace, inKey(key, caKey))
-			if why := attach.BadAuthorities(c, text); text != "" && why != "" {
-				x.Bad(path, "the key %s of %s %s", caKey, key, why)
+			text, in := x.held(c, path, key, caKey)
+			if why := attach.BadAuthorities(c, text); in != "" && why != "" {
+				x.Bad(path, "the key %s of %s %s", in, key, why)
 			}
 			all = append(all, strings.TrimSpace(text)+"\n")
 		}
@@ -172,11 +172,17 @@ const (
 	crlKey = "ca.crl"
 )
 
-// inKey refers to what an object has under a name.
-func inKey(key source.Key, name string) api.ObjectKeyRef {
-	return api.ObjectKeyRef{
-		LocalObjectReference: gwapiv1.LocalObjectReference{Group: gwapiv1.Group(key.Group), Kind: gwapiv1.Kind(key.Kind.Kind), Name: gwapiv1.ObjectName(key.Name.Name)}, Key: name,
+// held returns what an object has under a key, or under its only one, and which that is.
+func (x *clientReader) held(c *memo.Ctx, at string, key source.Key, name string) (text, in string) {
+	data, ok := heldBy(c, &x.Sheet, at, key.Namespace, gwapiv1.LocalObjectReference{Group: gwapiv1.Group(key.Group), Kind: gwapiv1.Kind(key.Kind.Kind), Name: gwapiv1.ObjectName(key.Name.Name)})
+	if !ok {
+		return "", ""
 	}
+	in, ok = attach.KeyOf(data, name)
+	if !ok {
+		x.Bad(at, "%s has no key %s, and no other alone", key, name)
+	}
+	return string(data[in]), in
 }
 
 func (x *clientReader) revoked(c *memo.Ctx, namespace string, l *api.CRL, to *tlsv3.CertificateValidationContext) {
@@ -191,9 +197,9 @@ func (x *clientReader) revoked(c *memo.Ctx, namespace string, l *api.CRL, to *tl
 		if !ok {
 			continue
 		}
-		text := keyOf(c, &x.Sheet, path, key.Namespace, inKey(key, crlKey))
-		if why := attach.BadRevocations(c, text); text != "" && why != "" {
-			x.Bad(path, "the key %s of %s %s", crlKey, key, why)
+		text, in := x.held(c, path, key, crlKey)
+		if why := attach.BadRevocations(c, text); in != "" && why != "" {
+			x.Bad(path, "the key %s of %s %s", in, key, why)
 		}
 		all = append(all, strings.TrimSpace(text)+"\n")
 	}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/attach"
@@ -105,9 +106,17 @@ func (x *compiledSecurity) contextExtensions(c *memo.Ctx, namespace string, list
 
 // keyOf returns what a ConfigMap or Secret has under a key.
 func keyOf(c *memo.Ctx, s *sheet.Sheet, at, namespace string, ref api.ObjectKeyRef) string {
+	data, ok := heldBy(c, s, at, namespace, ref.LocalObjectReference)
+	v, has := data[ref.Key]
+	if ok && !has {
+		s.Bad(at+".key", "%s %s/%s has no key %q", ref.Kind, namespace, ref.Name, ref.Key)
+	}
+	return string(v)
+}
+
+// heldBy returns all that a ConfigMap or Secret has, if there is one.
+func heldBy(c *memo.Ctx, s *sheet.Sheet, at, namespace string, ref gwapiv1.LocalObjectReference) (data map[string][]byte, ok bool) {
 	name := source.Name{Namespace: namespace, Name: string(ref.Name)}
-	var data map[string][]byte
-	ok := false
 	switch {
 	case ref.Group == "" && ref.Kind == "Secret":
 		var o *corev1.Secret
@@ -117,20 +126,16 @@ func keyOf(c *memo.Ctx, s *sheet.Sheet, at, namespace string, ref api.ObjectKeyR
 	case ref.Group == "" && ref.Kind == "ConfigMap":
 		var o *corev1.ConfigMap
 		if o, ok = source.Get[*corev1.ConfigMap](c, source.ConfigMap, name); ok {
-			data = dataOf(o)
+			data = attach.DataOf(o)
 		}
 	default:
 		s.Bad(at, "%s cannot hold it: refer to a ConfigMap or a Secret", source.A(string(ref.Kind)))
-		return ""
+		return nil, false
 	}
-	v, has := data[ref.Key]
-	switch {
-	case !ok:
+	if !ok {
 		s.Bad(at, "there is no %s %s", ref.Kind, name)
-	case !has:
-		s.Bad(at+".key", "%s %s has no key %q", ref.Kind, name, ref.Key)
 	}
-	return string(v)
+	return data, ok
 }
 
 // routeMetadata tells what a route was made from.

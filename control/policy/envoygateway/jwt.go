@@ -15,6 +15,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/policy/envoygateway/cluster"
@@ -113,7 +114,7 @@ func valueOf(c *memo.Ctx, s *sheet.Sheet, at, namespace string, ref gwapiv1.Loca
 		s.Bad(at, "there is no ConfigMap %s", name)
 		return ""
 	}
-	data := dataOf(m)
+	data := attach.DataOf(m)
 	if text, ok := data[key]; ok {
 		return string(text)
 	}
@@ -122,18 +123,6 @@ func valueOf(c *memo.Ctx, s *sheet.Sheet, at, namespace string, ref gwapiv1.Loca
 	}
 	s.Bad(at, "ConfigMap %s is empty", name)
 	return ""
-}
-
-// dataOf is what a ConfigMap has, text or not.
-func dataOf(m *corev1.ConfigMap) map[string][]byte {
-	out := maps.Clone(m.BinaryData)
-	if out == nil {
-		out = map[string][]byte{}
-	}
-	for k, v := range m.Data {
-		out[k] = []byte(v)
-	}
-	return out
 }
 
 // remoteKeys has keys fetched: from the backends that are named, or else from the host

@@ -113,21 +113,24 @@ func TestLate(t *testing.T) {
 // What may be referred to is kept of Secrets: all of what is small, nothing of what is others'.
 func TestMeant(t *testing.T) {
 	data := map[string][]byte{".htpasswd": []byte("a"), "ca.crt": make([]byte, largest+1), "large": make([]byte, largest+1), "tls.crt": []byte("b")}
+	for _, kind := range []string{"CERTIFICATE", "X509 CRL"} {
+		data[kind] = append(make([]byte, largest), "-----BEGIN "+kind+"-----\n"...)
+	}
 	for kind, want := range map[corev1.SecretType]string{
-		corev1.SecretTypeOpaque: ".htpasswd ca.crt tls.crt", "": ".htpasswd ca.crt tls.crt", corev1.SecretTypeTLS: "ca.crt tls.crt",
+		corev1.SecretTypeOpaque: ".htpasswd,ca.crt,tls.crt,CERTIFICATE,X509 CRL", "": ".htpasswd,ca.crt,tls.crt,CERTIFICATE,X509 CRL", corev1.SecretTypeTLS: "ca.crt,tls.crt",
 		"helm.sh/release.v1": "", corev1.SecretTypeServiceAccountToken: "",
 	} {
 		s := &corev1.Secret{Type: kind, Data: map[string][]byte{}}
 		for k, v := range data {
 			s.Data[k] = v
 		}
-		got := meant(s)
-		for _, k := range strings.Fields(want) {
+		got, keys := meant(s), strings.FieldsFunc(want, func(r rune) bool { return r == ',' })
+		for _, k := range keys {
 			if _, ok := got[k]; !ok {
 				t.Errorf("%q has no %s", kind, k)
 			}
 		}
-		if len(got) != len(strings.Fields(want)) {
+		if len(got) != len(keys) {
 			t.Errorf("%q has %d values", kind, len(got))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -128,13 +129,16 @@ func meant(s *corev1.Secret) map[string][]byte {
 	return small(s.Data)
 }
 
-// largest is how many bytes a value may have that is not ca.crt. Keys of tokens, passwords
-// and what routes answer have few.
+// largest is how many bytes a value may have that is not of authorities. Keys of tokens,
+// passwords and what routes answer have few.
 const largest = 64 << 10
 
-// small leaves out the values that are too large to be meant.
+// small leaves out the values that are too large to be meant. Certificates of authorities,
+// and lists of what they revoked, may be under any key.
 func small[V ~string | ~[]byte](m map[string]V) map[string]V {
-	maps.DeleteFunc(m, func(key string, v V) bool { return len(v) > largest && key != "ca.crt" })
+	maps.DeleteFunc(m, func(key string, v V) bool {
+		return len(v) > largest && key != "ca.crt" && !strings.Contains(string(v), "-----BEGIN CERTIFICATE-----") && !strings.Contains(string(v), "-----BEGIN X509 CRL-----")
+	})
 	return m
 }
 
