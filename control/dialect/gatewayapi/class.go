@@ -139,11 +139,14 @@ func (d *Dialect) features() []gwapiv1.SupportedFeature {
 	i, _ := slices.BinarySearchFunc(out, infrastructure, func(f gwapiv1.SupportedFeature, name gwapiv1.FeatureName) int {
 		return strings.Compare(string(f.Name), string(name))
 	})
-	return slices.Insert(out, i, gwapiv1.SupportedFeature{Name: infrastructure})
+	return slices.Insert(out, i, gwapiv1.SupportedFeature{Name: infrastructure}, gwapiv1.SupportedFeature{Name: propagation})
 }
 
-// infrastructure is the feature that who runs no proxies cannot have.
-const infrastructure = gwapiv1.FeatureName("GatewayInfrastructure")
+// The feature that who runs no proxies cannot have: its name up to v1.6 of the API, and the one after.
+const (
+	infrastructure = gwapiv1.FeatureName("GatewayInfrastructure")
+	propagation    = gwapiv1.FeatureName("GatewayInfrastructurePropagation")
+)
 
 // supportedFeatures are the API's names of what is supported, in order.
 func supportedFeatures() []gwapiv1.SupportedFeature {

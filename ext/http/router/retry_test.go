@@ -5,6 +5,7 @@ package router_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"weir.dev/weir/proxy/proxytest"
@@ -288,6 +289,54 @@ func TestRetryExhausted(t *testing.T) {
 	check(t, "log", p.LogLines(1)[0], "503 UC,URX upstream_reset_before_response_started{connection_termination} 3")
 	p.WaitCounter("cluster.up.upstream_rq_503", 1)
 	atRest(t, p)
+}
+
+// TestRetryResetsOfReused: a host that resets a connection which it had answered on before is asked again as often as
+// the policy says and no more; without a policy, or if it closes the connection in order, it may not have seen the request.
+func TestRetryResetsOfReused(t *testing.T) {
+	for _, test := range []struct {
+		name, routes string
+		end          func(*proxytest.Session) error
+		answered     int // as many requests are answered on each connection
+		status, seen int
+	}{
+		{"reset, policy", policy("retry_on: reset, num_retries: 2"), (*proxytest.Session).Reset, 0, 503, 3},
+		{"reset, none", "", (*proxytest.Session).Reset, 1, 200, 2},
+		{"closed, policy", policy("retry_on: reset, num_retries: 1"), (*proxytest.Session).CloseWrite, 1, 200, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var connections atomic.Int32
+			u := proxytest.NewUpstream(t, func(s *proxytest.Session) {
+				answers := test.answered
+				if connections.Add(1) == 1 {
+					answers = 1
+				}
+				for n := 0; ; n++ {
+					if _, err := s.Request(); err != nil {
+						return
+					}
+					if n == answers {
+						_ = test.end(s)
+						return
+					}
+					if s.Send(ok) != nil {
+						return
+					}
+				}
+			})
+			p := start(t, proxytest.Edge{Routes: test.routes}, up(u))
+			if res := p.Do(get); res.StatusCode != 200 {
+				t.Fatalf("%v", res)
+			}
+			if res := p.Do(get); res.StatusCode != test.status {
+				t.Errorf("%v", res)
+			}
+			if got := len(u.Requests()) - 1; got != test.seen {
+				t.Errorf("the host saw it %d times, want %d", got, test.seen)
+			}
+			atRest(t, p)
+		})
+	}
 }
 
 // TestRetryUntilTimeout: the route's time covers all tries and their pauses. A pause is any part of its interval,

@@ -5,6 +5,7 @@ package router
 import (
 	"errors"
 	"io"
+	"syscall"
 	"time"
 
 	"weir.dev/weir/proxy/codec"
@@ -128,6 +129,9 @@ func (t *try) unseen(out *outcome) bool {
 		return true
 	case resetTermination:
 		_, _, begun := t.client.Sent()
+		if begun && errors.Is(out.err, syscall.ECONNRESET) && q.retry.wantsReset(t, out.reset) {
+			return false // It may be the host's answer to the request: the policy counts those.
+		}
 		return t.client.Unseen() && (!begun || idempotent(q.s.Request.Header.Get(header.Method)))
 	default:
 		return false
