@@ -37,10 +37,18 @@ func (w *writer) bootstrap() (string, error) {
 	if err != nil {
 		return own, err
 	}
-	for _, path := range [][]string{{"node", "cluster"}, {"dynamic_resources"}, {"admin", "address"}} {
+	for _, kept := range []struct{ path, why string }{
+		{"node.cluster", "by it the control plane knows its proxies"},
+		{"dynamic_resources", "by it proxies reach the control plane"},
+		{"admin.address.socket_address.address", "who else reaches the admin can do anything; its port_value may be another"},
+	} {
+		path := strings.Split(kept.path, ".")
 		if !reflect.DeepEqual(at(before, path), at(after, path)) {
-			return own, fmt.Errorf("%s has to stay: by it the control plane reaches its proxies", strings.Join(path, "."))
+			return own, fmt.Errorf("%s has to stay: %s", kept.path, kept.why)
 		}
+	}
+	if port := at(after, []string{"admin", "address", "socket_address", "port_value"}); fmt.Sprint(port) == fmt.Sprint(readyPort) {
+		return own, fmt.Errorf("admin.address.socket_address.port_value is that of /ready, by which Kubernetes finds proxies ready: give another")
 	}
 	data, err := encoding.MarshalIndent(after, "", "  ")
 	if err != nil {

@@ -140,6 +140,10 @@ func TestCheck(t *testing.T) {
 		"an unknown field":  {bootstrap("Merge", "statz: 1"), `bootstrap: unknown field "statz"`},
 		"another server":    {bootstrap("Merge", "dynamic_resources: {ads_config: {api_type: GRPC}}"), "bootstrap: dynamic_resources has to stay"},
 		"another node":      {bootstrap("Merge", "node: {cluster: x}"), "bootstrap: node.cluster has to stay"},
+		"another admin":     {bootstrap("Merge", "admin: {address: {socket_address: {address: 0.0.0.0}}}"), "bootstrap: admin.address.socket_address.address has to stay"},
+		"no admin":          {bootstrap("Merge", "admin: {address: {pipe: {path: /a}, socket_address: null}}"), "bootstrap: "},
+		"another port":      {bootstrap("Merge", "admin: {address: {socket_address: {port_value: 9901}}}"), ""},
+		"the port of ready": {bootstrap("Merge", "admin: {address: {socket_address: {port_value: 19001}}}"), "bootstrap: admin.address.socket_address.port_value is that of"},
 		"no bootstrap type": {bootstrap("Explode", "node: {}"), `bootstrap: the type "Explode"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ package envoyproxy
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -433,10 +434,19 @@ func (x *reader) bootstrap(b *api.ProxyBootstrap) {
 			x.Bad(at+".jsonPath", "is not supported: give path, such as /stats_config")
 			return
 		}
+		if ofEnvoyGateway.MatchString(*p.Path) {
+			x.Note(at+".path", "has no effect: the resources at this place of Envoy Gateway's bootstrap are not in that of Weir's proxies")
+			continue
+		}
 		out.JSONPatches = append(out.JSONPatches, v1alpha1.JSONPatchOperation{Op: p.Op, Path: *p.Path, From: p.From, Value: p.Value})
 	}
-	x.out.Parameters.Bootstrap = out
+	if kind != "JSONPatch" || len(out.JSONPatches) > 0 {
+		x.out.Parameters.Bootstrap = out
+	}
 }
+
+// ofEnvoyGateway are paths of its bootstrap: of the clusters and listeners that it has itself.
+var ofEnvoyGateway = regexp.MustCompile(`^/static_resources/(clusters|listeners)/[0-9]`)
 
 // logging is how much proxies tell of themselves: as the component "default" says and, of
 // others, as they say.
