@@ -13,6 +13,9 @@ import (
 	"weir.dev/weir/internal/memo"
 )
 
+// HasCertificate reports whether a text in PEM has a certificate that can be read.
+func HasCertificate(text string) bool { return x509.NewCertPool().AppendCertsFromPEM([]byte(text)) }
+
 // BadAuthorities returns what is wrong with a text as certificates of authorities, or "". One
 // that has not expired is enough.
 func BadAuthorities(c *memo.Ctx, text string) string {

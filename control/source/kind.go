@@ -73,6 +73,8 @@ type Type struct {
 	New func() Object
 	// Renew makes an object of an older version one of the newest; nil if they are alike.
 	Renew func(object map[string]any)
+	// Lacks are fields that objects of an older version need not have, by version.
+	Lacks map[string][]string
 	// Former are other kinds, in other groups, that became this one.
 	Former []Former
 }
@@ -106,6 +108,8 @@ func Types() []Type {
 	sets.Former = []Former{{Kind{experimental, "XListenerSet"}, []string{"v1alpha1"}, "xlistenersets"}}
 	secured := gw("BackendTLSPolicy", "backendtlspolicies", func() Object { return &gwapiv1.BackendTLSPolicy{} }, "v1alpha3", "v1alpha2")
 	secured.Renew = renewBackendTLS
+	passed := gw("TLSRoute", "tlsroutes", func() Object { return &gwapiv1.TLSRoute{} }, "v1alpha3", "v1alpha2")
+	passed.Lacks = map[string][]string{"v1alpha2": {"spec.hostnames"}}
 	optional := func(t Type) Type { t.Optional = true; return t }
 	x := func(kind, resource string, create func() Object) Type {
 		return Type{Kind: Kind{experimental, kind}, Versions: []string{"v1alpha1"}, Resource: resource, Namespaced: true, Optional: true, New: create}
@@ -122,7 +126,7 @@ func Types() []Type {
 		gw("ReferenceGrant", "referencegrants", func() Object { return &gwapiv1.ReferenceGrant{} }, "v1beta1", "v1alpha2"),
 		optional(sets),
 		optional(gw("GRPCRoute", "grpcroutes", func() Object { return &gwapiv1.GRPCRoute{} }, "v1alpha2")),
-		optional(gw("TLSRoute", "tlsroutes", func() Object { return &gwapiv1.TLSRoute{} }, "v1alpha3", "v1alpha2")),
+		optional(passed),
 		optional(gw("TCPRoute", "tcproutes", func() Object { return &gwapiv1.TCPRoute{} }, "v1alpha2")),
 		optional(gw("UDPRoute", "udproutes", func() Object { return &gwapiv1.UDPRoute{} }, "v1alpha2")),
 		optional(secured),

@@ -56,6 +56,11 @@ func (m *mapping) checkHeaders() {
 				}
 			}
 			checkAdded(fmt.Sprintf("health_checks[%d].health_check.http.add_request_headers", i), w.AddRequestHeaders, m.bad)
+			for j, name := range w.RemoveRequestHeaders {
+				if !changeable(name) {
+					m.bad(fmt.Sprintf("health_checks[%d].health_check.http.remove_request_headers[%d]", i, j), reasonInvalid, "%q is not the name of a header that can be removed", name)
+				}
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/control/backend"
+	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
 	"weir.dev/weir/internal/memo"
@@ -65,6 +66,9 @@ func parseService(text string, secure bool) (service, error) {
 		s.host = strings.Trim(rest, "[]")
 	default:
 		return s, fmt.Errorf("%q is not a host with a port: an IPv6 address is written in brackets", text)
+	}
+	if !build.Authority(s.host) {
+		return s, fmt.Errorf("%q has the host %q, which is the name of none", text, s.host)
 	}
 	s.host = strings.ToLower(s.host)
 	return s, nil

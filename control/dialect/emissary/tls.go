@@ -139,8 +139,13 @@ func authority(c *memo.Ctx, name source.Name) (pem, wrong string) {
 		return "", fmt.Sprintf("there is no Secret %s", name)
 	}
 	for _, key := range []string{corev1.TLSCertKey, "ca.crt"} {
-		if data := s.Data[key]; len(data) > 0 {
-			return string(data), ""
+		data := string(s.Data[key])
+		switch {
+		case data == "":
+		case !attach.HasCertificate(data):
+			return "", fmt.Sprintf("the key %s of Secret %s holds no certificate in PEM", key, name)
+		default:
+			return data, ""
 		}
 	}
 	return "", fmt.Sprintf("Secret %s lacks %s with the authority's certificates", name, corev1.TLSCertKey)
@@ -155,6 +160,9 @@ func revoked(c *memo.Ctx, name source.Name) (pem, wrong string) {
 	}
 	if len(s.Data[key]) == 0 {
 		return "", fmt.Sprintf("Secret %s lacks %s with the list of revoked certificates", name, key)
+	}
+	if why := attach.BadRevocations(c, string(s.Data[key])); why != "" {
+		return "", fmt.Sprintf("the key %s of Secret %s %s", key, name, why)
 	}
 	return string(s.Data[key]), ""
 }

@@ -9,7 +9,6 @@
 package backendtls
 
 import (
-	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -220,7 +219,7 @@ func authorities(c *memo.Ctx, kind source.Kind, name source.Name, others bool) (
 		problem = &graph.Problem{Message: fmt.Sprintf("there is no %s", key)}
 	case !has:
 		problem = &graph.Problem{Message: fmt.Sprintf("%s has no key %s%s: certificates of authorities are expected there", key, caKey, without)}
-	case !x509.NewCertPool().AppendCertsFromPEM([]byte(pem)):
+	case !attach.HasCertificate(pem):
 		problem = &graph.Problem{Message: fmt.Sprintf("the key %s of %s holds no certificate in PEM", in, key)}
 	default:
 		return pem, nil

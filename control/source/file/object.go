@@ -161,7 +161,11 @@ func (d *decoder) check(file string, key source.Key, t *source.Type, doc documen
 		out = append(out, xds.Problem{File: file, Line: doc.at(path), Path: path, Reason: reason})
 	}
 	if s := d.schemas.Get(key.Kind); s != nil {
+		_, version, _ := strings.Cut(fmt.Sprint(doc.value["apiVersion"]), "/")
 		for _, p := range s.Complete(doc.value) {
+			if p.Reason == schema.Required && slices.Contains(t.Lacks[version], p.Path) {
+				continue
+			}
 			add(p.Path, p.Reason)
 		}
 	}

@@ -26,6 +26,9 @@ import (
 	"weir.dev/weir/internal/suggest"
 )
 
+// Required is what is wrong with a field that has to be there and is not.
+const Required = "is required"
+
 // A Set has the schemas of the kinds that have one.
 type Set struct{ schemas map[source.Kind]*Schema }
 
@@ -128,7 +131,7 @@ func (s *Schema) Complete(object map[string]any) []Problem {
 	}
 	for _, name := range s.Required {
 		if _, ok := object[name]; !ok {
-			w.bad(name, "is required")
+			w.bad(name, Required)
 		}
 	}
 	return w.problems
@@ -248,7 +251,7 @@ func (w *walker) object(s *Schema, m map[string]any, path string) {
 	}
 	for _, name := range s.Required {
 		if _, ok := m[name]; !ok {
-			w.bad(path+"."+name, "is required")
+			w.bad(path+"."+name, Required)
 		}
 	}
 	if s.MaxProperties != nil && len(m) > *s.MaxProperties {
@@ -370,7 +373,7 @@ func (w *walker) partial(s *Schema, v any) {
 		}
 		for _, name := range s.Required {
 			if _, ok := x[name]; !ok {
-				w.bad(name, "is required")
+				w.bad(name, Required)
 			}
 		}
 	case string:
