@@ -48,6 +48,9 @@ func (m *mapping) checkHeaders() {
 			}
 		}
 	}
+	if n := len(m.checks()); n > maxChecks {
+		m.bad("health_checks", reasonInvalid, "has %d entries: there may be %d", n, maxChecks)
+	}
 	for i, h := range m.checks() {
 		if w := h.HealthCheck.HTTP; w != nil {
 			for _, f := range [][2]string{{"path", w.Path}, {"hostname", w.Hostname}} {
@@ -64,6 +67,9 @@ func (m *mapping) checkHeaders() {
 		}
 	}
 }
+
+// maxChecks is how many health checks a proxy takes of a cluster.
+const maxChecks = 8
 
 func checkAdded(field string, set map[string]emissaryv3.AddedValue, bad teller) {
 	for _, name := range slices.Sorted(maps.Keys(set)) {
