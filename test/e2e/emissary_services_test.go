@@ -144,9 +144,9 @@ func TestEmissaryServices(t *testing.T) {
 	}
 	until(t, f, "curl -si http://127.0.0.1:8080/open/a", `served /open/a to ""`)
 
-	m := logs.find(t, "/shop/a", 200)
-	if m.GetIdentifier().GetLogName() != "logs" || m.GetHttpLogs().GetLogEntry()[0].GetRequest().GetRequestHeaders()["x-token"] != "good" {
-		t.Errorf("the LogService was told %v", m)
+	x := logs.find(t, "/shop/a", 200)
+	if x.log != "logs" || x.GetRequest().GetRequestHeaders()["x-token"] != "good" {
+		t.Errorf("the LogService was told of %q: %v", x.log, x)
 	}
 	judge.Close()
 	until(t, f, "curl -si --header 'x-token: good' http://127.0.0.1:8080/shop/a", "503 Service Unavailable")

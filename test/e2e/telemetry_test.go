@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	alsv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	logsv1 "go.opentelemetry.io/proto/otlp/logs/v1"
 	otlpv1 "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -76,10 +77,17 @@ type logService struct {
 	alsv3.UnimplementedAccessLogServiceServer
 
 	port string
-	got  chan *alsv3.StreamAccessLogsMessage
+	got  chan logged
+}
+
+// logged is an entry, and the log that it is of.
+type logged struct {
+	log string
+	*accesslogdatav3.HTTPAccessLogEntry
 }
 
 func (s *logService) StreamAccessLogs(stream alsv3.AccessLogService_StreamAccessLogsServer) error {
+	log := ""
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -88,18 +96,23 @@ func (s *logService) StreamAccessLogs(stream alsv3.AccessLogService_StreamAccess
 		if err != nil {
 			return err
 		}
-		s.got <- m
+		if i := m.GetIdentifier(); i != nil { // The first message has it.
+			log = i.GetLogName()
+		}
+		for _, e := range m.GetHttpLogs().GetLogEntry() {
+			s.got <- logged{log, e}
+		}
 	}
 }
 
-// find waits for a message whose first entry is of a path and has a status.
-func (s *logService) find(t *testing.T, path string, status uint32) *alsv3.StreamAccessLogsMessage {
+// find waits for an entry of a path that has a status.
+func (s *logService) find(t *testing.T, path string, status uint32) logged {
 	t.Helper()
 	for deadline := time.After(30 * time.Second); ; {
 		select {
-		case m := <-s.got:
-			if x := m.GetHttpLogs().GetLogEntry()[0]; x.GetRequest().GetPath() == path && x.GetResponse().GetResponseCode().GetValue() == status {
-				return m
+		case x := <-s.got:
+			if x.GetRequest().GetPath() == path && x.GetResponse().GetResponseCode().GetValue() == status {
+				return x
 			}
 		case <-deadline:
 			t.Fatalf("the log service was not told of %s with %d", path, status)
@@ -109,7 +122,7 @@ func (s *logService) find(t *testing.T, path string, status uint32) *alsv3.Strea
 
 func serveLogs(t *testing.T) *logService {
 	t.Helper()
-	s := &logService{got: make(chan *alsv3.StreamAccessLogsMessage, 1000)}
+	s := &logService{got: make(chan logged, 1000)}
 	s.port = serveGRPC(t, func(g *grpc.Server) { alsv3.RegisterAccessLogServiceServer(g, s) })
 	return s
 }
@@ -189,7 +202,7 @@ func TestTelemetry(t *testing.T) {
 		t.Errorf("the record's path is %q", path)
 	}
 	x := logs.find(t, "/a", 200)
-	if name := x.GetIdentifier().GetLogName(); name != "default/custom-proxy-config" || x.GetHttpLogs().GetLogEntry()[0].GetRequest().GetRequestHeaders()["x-word"] != "please" {
+	if x.log != "default/custom-proxy-config" || x.GetRequest().GetRequestHeaders()["x-word"] != "please" {
 		t.Errorf("the log service was told %v", x)
 	}
 }
