@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	dataaccesslogv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	alsv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	logsv1 "go.opentelemetry.io/proto/otlp/logs/v1"
 	otlpv1 "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -83,7 +83,7 @@ type logService struct {
 // logged is an entry, and the log that it is of.
 type logged struct {
 	log string
-	*accesslogdatav3.HTTPAccessLogEntry
+	*dataaccesslogv3.HTTPAccessLogEntry
 }
 
 func (s *logService) StreamAccessLogs(stream alsv3.AccessLogService_StreamAccessLogsServer) error {
