@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"weir.dev/weir/control/attach"
+	"weir.dev/weir/control/build"
 )
 
 // A glob is a host name, with a star at its start or its end that stands for any
@@ -22,10 +23,10 @@ func globOf(name string) string {
 	return name
 }
 
-// validGlob reports whether a host name has its star, if any, at one end.
+// validGlob reports whether a text can be a host name that has its star, if any, at one end.
 func validGlob(g string) bool {
 	return g == attach.AnyHost || g != "" && !strings.Contains(strings.TrimSuffix(strings.TrimPrefix(g, "*"), "*"), "*") &&
-		!(strings.HasPrefix(g, "*") && strings.HasSuffix(g, "*")) && !strings.ContainsAny(g, " /")
+		!(strings.HasPrefix(g, "*") && strings.HasSuffix(g, "*")) && !strings.ContainsAny(g, " /") && build.BadText(g) == ""
 }
 
 func exact(g string) bool { return !strings.Contains(g, "*") }

@@ -123,7 +123,7 @@ func (m *mapping) matches(v2 bool) {
 	case m.host == "" && v2:
 		m.host = attach.AnyHost // Before v3alpha1, none was all.
 	}
-	if m.host != "" && (!validGlob(m.host) || build.BadText(m.host) != "") {
+	if m.host != "" && !validGlob(m.host) {
 		m.bad("hostname", reasonInvalid, "%q is not a host name: a star may stand at its start or at its end", m.host)
 	}
 	if s.Method != "" {

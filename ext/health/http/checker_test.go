@@ -326,20 +326,25 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// TestSeveralCheckers: a host is well if all find it so, and each counts for itself.
+// TestSeveralCheckers: a host is well if all find it so, and each counts for itself, by its name or its number.
 func TestSeveralCheckers(t *testing.T) {
-	var a atomic.Value
-	a.Store(answer("500", "", ""))
-	up := proxytest.NewUpstream(t, serve(&a))
-	e := edge("name: web,", "")
-	e.Cluster += "\n- {name: port, timeout: 5s, interval: 0.02s, no_traffic_interval: 0.02s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}"
-	p := proxytest.Start(t, e.YAML(), proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": up.Addr()}})
-	p.WaitGauge("cluster.up.health_check.name.port.healthy", 1)
-	if p.Gauge("cluster.up.membership_healthy") != 0 || p.Gauge("cluster.up.health_check.name.web.healthy") != 0 {
-		t.Error("one of two is enough")
+	for _, test := range []struct{ first, second, web, port string }{
+		{"name: web,", "name: port,", "web", "port"},
+		{"", "", "0", "1"},
+	} {
+		var a atomic.Value
+		a.Store(answer("500", "", ""))
+		up := proxytest.NewUpstream(t, serve(&a))
+		e := edge(test.first, "")
+		e.Cluster += "\n- {" + test.second + " timeout: 5s, interval: 0.02s, no_traffic_interval: 0.02s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}"
+		p := proxytest.Start(t, e.YAML(), proxytest.Options{Extensions: all.Extensions(), Backends: map[string]string{"up": up.Addr()}})
+		p.WaitGauge("cluster.up.health_check.name."+test.port+".healthy", 1)
+		if p.Gauge("cluster.up.membership_healthy") != 0 || p.Gauge("cluster.up.health_check.name."+test.web+".healthy") != 0 {
+			t.Error("one of two is enough")
+		}
+		a.Store(answer("200", "", ""))
+		p.WaitGauge("cluster.up.membership_healthy", 1)
 	}
-	a.Store(answer("200", "", ""))
-	p.WaitGauge("cluster.up.membership_healthy", 1)
 }
 
 // TestHealthyHostsComeBackFromEjection: what active checks find well is not out any more.

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -62,14 +63,14 @@ func (c *Compiler) Compile(list []*corev3.HealthCheck, _ *upstream.Settings) (up
 	names := map[string]bool{}
 	for i, m := range list {
 		path := fmt.Sprintf("health_checks[%d]", i)
-		switch name := m.GetName(); {
-		case name == "" && len(list) > 1:
-			k.fail(path+".name", "is missing although there are several health checks", "name each of them: their statistics are below health_check.name.")
-		case names[name]:
-			k.fail(path+".name", fmt.Sprintf("%q is there twice", name), "choose another name")
-		default:
-			names[name] = true
+		if m.GetName() == "" && len(list) > 1 { // Older Envoys knew no names, and took several.
+			m = proto.CloneOf(m)
+			m.Name = strconv.Itoa(i)
 		}
+		if names[m.GetName()] {
+			k.fail(path+".name", fmt.Sprintf("%q is there twice", m.GetName()), "choose another name")
+		}
+		names[m.GetName()] = true
 		configs = append(configs, k.one(path, m))
 	}
 	if xds.HasErrors(k.problems) {
