@@ -26,37 +26,45 @@ const (
 	mirrors      doing = "mirrors requests"
 )
 
-// incompatible finds the first filter of a list that cannot be beside an earlier one, and whether
-// requests are answered 500 for it. The problem's path is within the list's owner; it is
-// nil if all go together.
-func (d *Dialect) incompatible(c *memo.Ctx, route source.Key, filters []gwapiv1.HTTPRouteFilter) (problem *graph.Problem, broken bool) {
+// clashes are what cannot be done beside a part.
+func (d doing) clashes() []doing {
+	switch d {
+	case redirects:
+		return []doing{answers, mirrors}
+	case answers:
+		return []doing{answers, redirects, mirrors}
+	case mirrors:
+		return []doing{answers, redirects}
+	}
+	return []doing{d}
+}
+
+// incompatible finds the filters of a list that cannot be beside earlier ones, and whether
+// requests are answered 500 for them. The problems' paths are within the list's owner.
+func (d *Dialect) incompatible(c *memo.Ctx, route source.Key, filters []gwapiv1.HTTPRouteFilter) (problems []graph.Problem, broken bool) {
+	if len(filters) < 2 {
+		return nil, false
+	}
 	before := map[doing]int{}
 	for i, f := range filters {
 		for _, does := range d.doings(c, route, f) {
-			clashes := []doing{does}
-			switch does {
-			case redirects:
-				clashes = []doing{answers, mirrors}
-			case answers:
-				clashes = []doing{answers, redirects, mirrors}
-			case mirrors:
-				clashes = []doing{answers, redirects}
-			}
-			for _, other := range clashes {
+			for _, other := range does.clashes() {
 				j, ok := before[other]
 				if !ok {
 					continue
 				}
 				message := fmt.Sprintf("%s, and filters[%d] %s: leave one of them out", does, j, other)
-				if broken = does == other && does != answers; broken {
+				if does == other && does != answers {
 					message += "; requests are answered 500"
+					broken = true
 				}
-				return &graph.Problem{Path: fmt.Sprintf(".filters[%d]", i), Reason: string(gwapiv1.RouteReasonIncompatibleFilters), Message: message}, broken
+				problems = append(problems, graph.Problemf(fmt.Sprintf(".filters[%d]", i), string(gwapiv1.RouteReasonIncompatibleFilters), "%s", message))
+				break
 			}
 			before[does] = i
 		}
 	}
-	return nil, false
+	return problems, broken
 }
 
 // doings are the parts of what a filter does.

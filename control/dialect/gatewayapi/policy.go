@@ -107,7 +107,10 @@ func (d *Dialect) extensionProblems(c *memo.Ctx, key source.Key, o source.Object
 				Message: fmt.Sprintf("%s %s: %s; requests are answered 500", ref.Kind, ref.Name, p),
 			})
 		}
-		if n := effectAnswer(effect).GetStatus(); key.Kind == source.GRPCRoute && n >= 200 && n <= 299 {
+		if effect == nil || key.Kind != source.GRPCRoute {
+			return
+		}
+		if n := effect.Answer.GetStatus(); n >= 200 && n <= 299 {
 			out = append(out, graph.Problem{
 				Path: path, Reason: string(gwapiv1.RouteReasonUnsupportedValue),
 				Message: fmt.Sprintf("%s %s answers %d, which clients of gRPC take for a call without its message: have it answer another status", ref.Kind, ref.Name, n),
@@ -115,19 +118,13 @@ func (d *Dialect) extensionProblems(c *memo.Ctx, key source.Key, o source.Object
 		}
 	})
 	eachList(o, func(path string, filters []gwapiv1.HTTPRouteFilter) {
-		if p, _ := d.incompatible(c, key, filters); p != nil {
+		problems, _ := d.incompatible(c, key, filters)
+		for _, p := range problems {
 			p.Path = path + p.Path
-			out = append(out, *p)
+			out = append(out, p)
 		}
 	})
 	return out
-}
-
-func effectAnswer(e *attach.Effect) *routev3.DirectResponseAction {
-	if e == nil {
-		return nil
-	}
-	return e.Answer
 }
 
 func refused(effects []*attach.Effect) bool {

@@ -139,7 +139,7 @@ func (t *traffic) compile(c *memo.Ctx, s stack) *compiledTraffic {
 	own := cluster.Overlay(&x.Sheet, "", &spec.ClusterSettings, ptr.Deref(spec.UseClientProtocol, false), nil)
 	x.settings, x.spread = !own.None(), cluster.Spread(&spec.ClusterSettings)
 	action, route := &routev3.RouteAction{}, &routev3.Route{}
-	x.forward.Also = cluster.Forwarding(&x.Sheet, "", &spec.ClusterSettings, action)
+	cluster.Forwarding(&x.Sheet, "", &spec.ClusterSettings, action)
 	x.upgrades(action)
 	x.features(c, s.own.Namespace, route)
 	x.limits = limitsOf(&x.Sheet, spec.RateLimit, source.Key{Kind: source.BackendTrafficPolicy, Name: limiter}, t.of.opts.Limits)

@@ -18,9 +18,8 @@ import (
 	"weir.dev/weir/control/policy/envoygateway/sheet"
 )
 
-// Forwarding puts what settings say of requests into an action, and returns the paths of
-// what is meant to be empty.
-func Forwarding(s *sheet.Sheet, at string, from *api.ClusterSettings, a *routev3.RouteAction) (also []string) {
+// Forwarding puts what settings say of requests into an action.
+func Forwarding(s *sheet.Sheet, at string, from *api.ClusterSettings, a *routev3.RouteAction) {
 	if l := from.LoadBalancer; l != nil && l.Type == "ConsistentHash" {
 		a.HashPolicy = hashes(s, at+"loadBalancer.consistentHash", l.ConsistentHash)
 	}
@@ -34,7 +33,6 @@ func Forwarding(s *sheet.Sheet, at string, from *api.ClusterSettings, a *routev3
 	if from.Retry != nil {
 		a.RetryPolicy = retryOf(s, at+"retry", from.Retry)
 	}
-	return nil
 }
 
 // What is tried again if a policy does not say.
