@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"weir.dev/weir/control"
 	"weir.dev/weir/control/controltest"
 	"weir.dev/weir/control/local"
@@ -77,5 +79,35 @@ func TestTakesBackAtTheStart(t *testing.T) {
 	c.Step(parse(strings.ReplaceAll(notOurs, "numRetries: 2", "numRetries: 3")))
 	if len(got) > 0 {
 		t.Errorf("later %q is written", got)
+	}
+}
+
+// TestTellsWhoComesInPlaceOfAnother: an object that is deleted and made again, of which only the latter is seen, has no
+// status yet, though what became of it is the same.
+func TestTellsWhoComesInPlaceOfAnother(t *testing.T) {
+	tr := control.NewTranslator(control.Options{})
+	objects := controltest.Objects(t, strings.ReplaceAll(notOurs, "gatewayClassName: foreign", "gatewayClassName: weir"))
+	tr.Apply(objects)
+	told := func(uid func(source.Kind) string) []string {
+		var out []string
+		for i := range objects {
+			objects[i].Object = objects[i].Object.DeepCopyObject().(source.Object)
+			objects[i].Object.SetUID(types.UID(uid(objects[i].Key.Kind)))
+		}
+		for _, u := range tr.Apply(objects).Statuses {
+			out = append(out, u.Key.String())
+		}
+		return out
+	}
+	if got := told(func(source.Kind) string { return "" }); len(got) > 0 {
+		t.Errorf("of objects that are the same, %q is told", got)
+	}
+	if got, want := told(func(k source.Kind) string { return "another " + k.Kind }), []string{
+		"BackendTrafficPolicy default/app", "Gateway default/edge", "GatewayClass weir", "HTTPRoute default/app",
+	}; !slices.Equal(got, want) {
+		t.Errorf("of others in their place, %q is told, want %q", got, want)
+	}
+	if got := told(func(k source.Kind) string { return "another " + k.Kind }); len(got) > 0 {
+		t.Errorf("of those, again, %q is told", got)
 	}
 }

@@ -76,6 +76,8 @@ type Translator struct {
 	// all is the gateways that there are; its key means nothing.
 	all   *memo.Func[struct{}, []source.Name]
 	order []source.Name
+	// told is what was last told of each object.
+	told map[source.Key]*status.Update
 }
 
 // NewTranslator returns a Translator with an empty View.
@@ -88,6 +90,7 @@ func NewTranslator(o Options) *Translator {
 		db: memo.New(), dialects: ds, emitter: emit.New(ds, backends, o.Deliver), planner: infra.NewPlanner(ds, o.Redis),
 		view: source.NewView(append(ds.indexes(), policies.Index(), traffic.Index(), backends.Index())...),
 		all:  memo.NewFunc(func(c *memo.Ctx, _ struct{}) []source.Name { return ds.Gateways(c) }, slices.Equal[[]source.Name]),
+		told: map[source.Key]*status.Update{},
 	}
 	t.db.Change(t.view)
 	t.all.Watch(t.db, struct{}{})
@@ -100,7 +103,8 @@ type Result struct {
 	Gateways []source.Name
 	// Plans of gateways' proxies that are others now.
 	Plans []*infra.Plan
-	// Statuses of objects that are others now, by key.
+	// Statuses of objects that are others now, and those of objects that have come in
+	// place of others of their names, by key.
 	Statuses []*status.Update
 	// Strangers are objects that were ours and are no more: what is ours of their statuses
 	// goes.
@@ -111,10 +115,18 @@ type Result struct {
 func (t *Translator) Apply(changes []source.Change) Result {
 	next, touched := t.view.Apply(changes)
 	seen := map[source.Key]bool{}
+	var replaced []source.Key
 	for _, c := range changes {
-		if !seen[c.Key] {
-			seen[c.Key] = true
-			t.dialects.change(t.db, c.Key, next.Get(c.Key) != nil, t.view.Get(c.Key) != nil)
+		if seen[c.Key] {
+			continue
+		}
+		seen[c.Key] = true
+		is, was := next.Get(c.Key), t.view.Get(c.Key)
+		t.dialects.change(t.db, c.Key, is != nil, was != nil)
+		if is == nil {
+			delete(t.told, c.Key)
+		} else if was != nil && is.GetUID() != was.GetUID() {
+			replaced = append(replaced, c.Key)
 		}
 	}
 	t.view = next
@@ -132,6 +144,7 @@ func (t *Translator) Apply(changes []source.Change) Result {
 	for _, key := range t.dialects.retold() {
 		out.tell(key, t.dialects.join(key))
 	}
+	t.tell(&out, replaced)
 	slices.SortFunc(out.Statuses, func(a, b *status.Update) int { return source.CompareKeys(a.Key, b.Key) })
 	return out
 }
@@ -165,6 +178,23 @@ func (r *Result) tell(key source.Key, u *status.Update) {
 	r.Statuses = append(r.Statuses, u)
 }
 
+// tell notes what r tells, and tells again what holds of objects that were replaced: what
+// became of them may be the same, but nobody has written it on them.
+func (t *Translator) tell(r *Result, replaced []source.Key) {
+	for _, key := range r.Strangers {
+		delete(t.told, key)
+	}
+	anew := map[source.Key]bool{}
+	for _, u := range r.Statuses {
+		t.told[u.Key], anew[u.Key] = u, true
+	}
+	for _, key := range replaced {
+		if u := t.told[key]; u != nil && !anew[key] {
+			r.Statuses = append(r.Statuses, u)
+		}
+	}
+}
+
 // watch makes now the gateways that are kept up to date.
 func (t *Translator) watch(now []source.Name, out *Result) {
 	for _, name := range now {
@@ -182,6 +212,11 @@ func (t *Translator) watch(now []source.Name, out *Result) {
 		out.Gateways = append(out.Gateways, name)
 	}
 	t.order = now
+}
+
+// Statuses returns what became of all objects that are ours, by key.
+func (t *Translator) Statuses() []*status.Update {
+	return slices.SortedFunc(maps.Values(t.told), func(a, b *status.Update) int { return source.CompareKeys(a.Key, b.Key) })
 }
 
 // View returns the objects as of the last Apply.

@@ -26,17 +26,16 @@ import (
 // Address is where the proxies of all Gateways are said to be.
 const Address = "127.0.0.1"
 
-// A World is a Translator and what it said last. Its Gateways have proxies that
-// acknowledge everything.
+// A World is a Translator whose Gateways have proxies that acknowledge
+// everything.
 type World struct {
 	*control.Translator
-	statuses map[source.Key]*status.Update
-	read     []xds.Problem
+	read []xds.Problem
 }
 
 // New returns an empty World.
 func New(o control.Options) *World {
-	return &World{Translator: control.NewTranslator(o), statuses: map[source.Key]*status.Update{}}
+	return &World{Translator: control.NewTranslator(o)}
 }
 
 // Read returns what files and folders hold. The error is that they cannot be read;
@@ -80,27 +79,10 @@ func (w *World) issuers() []source.Change {
 // Apply takes changes; each new gateway gets proxies.
 func (w *World) Apply(changes ...source.Change) control.Result {
 	r := w.Translator.Apply(changes)
-	w.take(r)
 	if fleets := w.fleets(r.Gateways); len(fleets) > 0 {
-		more := w.Translator.Apply(fleets)
-		w.take(more)
-		r.Statuses = append(r.Statuses, more.Statuses...)
-	}
-	for _, c := range changes {
-		if w.View().Get(c.Key) == nil {
-			delete(w.statuses, c.Key)
-		}
+		r.Statuses = append(r.Statuses, w.Translator.Apply(fleets).Statuses...)
 	}
 	return r
-}
-
-func (w *World) take(r control.Result) {
-	for _, u := range r.Statuses {
-		w.statuses[u.Key] = u
-	}
-	for _, key := range r.Strangers {
-		delete(w.statuses, key)
-	}
 }
 
 // fleets returns the proxies of gateways that came, and takes those of others away.
@@ -119,11 +101,6 @@ func (w *World) fleets(gateways []source.Name) []source.Change {
 		}
 	}
 	return out
-}
-
-// Statuses returns the statuses of all objects that are ours, by key.
-func (w *World) Statuses() []*status.Update {
-	return slices.SortedFunc(maps.Values(w.statuses), func(a, b *status.Update) int { return source.CompareKeys(a.Key, b.Key) })
 }
 
 // Snapshot returns what the proxies of some Gateways need, each route configuration with
