@@ -139,7 +139,8 @@ func (w *StatusWriter) attempt(ctx context.Context, wg *sync.WaitGroup, u *statu
 		w.done(u.Key)
 		return
 	}
-	wait := w.unwritten.note(u.Key, err, func(err error) error {
+	_, gvr := w.source.find(u.Key)
+	wait := w.unwritten.note(u.Key, gvr.GroupResource(), err, func(err error) error {
 		if apierrors.IsForbidden(err) {
 			return w.source.cluster.explain(err)
 		}

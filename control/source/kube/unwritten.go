@@ -9,12 +9,13 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"weir.dev/weir/control/source"
 )
 
 // A status that cannot be written is tried again after again, then after twice that, up to
-// seldom. Of those of one kind and reason the log is told as often, up to rarely.
+// seldom. Of those of one resource and reason the log is told as often, up to rarely.
 const (
 	again  = time.Second
 	seldom = 30 * time.Second
@@ -29,10 +30,11 @@ type unwritten struct {
 	by  map[cause]*episode
 }
 
-// cause is what many statuses have in common that cannot be written.
+// cause is what many statuses have in common that cannot be written. Kinds that have
+// another name by now are resources, and rights, of their own under each.
 type cause struct {
-	kind   source.Kind
-	reason metav1.StatusReason
+	resource schema.GroupResource
+	reason   metav1.StatusReason
 }
 
 // episode lasts while any status of a cause cannot be written.
@@ -47,12 +49,12 @@ func newUnwritten(log *slog.Logger, now func() time.Time) *unwritten {
 	return &unwritten{log: log, now: now, by: map[cause]*episode{}}
 }
 
-// note takes it that an object's status could not be written, and returns how long to wait
-// with it. The log is told what explain makes of the error.
-func (f *unwritten) note(key source.Key, err error, explain func(error) error) time.Duration {
+// note takes it that the status of an object, which is of a resource, could not be written,
+// and returns how long to wait with it. The log is told what explain makes of the error.
+func (f *unwritten) note(key source.Key, resource schema.GroupResource, err error, explain func(error) error) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	why := cause{key.Kind, apierrors.ReasonForError(err)}
+	why := cause{resource, apierrors.ReasonForError(err)}
 	f.forget(key, why)
 	e := f.by[why]
 	if e == nil {
@@ -85,7 +87,7 @@ func (f *unwritten) forget(key source.Key, but cause) {
 		}
 		if delete(e.tries, key); len(e.tries) == 0 {
 			delete(f.by, why)
-			f.log.Info("statuses are written again", "kind", why.kind.Kind, "failures", e.failed)
+			f.log.Info("statuses are written again", "resource", why.resource.String(), "failures", e.failed)
 		}
 	}
 }

@@ -25,11 +25,12 @@ func TestUnwritten(t *testing.T) {
 	key := func(i int) source.Key {
 		return source.Key{Kind: source.Gateway, Name: source.Name{Namespace: "a", Name: fmt.Sprint(i)}}
 	}
-	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "gateways"}, "x", errors.New("no right"))
+	gateways := schema.GroupResource{Resource: "gateways"}
+	forbidden := apierrors.NewForbidden(gateways, "x", errors.New("no right"))
 	same := func(err error) error { return err }
 	for range 60 {
 		for i := range 100 {
-			f.note(key(i), forbidden, same)
+			f.note(key(i), gateways, forbidden, same)
 		}
 		now = now.Add(time.Minute)
 	}
@@ -60,14 +61,28 @@ func TestUnwrittenWaits(t *testing.T) {
 	same := func(err error) error { return err }
 	refused, busy := errors.New("refused"), apierrors.NewTooManyRequests("busy", 1)
 	for i, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-		if got := f.note(key, refused, same); got != want*time.Second {
+		if got := f.note(key, schema.GroupResource{}, refused, same); got != want*time.Second {
 			t.Errorf("try %d waits for %s", i, got)
 		}
 	}
-	if got := f.note(key, busy, same); got != time.Second {
+	if got := f.note(key, schema.GroupResource{}, busy, same); got != time.Second {
 		t.Errorf("after another error it waits for %s", got)
 	}
 	if len(f.by) != 1 {
 		t.Errorf("an object has %d causes", len(f.by))
+	}
+}
+
+// A kind that has another name by now is two resources, with a right each: that one is lacking does not hide the other.
+func TestUnwrittenOfFormerKinds(t *testing.T) {
+	var out bytes.Buffer
+	f := newUnwritten(slog.New(slog.NewTextHandler(&out, nil)), func() time.Time { return time.Unix(0, 0) })
+	for _, resource := range []string{"xlistenersets", "listenersets"} {
+		of := schema.GroupResource{Resource: resource}
+		key := source.Key{Kind: source.ListenerSet, Name: source.Name{Namespace: "a", Name: "of-" + resource}}
+		f.note(key, of, apierrors.NewForbidden(of, "x", errors.New("no right")), func(err error) error { return err })
+	}
+	if got := out.String(); strings.Count(got, "cannot be written") != 2 {
+		t.Errorf("the log has\n%s", got)
 	}
 }
