@@ -66,6 +66,14 @@ func (o Options) ControllerName() string {
 	return cmp.Or(o.Controller, DefaultController)
 }
 
+// Objects are what the options say in the place of objects that no source has.
+func (o Options) Objects() []source.Change {
+	if o.Proxy == nil {
+		return nil
+	}
+	return []source.Change{{Key: source.Key{Kind: source.EnvoyProxy}, Object: &api.EnvoyProxy{Spec: *o.Proxy}}}
+}
+
 // A Translator translates a View as it changes. It is for one goroutine.
 type Translator struct {
 	db       *memo.DB

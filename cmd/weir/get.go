@@ -119,6 +119,7 @@ func (l *looking) picture(ctx context.Context) (*inspect.Picture, error) {
 		if err != nil {
 			return nil, err
 		}
+		cluster.Beside(l.control.Objects())
 		objects, err := cluster.List(ctx)
 		if err != nil {
 			return nil, err

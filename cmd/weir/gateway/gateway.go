@@ -121,6 +121,7 @@ func Start(o Options) (*Gateway, error) {
 // StartCluster has proxies serve what a cluster says, once Run has read it.
 func StartCluster(c *kube.Cluster, o Options) *Gateway {
 	g := assemble(o)
+	c.Beside(o.Control.Objects())
 	s := kube.NewSource(c, g.controller.Queue, o.Log)
 	writer := kube.NewStatusWriter(s, o.Control.ControllerName(), o.Log)
 	g.controller.Writer = writer

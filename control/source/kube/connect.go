@@ -33,11 +33,23 @@ type Cluster struct {
 	host     string
 	listing  listing
 	types    map[source.Kind]source.Type
+	beside   []source.Change
 
 	mu sync.RWMutex
 	// served has the resource of each kind that the cluster has, and former that of an
 	// earlier name of the kind.
 	served, former map[source.Kind]schema.GroupVersionResource
+}
+
+// Beside has c read what objects need that are not in the cluster, and translated with it.
+func (c *Cluster) Beside(objects []source.Change) { c.beside = objects }
+
+// needs returns the lazy kinds that an object needs.
+func (c *Cluster) needs(kind source.Kind, o source.Object) []source.Kind {
+	if needs := c.types[kind].Needs; needs != nil {
+		return needs(o)
+	}
+	return nil
 }
 
 // Requests that may be sent to the apiserver in a second, and at once.

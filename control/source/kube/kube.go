@@ -65,6 +65,11 @@ func (s *Source) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer stop()
 	s.ctx, s.wg = ctx, &wg
+	for _, o := range s.cluster.beside {
+		for _, k := range s.cluster.needs(o.Key.Kind, o.Object) {
+			s.need(k)
+		}
+	}
 	var synced []cache.InformerSynced
 	for kind := range s.cluster.types {
 		synced = append(synced, s.read(kind)...)
@@ -228,10 +233,8 @@ func (s *Source) changed(kind source.Kind, old, o any) {
 	if was, ok := old.(source.Object); ok && reflect.DeepEqual(bare(was), fresh) {
 		return
 	}
-	if needs := s.cluster.types[kind].Needs; needs != nil {
-		for _, k := range needs(now) {
-			s.need(k)
-		}
+	for _, k := range s.cluster.needs(kind, now) {
+		s.need(k)
 	}
 	s.put(source.Change{Key: source.Key{Kind: kind, Name: source.NameOf(now)}, Object: fresh})
 }

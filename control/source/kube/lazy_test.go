@@ -97,6 +97,16 @@ func TestLazy(t *testing.T) {
 			t.Errorf("changes: %v", next)
 		}
 	})
+	t.Run("for what is beside the cluster", func(t *testing.T) {
+		c, _ := newLazy(routeObject("plain"))
+		c.Beside([]source.Change{{Key: source.Key{Kind: source.HTTPRoute}, Object: &gwapiv1.HTTPRoute{Spec: gwapiv1.HTTPRouteSpec{Hostnames: []gwapiv1.Hostname{"needs"}}}}})
+		if first := take(t, run(t, c)); len(first) != 2 || podIn(first) == nil {
+			t.Errorf("changes: %v", first)
+		}
+		if all, err := c.List(t.Context()); err != nil || len(all) != 2 || podIn(all) == nil {
+			t.Errorf("listed: %v, %v", all, err)
+		}
+	})
 	t.Run("forbidden", func(t *testing.T) {
 		c, client := newLazy(routeObject("needs"))
 		client.PrependReactor("list", "pods", func(kubetesting.Action) (bool, runtime.Object, error) {

@@ -25,6 +25,14 @@ const page = 500
 func (c *Cluster) List(ctx context.Context) ([]source.Change, error) {
 	var out []source.Change
 	needed := map[source.Kind]bool{}
+	need := func(objects []source.Change) {
+		for _, o := range objects {
+			for _, k := range c.needs(o.Key.Kind, o.Object) {
+				needed[k] = true
+			}
+		}
+	}
+	need(c.beside)
 	for _, t := range source.Types() {
 		gvr, served := c.resourceOf(t.Kind)
 		if !served || t.Lazy {
@@ -41,13 +49,7 @@ func (c *Cluster) List(ctx context.Context) ([]source.Change, error) {
 			}
 			more = append(old, more...) // Of two with one name the newer counts.
 		}
-		if needs := c.types[t.Kind].Needs; needs != nil {
-			for _, o := range more {
-				for _, k := range needs(o.Object) {
-					needed[k] = true
-				}
-			}
-		}
+		need(more)
 		out = append(out, more...)
 	}
 	for kind := range needed {
