@@ -128,6 +128,9 @@ type Effect struct {
 	// Connect, if not nil, has rules of HTTPRoutes that forward take CONNECT in place of paths,
 	// and let it pass so.
 	Connect *routev3.RouteAction_UpgradeConfig
+	// BySource has connections and datagrams that carry no HTTP go to hosts by a hash of the
+	// client's address.
+	BySource bool
 	// Network are the network filters of connections that carry no HTTP.
 	Network map[string]proto.Message
 	// Refuse answers them all: the policy restricts, and cannot be done.

@@ -174,5 +174,7 @@ const discardPort = 9
 // Discard returns endpoints that datagrams are lost at: the service "discard" of the
 // proxy's own machine, which throws them away and, as a rule, is not even there.
 func Discard() *endpointv3.ClusterLoadAssignment {
-	return Endpoints("discard", []Endpoint{{Address: Address("127.0.0.1", discardPort, true)}})
+	out := Endpoints("discard", []Endpoint{{Address: Address("127.0.0.1", discardPort, true)}})
+	out.Endpoints[0].LbEndpoints[0].GetEndpoint().HealthCheckConfig = &endpointv3.Endpoint_HealthCheckConfig{DisableActiveHealthCheck: true}
+	return out
 }

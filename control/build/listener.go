@@ -11,6 +11,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	udpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -50,9 +51,13 @@ func Manager(statPrefix, routes string) *hcmv3.HttpConnectionManager {
 	}
 }
 
-// TCPProxy forwards bytes. There is at least one share.
-func TCPProxy(statPrefix string, shares []Share) *tcpproxyv3.TcpProxy {
+// TCPProxy forwards bytes. There is at least one share. Clusters that choose hosts by a hash
+// are given, if bySource is so, that of the client's address.
+func TCPProxy(statPrefix string, shares []Share, bySource bool) *tcpproxyv3.TcpProxy {
 	m := &tcpproxyv3.TcpProxy{StatPrefix: statPrefix}
+	if bySource {
+		m.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
+	}
 	if len(shares) == 1 {
 		m.ClusterSpecifier = &tcpproxyv3.TcpProxy_Cluster{Cluster: shares[0].Cluster}
 		return m
@@ -78,11 +83,15 @@ func ListenerFilter(name string, m proto.Message) *listenerv3.ListenerFilter {
 // udpIdle is how long a UDP session lasts without a datagram.
 const udpIdle = 60 * time.Second
 
-// UDPFilter forwards datagrams to a cluster.
-func UDPFilter(statPrefix, cluster string) *listenerv3.ListenerFilter {
-	return ListenerFilter("envoy.filters.udp_listener.udp_proxy", &udpproxyv3.UdpProxyConfig{
+// UDPFilter forwards datagrams to a cluster; bySource is as of TCPProxy.
+func UDPFilter(statPrefix, cluster string, bySource bool) *listenerv3.ListenerFilter {
+	m := &udpproxyv3.UdpProxyConfig{
 		StatPrefix: statPrefix, RouteSpecifier: &udpproxyv3.UdpProxyConfig_Cluster{Cluster: cluster}, IdleTimeout: duration(udpIdle),
-	})
+	}
+	if bySource {
+		m.HashPolicies = []*udpproxyv3.UdpProxyConfig_HashPolicy{{PolicySpecifier: &udpproxyv3.UdpProxyConfig_HashPolicy_SourceIp{SourceIp: true}}}
+	}
+	return ListenerFilter("envoy.filters.udp_listener.udp_proxy", m)
 }
 
 // maxAnswer is the size, in bytes, of the largest body that a route can answer with: that

@@ -10,6 +10,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rlsconfv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 
+	"weir.dev/weir/control/attach"
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -120,6 +121,9 @@ func (e *Emitter) shared(c *memo.Ctx, f *frame, s *graph.Socket, ch *graph.Chain
 	}
 	cluster := build.Cluster(name, name)
 	build.ByWeight(cluster)
+	if v := variantOf(valid); v != nil {
+		attach.Apply(cluster, v.Overlay(c, cluster))
+	}
 	f.own = append(f.own, Named[*clusterv3.Cluster]{name, cluster, ch.Origin})
 	f.endpoints = append(f.endpoints, Named[*endpointv3.ClusterLoadAssignment]{name, build.Weighted(name, loads, weights), ch.Origin})
 }
@@ -138,6 +142,17 @@ func validOf(backends []graph.Backend) []graph.Backend {
 			continue
 		}
 		out = append(out, b)
+	}
+	return out
+}
+
+// variantOf is how all of some backends are spoken to, as they are those of one rule; nil is as any other.
+func variantOf(backends []graph.Backend) graph.Variant {
+	out := backends[0].Cluster.Variant
+	for _, b := range backends[1:] {
+		if b.Cluster.Variant != out {
+			return nil
+		}
 	}
 	return out
 }

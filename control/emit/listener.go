@@ -69,7 +69,7 @@ func datagrams(out *listenerv3.Listener, s *graph.Socket) *listenerv3.Listener {
 		cluster = sharedName(s.ID)
 	}
 	out.UdpListenerConfig = &listenerv3.UdpListenerConfig{}
-	out.ListenerFilters = []*listenerv3.ListenerFilter{build.UDPFilter(s.ID.Name(), cluster)}
+	out.ListenerFilters = []*listenerv3.ListenerFilter{build.UDPFilter(s.ID.Name(), cluster, s.Chains[0].BySource)}
 	return out
 }
 
@@ -95,7 +95,7 @@ func chain(id graph.SocketID, ch *graph.Chain) *listenerv3.FilterChain {
 		out.Filters = append(out.Filters, build.NetworkFilter(build.HTTPManager, m))
 		return out
 	}
-	m := build.TCPProxy(id.Name(), sharesOf(ch))
+	m := build.TCPProxy(id.Name(), sharesOf(ch), ch.BySource)
 	attach.Apply(m, ch.Manager)
 	out.Filters = append(out.Filters, build.NetworkFilter(build.TCPProxying, m))
 	return out

@@ -109,6 +109,9 @@ type Chain struct {
 	Table *TableID
 	// Backends are who gets the bytes, if there is no Table. None refuses them.
 	Backends []Backend
+	// BySource has clusters that choose hosts by a hash take that of the client's address, if
+	// there is no Table.
+	BySource bool
 	// Network are filters that come before: each is its configuration, by its name.
 	Network map[string]proto.Message
 	// Overlay is on the FilterChain.

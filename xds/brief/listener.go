@@ -10,6 +10,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	udpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -25,7 +26,11 @@ func (p *printer) listener(name string, l *listenerv3.Listener) {
 	}
 	var before []string
 	for _, f := range l.GetListenerFilters() {
-		before = append(before, shortName(f.GetName()))
+		name := shortName(f.GetName())
+		if m, ok := unpack(f.GetTypedConfig()).(*udpproxyv3.UdpProxyConfig); ok {
+			name = strings.TrimSpace(name + " " + hashed(len(m.GetHashPolicies())))
+		}
+		before = append(before, name)
 	}
 	filters := ""
 	if len(before) > 0 {
@@ -144,10 +149,18 @@ func (p *printer) networkFilter(f *listenerv3.Filter) {
 			}
 			to = split(shares)
 		}
-		p.line(2, "tcp", word(m.GetStatPrefix()), "->", to)
+		p.line(2, "tcp", word(m.GetStatPrefix()), "->", to, hashed(len(m.GetHashPolicy())))
 	default:
 		p.line(2, shortName(f.GetName()))
 	}
+}
+
+// hashed tells of what clusters are given that choose by a hash.
+func hashed(policies int) string {
+	if policies == 0 {
+		return ""
+	}
+	return "hash_policy"
 }
 
 func (p *printer) connectionManager(m *hcmv3.HttpConnectionManager) {

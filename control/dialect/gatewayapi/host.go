@@ -258,7 +258,10 @@ func (d *Dialect) toFirstRoute(c *memo.Ctx, l *listener, domain string, ch *grap
 	}
 	effects := d.policies.At(c, attach.Place{Gateway: l.gateway, Listener: l.id.target(), Route: key})
 	for _, e := range effects {
-		ch.Network = filled(ch.Network, e.Network)
+		ch.Network, ch.BySource = filled(ch.Network, e.Network), ch.BySource || e.BySource
+	}
+	if l.tls != nil && refused(effects) {
+		return // Certificates of clients are asked for, and cannot be.
 	}
 	var backends []graph.Backend
 	g, n := d.gateway.Get(c, l.gateway), countReferences(first)

@@ -23,7 +23,48 @@ const connectionStats = "authorization."
 
 // carriesBytes reports whether what is at a place are connections that carry no HTTP.
 func carriesBytes(at attach.Place) bool {
-	return at.Route.Kind == source.TCPRoute || at.Route.Kind == source.TLSRoute
+	return slices.Contains(ofBytes, at.Route.Kind)
+}
+
+// ofBytes are the routes whose connections, or datagrams, carry no HTTP.
+var ofBytes = []source.Kind{source.TCPRoute, source.TLSRoute, source.UDPRoute}
+
+// forBytes reports whether all that targets name are such routes.
+func forBytes(t *api.Targets) bool {
+	refs := refsOf("", t, nil)
+	other := func(k source.Kind) bool { return !slices.Contains(ofBytes, k) }
+	return len(refs.Targets)+len(refs.Selectors) > 0 &&
+		!slices.ContainsFunc(refs.Targets, func(r attach.Ref) bool { return other(r.Target.Kind) }) &&
+		!slices.ContainsFunc(refs.Selectors, func(s attach.Selector) bool { return other(s.Kind) })
+}
+
+// noteRequests tells of what a policy that is for such routes alone says of requests.
+func noteRequests(s *sheet.Sheet, spec *api.BackendTrafficPolicySpec) {
+	if !forBytes(&spec.Targets) {
+		return
+	}
+	hash, override, timeout := false, false, false
+	if l := spec.LoadBalancer; l != nil {
+		hash, override = l.ConsistentHash != nil && l.ConsistentHash.Type != "SourceIP", l.EndpointOverride != nil
+	}
+	if t := spec.Timeout; t != nil {
+		timeout = t.HTTP != nil
+	}
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"rateLimit", spec.RateLimit != nil}, {"bandwidthLimit", spec.BandwidthLimit != nil}, {"faultInjection", spec.FaultInjection != nil},
+		{"admissionControl", spec.AdmissionControl != nil}, {"useClientProtocol", spec.UseClientProtocol != nil},
+		{"compression", spec.Compression != nil}, {"compressor", spec.Compressor != nil}, {"responseOverride", spec.ResponseOverride != nil},
+		{"httpUpgrade", spec.HTTPUpgrade != nil}, {"requestBuffer", spec.RequestBuffer != nil}, {"telemetry", spec.Telemetry != nil},
+		{"retry", spec.Retry != nil}, {"timeout.http", timeout}, {"http2", spec.HTTP2 != nil},
+		{"loadBalancer.consistentHash.type", hash}, {"loadBalancer.endpointOverride", override},
+	} {
+		if f.set {
+			s.Note(f.name, "does nothing: it is about requests, and the routes that the policy is for carry bytes")
+		}
+	}
 }
 
 // ofConnections is what the policy does to connections that carry no HTTP. One that cannot

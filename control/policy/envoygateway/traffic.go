@@ -82,12 +82,15 @@ func (t *traffic) At(c *memo.Ctx, own, parent source.Name, at attach.Place) *att
 	switch {
 	case x == nil:
 		return nil
-	case len(x.Refused) > 0 && x.spec.RateLimit != nil:
+	case len(x.Refused) > 0 && x.spec.RateLimit != nil && !carriesBytes(at):
 		return &attach.Effect{Refuse: true}
 	case len(x.Refused) > 0:
 		return nil
 	}
 	e := &attach.Effect{Route: x.route, Forward: x.forward, Connect: x.connect}
+	if l := x.spec.LoadBalancer; l != nil && l.Type == "ConsistentHash" {
+		e.BySource = l.ConsistentHash.Type == "SourceIP" // Which is all that is known of bytes.
+	}
 	if x.settings {
 		e.Variant, e.Spread = trafficVariant{t, s}, x.spread
 	}
@@ -136,6 +139,7 @@ func (t *traffic) compile(c *memo.Ctx, s stack) *compiledTraffic {
 	x := &compiledTraffic{spec: spec, filters: map[string]proto.Message{}}
 	checkTargets(&x.Sheet, &spec.Targets)
 	checkMergeType(&x.Sheet, spec.MergeType)
+	noteRequests(&x.Sheet, spec)
 	own := cluster.Overlay(&x.Sheet, "", &spec.ClusterSettings, ptr.Deref(spec.UseClientProtocol, false), nil)
 	x.settings, x.spread = !own.None(), cluster.Spread(&spec.ClusterSettings)
 	action, route := &routev3.RouteAction{}, &routev3.Route{}

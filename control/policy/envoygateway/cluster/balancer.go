@@ -36,6 +36,9 @@ func (x *settings) balancer() {
 		}
 	}
 	zones := x.zones(at+".zoneAware", l)
+	if x.base.GetCommonLbConfig().GetLocalityWeightedLbConfig() != nil {
+		zones = build.ByZone() // The localities of this one are backends, which keep their weights.
+	}
 	x.Unsupported(at+".dynamicModule", l.DynamicModule, "there are no dynamic modules")
 	var policy *clusterv3.LoadBalancingPolicy
 	switch l.Type {
