@@ -78,20 +78,11 @@ func (o *own) readTLS(c *memo.Ctx, key source.Key, s *v1alpha1.BackendTLS) {
 }
 
 func (o *own) version(field string, v *string) tlsv3.TlsParameters_TlsProtocol {
-	switch text(v) {
-	case "", "Auto":
-		return tlsv3.TlsParameters_TLS_AUTO
-	case "1.0":
-		return tlsv3.TlsParameters_TLSv1_0
-	case "1.1":
-		return tlsv3.TlsParameters_TLSv1_1
-	case "1.2":
-		return tlsv3.TlsParameters_TLSv1_2
-	case "1.3":
-		return tlsv3.TlsParameters_TLSv1_3
+	out, ok := build.TLSVersion(text(v))
+	if !ok {
+		o.bad("spec.tls."+field, "is %q: there are %s", *v, build.TLSVersions)
 	}
-	o.bad("spec.tls."+field, "is %q: there are Auto, 1.0, 1.1, 1.2 and 1.3", *v)
-	return tlsv3.TlsParameters_TLS_AUTO
+	return out
 }
 
 // certificate returns the name of the secret with which the backend is told who we are.

@@ -158,3 +158,15 @@ func ProxySocket(two bool, inner *corev3.TransportSocket) *corev3.TransportSocke
 		})},
 	}
 }
+
+// TLSVersions are those that objects can ask for.
+const TLSVersions = "Auto, 1.0, 1.1, 1.2 and 1.3"
+
+// TLSVersion returns the version of TLS that has a name; nothing is Auto.
+func TLSVersion(name string) (v tlsv3.TlsParameters_TlsProtocol, ok bool) {
+	v, ok = map[string]tlsv3.TlsParameters_TlsProtocol{
+		"": tlsv3.TlsParameters_TLS_AUTO, "Auto": tlsv3.TlsParameters_TLS_AUTO, "1.0": tlsv3.TlsParameters_TLSv1_0,
+		"1.1": tlsv3.TlsParameters_TLSv1_1, "1.2": tlsv3.TlsParameters_TLSv1_2, "1.3": tlsv3.TlsParameters_TLSv1_3,
+	}[name]
+	return v, ok
+}

@@ -14,8 +14,6 @@ package infra
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"reflect"
 	"regexp"
 	"slices"
@@ -171,8 +169,7 @@ func ParseGateway(text string) (source.Name, bool) {
 
 // hashed is a part of a text's hash, to end a name with.
 func hashed(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return "-" + hex.EncodeToString(sum[:4])
+	return "-" + graph.Digest(4, text)
 }
 
 // label is a name that Services may have, too, which are the strictest.

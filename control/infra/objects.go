@@ -4,8 +4,6 @@ package infra
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 
@@ -13,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
 )
 
@@ -121,8 +120,7 @@ func (p *Plan) make(o Options) (out []Object, problems []Problem) {
 	if err != nil {
 		problems = append(problems, Problem{"", err.Error()})
 	}
-	sum := sha256.Sum256([]byte(bootstrap + o.CA + p.Counting.mark(o.Key)))
-	mark := hex.EncodeToString(sum[:8])
+	mark := graph.Digest(8, bootstrap+o.CA+p.Counting.mark(o.Key))
 	for _, kind := range Kinds() {
 		if kind.Kind == secret && p.Counting.secret() == nil {
 			continue

@@ -73,13 +73,9 @@ func (x *clientReader) tls(c *memo.Ctx, namespace string, t *api.ClientTLS, to *
 }
 
 func (x *clientReader) version(path string, v *string) tlsv3.TlsParameters_TlsProtocol {
-	versions := map[string]tlsv3.TlsParameters_TlsProtocol{
-		"Auto": tlsv3.TlsParameters_TLS_AUTO, "1.0": tlsv3.TlsParameters_TLSv1_0, "1.1": tlsv3.TlsParameters_TLSv1_1,
-		"1.2": tlsv3.TlsParameters_TLSv1_2, "1.3": tlsv3.TlsParameters_TLSv1_3,
-	}
-	out, ok := versions[ptr.Deref(v, "Auto")]
+	out, ok := build.TLSVersion(ptr.Deref(v, ""))
 	if !ok {
-		x.Bad(path, "is %q: there are Auto, 1.0, 1.1, 1.2 and 1.3", *v)
+		x.Bad(path, "is %q: there are %s", *v, build.TLSVersions)
 	}
 	return out
 }
