@@ -32,6 +32,8 @@ type host struct {
 	hostname   string // a glob
 	selector   *metav1.LabelSelector
 	tls        *graph.TLS
+	// ends tells that it says itself how TLS is terminated, be it wrong.
+	ends bool
 	// context is the TLSContext that says how TLS is terminated, if there is one.
 	context id
 	action  string
@@ -135,8 +137,9 @@ func (d *Dialect) readOneHost(c *memo.Ctx, install string, i id, o *emissaryv3.H
 
 // hostTLS resolves how a Host terminates TLS.
 func (d *Dialect) hostTLS(c *memo.Ctx, install string, h *host, s *emissaryv3.HostSpec) {
-	named := s.TLSContext != nil && s.TLSContext.Name != ""
-	if s.TLSSecret == nil || s.TLSSecret.Name == "" {
+	named, without := s.TLSContext != nil && s.TLSContext.Name != "", s.TLSSecret == nil || s.TLSSecret.Name == ""
+	h.ends = named || s.TLS != nil || !without
+	if without {
 		if named || s.TLS != nil {
 			h.withoutSecret(d.contexts.Get(c, install), s, c)
 		} else {

@@ -128,19 +128,32 @@ func (d *Dialect) tcpService(c *memo.Ctx, install string, t *tcpMapping, s *emis
 }
 
 // tcpTLS finds who has a certificate for a TCPMapping's host: a Host of that name, or a
-// TLSContext that lists it. Without one the bytes are passed on as they are.
+// TLSContext that lists it. Without one the bytes are passed on as they are; but not past
+// one that is wrong, which may be there to keep somebody out.
 func (d *Dialect) tcpTLS(c *memo.Ctx, install string, t *tcpMapping) {
+	var wrong []id
 	for _, h := range d.hosts.Get(c, install) {
-		if h.hostname == t.host && h.tls != nil && len(h.problems) == 0 {
+		switch {
+		case h.hostname != t.host:
+		case len(h.problems) > 0 && h.ends:
+			wrong = append(wrong, h.id)
+		case len(h.problems) == 0 && h.tls != nil:
 			t.tls = h.tls
 			return
 		}
 	}
 	for _, ctx := range d.contexts.Get(c, install) {
-		if len(ctx.problems) == 0 && ctx.secret != (source.Name{}) && slices.Contains(ctx.hosts, t.host) {
+		switch {
+		case ctx.secret == (source.Name{}) || !slices.Contains(ctx.hosts, t.host):
+		case len(ctx.problems) > 0:
+			wrong = append(wrong, ctx.id)
+		default:
 			t.tls = terminated(c, ctx.secret, &ctx.spec, ctx.id.Namespace)
 			return
 		}
+	}
+	if len(wrong) > 0 {
+		t.bad("host", reasonNotFound, "%s says how its TLS is terminated, and cannot be used: see its own problems", wrong[0])
 	}
 }
 
