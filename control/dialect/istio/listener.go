@@ -10,7 +10,6 @@ import (
 
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -187,9 +186,7 @@ func (d *Dialect) carry(c *memo.Ctx, ch *graph.Chain, v *virtual, p place, route
 		if idle := duration(t.idle); idle > 0 {
 			m.IdleTimeout = durationpb.New(idle)
 		}
-		if t.hash != nil && t.hash.UseSourceIP && len(m.HashPolicy) == 0 {
-			m.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
-		}
+		ch.BySource = ch.BySource || t.hash != nil && t.hash.UseSourceIP
 	}
 	slices.SortStableFunc(ch.Backends, func(a, b graph.Backend) int { return cmp.Compare(number(!a.Valid), number(!b.Valid)) })
 	if proto.Size(m) > 0 {
