@@ -124,6 +124,9 @@ func (e *Emitter) shared(c *memo.Ctx, f *frame, s *graph.Socket, ch *graph.Chain
 	if v := variantOf(valid); v != nil {
 		attach.Apply(cluster, v.Overlay(c, cluster))
 	}
+	if cluster.LoadBalancingPolicy != nil { // Which says itself that weights count.
+		cluster.CommonLbConfig.LocalityConfigSpecifier = nil
+	}
 	f.own = append(f.own, Named[*clusterv3.Cluster]{name, cluster, ch.Origin})
 	f.endpoints = append(f.endpoints, Named[*endpointv3.ClusterLoadAssignment]{name, build.Weighted(name, loads, weights), ch.Origin})
 }
