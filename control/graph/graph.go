@@ -50,10 +50,17 @@ const (
 	higherStill = 10000
 )
 
+// Ports that proxies in Pods have themselves: their admin, for the Pod alone, and where they
+// say that they are ready, and tell their statistics.
+const (
+	AdminPort = 19000
+	ReadyPort = 19001
+)
+
 // Bound returns the port that unprivileged proxies bind for a port of the gateway: 80
-// is 8080, or 10080 if there is an 8080.
+// is 8080, or 10080 if there is an 8080. Nor do they bind what is their own.
 func (g *Gateway) Bound(s SocketID) int32 {
-	if s.Port >= lowest {
+	if own := s.Port == AdminPort || s.Port == ReadyPort; s.Port >= lowest && (!own || s.UDP) {
 		return s.Port
 	}
 	for _, o := range g.Sockets {

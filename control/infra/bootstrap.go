@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 
 	"weir.dev/weir/control/api/v1alpha1"
+	"weir.dev/weir/control/graph"
 	"weir.dev/weir/xds"
 	"weir.dev/weir/xds/load"
 )
@@ -24,18 +25,20 @@ import (
 // Weir; what a proxy of Envoy needs besides, an account to be shown by other means, is in
 // docs/guide/kubernetes.md.
 func (w *writer) bootstrap() (string, error) {
-	own := fmt.Sprintf(bootstrap, w.plan.Gateway.String(), w.o.Server, configDir+"/ca.crt", tokenDir+"/token", adminPort, readyPort)
-	b := w.plan.Parameters.Bootstrap
-	if b == nil {
+	own := fmt.Sprintf(bootstrap, w.plan.Gateway.String(), w.o.Server, configDir+"/ca.crt", tokenDir+"/token", graph.AdminPort, graph.ReadyPort)
+	m, b := w.plan.Parameters.Metrics, w.plan.Parameters.Bootstrap
+	if b == nil && m == nil {
 		return own, nil
 	}
 	before, err := readYAML(own)
 	if err != nil {
 		panic("BUG: the bootstrap cannot be read: " + err.Error())
 	}
-	after, err := changed(before, b)
-	if err != nil {
-		return own, err
+	after := measured(before, m)
+	if b != nil {
+		if after, err = changed(after, b); err != nil {
+			return own, err
+		}
 	}
 	for _, kept := range []struct{ path, why string }{
 		{"node.cluster", "by it the control plane knows its proxies"},
@@ -47,9 +50,11 @@ func (w *writer) bootstrap() (string, error) {
 			return own, fmt.Errorf("%s has to stay: %s", kept.path, kept.why)
 		}
 	}
-	if port := at(after, []string{"admin", "address", "socket_address", "port_value"}); fmt.Sprint(port) == fmt.Sprint(readyPort) {
+	port := at(after, []string{"admin", "address", "socket_address", "port_value"})
+	if fmt.Sprint(port) == fmt.Sprint(graph.ReadyPort) {
 		return own, fmt.Errorf("admin.address.socket_address.port_value is that of /ready, by which Kubernetes finds proxies ready: give another")
 	}
+	asks(after, port)
 	data, err := encoding.MarshalIndent(after, "", "  ")
 	if err != nil {
 		return own, err
@@ -188,7 +193,13 @@ static_resources:
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: ready
-          route_config: {virtual_hosts: [{name: ready, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 404}}]}]}
+          route_config:
+            virtual_hosts:
+            - name: ready
+              domains: ["*"]
+              routes:
+              - {match: {path: /stats/prometheus, headers: [{name: ":method", string_match: {exact: GET}}]}, route: {cluster: prometheus_stats}}
+              - {match: {prefix: /}, direct_response: {status: 404}}
           http_filters:
           - name: envoy.filters.http.health_check
             typed_config:
@@ -197,4 +208,10 @@ static_resources:
               headers: [{name: ":path", string_match: {exact: /ready}}]
           - name: envoy.filters.http.router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: prometheus_stats
+    type: STATIC
+    load_assignment:
+      cluster_name: prometheus_stats
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %[5]d}}}}]}]
 `

@@ -38,8 +38,6 @@ const NodeMetadata = "NODE_NAME"
 
 // Ports and places within a proxy's Pod.
 const (
-	adminPort = 19000
-	readyPort = 19001
 	configDir = "/etc/weir"
 	// Others may add volumes, of names as people choose them.
 	configVolume = "weir-config"
@@ -247,11 +245,12 @@ func (w *writer) proxies(kind, bootstrap string) fields {
 		out["replicas"] = 1
 	}
 	annotations := maps.Clone(w.plan.Annotations)
+	w.scraped(annotations)
 	annotations["weir.dev/bootstrap"] = bootstrap // Pods whose bootstrap is another are others.
-	seconds := value(s.DrainSeconds, drain)
+	seconds, before := value(s.DrainSeconds, drain), value(s.PreStopSeconds, preStop)
 	pod := fields{
 		"serviceAccountName": w.name, "automountServiceAccountToken": false,
-		"terminationGracePeriodSeconds": preStop + seconds + 5,
+		"terminationGracePeriodSeconds": before + seconds + 5,
 		"securityContext": fields{
 			"runAsNonRoot": true, "runAsUser": nobody, "runAsGroup": nobody, "fsGroup": nobody, "seccompProfile": fields{"type": "RuntimeDefault"},
 		},
@@ -296,11 +295,13 @@ func (w *writer) container(drainSeconds int32) fields {
 		"image":           value(s.Image, w.o.Image),
 		"args":            args,
 		"env":             list{field("POD_NAME", "metadata.name"), field("NODE_NAME", "spec.nodeName"), field("ZONE", "metadata.labels['"+corev1.LabelTopologyZone+"']")},
-		"ports":           list{fields{"name": "ready", "containerPort": readyPort, "protocol": "TCP"}},
-		"readinessProbe":  fields{"httpGet": fields{"path": "/ready", "port": readyPort}, "periodSeconds": 1, "failureThreshold": 3},
-		"lifecycle":       fields{"preStop": fields{"sleep": fields{"seconds": preStop}}},
+		"ports":           list{fields{"name": "metrics", "containerPort": graph.ReadyPort, "protocol": "TCP"}},
+		"readinessProbe":  fields{"httpGet": fields{"path": "/ready", "port": graph.ReadyPort}, "periodSeconds": 1, "failureThreshold": 3},
 		"securityContext": fields{"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": fields{"drop": list{"ALL"}}},
 		"volumeMounts":    mounts,
+	}
+	if before := value(s.PreStopSeconds, preStop); before > 0 {
+		out["lifecycle"] = fields{"preStop": fields{"sleep": fields{"seconds": before}}}
 	}
 	if r := s.Resources; r != nil {
 		resources := fields{}

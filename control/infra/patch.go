@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -177,8 +178,18 @@ func proxyOf(workload fields) fields {
 
 func at(v any, path []string) any {
 	for _, step := range path {
-		m, _ := v.(fields)
-		v = m[step]
+		switch m := v.(type) {
+		case fields:
+			v = m[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(m) {
+				return nil
+			}
+			v = m[i]
+		default:
+			return nil
+		}
 	}
 	return v
 }

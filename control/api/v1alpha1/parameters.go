@@ -31,6 +31,11 @@ type GatewayParametersSpec struct {
 	LogLevel *string `json:"logLevel,omitempty"`
 	// DrainSeconds is how long a proxy that ends may finish requests; the default is 60.
 	DrainSeconds *int32 `json:"drainSeconds,omitempty"`
+	// PreStopSeconds is how long a proxy that is to end goes on as before, until the cluster sends
+	// it no more; the default is 5.
+	PreStopSeconds *int32 `json:"preStopSeconds,omitempty"`
+	// Metrics are the statistics that each proxy tells Prometheus, at /stats/prometheus of port 19001.
+	Metrics *MetricsParameters `json:"metrics,omitempty"`
 	// Resources of the proxy's container.
 	Resources *Resources `json:"resources,omitempty"`
 	// NodeSelector of the proxies' Pods.
@@ -57,6 +62,26 @@ type GatewayParametersSpec struct {
 	// MergeGateways has all Gateways of a class share its proxies. It is for the parameters
 	// of a GatewayClass; a Gateway's own cannot have it.
 	MergeGateways *bool `json:"mergeGateways,omitempty"`
+}
+
+// MetricsParameters say which statistics proxies have, and how they tell them.
+type MetricsParameters struct {
+	// Disable has proxies tell none.
+	Disable bool `json:"disable,omitempty"`
+	// Compression of what is told to who takes it so: gzip, brotli or zstd; by default there is none.
+	Compression *string `json:"compression,omitempty"`
+	// MinCompressed is the smallest size, in bytes, that is compressed; the default is 30.
+	MinCompressed *uint32 `json:"minCompressed,omitempty"`
+	// Include are the names of those that are kept; none is all.
+	Include []NameMatch `json:"include,omitempty"`
+}
+
+// A NameMatch matches names by one of its fields. Regex is RE2's, of whole names.
+type NameMatch struct {
+	Exact  *string `json:"exact,omitempty"`
+	Prefix *string `json:"prefix,omitempty"`
+	Suffix *string `json:"suffix,omitempty"`
+	Regex  *string `json:"regex,omitempty"`
 }
 
 // BootstrapParameters change what proxies start from, which is in terms of Envoy's
@@ -133,6 +158,8 @@ func (s GatewayParametersSpec) Over(base GatewayParametersSpec) GatewayParameter
 	s.Image = cmp.Or(s.Image, base.Image)
 	s.LogLevel = cmp.Or(s.LogLevel, base.LogLevel)
 	s.DrainSeconds = cmp.Or(s.DrainSeconds, base.DrainSeconds)
+	s.PreStopSeconds = cmp.Or(s.PreStopSeconds, base.PreStopSeconds)
+	s.Metrics = cmp.Or(s.Metrics, base.Metrics)
 	s.Resources = cmp.Or(s.Resources, base.Resources)
 	s.Service = cmp.Or(s.Service, base.Service)
 	s.DisruptionBudget = cmp.Or(s.DisruptionBudget, base.DisruptionBudget)

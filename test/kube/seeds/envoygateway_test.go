@@ -58,6 +58,18 @@ func testEnvoyGateway(t *testing.T, c kubetest.Cluster) {
 		status(t, c, 401, url+"/foo", "Host", "www.example.com")
 		status(t, c, 200, url+"/bar", "Host", "www.example.com")
 	})
+	t.Run("metrics", func(t *testing.T) {
+		for _, p := range pods {
+			if a := p.Annotations; a["prometheus.io/scrape"] != "true" || a["prometheus.io/port"] != "19001" || a["prometheus.io/path"] != "/stats/prometheus" {
+				t.Errorf("%s is annotated %v", p.Name, a)
+			}
+			at := "http://" + p.Status.PodIP + ":19001"
+			if a := status(t, c, 200, at+"/stats/prometheus"); !strings.Contains(a.body, "envoy_cluster_upstream_rq_total{") || !strings.Contains(a.body, "envoy_http_downstream_rq_total{") {
+				t.Errorf("%s tells %.2000s", p.Name, a.body)
+			}
+			status(t, c, 404, at+"/config_dump")
+		}
+	})
 	t.Run("accuracy", func(t *testing.T) { envoyGatewayAccuracy(t, c, url) })
 	c.Until(t, "the access log", func(ctx context.Context) error {
 		var all strings.Builder

@@ -160,19 +160,7 @@ func (x *reader) telemetry(t *api.ProxyTelemetry) {
 		x.accessLog(a.Settings)
 	}
 	if m := t.Metrics; m != nil {
-		if p := m.Prometheus; p != nil {
-			if p.Disable {
-				x.Note("telemetry.metrics.prometheus.disable", "is not supported: the admin always has /stats/prometheus; do not let others reach it")
-			}
-			x.Unsupported("telemetry.metrics.prometheus.compression", p.Compression, "statistics are not compressed")
-		}
-		x.Unsupported("telemetry.metrics.sinks", m.Sinks, "statistics are fetched, not sent: use /stats/prometheus of the admin")
-		x.Unsupported("telemetry.metrics.matches", m.Matches, "all statistics are kept")
-		x.Unsupported("telemetry.metrics.enableVirtualHostStats", m.EnableVirtualHostStats, "there are none of virtual hosts")
-		x.Unsupported("telemetry.metrics.enablePerEndpointStats", m.EnablePerEndpointStats, "endpoints have their figures in /clusters of the admin")
-		x.Unsupported("telemetry.metrics.enableRequestResponseSizesStats", m.EnableRequestResponseSizesStats, "sizes are in the access log")
-		x.Unsupported("telemetry.metrics.enableGRPCStats", m.EnableGRPCStats, "calls are counted as requests")
-		x.Unsupported("telemetry.metrics.clusterStatName", m.ClusterStatName, "clusters are counted by their names")
+		x.metrics(m)
 	}
 	if t.Tracing != nil {
 		x.tracing(t.Tracing)

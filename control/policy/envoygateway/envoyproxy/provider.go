@@ -5,10 +5,12 @@ package envoyproxy
 import (
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
@@ -375,14 +377,38 @@ func (x *reader) process(s *api.EnvoyProxySpec) {
 			seconds := int32(t.GetSeconds())
 			to.DrainSeconds = &seconds
 		}
-		x.Unsupported("shutdown.minDrainDuration", d.MinDrainDuration, "a proxy ends when nothing is left to do")
-		x.Unsupported("shutdown.healthCheckFailureDelay", d.HealthCheckFailureDelay, "a proxy tells at once that it ends")
+		x.preStop(d)
 	}
 	x.arguments(s.ExtraArgs)
 	if b := s.Bootstrap; b != nil {
 		x.bootstrap(b)
 	}
 }
+
+// longestStop bounds how long a proxy that is to end goes on as before, in seconds.
+const longestStop = 3600
+
+// preStop is how long a proxy that is to end goes on as before, in whole seconds: until then checks of
+// its health succeed, and it takes connections.
+func (x *reader) preStop(d *api.Shutdown) {
+	if d.MinDrainDuration == nil && d.HealthCheckFailureDelay == nil {
+		return
+	}
+	least, delay := x.Duration("shutdown.minDrainDuration", d.MinDrainDuration), x.Duration("shutdown.healthCheckFailureDelay", d.HealthCheckFailureDelay)
+	sum := least.AsDuration() + delay.AsDuration()
+	if least == nil {
+		sum += minDrain
+	}
+	seconds := math.Ceil(sum.Seconds())
+	if seconds > longestStop {
+		x.Bad("shutdown", "minDrainDuration and healthCheckFailureDelay are %s together: there may be %d s", sum, longestStop)
+		return
+	}
+	x.out.Parameters.PreStopSeconds = ptr.To(int32(seconds))
+}
+
+// minDrain is what Envoy Gateway waits at least.
+const minDrain = 10 * time.Second
 
 // arguments are those of Envoy's command line, as far as they are a user's to give.
 func (x *reader) arguments(args []string) {

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envoyproxy
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"k8s.io/utils/ptr"
+
+	api "weir.dev/weir/control/api/envoygateway"
+	"weir.dev/weir/control/api/v1alpha1"
+)
+
+// metrics says which statistics proxies have, and how they tell them.
+func (x *reader) metrics(m *api.ProxyMetrics) {
+	const at = "telemetry.metrics."
+	out := &v1alpha1.MetricsParameters{}
+	if p := m.Prometheus; p != nil {
+		out.Disable = p.Disable
+		x.compression(at+"prometheus.compression", p.Compression, out)
+	}
+	for i, s := range m.Matches {
+		if n, ok := x.nameMatch(fmt.Sprintf("%smatches[%d]", at, i), s); ok {
+			out.Include = append(out.Include, n)
+		}
+	}
+	if out.Disable || out.Compression != nil || len(out.Include) > 0 {
+		x.out.Parameters.Metrics = out
+	}
+	x.Unsupported(at+"sinks", m.Sinks, "statistics are fetched, not sent: use /stats/prometheus")
+	x.Unsupported(at+"enableVirtualHostStats", m.EnableVirtualHostStats, "there are none of virtual hosts")
+	x.Unsupported(at+"enablePerEndpointStats", m.EnablePerEndpointStats, "endpoints have their figures in /clusters of the admin")
+	x.Unsupported(at+"enableRequestResponseSizesStats", m.EnableRequestResponseSizesStats, "sizes are in the access log")
+	x.Unsupported(at+"enableGRPCStats", m.EnableGRPCStats, "calls are counted as requests")
+	x.Unsupported(at+"clusterStatName", m.ClusterStatName, "clusters are of backends, and counted by their names")
+}
+
+// compression is how what is told to Prometheus is compressed.
+func (x *reader) compression(at string, c *api.Compression, out *v1alpha1.MetricsParameters) {
+	if c == nil {
+		return
+	}
+	switch c.Type {
+	case "Gzip", "Brotli", "Zstd":
+		out.Compression = ptr.To(strings.ToLower(c.Type))
+	default:
+		x.Bad(at+".type", "is %q: there are Gzip, Brotli and Zstd", c.Type)
+	}
+	if n := c.MinContentLength; n != nil {
+		size := x.Size(at+".minContentLength", n)
+		out.MinCompressed = ptr.To(size.GetValue())
+	}
+}
+
+// nameMatch reads what names of statistics are like.
+func (x *reader) nameMatch(at string, s api.StringMatch) (n v1alpha1.NameMatch, ok bool) {
+	switch ptr.Deref(s.Type, "Exact") {
+	case "Exact":
+		n.Exact = &s.Value
+	case "Prefix":
+		n.Prefix = &s.Value
+	case "Suffix":
+		n.Suffix = &s.Value
+	case "RegularExpression":
+		if _, err := regexp.Compile(s.Value); err != nil {
+			x.Bad(at+".value", "is not a regular expression: %v", err)
+			return n, false
+		}
+		n.Regex = &s.Value
+	default:
+		x.Bad(at+".type", "is %q: there are Exact, Prefix, Suffix and RegularExpression", *s.Type)
+		return n, false
+	}
+	return n, true
+}
