@@ -34,6 +34,9 @@ type Place struct {
 	// Rule is its name; those without cannot be a Target. Index tells it from others.
 	Rule  string
 	Index int
+	// Quiet tells that the listener's responses do not tell what is left of limits, unless a
+	// limit says so.
+	Quiet bool
 }
 
 // parents are the targets that the place has by its listener, the most specific first.

@@ -136,3 +136,24 @@ func filled(list, more map[string]proto.Message) map[string]proto.Message {
 	maps.Copy(out, more)
 	return out
 }
+
+// listenerAt is a listener of a Gateway.
+type listenerAt struct {
+	gateway source.Name
+	id      listenerID
+}
+
+// isQuiet reports whether a listener's responses do not tell what is left of limits.
+func (d *Dialect) isQuiet(c *memo.Ctx, at listenerAt) bool {
+	place := attach.Place{Gateway: at.gateway, Listener: at.id.target()}
+	if d.policies.Parent(c, source.ClientTrafficPolicy, place) == (source.Name{}) {
+		return false // Without a look at all listeners of the Gateway.
+	}
+	for _, l := range d.listeners.Get(c, at.gateway).of(at.id.parent) {
+		if l.id == at.id {
+			x := d.clientOf(c, l)
+			return x != nil && x.Quiet
+		}
+	}
+	return false
+}

@@ -68,6 +68,7 @@ type Dialect struct {
 	gateway     *memo.Func[source.Name, *gateway]
 	certificate *memo.Func[certificateID, certificate]
 	listeners   *memo.Func[source.Name, *listeners]
+	quiet       *memo.Func[listenerAt, bool]
 	sharers     *memo.Func[source.Name, []source.Name]
 	contests    *memo.Func[source.Name, map[listenerID]contest]
 	overlaps    *memo.Func[source.Name, map[listenerID]*listener]
@@ -113,6 +114,7 @@ func New(o Options) *Dialect {
 	d.gateway = memo.NewFunc(d.readGateway, alike[*gateway])
 	d.certificate = memo.NewFunc(d.readCertificate, alike[certificate])
 	d.listeners = memo.NewFunc(d.readListeners, alike[*listeners])
+	d.quiet = memo.NewFunc(d.isQuiet, func(a, b bool) bool { return a == b })
 	d.sharers = memo.NewFunc(d.readSharers, slices.Equal[[]source.Name])
 	d.contests = memo.NewFunc(d.readContests, alike[map[listenerID]contest])
 	d.overlaps = memo.NewFunc(d.readOverlaps, alike[map[listenerID]*listener])

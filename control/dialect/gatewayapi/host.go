@@ -230,6 +230,7 @@ func (d *Dialect) readRules(c *memo.Ctx, id ruleID) []*graph.Route {
 	if g := d.gateway.Get(c, t.gateway); g != nil {
 		t.certificate, t.listed = g.certificate, g.proxy != nil && g.proxy.Listed
 	}
+	t.quiet = d.quiet.Get(c, listenerAt{t.gateway, id.listener})
 	object, _ := source.Get[source.Object](c, id.route.Kind, id.route.Name)
 	switch o := object.(type) {
 	case *gwapiv1.HTTPRoute:

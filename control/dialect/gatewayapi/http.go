@@ -33,7 +33,9 @@ type ruler struct {
 	certificate string
 	// listed has routes looked for in the order that they are listed in.
 	listed bool
-	out    []*graph.Route
+	// quiet has responses not tell what is left of limits.
+	quiet bool
+	out   []*graph.Route
 }
 
 // share is a part of a rule's requests and what is done with it.

@@ -26,7 +26,7 @@ func sectionOf(name *gwapiv1.SectionName) string {
 
 // place is where a rule is, as policies have it.
 func (t *ruler) place(r *rule) attach.Place {
-	return attach.Place{Gateway: t.gateway, Listener: t.id.listener.target(), Route: t.id.route, Rule: r.name, Index: r.index}
+	return attach.Place{Gateway: t.gateway, Listener: t.id.listener.target(), Route: t.id.route, Rule: r.name, Index: r.index, Quiet: t.quiet}
 }
 
 // govern finds what policies do to a rule.

@@ -29,7 +29,9 @@ type Client struct {
 	Listener, Network, Filters map[string]proto.Message
 	// DefaultHost has requests of HTTP/1.0 that name no host ask for the listener's.
 	DefaultHost bool
-	verdict     attach.Verdict
+	// Quiet has responses not tell, unless a rule says so, what is left of limits.
+	Quiet   bool
+	verdict attach.Verdict
 	// restricts tells that the policy keeps somebody out.
 	restricts bool
 }

@@ -152,9 +152,7 @@ func (x *clientReader) headers(h *api.HeaderSettings, m *hcmv3.HttpConnectionMan
 	if h.EnableEnvoyHeaders != nil && !*h.EnableEnvoyHeaders {
 		x.Filters[build.Router] = &routerv3.Router{SuppressEnvoyHeaders: true}
 	}
-	if ptr.Deref(h.DisableRateLimitHeaders, false) {
-		x.Note("headers.disableRateLimitHeaders", "is not supported: set xRateLimitHeaders of the rule to Off")
-	}
+	x.Quiet = ptr.Deref(h.DisableRateLimitHeaders, false)
 	x.clientCert(h.XForwardedClientCert, m)
 	switch v := ptr.Deref(h.WithUnderscoresAction, ""); v {
 	case "":

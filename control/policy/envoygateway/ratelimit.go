@@ -294,11 +294,19 @@ func (r *limitRule) variants() [][]entry {
 	return out
 }
 
-// limit makes what a request counts under. head is the first entry; nil for none.
-func (r *limitRule) limits(head *build.Action) []*routev3.RateLimit {
+// told is how responses tell what is left, where they are quiet if the rule does not say.
+func (r *limitRule) told(quiet bool) routev3.RateLimit_XRateLimitOption {
+	if quiet && r.headers == routev3.RateLimit_UNSPECIFIED {
+		return routev3.RateLimit_OFF
+	}
+	return r.headers
+}
+
+// limits make what a request counts under. head is the first entry; nil for none.
+func (r *limitRule) limits(head *build.Action, quiet bool) []*routev3.RateLimit {
 	var out []*routev3.RateLimit
 	for _, entries := range r.variants() {
-		l := &routev3.RateLimit{XRatelimitOption: r.headers, HitsAddend: r.cost, Limit: r.limit}
+		l := &routev3.RateLimit{XRatelimitOption: r.told(quiet), HitsAddend: r.cost, Limit: r.limit}
 		if head != nil {
 			l.Actions = append(l.Actions, head)
 		}
@@ -353,7 +361,7 @@ func (l *limits) config() *rlsconfv3.RateLimitConfig {
 func (l *limits) at(e *attach.Effect, at attach.Place) {
 	r := &routev3.Route{}
 	if len(l.local) > 0 || l.fallback != nil {
-		perFilter(r, build.LocalRateLimit, build.Any(l.localLimit()))
+		perFilter(r, build.LocalRateLimit, build.Any(l.localLimit(at.Quiet)))
 	}
 	if len(l.global) > 0 {
 		place := fmt.Sprintf("%s/%s/%s/%d", at.Gateway, at.Listener.Section, at.Route, at.Index)
@@ -363,7 +371,7 @@ func (l *limits) at(e *attach.Effect, at attach.Place) {
 			if rule.shared {
 				value = "shared"
 			}
-			m.RateLimits = append(m.RateLimits, rule.limits(build.GenericKey(rule.name, value))...)
+			m.RateLimits = append(m.RateLimits, rule.limits(build.GenericKey(rule.name, value), at.Quiet)...)
 		}
 		perFilter(r, build.RateLimit, build.Any(m))
 	}
@@ -375,11 +383,11 @@ const unlimited = math.MaxUint32
 
 // localLimit is the filter of a route: a request counts under the rules that choose it,
 // or else under the rule that has no selectors.
-func (l *limits) localLimit() proto.Message {
+func (l *limits) localLimit(quiet bool) proto.Message {
 	out := build.LocalLimit(unlimited, time.Second)
 	if f := l.fallback; f != nil {
 		out = build.LocalLimit(f.requests, units()[f.unit])
-		if f.headers == routev3.RateLimit_OFF {
+		if f.told(quiet) == routev3.RateLimit_OFF {
 			build.WithoutHeaders(out)
 		}
 		if f.shadow {
@@ -387,7 +395,7 @@ func (l *limits) localLimit() proto.Message {
 		}
 	}
 	for _, r := range l.local {
-		out.RateLimits = append(out.RateLimits, r.limits(nil)...)
+		out.RateLimits = append(out.RateLimits, r.limits(nil, quiet)...)
 		var pairs [][2]string
 		for _, e := range r.variants()[0] {
 			pairs = append(pairs, [2]string{e.key, e.value})
