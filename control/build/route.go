@@ -183,3 +183,11 @@ func (r Retry) Policy() *routev3.RetryPolicy {
 
 // Timeout limits a whole request; 0 not at all.
 func Timeout(a *routev3.RouteAction, d time.Duration) { a.Timeout = duration(d) }
+
+// AllOfHost has all requests of a virtual host be in statistics, of a virtual cluster that is
+// called after its domain.
+func AllOfHost(domain string) *routev3.VirtualCluster {
+	return &routev3.VirtualCluster{Name: strings.ReplaceAll(domain, ".", "_"), Headers: []*routev3.HeaderMatcher{{
+		Name: ":authority", HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+	}}}
+}

@@ -23,6 +23,7 @@ type frame struct {
 	origin    xds.Origin
 	listeners []Named[*listenerv3.Listener]
 	limits    []*rlsconfv3.RateLimitConfig
+	sized     bool
 	tables    []tableRef
 	// clusters that connections and datagrams go to, and secrets of listeners.
 	clusters map[graph.ClusterID]bool
@@ -46,7 +47,7 @@ func (e *Emitter) makeFrame(c *memo.Ctx, name source.Name) *frame {
 	if g == nil {
 		return f
 	}
-	f.origin, f.limits = g.Origin, g.Limits
+	f.origin, f.limits, f.sized = g.Origin, g.Limits, g.Sized
 	refused := false
 	for _, s := range g.Sockets {
 		refused = e.socket(c, f, s) || refused

@@ -6,6 +6,9 @@ import (
 	"maps"
 	"slices"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	"google.golang.org/protobuf/proto"
+
 	"weir.dev/weir/control/build"
 	"weir.dev/weir/control/graph"
 	"weir.dev/weir/control/source"
@@ -138,6 +141,20 @@ func (e *Emitter) reframe(db *memo.DB, g *gateway, f *frame) {
 	for _, c := range old.own {
 		g.gone = append(g.gone, c.Name)
 	}
+	if f.sized != old.sized {
+		for id, held := range e.clusters.of {
+			g.clusters[id] = g.clusters[id] || held.by[g.name] > 0
+		}
+	}
+}
+
+// measured returns a cluster with the statistics that its Gateway has it have.
+func (g *gateway) measured(m *clusterv3.Cluster) *clusterv3.Cluster {
+	if g.frame.sized {
+		m = proto.CloneOf(m)
+		m.TrackClusterStats = &clusterv3.TrackClusterStats{RequestResponseSizes: true}
+	}
+	return m
 }
 
 // rehost puts virtual hosts into a table and takes others out.
@@ -254,7 +271,7 @@ func (e *Emitter) write(g *gateway) {
 	e.writeTables(g, b)
 	for id := range g.clusters {
 		if m, ok := e.clusters.get(id, g.name); ok && m != nil {
-			b.Clusters().Put(id.Name(), m, xds.Origin{Object: id.Backend.String()})
+			b.Clusters().Put(id.Name(), g.measured(m), xds.Origin{Object: id.Backend.String()})
 		} else {
 			b.Clusters().Delete(id.Name())
 		}

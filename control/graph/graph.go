@@ -39,6 +39,8 @@ type Gateway struct {
 	Addresses []string
 	// Limits are what the proxies' limiter is told: one for each domain.
 	Limits []*rlsconfv3.RateLimitConfig
+	// Sized has the sizes of requests and responses be in the statistics of clusters.
+	Sized  bool
 	Origin xds.Origin
 }
 

@@ -214,7 +214,7 @@ func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
 	if out == nil {
 		return nil
 	}
-	out.Limits = policies.Limits
+	out.Limits, out.Sized = policies.Limits, proxy != nil && proxy.Sized
 	if d.backends.AnyDynamic(c) {
 		policies.Idle[build.DynamicForwardProxy] = d.backends.DynamicFilter()
 	}

@@ -187,6 +187,9 @@ func (d *Dialect) readHost(c *memo.Ctx, id hostOf) *graph.Host {
 		out.Routes = append(out.Routes, routes...)
 	}
 	out.Origin = source.Input(c).Place(l.parent).Origin(l.parent, "")
+	if g := d.gateway.Get(c, d.gatewayAt(c, id.table.Socket, l)); g != nil && g.proxy != nil && g.proxy.HostStats {
+		out.Overlay.Message = &routev3.VirtualHost{VirtualClusters: []*routev3.VirtualCluster{build.AllOfHost(id.host.domain)}}
+	}
 	return out
 }
 

@@ -182,3 +182,45 @@ spec: {type: Global, global: {rules: [{limit: {requests: 3, unit: Hour}}]}}
 		}
 	}
 }
+
+// TestMoreStatistics: an EnvoyProxy has clusters of its Gateways count sizes, those that are there, too, and virtual hosts
+// have statistics; and not for others.
+func TestMoreStatistics(t *testing.T) {
+	const more = `
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: other, namespace: default}
+spec: {gatewayClassName: weir, listeners: [{name: http, protocol: HTTP, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: both, namespace: default}
+spec: {parentRefs: [{name: gw}, {name: other}], rules: [{backendRefs: [{name: app, port: 80}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: app, namespace: default}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: sized, namespace: default}
+spec: {telemetry: {metrics: {enableRequestResponseSizesStats: SIZED, enableVirtualHostStats: SIZED}}}
+`
+	w := controltest.NewWorld(t, control.Options{})
+	named := strings.Replace(oneGateway, "gatewayClassName: weir", "gatewayClassName: weir\n  infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: sized}}", 1)
+	for _, sized := range []string{"false", "true", "false"} {
+		w.Apply(controltest.Objects(t, named+strings.ReplaceAll(more, "SIZED", sized))...)
+		for gateway, want := range map[string]bool{"gw": sized == "true", "other": false} {
+			m, ok := w.Snapshot(source.Name{Namespace: "default", Name: gateway}).Clusters().Get("default/app/80")
+			rc, _ := w.Snapshot().Routes().Get("default/" + gateway + "/80")
+			if got := len(rc.GetVirtualHosts()[0].GetVirtualClusters()) == 1; got != want {
+				t.Errorf("virtual hosts have statistics: %s: it is %v that %s's do", sized, got, gateway)
+			}
+			if got := m.GetTrackClusterStats().GetRequestResponseSizes(); !ok || got != want {
+				t.Errorf("sizes are counted: %s: it is %v that the cluster of %s, which is there: %v, does", sized, got, gateway, ok)
+			}
+		}
+	}
+}

@@ -39,6 +39,10 @@ type Proxy struct {
 	// Listed has routes looked for in the order that HTTPRoutes list them in, and not by what
 	// matches more.
 	Listed bool
+	// Sized has clusters have statistics of the sizes of requests and responses.
+	Sized bool
+	// HostStats has virtual hosts have statistics.
+	HostStats bool
 	// Certificate is what backends are shown; nil is none. Owner is the EnvoyProxy that says
 	// so: names are in its namespace.
 	Certificate *gwapiv1.SecretObjectReference

@@ -16,6 +16,8 @@ import (
 // metrics says which statistics proxies have, and how they tell them.
 func (x *reader) metrics(m *api.ProxyMetrics) {
 	const at = "telemetry.metrics."
+	x.out.HostStats = ptr.Deref(m.EnableVirtualHostStats, false)
+	x.out.Sized = ptr.Deref(m.EnableRequestResponseSizesStats, false)
 	out := &v1alpha1.MetricsParameters{}
 	if p := m.Prometheus; p != nil {
 		out.Disable = p.Disable
@@ -30,9 +32,7 @@ func (x *reader) metrics(m *api.ProxyMetrics) {
 		x.out.Parameters.Metrics = out
 	}
 	x.Unsupported(at+"sinks", m.Sinks, "statistics are fetched, not sent: use /stats/prometheus")
-	x.Unsupported(at+"enableVirtualHostStats", m.EnableVirtualHostStats, "there are none of virtual hosts")
 	x.Unsupported(at+"enablePerEndpointStats", m.EnablePerEndpointStats, "endpoints have their figures in /clusters of the admin")
-	x.Unsupported(at+"enableRequestResponseSizesStats", m.EnableRequestResponseSizesStats, "sizes are in the access log")
 	x.Unsupported(at+"enableGRPCStats", m.EnableGRPCStats, "calls are counted as requests")
 	x.Unsupported(at+"clusterStatName", m.ClusterStatName, "clusters are of backends, and counted by their names")
 }
