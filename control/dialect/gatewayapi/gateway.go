@@ -243,6 +243,7 @@ func govern(s *graph.Socket, fleet source.Name, policies *attach.Chain, proxy *e
 		low := proxy.TCP
 		if ch.Table != nil {
 			low, ch.Moves = proxy.ManagerOf(serviceName(fleet)), proxy.Moves
+			ch.Filters = filled(ch.Filters, proxy.Filters)
 		}
 		ch.Manager = attach.Merge(low, ch.Manager)
 		ch.Clusters = append(slices.Clip(ch.Clusters), proxy.Clusters...)

@@ -191,7 +191,7 @@ func TestMoreStatistics(t *testing.T) {
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: other, namespace: default}
-spec: {gatewayClassName: weir, listeners: [{name: http, protocol: HTTP, port: 80}]}
+spec: {gatewayClassName: weir, listeners: [{name: http, protocol: HTTP, port: 81}]}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -206,15 +206,19 @@ spec: {ports: [{port: 80}]}
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: EnvoyProxy
 metadata: {name: sized, namespace: default}
-spec: {telemetry: {metrics: {enableRequestResponseSizesStats: SIZED, enableVirtualHostStats: SIZED}}}
+spec: {telemetry: {metrics: {enableRequestResponseSizesStats: SIZED, enableVirtualHostStats: SIZED, enableGRPCStats: SIZED}}}
 `
 	w := controltest.NewWorld(t, control.Options{})
 	named := strings.Replace(oneGateway, "gatewayClassName: weir", "gatewayClassName: weir\n  infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: sized}}", 1)
 	for _, sized := range []string{"false", "true", "false"} {
 		w.Apply(controltest.Objects(t, named+strings.ReplaceAll(more, "SIZED", sized))...)
-		for gateway, want := range map[string]bool{"gw": sized == "true", "other": false} {
+		if n, want := strings.Count(w.XDS(), "grpc_stats"), map[string]int{"false": 0, "true": 1}[sized]; n != want {
+			t.Errorf("statistics of gRPC are wanted: %s: %d chains have them", sized, n)
+		}
+		for table, want := range map[string]bool{"gw/80": sized == "true", "other/81": false} {
+			gateway, _, _ := strings.Cut(table, "/")
 			m, ok := w.Snapshot(source.Name{Namespace: "default", Name: gateway}).Clusters().Get("default/app/80")
-			rc, _ := w.Snapshot().Routes().Get("default/" + gateway + "/80")
+			rc, _ := w.Snapshot().Routes().Get("default/" + table)
 			if got := len(rc.GetVirtualHosts()[0].GetVirtualClusters()) == 1; got != want {
 				t.Errorf("virtual hosts have statistics: %s: it is %v that %s's do", sized, got, gateway)
 			}

@@ -11,6 +11,7 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/proto"
 	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -39,6 +40,8 @@ type Proxy struct {
 	// Listed has routes looked for in the order that HTTPRoutes list them in, and not by what
 	// matches more.
 	Listed bool
+	// Filters are of all chains with routes: each is its configuration, by its name.
+	Filters map[string]proto.Message
 	// Sized has clusters have statistics of the sizes of requests and responses.
 	Sized bool
 	// HostStats has virtual hosts have statistics.

@@ -7,15 +7,24 @@ import (
 	"regexp"
 	"strings"
 
+	grpcstatsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 	"k8s.io/utils/ptr"
 
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/api/v1alpha1"
+	"weir.dev/weir/control/build"
 )
 
 // metrics says which statistics proxies have, and how they tell them.
 func (x *reader) metrics(m *api.ProxyMetrics) {
 	const at = "telemetry.metrics."
+	if ptr.Deref(m.EnableGRPCStats, false) {
+		x.out.Filters = map[string]proto.Message{build.GRPCStats: &grpcstatsv3.FilterConfig{
+			EmitFilterState: true, PerMethodStatSpecifier: &grpcstatsv3.FilterConfig_StatsForAllMethods{StatsForAllMethods: wrapperspb.Bool(true)},
+		}}
+	}
 	x.out.HostStats = ptr.Deref(m.EnableVirtualHostStats, false)
 	x.out.Sized = ptr.Deref(m.EnableRequestResponseSizesStats, false)
 	out := &v1alpha1.MetricsParameters{}
@@ -33,7 +42,6 @@ func (x *reader) metrics(m *api.ProxyMetrics) {
 	}
 	x.Unsupported(at+"sinks", m.Sinks, "statistics are fetched, not sent: use /stats/prometheus")
 	x.Unsupported(at+"enablePerEndpointStats", m.EnablePerEndpointStats, "endpoints have their figures in /clusters of the admin")
-	x.Unsupported(at+"enableGRPCStats", m.EnableGRPCStats, "calls are counted as requests")
 	x.Unsupported(at+"clusterStatName", m.ClusterStatName, "clusters are of backends, and counted by their names")
 }
 
