@@ -121,6 +121,9 @@ type Effect struct {
 	// graph.ClusterID has it. Spread counts with a Variant only.
 	Variant graph.Variant
 	Spread  string
+	// Routing is RoutingService, if requests go to a Service's own address, or RoutingEndpoint; "" leaves that
+	// to who runs the proxies.
+	Routing string
 	// Clusters are those that filters call for these requests.
 	Clusters []graph.ClusterID
 	// Cookies are those that requests must have besides what the route asks for: all of one of
@@ -139,6 +142,12 @@ type Effect struct {
 	// Refuse answers them all: the policy restricts, and cannot be done.
 	Refuse bool
 }
+
+// Where requests for a Service go, as Envoy Gateway calls it.
+const (
+	RoutingService  = "Service"
+	RoutingEndpoint = "Endpoint"
+)
 
 // A Chain is what policies do to the chains of a Gateway.
 type Chain struct {

@@ -84,6 +84,7 @@ type port struct {
 	app      string // what is spoken, as appProtocol says
 	external string // host name of an ExternalName Service
 	near     string // what is said of its trafficDistribution
+	address  string // a Service's own, if it has one
 	refused  string // why the backend as a whole cannot be used
 }
 

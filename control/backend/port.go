@@ -62,6 +62,9 @@ func (b *Backends) servicePort(s *corev1.Service, number int32) port {
 		if p.Port == number {
 			out.has, out.name, out.protocol, out.app = true, p.Name, orTCP(p.Protocol), text(p.AppProtocol)
 			out.near = text(s.Spec.TrafficDistribution)
+			if ip := s.Spec.ClusterIP; ip != corev1.ClusterIPNone {
+				out.address = ip
+			}
 			return out
 		}
 	}
@@ -107,6 +110,9 @@ func (b *Backends) readEndpoints(c *memo.Ctx, id endpointsID) *endpointv3.Cluste
 	}
 	list := source.Find[*discoveryv1.EndpointSlice](c, b.slices, id.of.Name)
 	spread := build.ParseSpread(id.spread)
+	if spread.Address && p.address != "" {
+		return build.Endpoints(id.Name(), []build.Endpoint{{Address: build.Address(p.address, id.port, p.protocol == corev1.ProtocolUDP)}})
+	}
 	where := place(c, id.spread != "", spread)
 	out := build.Endpoints(id.Name(), fromSlices(list, label, id.of.Name.Name, p, within(c, id.subset), where))
 	spread.On(out)

@@ -39,6 +39,9 @@ type Spread struct {
 	// Zones are the weights of zones, wherever the proxy is: one that is not among them weighs 1, and one of weight
 	// 0 gets nothing. Nothing else of the Spread then counts.
 	Zones map[string]uint32 `json:",omitempty"`
+	// Address has requests go to a Service's own address, which spreads them as the cluster does; to
+	// endpoints, if it has none. Nothing else of the Spread then counts.
+	Address bool `json:",omitempty"`
 }
 
 // PlaceShares are shares of requests for places, in percent.
@@ -107,7 +110,7 @@ const (
 // On notes in endpoints how requests are spread over them: Near does it. What is the same for all proxies it does itself.
 func (s *Spread) On(m *endpointv3.ClusterLoadAssignment) {
 	text := s.Text()
-	if text == "" || s.Faint && hasHints(m) {
+	if text == "" || s.Address || s.Faint && hasHints(m) {
 		return
 	}
 	if s.Home != nil || len(s.Zones) > 0 {

@@ -227,6 +227,14 @@ func (d *Dialect) readGraph(c *memo.Ctx, fleet source.Name) *graph.Gateway {
 	return out
 }
 
+// routing is where requests for Services go that no policy says it of, if the Gateway's EnvoyProxy says so.
+func (g *gateway) routing() string {
+	if g.proxy == nil {
+		return ""
+	}
+	return g.proxy.Routing
+}
+
 // govern has a socket of a fleet do what policies ask for, and tell what an EnvoyProxy asks
 // for; there may be none.
 func govern(s *graph.Socket, fleet source.Name, policies *attach.Chain, proxy *envoyproxy.Proxy) {

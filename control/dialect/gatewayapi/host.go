@@ -231,7 +231,7 @@ type ruleID struct {
 func (d *Dialect) readRules(c *memo.Ctx, id ruleID) []*graph.Route {
 	t := &ruler{c: c, d: d, id: id, gateway: d.gatewayAt(c, id.socket, id.listener), backing: d.backing.Get(c, id.route)}
 	if g := d.gateway.Get(c, t.gateway); g != nil {
-		t.certificate, t.listed = g.certificate, g.proxy != nil && g.proxy.Listed
+		t.certificate, t.routing, t.listed = g.certificate, g.routing(), g.proxy != nil && g.proxy.Listed
 	}
 	t.quiet = d.quiet.Get(c, listenerAt{t.gateway, id.listener})
 	object, _ := source.Get[source.Object](c, id.route.Kind, id.route.Name)
@@ -280,7 +280,7 @@ func (d *Dialect) toFirstRoute(c *memo.Ctx, l *listener, domain string, ch *grap
 			id.Certificate = g.certificate
 		}
 		if problem == nil {
-			id = tuned(effects, id)
+			id = tuned(effects, id, g.routing())
 		}
 		if problem == nil && d.backends.Dynamic(c, id) {
 			ch.Network = filled(ch.Network, map[string]proto.Message{build.SNIDynamicForwardProxy: d.backends.DynamicSNI()})

@@ -33,6 +33,8 @@ type ruler struct {
 	certificate string
 	// listed has routes looked for in the order that they are listed in.
 	listed bool
+	// routing is where requests for Services go.
+	routing string
 	// quiet has responses not tell what is left of limits.
 	quiet bool
 	out   []*graph.Route
@@ -306,7 +308,7 @@ func (t *ruler) failOver(r *rule) (aims []aim, backends []graph.Backend, members
 		b := t.backing.at[a.path]
 		if b.Valid {
 			b.Cluster = t.shown(b.Cluster)
-			b.Cluster = tuned(r.effects, b.Cluster)
+			b.Cluster = tuned(r.effects, b.Cluster, t.routing)
 			fallback[b.Cluster] = t.d.backends.Fallback(t.c, b.Cluster)
 		}
 		all[i] = b

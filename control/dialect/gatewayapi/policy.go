@@ -3,6 +3,7 @@
 package gatewayapi
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -131,12 +132,17 @@ func refused(effects []*attach.Effect) bool {
 	return slices.ContainsFunc(effects, func(e *attach.Effect) bool { return e.Refuse })
 }
 
-// tuned returns a cluster as policies have it spoken to.
-func tuned(effects []*attach.Effect, id graph.ClusterID) graph.ClusterID {
+// tuned returns a cluster as policies have it spoken to. routing is where requests go that no
+// policy says it of.
+func tuned(effects []*attach.Effect, id graph.ClusterID, routing string) graph.ClusterID {
 	for _, e := range effects {
 		if e.Variant != nil {
 			id.Variant, id.Spread = e.Variant, e.Spread
 		}
+		routing = cmp.Or(e.Routing, routing)
+	}
+	if routing == attach.RoutingService && id.Backend.Kind == source.Service {
+		id.Spread = (&build.Spread{Address: true}).Text()
 	}
 	return id
 }

@@ -43,9 +43,6 @@ func (x *compiledTraffic) features(c *memo.Ctx, namespace string, r *routev3.Rou
 	if l := spec.LoadBalancer; l != nil && l.Type == "BackendUtilization" && (l.BackendUtilization == nil || !ptr.Deref(l.BackendUtilization.KeepResponseHeaders, false)) {
 		r.ResponseHeadersToRemove = []string{"endpoint-load-metrics", "endpoint-load-metrics-bin"} // Reports of load are for the proxy.
 	}
-	if ptr.Deref(spec.RoutingType, "Endpoint") != "Endpoint" {
-		x.Note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
-	}
 }
 
 func (x *compiledTraffic) fault() *faultv3.HTTPFault {

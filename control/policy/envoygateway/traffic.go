@@ -40,6 +40,7 @@ type compiledTraffic struct {
 	// settings tells that clusters are spoken to otherwise, and spread how they are over zones.
 	settings bool
 	spread   string
+	routing  string
 	limits   *limits
 	filters  map[string]proto.Message
 }
@@ -87,7 +88,7 @@ func (t *traffic) At(c *memo.Ctx, own, parent source.Name, at attach.Place) *att
 	case len(x.Refused) > 0:
 		return nil
 	}
-	e := &attach.Effect{Route: x.route, Forward: x.forward, Connect: x.connect}
+	e := &attach.Effect{Route: x.route, Forward: x.forward, Connect: x.connect, Routing: x.routing}
 	if l := x.spec.LoadBalancer; l != nil && l.Type == "ConsistentHash" {
 		e.BySource = l.ConsistentHash.Type == "SourceIP" // Which is all that is known of bytes.
 	}
@@ -141,6 +142,7 @@ func (t *traffic) compile(c *memo.Ctx, s stack) *compiledTraffic {
 	checkMergeType(&x.Sheet, spec.MergeType)
 	noteRequests(&x.Sheet, spec)
 	own := cluster.Overlay(&x.Sheet, "", &spec.ClusterSettings, ptr.Deref(spec.UseClientProtocol, false), nil)
+	x.routing = x.Routing(spec.RoutingType)
 	x.settings, x.spread = !own.None(), cluster.Spread(&spec.ClusterSettings)
 	action, route := &routev3.RouteAction{}, &routev3.Route{}
 	cluster.Forwarding(&x.Sheet, "", &spec.ClusterSettings, action)

@@ -42,6 +42,8 @@ type Proxy struct {
 	Listed bool
 	// Filters are of all chains with routes: each is its configuration, by its name.
 	Filters map[string]proto.Message
+	// Routing is where requests for Services go, as attach.Effect has it.
+	Routing string
 	// Sized has clusters have statistics of the sizes of requests and responses.
 	Sized bool
 	// HostStats has virtual hosts have statistics.
@@ -154,9 +156,7 @@ func (x *reader) rest(s *api.EnvoyProxySpec) {
 	x.Unsupported("lua", s.Lua, "there is no Lua")
 	x.Unsupported("dynamicModules", s.DynamicModules, "there are no dynamic modules")
 	x.Unsupported("geoIP", s.GeoIP, "nothing tells where addresses are")
-	if ptr.Deref(s.RoutingType, "Endpoint") != "Endpoint" {
-		x.Note("routingType", "is not supported: requests go to endpoints, never to a Service's own address")
-	}
+	x.out.Routing = x.Routing(s.RoutingType)
 	if m := ptr.Deref(s.MergeType, "Replace"); m != "Replace" && m != "StrategicMerge" && m != "JSONMerge" {
 		x.Bad("mergeType", "is %q: there are Replace, StrategicMerge and JSONMerge", m)
 	}

@@ -106,3 +106,12 @@ func (s *Sheet) StatusOnError(path string, status *int32) uint32 {
 	}
 	return uint32(max(0, n))
 }
+
+// Routing reads where requests for Services go, as attach.Effect has it.
+func (s *Sheet) Routing(kind *string) string {
+	out := ptr.Deref(kind, "")
+	if out != "" && out != attach.RoutingService && out != attach.RoutingEndpoint {
+		s.Bad("routingType", "is %q: there are Endpoint and Service", out)
+	}
+	return out
+}
