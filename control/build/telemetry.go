@@ -10,10 +10,12 @@ import (
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	opentelemetryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	statsinkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/open_telemetry/v3"
 	detectorsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/resource_detectors/v3"
 	samplersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/samplers/v3"
 	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
@@ -23,7 +25,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// A Collector takes records and spans of OpenTelemetry, by gRPC.
+// A Collector takes records, spans and metrics of OpenTelemetry, by gRPC.
 type Collector struct {
 	Cluster string
 	// Authority is its name; "" is the cluster's.
@@ -41,6 +43,27 @@ func (c Collector) service() *corev3.GrpcService {
 		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: c.Cluster, Authority: c.Authority}},
 		InitialMetadata: c.Headers, RetryPolicy: c.Retry,
 	}
+}
+
+// detectors say who tells.
+func (c Collector) detectors() []*corev3.TypedExtensionConfig {
+	if len(c.Resource) == 0 {
+		return nil
+	}
+	return []*corev3.TypedExtensionConfig{{
+		Name:        "envoy.tracers.opentelemetry.resource_detectors.static_config",
+		TypedConfig: Any(&detectorsv3.StaticConfigResourceDetectorConfig{Attributes: c.Resource}),
+	}}
+}
+
+// Metrics sends statistics: counters and histograms as what they are or, of deltas, as what has
+// come since.
+func (c Collector) Metrics(counterDeltas, histogramDeltas bool) *metricsv3.StatsSink {
+	m := &statsinkv3.SinkConfig{
+		ProtocolSpecifier: &statsinkv3.SinkConfig_GrpcService{GrpcService: c.service()}, ResourceDetectors: c.detectors(),
+		ReportCountersAsDeltas: counterDeltas, ReportHistogramsAsDeltas: histogramDeltas,
+	}
+	return &metricsv3.StatsSink{Name: "envoy.stat_sinks.open_telemetry", ConfigType: &metricsv3.StatsSink_TypedConfig{TypedConfig: Any(m)}}
 }
 
 // Log sends the records of an access log, if all expressions of CEL are true of them: a
@@ -152,12 +175,7 @@ func (t *Tracing) Message() *hcmv3.HttpConnectionManager_Tracing {
 
 func (t *Tracing) openTelemetry() *tracev3.OpenTelemetryConfig {
 	out := &tracev3.OpenTelemetryConfig{GrpcService: t.Collector.service(), ServiceName: t.Service}
-	if len(t.Collector.Resource) > 0 {
-		out.ResourceDetectors = []*corev3.TypedExtensionConfig{{
-			Name:        "envoy.tracers.opentelemetry.resource_detectors.static_config",
-			TypedConfig: Any(&detectorsv3.StaticConfigResourceDetectorConfig{Attributes: t.Collector.Resource}),
-		}}
-	}
+	out.ResourceDetectors = t.Collector.detectors()
 	if t.Sampler != nil {
 		out.Sampler = t.Sampler.message()
 	}

@@ -41,6 +41,17 @@ func measured(own fields, m *v1alpha1.MetricsParameters) fields {
 		}
 		own["stats_config"] = fields{"stats_matcher": fields{"inclusion_list": fields{"patterns": patterns}}}
 	}
+	sinks := []any{}
+	for _, text := range m.Sinks {
+		sink, err := readYAML(text)
+		if err != nil {
+			panic("BUG: a sink cannot be read: " + err.Error())
+		}
+		sinks = append(sinks, sink)
+	}
+	if len(sinks) > 0 {
+		own["stats_sinks"] = sinks
+	}
 	manager := at(own, []string{"static_resources", "listeners", "0", "filter_chains", "0", "filters", "0", "typed_config"}).(fields)
 	if m.Disable {
 		host := at(manager, []string{"route_config", "virtual_hosts", "0"}).(fields)

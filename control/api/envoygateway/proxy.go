@@ -344,14 +344,32 @@ type TracingZipkin struct {
 
 // ProxyMetrics is what proxies count, and who is told.
 type ProxyMetrics struct {
-	Prometheus                      *Prometheus      `json:"prometheus,omitempty"`
-	Sinks                           []map[string]any `json:"sinks,omitempty"`
-	Matches                         []StringMatch    `json:"matches,omitempty"`
-	EnableVirtualHostStats          *bool            `json:"enableVirtualHostStats,omitempty"`
-	EnablePerEndpointStats          *bool            `json:"enablePerEndpointStats,omitempty"`
-	EnableRequestResponseSizesStats *bool            `json:"enableRequestResponseSizesStats,omitempty"`
-	EnableGRPCStats                 *bool            `json:"enableGRPCStats,omitempty"`
-	ClusterStatName                 *string          `json:"clusterStatName,omitempty"`
+	Prometheus                      *Prometheus   `json:"prometheus,omitempty"`
+	Sinks                           []MetricSink  `json:"sinks,omitempty"`
+	Matches                         []StringMatch `json:"matches,omitempty"`
+	EnableVirtualHostStats          *bool         `json:"enableVirtualHostStats,omitempty"`
+	EnablePerEndpointStats          *bool         `json:"enablePerEndpointStats,omitempty"`
+	EnableRequestResponseSizesStats *bool         `json:"enableRequestResponseSizesStats,omitempty"`
+	EnableGRPCStats                 *bool         `json:"enableGRPCStats,omitempty"`
+	ClusterStatName                 *string       `json:"clusterStatName,omitempty"`
+}
+
+// A MetricSink is sent statistics. Type is OpenTelemetry.
+type MetricSink struct {
+	Type          string             `json:"type,omitempty"`
+	OpenTelemetry *OpenTelemetrySink `json:"openTelemetry,omitempty"`
+}
+
+// OpenTelemetrySink is a collector. Host and Port are the earlier form of the BackendCluster.
+type OpenTelemetrySink struct {
+	BackendCluster `json:",inline"`
+
+	Host                     *string              `json:"host,omitempty"`
+	Port                     *int32               `json:"port,omitempty"`
+	ReportCountersAsDeltas   *bool                `json:"reportCountersAsDeltas,omitempty"`
+	ReportHistogramsAsDeltas *bool                `json:"reportHistogramsAsDeltas,omitempty"`
+	Headers                  []gwapiv1.HTTPHeader `json:"headers,omitempty"`
+	ResourceAttributes       map[string]string    `json:"resourceAttributes,omitempty"`
 }
 
 // Prometheus is how it asks.

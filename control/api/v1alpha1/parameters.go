@@ -74,6 +74,8 @@ type MetricsParameters struct {
 	MinCompressed *uint32 `json:"minCompressed,omitempty"`
 	// Include are the names of those that are kept; none is all.
 	Include []NameMatch `json:"include,omitempty"`
+	// Sinks are sent them, as an EnvoyProxy says: each is a StatsSink of Envoy's bootstrap, in JSON.
+	Sinks []string `json:"-"`
 }
 
 // A NameMatch matches names by one of its fields. Regex is RE2's, of whole names.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	grpcstatsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	"k8s.io/utils/ptr"
@@ -15,6 +16,7 @@ import (
 	api "weir.dev/weir/control/api/envoygateway"
 	"weir.dev/weir/control/api/v1alpha1"
 	"weir.dev/weir/control/build"
+	"weir.dev/weir/control/graph"
 )
 
 // metrics says which statistics proxies have, and how they tell them.
@@ -37,12 +39,37 @@ func (x *reader) metrics(m *api.ProxyMetrics) {
 			out.Include = append(out.Include, n)
 		}
 	}
-	if out.Disable || out.Compression != nil || len(out.Include) > 0 {
+	for i := range m.Sinks {
+		x.metricSink(fmt.Sprintf("%ssinks[%d]", at, i), &m.Sinks[i], out)
+	}
+	if out.Disable || out.Compression != nil || len(out.Include)+len(out.Sinks) > 0 {
 		x.out.Parameters.Metrics = out
 	}
-	x.Unsupported(at+"sinks", m.Sinks, "statistics are fetched, not sent: use /stats/prometheus")
 	x.Unsupported(at+"enablePerEndpointStats", m.EnablePerEndpointStats, "endpoints have their figures in /clusters of the admin")
 	x.Unsupported(at+"clusterStatName", m.ClusterStatName, "clusters are of backends, and counted by their names")
+}
+
+// metricSink is who is sent statistics.
+func (x *reader) metricSink(at string, s *api.MetricSink, out *v1alpha1.MetricsParameters) {
+	o := s.OpenTelemetry
+	switch {
+	case s.Type != "" && s.Type != "OpenTelemetry":
+		x.Bad(at+".type", "is %q: there is OpenTelemetry", s.Type)
+		return
+	case o == nil:
+		x.Bad(at+".openTelemetry", "is required")
+		return
+	}
+	c, found := x.collector(at+".openTelemetry", &o.BackendCluster, o.Host, o.Port, graph.GRPC)
+	if !found {
+		return
+	}
+	c.Headers, c.Resource = x.sent(at+".openTelemetry.headers", o.Headers), o.ResourceAttributes
+	data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(c.Metrics(ptr.Deref(o.ReportCountersAsDeltas, false), ptr.Deref(o.ReportHistogramsAsDeltas, false)))
+	if err != nil {
+		panic("BUG: a sink cannot be encoded: " + err.Error())
+	}
+	out.Sinks = append(out.Sinks, string(data))
 }
 
 // compression is how what is told to Prometheus is compressed.
