@@ -228,10 +228,12 @@ func (d *dynamic) flush(yield func(string, Buckets)) {
 	}
 }
 
-func (d *dynamic) reset(yield func(name string)) {
+func (d *dynamic) reset(yield func(name string, n uint64)) {
 	for _, e := range d.entries() {
-		if c, ok := e.cell.(*Counter); ok && c.v.Swap(0) > 0 {
-			yield(e.name)
+		if c, ok := e.cell.(*Counter); ok {
+			if n := c.v.Swap(0); n > 0 {
+				yield(e.name, n)
+			}
 		}
 	}
 }

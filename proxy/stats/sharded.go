@@ -164,18 +164,18 @@ func (s *shardSource) flush(yield func(string, Buckets)) {
 	})
 }
 
-func (s *shardSource) reset(yield func(name string)) {
+func (s *shardSource) reset(yield func(name string, n uint64)) {
 	for _, f := range s.layout.fields {
 		switch f.what {
 		case counterField:
 			var n uint64
 			s.shards(func(p unsafe.Pointer) { n += f.counter(p).v.Swap(0) })
 			if n > 0 {
-				yield(f.name)
+				yield(f.name, n)
 			}
 		case codesField:
 			s.shards(func(p unsafe.Pointer) {
-				f.codes(p).reset(func(code string) { yield(f.name + code) })
+				f.codes(p).reset(func(code string, n uint64) { yield(f.name+code, n) })
 			})
 		case gaugeField, histogramField:
 		}
@@ -197,16 +197,16 @@ func (c *Codes) collect(m map[string]uint64) {
 	}
 }
 
-// reset zeroes all codes and names those that were not zero.
-func (c *Codes) reset(yield func(code string)) {
+// reset zeroes all codes and yields those that were not zero, and what they had counted.
+func (c *Codes) reset(yield func(code string, n uint64)) {
 	for i := range c.classes {
 		p := c.classes[i].Load()
 		if p == nil {
 			continue
 		}
 		for j := range p {
-			if p[j].v.Swap(0) > 0 {
-				yield(strconv.Itoa((i+1)*100 + j))
+			if n := p[j].v.Swap(0); n > 0 {
+				yield(strconv.Itoa((i+1)*100+j), n)
 			}
 		}
 	}

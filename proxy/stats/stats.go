@@ -17,7 +17,8 @@
 // Several registrations under one name (a listener and its successor, two connection managers of one stat_prefix) are added
 // up. When one of them is closed, what it counted stays as long as another holds the name.
 //
-// The package owns no goroutine. It does not send statistics anywhere: sinks read a [Store] by [Store.Visit].
+// The package owns no goroutine. It does not send statistics anywhere: package sink has a [Reader] read a [Store] for those
+// who do.
 package stats
 
 import (

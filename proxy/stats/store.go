@@ -23,6 +23,8 @@ type Store struct {
 	// intervals are what histograms recorded between the last two Flushes, and late what those recorded since that have
 	// gone, by name.
 	intervals, late map[string]Buckets
+	// readers are told of what counters lose.
+	readers map[*Reader]struct{}
 }
 
 // A source shows some names below one prefix.
@@ -36,8 +38,8 @@ type source interface {
 	flush(yield func(name string, since Buckets))
 	// names yields every name the source may ever have shown.
 	names(yield func(name string))
-	// reset zeroes the counters and yields the names of those that were not zero.
-	reset(yield func(name string))
+	// reset zeroes the counters and yields the names of those that were not zero, and what they had counted.
+	reset(yield func(name string, n uint64))
 }
 
 // A sample is what one source says of one name.
@@ -68,6 +70,7 @@ func NewStore() *Store {
 
 		recorders: map[source]struct{}{},
 		late:      map[string]Buckets{},
+		readers:   map[*Reader]struct{}{},
 	}
 }
 
@@ -142,7 +145,11 @@ func (s *Store) remove(src source) {
 	})
 	src.visit(func(name string, v sample) {
 		name = p + name
-		if v.kind == KindText || !v.used || !s.held(name) {
+		if v.kind == KindText || !v.used {
+			return
+		}
+		if !s.held(name) {
+			s.lose(name, v.count)
 			return
 		}
 		k := s.keep(name)
@@ -152,7 +159,8 @@ func (s *Store) remove(src source) {
 	})
 	src.names(func(name string) {
 		name = p + name
-		if s.kept[name] != nil && !s.held(name) {
+		if k := s.kept[name]; k != nil && !s.held(name) {
+			s.lose(name, k.count)
 			delete(s.kept, name)
 		}
 	})
@@ -204,12 +212,16 @@ func (v sample) plus(w sample) sample {
 func (s *Store) ResetCounters() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, k := range s.kept {
+	for name, k := range s.kept {
+		s.lose(name, k.count)
 		k.count = 0
 	}
 	for p, list := range s.sources {
 		for _, src := range list {
-			src.reset(func(name string) { s.keep(p + name).used = true })
+			src.reset(func(name string, n uint64) {
+				s.keep(p + name).used = true
+				s.lose(p+name, n)
+			})
 		}
 	}
 }
@@ -241,8 +253,8 @@ type Metric struct {
 	Unit Unit
 	// Used tells if it was ever written, even if it is zero again.
 	Used bool
-	// Count is a counter's value.
-	Count uint64
+	// Count is a counter's value; Delta is what it has counted since a [Reader] read it last, and 0 elsewhere.
+	Count, Delta uint64
 	// Level is a gauge's value.
 	Level int64
 	// Text is a text readout's value.
