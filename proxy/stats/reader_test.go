@@ -141,6 +141,58 @@ func TestReaderHidden(t *testing.T) {
 	}
 }
 
+type timed struct {
+	Time Histogram `stat:"time,us"`
+}
+
+// TestReaderHistograms: values of histograms that are gone are told, too, as what they were.
+func TestReaderHistograms(t *testing.T) {
+	s := NewStore()
+	r := s.NewReader()
+	defer r.Close()
+	first, second := Register[timed](s.Scope("a"), 1), Register[timed](s.Scope("a"), 2)
+	read := func() (out string) {
+		s.Flush()
+		r.Read(func(m Metric) {
+			out += fmt.Sprintf("%s %v %d %d of %d;", m.Name, m.Kind, m.Unit, m.Interval.Count(), m.Cumulative.Count())
+			if m.Kind != KindHistogram || len(m.Bounds) == 0 {
+				t.Errorf("%+v", m)
+			}
+		})
+		return out
+	}
+	first.At(0).Time.Record(5)
+	for _, step := range []struct {
+		do   func()
+		want string
+	}{
+		{func() { second.At(1).Time.Record(7) }, "a.time histogram 2 2 of 2;"},
+		{func() { first.At(0).Time.Record(6); first.Close(); second.At(0).Time.Record(7) }, "a.time histogram 2 2 of 4;"},
+		{func() { second.At(0).Time.Record(7); second.At(1).Time.Record(7); second.Close() }, "a.time histogram 2 2 of 6;"},
+		{func() {}, ""},
+		{func() {
+			first = Register[timed](s.Scope("a"), 1)
+			first.At(0).Time.Record(1)
+			second = Register[timed](s.Scope("a"), 1)
+			second.At(0).Time.Record(2)
+			second.Close()
+			first.Close()
+		}, "a.time histogram 2 2 of 2;"},
+		{func() {
+			first = Register[timed](s.Scope("a"), 1)
+			first.At(0).Time.Record(1)
+			first.Close()
+			second = Register[timed](s.Scope("a"), 1)
+			second.At(0).Time.Record(2)
+		}, "a.time histogram 2 2 of 1;"},
+	} {
+		step.do()
+		if got := read(); got != step.want {
+			t.Errorf("%s, want %s", got, step.want)
+		}
+	}
+}
+
 // TestReaderForgets: who does not read for long does not remember all that went meanwhile.
 func TestReaderForgets(t *testing.T) {
 	s := NewStore()

@@ -141,6 +141,8 @@ func (s *Store) remove(src source) {
 	src.flush(func(name string, since Buckets) {
 		if name = p + name; s.held(name) {
 			s.late[name] = s.late[name].merge(since)
+		} else {
+			s.lose(name, loss{since: since})
 		}
 	})
 	src.visit(func(name string, v sample) {
@@ -149,7 +151,8 @@ func (s *Store) remove(src source) {
 			return
 		}
 		if !s.held(name) {
-			s.lose(name, v.count)
+			s.lose(name, loss{count: v.count, since: s.late[name], all: v.buckets, unit: v.unit})
+			delete(s.late, name)
 			return
 		}
 		k := s.keep(name)
@@ -160,7 +163,7 @@ func (s *Store) remove(src source) {
 	src.names(func(name string) {
 		name = p + name
 		if k := s.kept[name]; k != nil && !s.held(name) {
-			s.lose(name, k.count)
+			s.lose(name, loss{count: k.count, all: k.buckets})
 			delete(s.kept, name)
 		}
 	})
@@ -213,14 +216,14 @@ func (s *Store) ResetCounters() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, k := range s.kept {
-		s.lose(name, k.count)
+		s.lose(name, loss{count: k.count})
 		k.count = 0
 	}
 	for p, list := range s.sources {
 		for _, src := range list {
 			src.reset(func(name string, n uint64) {
 				s.keep(p + name).used = true
-				s.lose(p+name, n)
+				s.lose(p+name, loss{count: n})
 			})
 		}
 	}
