@@ -245,7 +245,7 @@ func (e *Exporter) flush() {
 		batch, records := e.pending, e.count
 		e.pending, e.count = e.spare[:0], 0
 		e.mu.Unlock()
-		rejected, err := e.send(batch)
+		rejected, err := e.send(e.set.ctx, batch)
 		e.mu.Lock()
 		e.spare = batch
 		e.told(records, rejected, err)
@@ -296,9 +296,18 @@ type refusal int
 // Error names the status.
 func (r refusal) Error() string { return fmt.Sprintf("the response has status %d", int(r)) }
 
+// Send sends n encoded records that make a batch, beside those that wait, and waits until the
+// service has answered, has not in time, or ctx has ended. What became of them is counted, and
+// logged if the service has not taken them, which is what it reports.
+func (e *Exporter) Send(ctx context.Context, batch []byte, n uint64) bool {
+	rejected, err := e.send(ctx, batch)
+	e.told(n, rejected, err)
+	return err == nil
+}
+
 // send sends a batch, and returns how many of its records the service did not take.
-func (e *Exporter) send(batch []byte) (rejected uint64, err error) {
-	ctx, cancel := context.WithTimeout(e.set.ctx, e.o.Service.Timeout+time.Second)
+func (e *Exporter) send(ctx context.Context, batch []byte) (rejected uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, e.o.Service.Timeout+time.Second)
 	defer cancel()
 	if e.o.Method != "" {
 		k := e.client.BeginUnary(e.o.Method)

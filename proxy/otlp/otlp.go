@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package otlp sends log records and spans to an OpenTelemetry collector by OTLP, over
-// gRPC or HTTP, through a cluster.
+// Package otlp sends log records, spans and metrics to an OpenTelemetry collector by OTLP,
+// over gRPC or HTTP, through a cluster.
 //
 // Records are encoded where they are made, in the wire format of Protocol Buffers: a
 // batch is their bytes one after the other, and whoever makes a record needs no message
@@ -25,7 +25,7 @@ const (
 	recordTime, recordBody, recordAttributes, recordTraceID, recordSpanID, recordObserved = 1, 5, 6, 9, 10, 11
 	anyString, anyBool, anyInt, anyDouble, anyArray, anyList, anyBytes                    = 1, 2, 3, 4, 5, 6, 7
 	pairKey, pairValue                                                                    = 1, 2
-	records                                                                               = 2 // of ScopeLogs, ScopeSpans
+	records                                                                               = 2 // of ScopeLogs, ScopeSpans, ScopeMetrics
 )
 
 // A Value is an AnyValue: of nil, string, bool, int64, float64, []byte, []Value and
@@ -145,8 +145,9 @@ func Resource(attributes []Pair) []byte {
 
 // Methods of the services of OTLP.
 const (
-	ExportLogs  = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
-	ExportSpans = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+	ExportLogs    = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+	ExportSpans   = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+	ExportMetrics = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 )
 
 // Export returns how records of a resource, which is encoded by [Resource], go to a

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package otlptest is the test kit of OTLP: a collector of spans and log records, by gRPC
-// and by HTTP on one port, that keeps what it was told:
+// Package otlptest is the test kit of OTLP: a collector of spans, log records and metrics, by
+// gRPC and by HTTP on one port, that keeps what it was told:
 //
 //	c := otlptest.New(t, nil)
 //	… a proxy that has c.Cluster("otel") …
@@ -22,6 +22,7 @@ import (
 
 	commonv1 "go.opentelemetry.io/proto/otlp/common/v1"
 	logsv1 "go.opentelemetry.io/proto/otlp/logs/v1"
+	metricsv1 "go.opentelemetry.io/proto/otlp/metrics/v1"
 	otlpv1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -32,16 +33,18 @@ import (
 
 // Paths of OTLP over HTTP.
 const (
-	HTTPSpans = "/v1/traces"
-	HTTPLogs  = "/v1/logs"
+	HTTPSpans   = "/v1/traces"
+	HTTPLogs    = "/v1/logs"
+	HTTPMetrics = "/v1/metrics"
 )
 
-// A Batch is what a request told of one resource: spans or records.
+// A Batch is what a request told of one resource: spans, records or metrics.
 type Batch struct {
 	Header   http.Header // of the request
 	Resource []*commonv1.KeyValue
 	Spans    []*otlpv1.Span
 	Records  []*logsv1.LogRecord
+	Metrics  []*metricsv1.Metric
 }
 
 // A Collector takes what it is told.
@@ -119,14 +122,17 @@ func (c *Collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(http.TrailerPrefix+"Grpc-Status", status)
 }
 
-// take keeps what a request tells. TracesData and LogsData are on the wire what requests are.
+// take keeps what a request tells. TracesData, LogsData and MetricsData are on the wire what
+// requests are.
 func (c *Collector) take(r *http.Request, body []byte) {
-	traces, logs := &otlpv1.TracesData{}, &logsv1.LogsData{}
+	traces, logs, metrics := &otlpv1.TracesData{}, &logsv1.LogsData{}, &metricsv1.MetricsData{}
 	m := proto.Message(traces)
 	switch r.URL.Path {
 	case otlp.ExportSpans, HTTPSpans:
 	case otlp.ExportLogs, HTTPLogs:
 		m = logs
+	case otlp.ExportMetrics, HTTPMetrics:
+		m = metrics
 	default:
 		c.t.Errorf("a request has the path %s", r.URL.Path)
 		return
@@ -145,6 +151,13 @@ func (c *Collector) take(r *http.Request, body []byte) {
 		b := &Batch{Header: r.Header, Resource: x.GetResource().GetAttributes()}
 		for _, s := range x.GetScopeLogs() {
 			b.Records = append(b.Records, s.GetLogRecords()...)
+		}
+		c.got <- b
+	}
+	for _, x := range metrics.GetResourceMetrics() {
+		b := &Batch{Header: r.Header, Resource: x.GetResource().GetAttributes()}
+		for _, s := range x.GetScopeMetrics() {
+			b.Metrics = append(b.Metrics, s.GetMetrics()...)
 		}
 		c.got <- b
 	}
@@ -216,4 +229,37 @@ func Text(v *commonv1.AnyValue) string {
 		return "[" + strings.Join(out, " ") + "]"
 	}
 	return "nothing"
+}
+
+// Points are the data points of metrics in words, by the metric's name and the point's
+// attributes: "http.rq{code=200 class=2}" is "counter delta 3", "gauge 7" or
+// "histogram cumulative 2, 0 1 1", the number of values and those of each bucket.
+func Points(list []*metricsv1.Metric) map[string]string {
+	out := map[string]string{}
+	add := func(m *metricsv1.Metric, attributes []*commonv1.KeyValue, what string) {
+		key := m.GetName()
+		if len(attributes) > 0 {
+			key += "{" + Pairs(attributes) + "}"
+		}
+		out[key] = what
+	}
+	of := func(t metricsv1.AggregationTemporality) string {
+		return strings.ToLower(strings.TrimPrefix(t.String(), "AGGREGATION_TEMPORALITY_"))
+	}
+	for _, m := range list {
+		for _, p := range m.GetSum().GetDataPoints() {
+			add(m, p.GetAttributes(), fmt.Sprintf("counter %s %d", of(m.GetSum().GetAggregationTemporality()), p.GetAsInt()))
+		}
+		for _, p := range m.GetGauge().GetDataPoints() {
+			add(m, p.GetAttributes(), fmt.Sprintf("gauge %d", p.GetAsInt()))
+		}
+		for _, p := range m.GetHistogram().GetDataPoints() {
+			text := fmt.Sprintf("histogram %s %d,", of(m.GetHistogram().GetAggregationTemporality()), p.GetCount())
+			for _, n := range p.GetBucketCounts() {
+				text += fmt.Sprintf(" %d", n)
+			}
+			add(m, p.GetAttributes(), text)
+		}
+	}
+	return out
 }
