@@ -262,6 +262,9 @@ func (i inspector) DrainListeners(o admin.DrainOptions) {
 	})
 }
 
+// FlushStats sends statistics if the bootstrap has them sent when they are asked for.
+func (i inspector) FlushStats() { i.p.askFlusher() }
+
 // Quit begins an orderly end.
 func (i inspector) Quit() { i.p.quitOnce.Do(func() { close(i.p.quit) }) }
 

@@ -31,6 +31,7 @@ import (
 	"weir.dev/weir/proxy/runtime"
 	"weir.dev/weir/proxy/secret"
 	"weir.dev/weir/proxy/stats"
+	"weir.dev/weir/proxy/stats/sink"
 	"weir.dev/weir/proxy/upstream"
 	"weir.dev/weir/proxy/upstream/call"
 	"weir.dev/weir/xds"
@@ -52,6 +53,7 @@ type Proxy struct {
 	services *extension.Services
 	admin    *admin.Admin
 	server   *stats.Sharded[serverStats]
+	flusher  *sink.Flusher // nil until the configuration is there
 	started  time.Time
 
 	// applying is held while configuration changes; whoever holds it may take mu.
@@ -148,6 +150,10 @@ func (p *Proxy) start() error {
 	})
 	p.services.Clusters = p.clusters
 	p.services.Exporters = batch.NewSet(call.New(p.loops, p.clusters))
+	sinks, err := p.makeSinks()
+	if err != nil {
+		return err
+	}
 	if err := p.startAdmin(); err != nil {
 		return err
 	}
@@ -159,7 +165,7 @@ func (p *Proxy) start() error {
 	}
 	p.leaving.done.Go(p.seeOff)
 	p.runtime.Watch(time.Second)
-	p.wg.Go(p.flushLoop)
+	p.startFlusher(sinks)
 	p.fetchResources()
 	return nil
 }
@@ -186,6 +192,9 @@ func Check(o Options) error {
 	defer p.clusters.Close()
 	defer p.runtime.Close()
 	defer p.closeFiles()
+	if _, err := p.makeSinks(); err != nil {
+		return err
+	}
 	problems := p.check(p.snapshot())
 	return xds.Err(problems)
 }
@@ -229,25 +238,6 @@ func (p *Proxy) stalled(s engine.Stall) {
 	p.log("main").Warn("an event loop does not come back: something on it computes or blocks", "loop", s.Loop, "for", s.For, "in", s.At)
 	if p.server != nil {
 		p.server.At(0).WatchdogMiss.Inc()
-	}
-}
-
-// flushLoop brings the histograms' intervals and the server's gauges up to date.
-func (p *Proxy) flushLoop() {
-	interval := 5 * time.Second
-	if d := p.opts.Bootstrap.GetStatsFlushInterval(); d != nil && d.AsDuration() > 0 {
-		interval = d.AsDuration()
-	}
-	t := time.NewTicker(interval)
-	defer t.Stop()
-	for {
-		select {
-		case <-p.flushStop:
-			return
-		case <-t.C:
-			p.measure()
-			p.store.Flush()
-		}
 	}
 }
 
@@ -345,6 +335,7 @@ func (p *Proxy) close() {
 	p.stopFetching()
 	p.closeListeners()
 	p.endLeaving()
+	p.flusher.Close() // All is counted, and clusters are still there.
 	if p.services != nil && p.services.Exporters != nil {
 		p.services.Exporters.Close()
 	}

@@ -95,6 +95,10 @@ import (
 	"weir.dev/weir/ext/retry/omithostmetadata"
 	"weir.dev/weir/ext/retry/previoushosts"
 	"weir.dev/weir/ext/retry/previouspriorities"
+	"weir.dev/weir/ext/statsink/dogstatsd"
+	"weir.dev/weir/ext/statsink/graphitestatsd"
+	statsopentelemetry "weir.dev/weir/ext/statsink/opentelemetry"
+	"weir.dev/weir/ext/statsink/statsd"
 	otracer "weir.dev/weir/ext/tracer/opentelemetry"
 	"weir.dev/weir/ext/tracer/zipkin"
 	"weir.dev/weir/ext/transport/proxyprotocol"
@@ -158,6 +162,12 @@ func Extensions() *extension.Registry {
 		Tracers: []extension.Tracer{
 			otracer.Extension(),
 			zipkin.Extension(),
+		},
+		StatsSinks: []extension.StatsSink{
+			statsd.Extension(),
+			dogstatsd.Extension(),
+			graphitestatsd.Extension(),
+			statsopentelemetry.Extension(),
 		},
 		AccessLogFilter: []extension.AccessLogFilter{
 			{Name: cel.Name, Message: cel.Message, New: cel.New},

@@ -66,6 +66,8 @@ type Inspector interface {
 
 // A Controller changes the proxy.
 type Controller interface {
+	// FlushStats has statistics sent to sinks if that is done when they are asked for. It does not wait.
+	FlushStats()
 	// FailHealthcheck makes the health check filter fail, or not any more.
 	FailHealthcheck(fail bool)
 	// DrainListeners begins to drain and does not wait for the end.

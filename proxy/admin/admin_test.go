@@ -160,8 +160,16 @@ func TestStats(t *testing.T) {
 	if _, body, _ := ask(t, f, "POST", "/reset_counters", ""); body != "OK\n" {
 		t.Errorf("reset answers %q", body)
 	}
+	if f.flushed != 0 {
+		t.Error("a reset is taken for a question")
+	}
 	if got := get(t, f, "/stats?filter=_200"); got != "cluster.web.upstream_rq_200: 0\n" {
 		t.Errorf("after reset %q", got)
+	}
+	get(t, f, "/stats/prometheus")
+	get(t, f, "/stats?format=prometheus")
+	if f.flushed != 3 {
+		t.Errorf("sinks were flushed %d times, want 3", f.flushed)
 	}
 }
 

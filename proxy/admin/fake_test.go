@@ -31,6 +31,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // A fake is a proxy that shows what it was made with and notes what was asked of it.
 type fake struct {
 	mu        sync.Mutex
+	flushed   int
 	state     State
 	store     *stats.Store
 	clusters  []ClusterStatus
@@ -86,6 +87,7 @@ func (f *fake) Unready() []Unready             { return []Unready{{"listener_0",
 func (f *fake) FailHealthcheck(b bool)         { f.note("fail %v", b) }
 func (f *fake) DrainListeners(o DrainOptions)  { f.note("drain %+v", o) }
 func (f *fake) Quit()                          { f.note("quit") }
+func (f *fake) FlushStats()                    { f.flushed++ }
 func (f *fake) ReopenLogs()                    { f.note("reopen") }
 func (f *fake) SetLogLevel(name, level string) { f.note("level %q %s", name, level) }
 func (f *fake) SetRuntime(v map[string]string) error {

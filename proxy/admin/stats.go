@@ -18,6 +18,7 @@ func (a *Admin) serveStats(w *answer, r *http.Request) {
 	if !ok {
 		return
 	}
+	a.server.FlushStats()
 	store := a.server.Stats()
 	switch format := r.URL.Query().Get("format"); format {
 	case "", "text":
@@ -37,6 +38,7 @@ func (a *Admin) serveStats(w *answer, r *http.Request) {
 // servePrometheus is /stats/prometheus.
 func (a *Admin) servePrometheus(w *answer, r *http.Request) {
 	if o, ok := statsOptions(w, r); ok {
+		a.server.FlushStats()
 		a.writePrometheus(w, r, o)
 	}
 }

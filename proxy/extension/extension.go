@@ -167,6 +167,8 @@ type Registry struct {
 	HealthCheckers []health.Factory
 	// Tracers tell of spans.
 	Tracers []Tracer
+	// StatsSinks send statistics.
+	StatsSinks []StatsSink
 }
 
 // Services are what a proxy offers to its extensions. It is complete before the

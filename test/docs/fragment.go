@@ -9,7 +9,8 @@ import (
 
 // Complete makes a bootstrap of a fragment of one, as the README of an extension shows it. It knows by the
 // fragment's fields where it belongs: an HTTP filter, fields of the connection manager, of a virtual host, of a
-// route's action, or of a cluster, a whole cluster, or the overload manager.
+// route's action, or of a cluster, a whole cluster, the overload manager, or sinks of
+// statistics.
 func Complete(fragment string) (string, error) {
 	var top, filters, manager, host, action, cluster string
 	app := "      name: app\n" + endpoints
@@ -25,7 +26,7 @@ func Complete(fragment string) (string, error) {
 		host = indent(22, fragment)
 	case key == "internal_redirect_policy", key == "hedge_policy":
 		action = indent(28, fragment)
-	case key == "overload_manager":
+	case key == "overload_manager", key == "stats_sinks":
 		top = fragment
 	case key == "lb_policy", key == "load_balancing_policy", key == "health_checks":
 		app += indent(6, fragment)

@@ -30,6 +30,8 @@ func clusterField(message protoreflect.FullName) protoreflect.Name {
 		return "cluster_name"
 	case "envoy.config.core.v3.ApiConfigSource":
 		return "cluster_names"
+	case "envoy.config.metrics.v3.StatsdSink":
+		return "tcp_cluster_name"
 	case "envoy.extensions.clusters.aggregate.v3.ClusterConfig":
 		return "clusters"
 	case "envoy.config.trace.v3.ZipkinConfig", "envoy.config.trace.v3.DatadogConfig":

@@ -188,6 +188,7 @@ import (
 	omithostmetadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_host_metadata/v3"
 	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	previousprioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
+	graphitestatsdv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/graphite_statsd/v3"
 	statsinksopentelemetryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/open_telemetry/v3"
 	stringmatcherluav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/string_matcher/lua/v3"
 	resourcedetectorsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/resource_detectors/v3"
@@ -440,6 +441,7 @@ func linked() []proto.Message {
 		(*previoushostsv3.PreviousHostsPredicate)(nil),
 		(*previousprioritiesv3.PreviousPrioritiesConfig)(nil),
 		// extensions/stat_sinks
+		(*graphitestatsdv3.GraphiteStatsdSink)(nil),
 		(*statsinksopentelemetryv3.SinkConfig)(nil),
 		// extensions/string_matcher
 		(*stringmatcherluav3.Lua)(nil),

@@ -17,6 +17,7 @@ import (
 	"weir.dev/weir/internal/leak"
 	"weir.dev/weir/proxy/stats"
 	"weir.dev/weir/proxy/stats/sink"
+	"weir.dev/weir/xds/ledger/ledgertest"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -66,6 +67,7 @@ func TestDatagrams(t *testing.T) {
 		{"just", 23, []string{"a", "b"}, []string{"envoy.a:1|c\nenvoy.b:1|c"}},
 		{"not quite", 22, []string{"a", "b"}, []string{"envoy.a:1|c", "envoy.b:1|c"}},
 		{"one that is longer", 40, []string{"a", long, "b", "c"}, []string{"envoy.a:1|c", "envoy." + long + ":1|c", "envoy.b:1|c\nenvoy.c:1|c"}},
+		{"one that no datagram holds", 40, []string{strings.Repeat("x", 1<<17), "b"}, []string{"envoy.b:1|c"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := server(t, "udp", "127.0.0.1:0")
@@ -127,6 +129,8 @@ func TestPipe(t *testing.T) {
 	}
 }
 
+func TestFields(t *testing.T) { ledgertest.Run(t, "fields.txt", &corev3.Address{}) }
+
 func TestParseAddress(t *testing.T) {
 	socket := func(s *corev3.SocketAddress) *corev3.Address {
 		return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: s}}
@@ -145,7 +149,7 @@ func TestParseAddress(t *testing.T) {
 		{"a named port", socket(&corev3.SocketAddress{Address: "::1", PortSpecifier: &corev3.SocketAddress_NamedPort{NamedPort: "x"}}), Target{}, "named_port"},
 		{"a resolver", socket(&corev3.SocketAddress{Address: "::1", ResolverName: "x"}), Target{}, "resolver_name"},
 		{"a mode", &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: "/run/s", Mode: 1}}}, Target{}, "pipe.mode"},
-		{"none", nil, Target{}, "must be"},
+		{"none", &corev3.Address{}, Target{}, "is missing"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ParseAddress(tt.give)
