@@ -3,8 +3,10 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 
+	"weir.dev/weir/proxy/extension"
 	"weir.dev/weir/proxy/stats/sink"
 	"weir.dev/weir/xds"
 )
@@ -15,11 +17,17 @@ func (p *Proxy) makeSinks() ([]sink.Sink, error) {
 	var problems []xds.Problem
 	for i, m := range p.opts.Bootstrap.GetStatsSinks() {
 		s, err := p.services.StatsSink(m)
-		if err != nil {
-			problems = append(problems, p.located("", m.GetName(), fmt.Sprintf("stats_sinks[%d]", i), err))
+		if err == nil {
+			out = append(out, s)
 			continue
 		}
-		out = append(out, s)
+		problem := p.located("", m.GetName(), fmt.Sprintf("stats_sinks[%d]", i), err)
+		if errors.Is(err, extension.ErrNoSink) {
+			problem.Severity = xds.Warning
+			p.log("stats").Warn(problem.Error())
+			continue
+		}
+		problems = append(problems, problem)
 	}
 	return out, xds.Err(problems)
 }

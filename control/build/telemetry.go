@@ -15,7 +15,7 @@ import (
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	opentelemetryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	statsinkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/open_telemetry/v3"
+	statsinksopentelemetryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/open_telemetry/v3"
 	detectorsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/resource_detectors/v3"
 	samplersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/samplers/v3"
 	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
@@ -59,8 +59,8 @@ func (c Collector) detectors() []*corev3.TypedExtensionConfig {
 // Metrics sends statistics: counters and histograms as what they are or, of deltas, as what has
 // come since.
 func (c Collector) Metrics(counterDeltas, histogramDeltas bool) *metricsv3.StatsSink {
-	m := &statsinkv3.SinkConfig{
-		ProtocolSpecifier: &statsinkv3.SinkConfig_GrpcService{GrpcService: c.service()}, ResourceDetectors: c.detectors(),
+	m := &statsinksopentelemetryv3.SinkConfig{
+		ProtocolSpecifier: &statsinksopentelemetryv3.SinkConfig_GrpcService{GrpcService: c.service()}, ResourceDetectors: c.detectors(),
 		ReportCountersAsDeltas: counterDeltas, ReportHistogramsAsDeltas: histogramDeltas,
 	}
 	return &metricsv3.StatsSink{Name: "envoy.stat_sinks.open_telemetry", ConfigType: &metricsv3.StatsSink_TypedConfig{TypedConfig: Any(m)}}

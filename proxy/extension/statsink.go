@@ -3,6 +3,7 @@
 package extension
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -22,7 +23,11 @@ type StatsSink struct {
 	New func(cfg proto.Message, s *Services) (sink.Sink, error)
 }
 
-// StatsSink compiles a sink of statistics.
+// ErrNoSink tells of a sink that is none of Weir's.
+var ErrNoSink = errors.New("the sink is not supported, and is sent nothing")
+
+// StatsSink compiles a sink of statistics. The error wraps ErrNoSink if there is none of its
+// type: requests are served as well without it.
 func (s *Services) StatsSink(m *metricsv3.StatsSink) (sink.Sink, error) {
 	var known []string
 	for i := range s.Registry.StatsSinks {
@@ -45,5 +50,5 @@ func (s *Services) StatsSink(m *metricsv3.StatsSink) (sink.Sink, error) {
 	if m.GetTypedConfig() == nil {
 		return nil, fmt.Errorf("typed_config: is missing: configure one of %s", use)
 	}
-	return nil, fmt.Errorf("typed_config: the sink %s is not supported: use one of %s, or have /stats/prometheus of the admin asked", Name(m.GetTypedConfig()), use)
+	return nil, fmt.Errorf("typed_config: %w, as %s is not known: use one of %s, or have /stats/prometheus of the admin asked", ErrNoSink, Name(m.GetTypedConfig()), use)
 }
