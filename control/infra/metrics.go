@@ -4,6 +4,7 @@ package infra
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 
 	"weir.dev/weir/control/api/v1alpha1"
@@ -63,6 +64,20 @@ func measured(own fields, m *v1alpha1.MetricsParameters) fields {
 		manager["http_filters"] = slices.Insert(manager["http_filters"].([]any), 0, any(compressor(*m.Compression, value(m.MinCompressed, 30))))
 	}
 	return own
+}
+
+// badNames finds what proxies would not start with.
+func badNames(list []v1alpha1.NameMatch) []Problem {
+	var out []Problem
+	for i, n := range list {
+		if n.Regex == nil {
+			continue
+		}
+		if _, err := regexp.Compile(*n.Regex); err != nil {
+			out = append(out, Problem{"metrics", fmt.Sprintf("include[%d].regex is not a regular expression: %v", i, err)})
+		}
+	}
+	return out
 }
 
 // pattern is a matcher of names, in terms of Envoy's StringMatcher.

@@ -48,7 +48,7 @@ func TestMetrics(t *testing.T) {
 		"compressed": {"{telemetry: {metrics: {prometheus: {compression: {type: Brotli, minContentLength: 2Ki}}}}}", []string{"brotli.compressor.v3.Brotli", `"min_content_length": 2048`}, nil, nil, nil},
 		"an admin of another port": {"{bootstrap: {type: Merge, value: '{admin: {address: {socket_address: {port_value: 19005}}}}'}}",
 			[]string{`"port_value": 19005`}, []string{`"port_value": 19000`}, nil, nil},
-		"all in place of it":      {"{telemetry: {metrics: {prometheus: {compression: {type: Zstd}}}}, bootstrap: {value: '{stats_flush_interval: 2s}'}}", []string{"zstd.compressor.v3.Zstd", "2s"}, nil, nil, nil},
+		"all in place of it": {"{telemetry: {metrics: {prometheus: {compression: {type: Zstd}}}}, bootstrap: {value: '{stats_flush_interval: 2s}'}}", []string{"zstd.compressor.v3.Zstd", "2s"}, nil, nil, nil},
 		"sent": {"{telemetry: {metrics: {sinks: [{type: OpenTelemetry, openTelemetry: {host: otel.example.com, headers: [{name: a, value: b}], resourceAttributes: {c: d}, reportCountersAsDeltas: true}}]}}}",
 			[]string{`"envoy.stat_sinks.open_telemetry"`, `"hostname/otel.example.com/4317/grpc"`, `"authority": "otel.example.com"`, `"key": "a"`, `"c": "d"`, `"report_counters_as_deltas": true`, "/stats/prometheus"},
 			[]string{"report_histograms"}, []string{scraped}, nil},

@@ -85,6 +85,9 @@ func Check(s *v1alpha1.GatewayParametersSpec) []Problem {
 			out = append(out, Problem{p.Kind, "there are patches of Deployment, DaemonSet, Service, ServiceAccount, HorizontalPodAutoscaler and PodDisruptionBudget"})
 		}
 	}
+	if s.Metrics != nil {
+		out = append(out, badNames(s.Metrics.Include)...)
+	}
 	sample := &Plan{Labels: map[string]string{}, Annotations: map[string]string{}, Ports: []Port{{Number: 80, Bound: 8080}}, Parameters: *s}
 	sample.Gateway.Namespace, sample.Gateway.Name = "gateway", "gateway"
 	_, problems := sample.make(Options{Image: "weir", Server: "control:18000"})

@@ -132,6 +132,7 @@ func TestCheck(t *testing.T) {
 		"no container":      {patch(infra.Deployment, `{"spec": {"template": {"spec": {"containers": [{"name": "proxy", "$patch": "delete"}]}}}}`), `take away the container "proxy"`},
 		"other arguments":   {patch(infra.Deployment, `{"spec": {"template": {"spec": {"containers": [{"name": "proxy", "args": ["x"]}]}}}}`), `change its arguments`},
 		"another kind":      {patch("Secret", `{}`), "Secret: there are patches of"},
+		"no expression":     {v1alpha1.GatewayParametersSpec{Metrics: &v1alpha1.MetricsParameters{Include: []v1alpha1.NameMatch{{}, {Regex: new("(")}}}}, "metrics: include[1].regex is not a regular expression"},
 		"no label":          {v1alpha1.GatewayParametersSpec{Names: map[string]string{infra.Service: "A.b"}}, `Service: "A.b" cannot be its name`},
 		"no name to give":   {v1alpha1.GatewayParametersSpec{Names: map[string]string{infra.ServiceAccount: "a"}}, "keep their names"},
 		"a bootstrap":       {bootstrap("Merge", "stats_flush_interval: 1s"), ""},
