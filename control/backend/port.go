@@ -62,8 +62,8 @@ func (b *Backends) servicePort(s *corev1.Service, number int32) port {
 		if p.Port == number {
 			out.has, out.name, out.protocol, out.app = true, p.Name, orTCP(p.Protocol), text(p.AppProtocol)
 			out.near = text(s.Spec.TrafficDistribution)
-			if ip := s.Spec.ClusterIP; ip != corev1.ClusterIPNone {
-				out.address = ip
+			if ip, err := netip.ParseAddr(s.Spec.ClusterIP); err == nil { // Which None is not.
+				out.address = ip.String()
 			}
 			return out
 		}

@@ -76,10 +76,11 @@ func BadHeaders(f *gwapiv1.HTTPHeaderFilter) string {
 	return ""
 }
 
-// Checked returns a format, and tells bad what is wrong with it, if anything is.
+// Checked returns a format; of one with which anything is wrong it tells bad, and returns "".
 func Checked(path, format string, bad func(path, format string, args ...any)) string {
 	if why := BadFormat(format); why != "" {
 		bad(path, "%q %s", format, why)
+		return ""
 	}
 	return format
 }

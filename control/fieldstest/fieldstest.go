@@ -63,7 +63,7 @@ func leaves(typ reflect.Type, path string, out *[]string) {
 		f := typ.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
-		case name == "metadata" || f.Name == "TypeMeta":
+		case name == "metadata" || name == "-" || f.Name == "TypeMeta":
 		case name == "" && f.Anonymous:
 			leaves(f.Type, path, out)
 		case path == "":

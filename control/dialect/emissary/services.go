@@ -213,6 +213,13 @@ func (d *Dialect) authorize(c *memo.Ctx, in *install, i id, out *services) *grap
 	if s.PathPrefix != "" && !strings.HasPrefix(s.PathPrefix, "/") {
 		wrong("path_prefix", reasonInvalid, "%q does not begin with a slash", s.PathPrefix)
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.AddAuthHeaders)) {
+		if why := build.BadText(s.AddAuthHeaders[name]); why != "" {
+			wrong("add_auth_headers."+name, reasonInvalid, "the value %s", why)
+		} else if !build.FieldName(name) {
+			wrong("add_auth_headers", reasonInvalid, "%q is not the name of a header", name)
+		}
+	}
 	if grpc {
 		out.notes[i] = ofHTTP(s)
 	}

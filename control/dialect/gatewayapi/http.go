@@ -4,7 +4,6 @@ package gatewayapi
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -199,10 +198,10 @@ func checkRegex(regex bool, pattern, path string) *graph.Problem {
 	if !regex {
 		return nil
 	}
-	if _, err := regexp.Compile(pattern); err != nil {
+	if why := build.BadRegex(pattern); why != "" {
 		return &graph.Problem{
 			Path: path, Reason: string(gwapiv1.RouteReasonUnsupportedValue),
-			Message: fmt.Sprintf("%q is not a regular expression of RE2: %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: ")),
+			Message: fmt.Sprintf("%q is not a regular expression of RE2: %s", pattern, strings.TrimPrefix(why, "error parsing regexp: ")),
 		}
 	}
 	return nil
