@@ -159,20 +159,28 @@ func (c *Client) change(key string, cs *corev3.ConfigSource, kind xds.Kind, name
 			return
 		}
 		s = newSource(c, key, cs, c.o.Log.With("source", describe(cs)))
-		c.sources[key] = s
-		ctx, cancel := context.WithCancel(c.ctx)
-		s.idle = time.AfterFunc(linger, func() { c.drop(s, cancel) })
-		c.wg.Go(func() {
-			defer cancel()
-			defer s.idle.Stop()
-			s.run(ctx)
-		})
+		s.want(kind, name, true) // Before its first request is made.
+		c.start(s)
+		return
 	}
 	if s.want(kind, name, on) {
 		s.idle.Stop()
 	} else if !c.closed {
 		s.idle.Reset(linger)
 	}
+}
+
+// start has a source ask for what is wanted of it. It is called with mu.
+func (c *Client) start(s *source) {
+	c.sources[s.key] = s
+	ctx, cancel := context.WithCancel(c.ctx)
+	s.idle = time.AfterFunc(linger, func() { c.drop(s, cancel) })
+	s.idle.Stop()
+	c.wg.Go(func() {
+		defer cancel()
+		defer s.idle.Stop()
+		s.run(ctx)
+	})
 }
 
 // drop ends a source if nothing is wanted of it.
