@@ -34,9 +34,10 @@ race: ## tests of the packages with goroutines, under the race detector
 	.ci/need gcc:gcc gcc:libc6-dev redis-server:redis-server
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $$(.ci/concurrent)
 
+# What was built of other modules is nothing that go test looks at before it takes a result from its cache.
 kube: ## tests in a Kubernetes cluster of their own, test/kube, whose programs are built once
 	.ci/need ip:iproute2 nft:nftables nsenter:util-linux
-	cd test/kube && $(GO) vet ./... && $(GO) test -p 1 -timeout 40m ./...
+	cd test/kube && $(GO) vet ./... && $(GO) test -count=1 -p 1 -timeout 40m ./...
 
 bench-control: ## how quickly and cheaply changes of a cluster are taken up: the scenarios of gateway-api-bench, at full size
 	.ci/need ip:iproute2 nft:nftables nsenter:util-linux
