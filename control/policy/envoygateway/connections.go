@@ -29,13 +29,23 @@ func carriesBytes(at attach.Place) bool {
 // ofBytes are the routes whose connections, or datagrams, carry no HTTP.
 var ofBytes = []source.Kind{source.TCPRoute, source.TLSRoute, source.UDPRoute}
 
+// kindsOf are the kinds that targets name, or look for.
+func kindsOf(t *api.Targets) []source.Kind {
+	var out []source.Kind
+	refs := refsOf("", t, nil)
+	for _, r := range refs.Targets {
+		out = append(out, r.Target.Kind)
+	}
+	for _, s := range refs.Selectors {
+		out = append(out, s.Kind)
+	}
+	return out
+}
+
 // forBytes reports whether all that targets name are such routes.
 func forBytes(t *api.Targets) bool {
-	refs := refsOf("", t, nil)
-	other := func(k source.Kind) bool { return !slices.Contains(ofBytes, k) }
-	return len(refs.Targets)+len(refs.Selectors) > 0 &&
-		!slices.ContainsFunc(refs.Targets, func(r attach.Ref) bool { return other(r.Target.Kind) }) &&
-		!slices.ContainsFunc(refs.Selectors, func(s attach.Selector) bool { return other(s.Kind) })
+	kinds := kindsOf(t)
+	return len(kinds) > 0 && !slices.ContainsFunc(kinds, func(k source.Kind) bool { return !slices.Contains(ofBytes, k) })
 }
 
 // noteRequests tells of what a policy that is for such routes alone says of requests.
@@ -138,9 +148,7 @@ func asksOfRequests(r api.AuthorizationRule) string {
 
 // checkConnections refuses, of a policy for TCPRoutes, what is about requests.
 func checkConnections(s *sheet.Sheet, spec *api.SecurityPolicySpec) {
-	isTCP := func(kind string) bool { return kind == source.TCPRoute.Kind }
-	if !(spec.TargetRef != nil && isTCP(spec.TargetRef.Kind)) && !slices.ContainsFunc(spec.TargetRefs, func(r api.TargetRef) bool { return isTCP(r.Kind) }) &&
-		!slices.ContainsFunc(spec.TargetSelectors, func(r api.TargetSelector) bool { return isTCP(r.Kind) }) {
+	if !slices.Contains(kindsOf(&spec.Targets), source.TCPRoute) {
 		return
 	}
 	const why = "is about requests, and a TCPRoute has none: leave it out, or make a policy for TCPRoutes alone"

@@ -4,7 +4,6 @@ package envoyproxy
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	grpcstatsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
@@ -99,8 +98,8 @@ func (x *reader) nameMatch(at string, s api.StringMatch) (n v1alpha1.NameMatch, 
 	case "Suffix":
 		n.Suffix = &s.Value
 	case "RegularExpression":
-		if _, err := regexp.Compile(s.Value); err != nil {
-			x.Bad(at+".value", "is not a regular expression: %v", err)
+		if why := build.BadRegex(s.Value); why != "" {
+			x.Bad(at+".value", "is not a regular expression: %s", why)
 			return n, false
 		}
 		n.Regex = &s.Value
