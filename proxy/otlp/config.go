@@ -19,9 +19,30 @@ import (
 	"weir.dev/weir/proxy/upstream/call"
 )
 
-// CompileHTTP compiles a service of OTLP over HTTP.
-func CompileHTTP(m *corev3.HttpService, hostname string) (*call.Service, error) {
-	return call.CompileHTTP(m, call.Context{Hostname: hostname})
+// ErrNoService tells of a configuration that needs a service and has none.
+var ErrNoService = errors.New("there is no service: set grpc_service or http_service")
+
+// CompileService compiles the service that takes records: by gRPC, as the field called grpcField
+// says, where method is the one to call, or by HTTP, where it returns no method. It is nil if
+// there is neither.
+func CompileService(grpc *corev3.GrpcService, grpcField string, http *corev3.HttpService, method string, c call.Context) (*call.Service, string, error) {
+	switch {
+	case grpc != nil && http != nil:
+		return nil, "", errors.New("http_service: grpc_service is set, too: set one")
+	case grpc != nil:
+		out, err := call.Compile(grpc, c)
+		if err != nil {
+			return nil, "", fmt.Errorf("%s.%w", grpcField, err)
+		}
+		return out, method, nil
+	case http != nil:
+		out, err := call.CompileHTTP(http, call.Context{Hostname: c.Hostname})
+		if err != nil {
+			return nil, "", fmt.Errorf("http_service.%w", err)
+		}
+		return out, "", nil
+	}
+	return nil, "", nil
 }
 
 // CompileValue compiles a value, whose strings are formats if o is not nil.

@@ -105,23 +105,11 @@ func service(m *opentelemetryv3.OpenTelemetryAccessLogConfig, s *extension.Servi
 		}
 		grpc, field = c.GetGrpcService(), "common_config.grpc_service"
 	}
-	switch {
-	case grpc != nil && m.GetHttpService() != nil:
-		return nil, "", errors.New("http_service: grpc_service is set, too: set one")
-	case grpc != nil:
-		out, err := call.Compile(grpc, call.Context{Warn: s.Warn("OpenTelemetry access log"), Hostname: s.Node.Hostname})
-		if err != nil {
-			return nil, "", fmt.Errorf("%s.%w", field, err)
-		}
-		return out, otlp.ExportLogs, nil
-	case m.GetHttpService() != nil:
-		out, err := otlp.CompileHTTP(m.GetHttpService(), s.Node.Hostname)
-		if err != nil {
-			return nil, "", fmt.Errorf("http_service.%w", err)
-		}
-		return out, "", nil
+	out, method, err := otlp.CompileService(grpc, field, m.GetHttpService(), otlp.ExportLogs, call.Context{Warn: s.Warn("OpenTelemetry access log"), Hostname: s.Node.Hostname})
+	if err == nil && out == nil {
+		err = otlp.ErrNoService
 	}
-	return nil, "", errors.New("there is no service: set grpc_service or http_service")
+	return out, method, err
 }
 
 // resource is the attributes of the proxy: Envoy's own, unless they are disabled, and

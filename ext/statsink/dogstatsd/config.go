@@ -6,7 +6,6 @@ package dogstatsd
 
 import (
 	_ "embed"
-	"errors"
 	"fmt"
 
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
@@ -39,13 +38,6 @@ func compile(cfg proto.Message, s *extension.Services) (sink.Sink, error) {
 	if err := supported.Apply(m, "", s.Warn("DogStatsD sink")); err != nil {
 		return nil, err
 	}
-	if m.GetAddress() == nil {
-		return nil, errors.New("address: is missing: say where the agent listens")
-	}
-	to, err := statsd.ParseAddress(m.GetAddress())
-	if err != nil {
-		return nil, fmt.Errorf("address.%w", err)
-	}
 	f := statsd.Format{Prefix: m.GetPrefix(), Tagging: statsd.AfterValue, Scaled: m.GetScaleHistogramUnitsToMilliseconds()}
-	return statsd.NewDatagrams(to, f, statsd.DatagramSize(m.GetMaxBytesPerDatagram().GetValue()), s.Log("stats")), nil
+	return statsd.Compile(m.GetAddress(), f, m.GetMaxBytesPerDatagram().GetValue(), s.Log("stats"))
 }

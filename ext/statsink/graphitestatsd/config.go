@@ -6,7 +6,6 @@ package graphitestatsd
 
 import (
 	_ "embed"
-	"errors"
 	"fmt"
 
 	graphitestatsdv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/graphite_statsd/v3"
@@ -39,13 +38,6 @@ func compile(cfg proto.Message, s *extension.Services) (sink.Sink, error) {
 	if err := supported.Apply(m, "", s.Warn("Graphite statsd sink")); err != nil {
 		return nil, err
 	}
-	if m.GetAddress() == nil {
-		return nil, errors.New("address: is missing: say where Graphite listens")
-	}
-	to, err := statsd.ParseAddress(m.GetAddress())
-	if err != nil {
-		return nil, fmt.Errorf("address.%w", err)
-	}
 	f := statsd.Format{Prefix: m.GetPrefix(), Tagging: statsd.AfterName, Scaled: m.GetScaleHistogramUnitsToMilliseconds()}
-	return statsd.NewDatagrams(to, f, statsd.DatagramSize(m.GetMaxBytesPerDatagram().GetValue()), s.Log("stats")), nil
+	return statsd.Compile(m.GetAddress(), f, m.GetMaxBytesPerDatagram().GetValue(), s.Log("stats"))
 }

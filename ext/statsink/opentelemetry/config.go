@@ -65,19 +65,9 @@ func compile(cfg proto.Message, s *extension.Services) (sink.Sink, error) {
 
 // service is where the metrics go.
 func service(m *statsinksopentelemetryv3.SinkConfig, s *extension.Services) (*call.Service, string, error) {
-	switch {
-	case m.GetGrpcService() != nil:
-		out, err := call.Compile(m.GetGrpcService(), call.Context{Warn: s.Warn("OpenTelemetry sink"), Hostname: s.Node.Hostname})
-		if err != nil {
-			return nil, "", fmt.Errorf("grpc_service.%w", err)
-		}
-		return out, otlp.ExportMetrics, nil
-	case m.GetHttpService() != nil:
-		out, err := otlp.CompileHTTP(m.GetHttpService(), s.Node.Hostname)
-		if err != nil {
-			return nil, "", fmt.Errorf("http_service.%w", err)
-		}
-		return out, "", nil
+	out, method, err := otlp.CompileService(m.GetGrpcService(), "grpc_service", m.GetHttpService(), otlp.ExportMetrics, call.Context{Warn: s.Warn("OpenTelemetry sink"), Hostname: s.Node.Hostname})
+	if err == nil && out == nil {
+		err = otlp.ErrNoService
 	}
-	return nil, "", errors.New("there is no service: set grpc_service or http_service")
+	return out, method, err
 }

@@ -44,11 +44,7 @@ func compile(cfg proto.Message, s *extension.Services) (sink.Sink, error) {
 	log := s.Log("stats")
 	switch {
 	case m.GetAddress() != nil:
-		to, err := statsd.ParseAddress(m.GetAddress())
-		if err != nil {
-			return nil, fmt.Errorf("address.%w", err)
-		}
-		return statsd.NewDatagrams(to, f, 0, log), nil
+		return statsd.Compile(m.GetAddress(), f, 0, log)
 	case m.GetTcpClusterName() != "":
 		dialer, cluster := clusterdial.New(s.Loops, s.Clusters), m.GetTcpClusterName()
 		return &connection{

@@ -81,23 +81,7 @@ func New(m *tracev3.OpenTelemetryConfig, s *extension.Services) (*Tracer, error)
 
 // service is where the spans go; nil is nowhere.
 func service(m *tracev3.OpenTelemetryConfig, s *extension.Services) (*call.Service, string, error) {
-	switch {
-	case m.GetGrpcService() != nil && m.GetHttpService() != nil:
-		return nil, "", errors.New("http_service: grpc_service is set, too: set one")
-	case m.GetGrpcService() != nil:
-		out, err := call.Compile(m.GetGrpcService(), call.Context{Warn: s.Warn("OpenTelemetry tracer"), Hostname: s.Node.Hostname})
-		if err != nil {
-			return nil, "", fmt.Errorf("grpc_service.%w", err)
-		}
-		return out, otlp.ExportSpans, nil
-	case m.GetHttpService() != nil:
-		out, err := otlp.CompileHTTP(m.GetHttpService(), s.Node.Hostname)
-		if err != nil {
-			return nil, "", fmt.Errorf("http_service.%w", err)
-		}
-		return out, "", nil
-	}
-	return nil, "", nil
+	return otlp.CompileService(m.GetGrpcService(), "grpc_service", m.GetHttpService(), otlp.ExportSpans, call.Context{Warn: s.Warn("OpenTelemetry tracer"), Hostname: s.Node.Hostname})
 }
 
 // resource is the attributes of the proxy.

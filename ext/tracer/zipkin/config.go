@@ -13,7 +13,6 @@ import (
 
 	"weir.dev/weir/proxy/batch"
 	"weir.dev/weir/proxy/extension"
-	"weir.dev/weir/proxy/otlp"
 	"weir.dev/weir/proxy/trace"
 	"weir.dev/weir/proxy/upstream/call"
 	"weir.dev/weir/xds/ledger"
@@ -86,7 +85,7 @@ func service(m *tracev3.ZipkinConfig, s *extension.Services) (*call.Service, err
 			c = proto.CloneOf(c)
 			c.HttpUri.Uri = "http://" + u.GetCluster() + u.GetUri()
 		}
-		to, err := otlp.CompileHTTP(c, s.Node.Hostname)
+		to, err := call.CompileHTTP(c, call.Context{Hostname: s.Node.Hostname})
 		if err != nil {
 			return nil, fmt.Errorf("collector_service.%w", err)
 		}

@@ -115,6 +115,3 @@ func (d *Datagrams) Close() {
 		d.conn = nil
 	}
 }
-
-// DatagramSize is max_bytes_per_datagram as an int; 0 is one line in each.
-func DatagramSize(n uint64) int { return int(min(n, 65507)) }
